@@ -1,0 +1,32 @@
+# Compiler settings and the third-party packages (Debian 12), in one place.
+find_package(Threads REQUIRED)
+find_package(OpenSSL 3.0 REQUIRED)
+find_package(Boost 1.81 REQUIRED)
+find_package(pugixml REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(SQLite3 REQUIRED)
+find_package(GTest REQUIRED)
+find_package(benchmark REQUIRED)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(TOMLPP REQUIRED IMPORTED_TARGET tomlplusplus)
+pkg_check_modules(P11KIT REQUIRED IMPORTED_TARGET p11-kit-1)
+
+add_library(kf_options INTERFACE)
+target_include_directories(kf_options INTERFACE ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR}/generated)
+target_compile_options(kf_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Wold-style-cast
+                                            -Wcast-qual -Woverloaded-virtual -fno-omit-frame-pointer)
+if(KEYFERRY_WERROR)
+  target_compile_options(kf_options INTERFACE -Werror)
+endif()
+# The EC_* calls that OpenSSL 3 marks as deprecated are not used; say so if one creeps in.
+target_compile_definitions(kf_options INTERFACE OPENSSL_API_COMPAT=30000 OPENSSL_NO_DEPRECATED
+                                                BOOST_ASIO_NO_DEPRECATED SPDLOG_FMT_EXTERNAL)
+if(KEYFERRY_SANITIZE)
+  target_compile_options(kf_options INTERFACE -fsanitize=${KEYFERRY_SANITIZE} -fno-sanitize-recover=all)
+  target_link_options(kf_options INTERFACE -fsanitize=${KEYFERRY_SANITIZE})
+endif()
+target_link_libraries(kf_options INTERFACE Threads::Threads)
+# GCC 12 reports false -Wmaybe-uninitialized/-Wtsan inside Boost.Asio coroutines and std::variant.
+target_compile_options(kf_options INTERFACE -Wno-maybe-uninitialized $<$<STREQUAL:${KEYFERRY_SANITIZE},thread>:-Wno-tsan>)

@@ -1,0 +1,31 @@
+#include "host/base/random.hpp"
+
+#include <openssl/rand.h>
+
+#include <cstdlib>
+
+namespace kf {
+void random_fill(std::span<std::uint8_t> out) {
+  if (!out.empty() && RAND_bytes(out.data(), static_cast<int>(out.size())) != 1) std::abort();
+}
+Bytes random_bytes(std::size_t n) {
+  Bytes b(n);
+  random_fill(b);
+  return b;
+}
+std::string random_uuid() {
+  std::array<std::uint8_t, 16> b{};
+  random_fill(b);
+  b[6] = static_cast<std::uint8_t>((b[6] & 0x0F) | 0x40);
+  b[8] = static_cast<std::uint8_t>((b[8] & 0x3F) | 0x80);
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::string s;
+  s.reserve(36);
+  for (std::size_t i = 0; i < 16; ++i) {
+    if (i == 4 || i == 6 || i == 8 || i == 10) s += '-';
+    s += kDigits[b[i] >> 4];
+    s += kDigits[b[i] & 15];
+  }
+  return s;
+}
+}  // namespace kf

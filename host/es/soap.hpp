@@ -1,0 +1,78 @@
+// SOAP 1.2 envelopes with WS-Addressing, and the codec of every ES2/ES3/ES4 message. sgp02-interfaces.md sections 1, 2, 6.1.
+// Pure functions on strings (pugixml inside; no DTD, no entities, depth at most 64). Namespaces .../3 and a configured one.
+#pragma once
+
+#include <memory>
+#include <variant>
+
+#include "host/es/types.hpp"
+
+namespace kf::es {
+
+inline constexpr std::string_view kNs3 = "http://namespaces.gsma.org/esim-messaging/3";
+inline constexpr std::string_view kNs1 = "http://namespaces.gsma.org/esim-messaging/1";  // not served
+inline constexpr std::string_view kWsaAnonymous = "http://www.w3.org/2005/08/addressing/anonymous";
+inline constexpr std::string_view kMakeConnectionPrefix = "http://docs.oasis-open.org/ws-rx/wsmc/200702/anonymous?id=";
+
+struct MessageHeader {
+  std::string from;             // From/Address as received
+  std::string from_entity;      // EntityId in it
+  std::string from_name;        // EntityName
+  std::string to;
+  std::string to_entity;
+  std::string reply_to;         // ReplyTo/Address; empty: absent
+  std::string message_id;       // the complete URI
+  std::string transaction_id;   // TransactionId inside it; may be empty
+  std::string relates_to;       // may be empty
+  std::string action;
+};
+
+struct MakeConnection { std::string address; };
+
+struct Fault {                  // becomes an HTTP error with a fault envelope
+  unsigned http_status = 400;
+  std::string code = "Sender";  // Sender, Receiver, VersionMismatch, MustUnderstand
+  std::string subcode;          // "wsa:ActionMismatch", empty: none
+  std::string reason;
+  std::string problem_qname;    // WS-Addressing ProblemHeaderQName, may be empty
+  MessageHeader header;         // as far as it was read, for RelatesTo
+};
+
+struct Message {
+  MessageHeader header;
+  std::string ns;               // namespace of the function element (answers use the one received)
+  std::variant<Request, Response, MakeConnection> body;
+  std::vector<std::string> unknown_elements;  // ignored child elements, for one log line a peer
+};
+
+struct CodecOptions {
+  std::vector<std::string> namespaces{std::string(kNs3)};
+  std::string from_when_missing;  // MakeConnection may come without From
+};
+
+// Parses and validates one received message (every row of 6.1 that is an HTTP error or a SOAP fault).
+// Either a Message or the Fault to answer with.
+std::variant<Message, Fault> parse_message(std::string_view xml, const CodecOptions& o);
+
+struct SendHeader {
+  std::string from, to, reply_to, message_id, relates_to, action;  // empty: left out
+  std::optional<bool> message_pending;  // wsmc:MessagePending
+};
+std::string write_message(const SendHeader& h, const Request& r, std::string_view ns = kNs3);
+std::string write_message(const SendHeader& h, const Response& r, std::string_view ns = kNs3);
+std::string write_make_connection(const SendHeader& h, std::string_view address);
+std::string write_fault(const Fault& f);
+
+// http://gsma.com/<interface>/<group>[CallBack]/<interface>-<function>  (1.3)
+std::string action_for(Interface i, Function f, bool callback);
+// //<entity>/urn:uuid:<uuid>?TransactionId=<id>&MessageDate=<now>   (1.2)
+std::string make_message_id(std::string_view entity, std::string_view uuid, std::string_view transaction_id, std::string_view date);
+// <url>?EntityId=<oid>&EntityName=<name>
+std::string make_address(std::string_view url, std::string_view entity_id, std::string_view entity_name);
+
+// The EIS element alone, for tests and relays. `reduced`: without Isd-r keys and only the profiles of that Operator (2.5).
+std::string write_eis(const Eis& e, std::string_view ns = kNs3);
+
+inline constexpr std::string_view kSoapContentType = "application/soap+xml; charset=utf-8";
+
+}  // namespace kf::es

@@ -1,0 +1,134 @@
+// HTTP/1.1 over TLS (Boost.Beast): one server and one client used by the product and by the simulators.
+//
+// Runs on one io_context; all calls from that context's thread. TLS 1.2 and 1.3, mutual certificates, or TLS 1.2 PSK (the
+// card side of the simulators). Every limit has a name in the options. The only room that includes Beast.
+#pragma once
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/io_context.hpp>
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "host/base/result.hpp"
+#include "host/base/secret.hpp"
+
+namespace kf::net {
+
+namespace asio = boost::asio;
+using Millis = std::chrono::milliseconds;
+
+struct TlsFiles {           // PEM files
+  std::string cert, key, ca;
+};
+
+struct Peer {               // who is on the other end, from the verified certificate (or the PSK identity)
+  std::string fingerprint;  // SHA-256 of the DER, upper-case hex; empty with PSK or plain
+  std::string subject;      // RFC 2253 one-liner
+  std::string psk_identity;
+  std::string address;      // "127.0.0.1:40000", for the log
+};
+
+using Headers = std::vector<std::pair<std::string, std::string>>;
+const std::string* find_header(const Headers& h, std::string_view name);  // case-insensitive
+
+struct Request {
+  std::string method = "POST";
+  std::string target = "/";
+  std::string host;         // client: Host header; empty: authority of the client
+  std::string content_type;
+  Headers headers;
+  std::string body;
+  bool chunked = false;     // client: send the body chunked
+  Peer peer;                // server only
+};
+struct Response {
+  unsigned status = 200;
+  std::string content_type;
+  Headers headers;
+  std::string body;
+  bool chunked = false;
+  bool close = false;       // server: close after this answer
+};
+
+using Handler = std::function<asio::awaitable<Response>(Request)>;
+
+struct ServerOptions {
+  std::string listen_address = "127.0.0.1";
+  std::uint16_t port = 0;               // 0: any free port; see HttpServer::port()
+  TlsFiles tls;                         // used when psk is empty and plain is false
+  bool plain = false;                   // no TLS at all (simulator's inside only)
+  std::function<Result<SecretBytes>(const std::string& identity)> psk;  // TLS_PSK_WITH_AES_128_GCM_SHA256, TLS 1.2
+  std::size_t max_body = 1 << 20;       // over: 413 and close
+  std::size_t max_header = 16 << 10;
+  std::size_t max_connections = 4096;   // over: refused at accept
+  Millis header_timeout{10'000};        // header incomplete or handshake not done: 408 / closed
+  Millis body_timeout{30'000};
+  Millis idle_timeout{75'000};
+  // Called before the body is read: a status other than 0 answers at once (403 for a party that may not use this path,
+  // 405, 415 ...). 405 gets "Allow: POST".
+  std::function<unsigned(const Request& head)> admit;
+  std::function<void(const std::string& line)> log;  // one line per refused handshake or broken request
+};
+
+class HttpServer {
+ public:
+  HttpServer(asio::io_context& io, ServerOptions o, Handler h);
+  ~HttpServer();
+  Result<void> start();                 // binds and listens; reasons: net-bind, net-tls-files
+  void stop();                          // no new connections; idle ones closed; running handlers finish
+  [[nodiscard]] std::uint16_t port() const;
+  [[nodiscard]] std::size_t connections() const;
+
+ private:
+  struct Impl;
+  std::shared_ptr<Impl> impl_;
+};
+
+struct ClientOptions {
+  std::string host = "127.0.0.1";
+  std::uint16_t port = 443;
+  TlsFiles tls;
+  bool plain = false;
+  std::string psk_identity;             // with psk_key: TLS 1.2 PSK
+  std::shared_ptr<const SecretBytes> psk_key;
+  bool verify_host = true;              // server certificate must match `host`
+  std::size_t max_connections = 32;     // over: calls wait in a bounded queue
+  std::size_t max_waiting = 100'000;
+  std::size_t max_body = 4 << 20;
+  Millis connect_timeout{10'000};
+  Millis idle_timeout{20'000};          // an idle pooled connection is dropped after that (shorter than servers keep it)
+};
+
+class HttpClient {  // one origin, a pool of keep-alive connections
+ public:
+  HttpClient(asio::io_context& io, ClientOptions o);
+  ~HttpClient();
+  // Reasons: net-connect, net-tls, net-timeout, net-lost (the request may have been received), net-stale (a pooled
+  // connection was already closed and nothing was answered; the request may have been received), net-busy.
+  // `resend_on_stale`: the caller says that the request may be repeated: one more try on a fresh connection.
+  asio::awaitable<Result<Response>> call(Request r, Millis timeout, bool resend_on_stale);
+  void close_idle();
+  [[nodiscard]] std::size_t connections() const;
+
+ private:
+  struct Impl;
+  std::shared_ptr<Impl> impl_;
+};
+
+struct Url {
+  bool tls = true;
+  std::string host;
+  std::uint16_t port = 443;
+  std::string target = "/";             // path and query
+  [[nodiscard]] std::string authority() const;
+};
+Result<Url> parse_url(std::string_view s);  // http and https only; reasons: bad-url
+
+Result<std::string> certificate_fingerprint(const std::string& pem_file);  // SHA-256 of the DER, upper-case hex
+
+}  // namespace kf::net

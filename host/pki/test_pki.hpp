@@ -1,0 +1,36 @@
+// The test PKI: CI root, EUM, TLS certificates for every party. For `keyferry init`, the simulators and the tests; a real
+// CI takes its place by configuration. Private keys go to files of mode 0600.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "host/pki/chain.hpp"
+
+namespace kf {
+
+struct IssuedX509 {
+  std::string cert_pem;
+  std::string key_pem;  // PKCS#8, secret: wipe after writing
+};
+// Self-signed CI root on the given curve; SKI = SHA-1 of the point; SAN registered id = oid.
+IssuedX509 make_ci_root(Curve c, const std::string& common_name, const Oid& oid, Date from, Date to);
+IssuedX509 make_eum(Curve c, const std::string& common_name, const Oid& oid, const IssuedX509& ci, Date from, Date to);
+// TLS root and leaf (always P-256); leaf: SAN dns/ip names and registered id = oid, both client and server usage.
+IssuedX509 make_tls_root(const std::string& common_name, Date from, Date to);
+IssuedX509 make_tls_leaf(const std::string& common_name, const Oid& oid, const std::vector<std::string>& dns_or_ip,
+                         const IssuedX509& root, Date from, Date to);
+
+// Signs with a PEM private key (PKCS#8, EC).
+Result<Signature> sign_with_pem_key(const std::string& key_pem, const Digest32& h);
+
+// The whole tree below `dir` (docs/pki.md lists the files), idempotent: what exists is kept.
+struct TestPkiParties {
+  Oid op, smdp, smsr, eum, m2m, ci;
+};
+TestPkiParties default_parties();  // 2.999.10, .20, .30, .40, .50, .60
+Status ensure_test_pki(const std::string& dir, Curve c, const TestPkiParties& p);
+// CERT.DP.ECDSA by the test CI of `dir` over the public key that the token holds.
+Result<Bytes> issue_cert_dp(const std::string& dir, Curve c, const Point& q, const Oid& smdp);
+
+}  // namespace kf
