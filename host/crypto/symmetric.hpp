@@ -10,7 +10,7 @@ using Block16 = std::array<std::uint8_t, 16>;
 
 // Keys of 16, 24 or 32 bytes; any other length aborts (sizes come from our own code).
 Block16 aes_cmac(ByteView key, ByteView message);
-class Cmac {  // incremental; reusable with the same key after finish()
+class Cmac {  // incremental; reusable with the same key after finish(); one thread at a time
  public:
   explicit Cmac(ByteView key);
   ~Cmac();
@@ -23,6 +23,20 @@ class Cmac {  // incremental; reusable with the same key after finish()
   struct Impl;
   Impl* impl_;
 };
+// AES-CBC without padding under one key and many IVs; one thread at a time. encrypt() is one pass over the data.
+class CbcEncryptor {
+ public:
+  explicit CbcEncryptor(ByteView key);
+  ~CbcEncryptor();
+  CbcEncryptor(const CbcEncryptor&) = delete;
+  CbcEncryptor& operator=(const CbcEncryptor&) = delete;
+  void encrypt(const Block16& iv, std::span<std::uint8_t> in_out);  // multiple of 16
+
+ private:
+  struct Impl;
+  Impl* impl_;
+};
+void aes_ecb_encrypt(ByteView key, std::span<std::uint8_t> in_out);  // independent blocks, a multiple of 16
 Block16 aes_ecb_block(ByteView key, const Block16& in);
 void aes_cbc_encrypt(ByteView key, const Block16& iv, std::span<std::uint8_t> in_out);  // multiple of 16, no padding
 void aes_cbc_decrypt(ByteView key, const Block16& iv, std::span<std::uint8_t> in_out);

@@ -33,6 +33,7 @@ struct InitializeUpdateAnswer {
 Result<InitializeUpdateAnswer> parse_initialize_update_answer(const CardAnswer& a);
 
 // One sealed session: the commands in order and what is needed to check each answer. Move-only, wipes itself.
+// mcv[0] belongs to 85, mcv[1 + i] to segment i.
 struct SealedScript {
   std::vector<Bytes> tlvs;                          // [84,] 85, 86 ...
   std::vector<std::array<std::uint8_t, 16>> mcv;    // MAC chaining value after 85 and after each 86
@@ -44,6 +45,9 @@ struct SealedScript {
 // Offline: 84, 85 and all segments with the computed card challenge (counter 000001 for a new key set).
 SealedScript seal_offline(const KeySet& k, const Aid& isd_p, const Challenge& hc, const SequenceCounter& c, ByteView profile,
                           std::size_t max_tlv = kMaxTlv);
+// The same with segments that were cut elsewhere (1 to max_segment() bytes each): replays and vector files.
+SealedScript seal_segments_offline(const KeySet& k, const Aid& isd_p, const Challenge& hc, const SequenceCounter& c,
+                                   std::span<const ByteView> segments);
 // Online: 84 was sent alone and answered; seals 85 and the segments. Reasons: bad-cryptogram, bad-challenge (CC does not
 // follow from the counter).
 Result<SealedScript> seal_online(const KeySet& k, const Aid& isd_p, const Challenge& hc, const InitializeUpdateAnswer& a,
@@ -55,6 +59,9 @@ struct OpenedAnswers {
   std::size_t segments_accepted = 0;  // 86 commands among them
   Bytes data;                       // plaintext of protected 86 answers, concatenated (the EUICCResponse)
   std::optional<Bytes> error_tlv;   // 9F44, 9F45, 9F46 or another 9Fxx
+  // The card challenge in 84 is not the computed one: the card's counter differs. Normally 9F45 follows; either way a new
+  // session in online mode is due (6.3).
+  std::optional<SequenceCounter> other_counter;
 };
 // Reasons: bad-cryptogram (card cryptogram in 84), bad-rmac, bad-padding, bad-format. An R-MAC on an empty answer is taken
 // when it is right (A17). A 9F.. is not an error of this function: it is in error_tlv.

@@ -13,6 +13,7 @@ struct IssuedX509 {
   std::string cert_pem;
   std::string key_pem;  // PKCS#8, secret: wipe after writing
 };
+// P-256 and brainpoolP256r1; another curve, or `ci`/`root` that these functions did not issue, aborts: tools only.
 // Self-signed CI root on the given curve; SKI = SHA-1 of the point; SAN registered id = oid.
 IssuedX509 make_ci_root(Curve c, const std::string& common_name, const Oid& oid, Date from, Date to);
 IssuedX509 make_eum(Curve c, const std::string& common_name, const Oid& oid, const IssuedX509& ci, Date from, Date to);
@@ -21,10 +22,19 @@ IssuedX509 make_tls_root(const std::string& common_name, Date from, Date to);
 IssuedX509 make_tls_leaf(const std::string& common_name, const Oid& oid, const std::vector<std::string>& dns_or_ip,
                          const IssuedX509& root, Date from, Date to);
 
+struct PemKey {
+  Curve curve = Curve::p256;
+  SecretArray<32> d;
+  Point q{};
+};
+// The scalar of a PEM private key (PKCS#8, EC): read once, then sign often. Reasons: bad-key, unknown-curve.
+Result<PemKey> load_pem_key(const std::string& key_pem);
 // Signs with a PEM private key (PKCS#8, EC).
 Result<Signature> sign_with_pem_key(const std::string& key_pem, const Digest32& h);
 
-// The whole tree below `dir` (docs/pki.md lists the files), idempotent: what exists is kept.
+// The whole tree below `dir` (docs/pki.md lists the files), idempotent: what exists is kept. P-256 or brainpoolP256r1.
+// Reasons: unknown-curve, pki-file (cannot read or write; detail names the file), pki-incomplete (one file of a pair is
+// missing), pki-mismatch (EUM and CI of that directory do not belong together).
 struct TestPkiParties {
   Oid op, smdp, smsr, eum, m2m, ci;
 };

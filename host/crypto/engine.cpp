@@ -1,0 +1,21 @@
+#include "host/crypto/engine.hpp"
+
+namespace kf {
+std::string_view to_string(EccStatus s) {
+  switch (s) {
+    case EccStatus::ok:
+      return "ok";
+    case EccStatus::bad_signature:
+      return "bad-signature";
+    case EccStatus::bad_input:
+      return "bad-input";
+    case EccStatus::no_key:
+      return "no-key";
+    case EccStatus::engine_down:
+      return "engine-down";
+    case EccStatus::failed:
+      return "failed";
+  }
+  return "unknown";
+}
+}  // namespace kf
