@@ -12,14 +12,19 @@ struct Row {
 };
 struct RowError {
   std::size_t line = 0;
-  std::string message;  // names the column, never prints a key
+  std::string message;  // "ki: 32 hex digits expected": names the column, never prints a value
 };
 struct CsvResult {
-  std::vector<Row> rows;          // complete only when errors is empty
+  std::vector<Row> rows;          // empty unless errors is empty
   std::vector<RowError> errors;
 };
-// First line names the columns: iccid (required), imsi, ki, opc, msisdn, pin1, puk1, adm1, in any order, case-insensitive.
-// Separator , or ;. Double ICCIDs or IMSIs within the file are errors.
+// First line names the columns: iccid (required), imsi, ki, opc, msisdn, pin1, puk1, adm1, in any order and case.
+// Separator , or ; (the one the first line uses). A value may stand in "..." (then with separators, never with a quote
+// or a line end inside). A byte order mark, CRLF and empty lines are accepted; lines of more than 4096 bytes and
+// more than 1,000,000 rows are not.
+// A value for which the template has no slot is an error of its row; so is an empty imsi, ki or opc where the column is
+// named and the template has the slot: it would leave the template's own value. Double ICCIDs or IMSIs are errors.
+// At most 1000 errors are listed; the last then says that there are more. Errors never repeat what a cell holds.
 CsvResult parse_csv(std::string_view text, std::span<const Slot> slots);
 
 }  // namespace kf::profile
