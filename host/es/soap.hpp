@@ -1,5 +1,6 @@
-// SOAP 1.2 envelopes with WS-Addressing, and the codec of every ES2/ES3/ES4 message. sgp02-interfaces.md sections 1, 2, 6.1.
-// Pure functions on strings (pugixml inside; no DTD, no entities, depth at most 64). Namespaces .../3 and a configured one.
+// SOAP 1.2 envelopes with WS-Addressing, and the codec of every ES2/ES3/ES4 message. sgp02-interfaces.md sections 1,
+// 2, 6.1. Pure functions on strings (pugixml inside; no DTD, no entities, depth at most 64). Namespaces .../3 and a
+// configured one.
 #pragma once
 
 #include <memory>
@@ -25,17 +26,23 @@ struct MessageHeader {
   std::string transaction_id;   // TransactionId inside it; may be empty
   std::string relates_to;       // may be empty
   std::string action;
+  std::optional<bool> message_pending;  // wsmc:MessagePending
+  bool operator==(const MessageHeader&) const = default;
 };
 
-struct MakeConnection { std::string address; };
+struct MakeConnection {
+  std::string address;
+  bool operator==(const MakeConnection&) const = default;
+};
 
 struct Fault {                  // becomes an HTTP error with a fault envelope
   unsigned http_status = 400;
   std::string code = "Sender";  // Sender, Receiver, VersionMismatch, MustUnderstand
-  std::string subcode;          // "wsa:ActionMismatch", empty: none
+  std::string subcode;  // "wsa:ActionNotSupported", nested ones "wsa:InvalidAddressingHeader/wsa:ActionMismatch"
   std::string reason;
-  std::string problem_qname;    // WS-Addressing ProblemHeaderQName, may be empty
-  MessageHeader header;         // as far as it was read, for RelatesTo
+  std::string problem_qname;    // the header at fault, "wsa:To" or "{namespace}name"; may be empty
+  MessageHeader header;         // as far as it was read, for RelatesTo, To and From
+  std::string from;             // our own address for From; empty: the To of the request, when it was read
 };
 
 struct Message {
@@ -47,11 +54,15 @@ struct Message {
 
 struct CodecOptions {
   std::vector<std::string> namespaces{std::string(kNs3)};
-  std::string from_when_missing;  // MakeConnection may come without From
+  std::string from_when_missing;  // MakeConnection may come without From: the address (or bare OID) to take instead
 };
 
 // Parses and validates one received message (every row of 6.1 that is an HTTP error or a SOAP fault).
-// Either a Message or the Fault to answer with.
+// Either a Message or the Fault to answer with. An envelope that carries a SOAP fault is no message: see read_fault.
+// What the service has to judge passes: check digits, missing Iccid and ProfileType, unknown parties, EuiccResponseData
+// that is not hex (Response::bad_euicc_response_data). Functions without implementation (AuditEIS,
+// UpdateSubscriptionAddress, Function::other) are read leniently and never cause a fault by their content.
+// Pure, reentrant, linear in the size of the input; the caller has limited that size already.
 std::variant<Message, Fault> parse_message(std::string_view xml, const CodecOptions& o);
 
 struct SendHeader {
@@ -61,16 +72,25 @@ struct SendHeader {
 std::string write_message(const SendHeader& h, const Request& r, std::string_view ns = kNs3);
 std::string write_message(const SendHeader& h, const Response& r, std::string_view ns = kNs3);
 std::string write_make_connection(const SendHeader& h, std::string_view address);
+// code VersionMismatch adds the SOAP header block env:Upgrade/env:SupportedEnvelope, MustUnderstand with a
+// problem_qname adds env:NotUnderstood. Nothing else is left to the caller but the HTTP status.
 std::string write_fault(const Fault& f);
+// The fault envelope in an HTTP 4xx or 5xx answer. http_status is the one that belongs to the code. Reasons: bad-xml
+// (not an acceptable document), no-fault (no SOAP 1.2 envelope with a Fault).
+Result<Fault> read_fault(std::string_view xml);
 
 // http://gsma.com/<interface>/<group>[CallBack]/<interface>-<function>  (1.3)
+// Notifications always go into the CallBack group.
 std::string action_for(Interface i, Function f, bool callback);
+std::string action_for(Interface i, std::string_view other_name, bool callback);  // Function::other
 // //<entity>/urn:uuid:<uuid>?TransactionId=<id>&MessageDate=<now>   (1.2)
-std::string make_message_id(std::string_view entity, std::string_view uuid, std::string_view transaction_id, std::string_view date);
-// <url>?EntityId=<oid>&EntityName=<name>
+std::string make_message_id(std::string_view entity, std::string_view uuid, std::string_view transaction_id,
+                            std::string_view date);
+// <url>?EntityId=<oid>&EntityName=<name>; the name is percent-encoded, empty: left out
 std::string make_address(std::string_view url, std::string_view entity_id, std::string_view entity_name);
 
-// The EIS element alone, for tests and relays. `reduced`: without Isd-r keys and only the profiles of that Operator (2.5).
+// The EIS element alone with its namespace declarations, for tests and relays. What a requester may not see (2.5) has
+// to be taken out of the value before.
 std::string write_eis(const Eis& e, std::string_view ns = kNs3);
 
 inline constexpr std::string_view kSoapContentType = "application/soap+xml; charset=utf-8";

@@ -1,5 +1,8 @@
 // ES2, ES3 and ES4 messages as values: what the SOAP codec reads and writes and what a download reasons about.
 // sgp02-interfaces.md section 2. No XML here.
+//
+// hexBinary values held as strings (AIDs, TARs, SIN, SDIN) are upper case once parsed. Plain values: copy them freely,
+// share them between threads when nobody writes.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +25,7 @@ enum class Function {
 };
 std::string_view function_name(Function f);  // "GetEIS", "DeleteISDP", "HandleProfileEnabledNotification"
 std::string_view interface_name(Interface i);  // "ES2"
-bool is_notification(Function f);
+bool is_notification(Function f);  // Function::other: see the overload for Request below
 
 enum class ExecStatus { success, with_warning, failed, expired };
 
@@ -30,10 +33,12 @@ struct StatusCode {
   std::string subject, reason;         // "8.1.1", "1.1"
   std::string subject_identifier;      // may be empty
   std::string message;                 // may be empty
+  bool operator==(const StatusCode&) const = default;
 };
 
 struct SubscriptionAddress {
   std::string imsi, msisdn;            // may be empty
+  bool operator==(const SubscriptionAddress&) const = default;
 };
 
 struct PolicyRule {
@@ -51,6 +56,7 @@ struct ProfileInfo {
   std::uint64_t allocated_memory = 0;
   std::optional<std::uint64_t> free_memory;
   std::optional<Pol2> pol2;
+  bool operator==(const ProfileInfo&) const = default;
 };
 
 struct SecurityDomain {
@@ -59,10 +65,16 @@ struct SecurityDomain {
   struct Keyset {
     std::string version, type, cntr;
     std::vector<Bytes> certificates;    // Value of each Certificate
-    struct Cert { std::string index, ca_id; Bytes value; };
-    std::vector<Cert> certs;
+    struct Cert {
+      std::string index, ca_id;
+      Bytes value;
+      bool operator==(const Cert&) const = default;
+    };
+    std::vector<Cert> certs;            // the same certificates with Index and CaId; written from here when not empty
+    bool operator==(const Keyset&) const = default;
   };
   std::vector<Keyset> keysets;
+  bool operator==(const SecurityDomain&) const = default;
 };
 
 struct Eis {
@@ -70,19 +82,21 @@ struct Eis {
   SecurityDomain ecasd;
   bool cattp_support = false, http_support = false;
   std::string cattp_version, http_version, secure_packet_version, remote_provisioning_version;
-  std::string eum_signature_xml;        // the ds:Signature content as received, for relaying
-  std::optional<Bytes> eum_certificate; // X509Certificate of KeyInfo
+  std::string eum_signature_xml;        // the ds:Signature content as received, for relaying: octet for octet, with the
+                                        // namespace declarations it inherited written into its outermost elements
+  std::optional<Bytes> eum_certificate; // X509Certificate of KeyInfo; present and empty: it was not base64
   std::uint64_t remaining_memory = 0, available_memory = 0;
   std::string last_audit_date, smsr_id;
   std::vector<ProfileInfo> profiles;
   SecurityDomain isd_r;
+  bool operator==(const Eis&) const = default;
 };
 
 // One request of any function; each function uses the members its table row of section 2 names.
 struct Request {
   Interface interface = Interface::es2;
   Function function = Function::get_eis;
-  std::string other_name;                          // Function::other: the element's name
+  std::string other_name;                          // Function::other: its name as in function_name(), "SetPLMA"
   std::string function_call_identifier;            // empty in notifications
   std::optional<std::uint32_t> validity_period;    // seconds
   std::string eid;                                 // as received; 32 digits guaranteed by the codec
@@ -97,7 +111,11 @@ struct Request {
   std::optional<SubscriptionAddress> subscription;
   std::optional<Pol2> pol2;
   std::string completion_timestamp;                // notifications
+  bool operator==(const Request&) const = default;
 };
+
+// One-way messages, those of Function::other included: they get 202 and no response.
+bool is_notification(const Request& r);
 
 struct Response {
   Interface interface = Interface::es2;
@@ -112,6 +130,7 @@ struct Response {
   std::optional<Bytes> euicc_response_data;
   bool bad_euicc_response_data = false;            // present, but not hex: the call counts as failed, 8.4/4.2
   std::optional<Eis> eis;
+  bool operator==(const Response&) const = default;
 };
 
 }  // namespace kf::es

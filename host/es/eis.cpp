@@ -1,0 +1,233 @@
+// Reading the EIS. sgp02-interfaces.md 2.5: unknown children are ignored, known ones have to be right (rule 18).
+#include <algorithm>
+
+#include "host/es/codec.hpp"
+
+namespace kf::es {
+namespace {
+
+Status read_certificate(const Element& e, const Context& c, SecurityDomain::Keyset::Cert& out) {
+  static constexpr Rule kRules[] = {{"Index", true}, {"CaId"}, {"Value", true}};
+  return read_children(e, c, kRules, Order::strict, [&](std::size_t i, const Element& x) -> Status {
+    switch (i) {
+      case 0: return read_text(x, out.index);
+      case 1: return read_hex_text(x, out.ca_id, 0, 64);
+      default: return read_hex(x, out.value);
+    }
+  });
+}
+
+Status read_keyset(const Element& e, const Context& c, SecurityDomain::Keyset& out) {
+  // Key and Certificate are a choice, in any mixture: Order::strict would part them.
+  static constexpr Rule kRules[] = {
+      {"Version", true}, {"Type"}, {"Cntr"}, {"Certificate", false, true}, {"Key", false, true}};
+  return read_children(e, c, kRules, Order::any, [&](std::size_t i, const Element& x) -> Status {
+    switch (i) {
+      case 0: return read_text(x, out.version);
+      case 1: return read_text(x, out.type);
+      case 2: return read_text(x, out.cntr);
+      case 3: {
+        SecurityDomain::Keyset::Cert cert;
+        KF_CHECK(read_certificate(x, c, cert));
+        out.certificates.push_back(cert.value);
+        out.certs.push_back(std::move(cert));
+        return {};
+      }
+      default: return {};  // keys of the SM-SR are not for us
+    }
+  });
+}
+
+Status read_security_domain(const Element& e, const Context& c, SecurityDomain& out) {
+  static constexpr Rule kRules[] = {{"Aid", true}, {"Tar", false, true}, {"Sin", true}, {"Sdin", true}, {"Role", true},
+                                    {"Keyset", false, true}};
+  return read_children(e, c, kRules, Order::strict, [&](std::size_t i, const Element& x) -> Status {
+    switch (i) {
+      case 0: return read_aid(x, out.aid);
+      case 1: return read_hex_text(x, out.tars.emplace_back(), 3, 3);
+      case 2: return read_hex_text(x, out.sin, 0, 16);
+      case 3: return read_hex_text(x, out.sdin, 0, 16);
+      case 4: return read_text(x, out.role);
+      default: return read_keyset(x, c, out.keysets.emplace_back());
+    }
+  });
+}
+
+Status read_capabilities(const Element& e, const Context& c, Eis& out) {
+  static constexpr Rule kRules[] = {{"CattpSupport", true}, {"CattpVersion"}, {"HttpSupport", true}, {"HttpVersion"},
+                                    {"SecurePacketVersion", true}, {"RemoteProvisioningVersion", true}};
+  return read_children(e, c, kRules, Order::strict, [&](std::size_t i, const Element& x) -> Status {
+    switch (i) {
+      case 0: return read_bool(x, out.cattp_support);
+      case 1: return read_text(x, out.cattp_version);
+      case 2: return read_bool(x, out.http_support);
+      case 3: return read_text(x, out.http_version);
+      case 4: return read_text(x, out.secure_packet_version);
+      default: return read_text(x, out.remote_provisioning_version);
+    }
+  });
+}
+
+Status read_signed_info(const Element& e, const Context& c, Eis& out) {
+  static constexpr Rule kRules[] = {{"Eid", true}, {"Eum-id", true}, {"ProductionDate", true}, {"PlatformType", true},
+                                    {"PlatformVersion", true}, {"Isd-p-loadfile-aid", true}, {"Isd-p-module-aid", true},
+                                    {"Ecasd", true}, {"EuiccCapabilities", true}};
+  return read_children(e, c, kRules, Order::strict, [&](std::size_t i, const Element& x) -> Status {
+    switch (i) {
+      case 0: return read_eid(x, out.eid);
+      case 1: return read_oid(x, out.eum_id);
+      case 2: return read_date_time(x, out.production_date);
+      case 3: return read_text(x, out.platform_type);
+      case 4: return read_text(x, out.platform_version);
+      case 5: return read_aid(x, out.isdp_loadfile_aid);
+      case 6: return read_aid(x, out.isdp_module_aid);
+      case 7: return read_security_domain(x, c, out.ecasd);
+      default: return read_capabilities(x, c, out);
+    }
+  });
+}
+
+Status read_profile(const Element& e, const Context& c, ProfileInfo& out) {
+  static constexpr Rule kRules[] = {{"Iccid", true}, {"Isd-p-aid", true}, {"Mno-id", true}, {"FallbackAttribute", true},
+                                    {"SubscriptionAddress", true}, {"State", true}, {"Smdp-id"}, {"ProfileType"},
+                                    {"AllocatedMemory", true}, {"FreeMemory"}, {"pol2"}};
+  return read_children(e, c, kRules, Order::strict, [&](std::size_t i, const Element& x) -> Status {
+    switch (i) {
+      case 0: return read_iccid(x, out.iccid);
+      case 1: return read_aid(x, out.isd_p_aid);
+      case 2: return read_oid(x, out.mno_id);
+      case 3: return read_bool(x, out.fallback);
+      case 4: return read_subscription(x, c, out.subscription);
+      case 5: return read_text(x, out.state);
+      case 6: return read_oid(x, out.smdp_id);
+      case 7: return read_text(x, out.profile_type);
+      case 8: return read_uint(x, out.allocated_memory);
+      case 9: return read_uint(x, out.free_memory.emplace());
+      default: return read_pol2(x, c, false, out.pol2);
+    }
+  });
+}
+
+// --- EumSignature ---
+
+bool declared_within(pugi::xml_node n, pugi::xml_node top, std::string_view prefix) {
+  for (;; n = n.parent()) {
+    for (const pugi::xml_attribute a : n.attributes()) {
+      const auto [p, local] = split_qname(a.name());
+      if (prefix.empty() ? p.empty() && local == "xmlns" : p == "xmlns" && local == prefix) return true;
+    }
+    if (n == top) return false;
+  }
+}
+
+// Prefixes that `top` or something below it uses and that are bound outside of `top`. Without recursion.
+std::vector<std::string_view> inherited_prefixes(pugi::xml_node top) {
+  std::vector<std::string_view> out;
+  const auto use = [&](pugi::xml_node n, std::string_view prefix) {
+    if (prefix == "xml" || std::find(out.begin(), out.end(), prefix) != out.end()) return;
+    if (!declared_within(n, top, prefix)) out.push_back(prefix);
+  };
+  for (pugi::xml_node n = top; n;) {
+    if (n.type() == pugi::node_element) {
+      use(n, split_qname(n.name()).first);
+      for (const pugi::xml_attribute a : n.attributes()) {
+        const auto prefix = split_qname(a.name()).first;
+        if (!prefix.empty() && prefix != "xmlns") use(n, prefix);
+      }
+    }
+    pugi::xml_node next = n.first_child();
+    while (!next && n != top) {
+      next = n.next_sibling();
+      if (!next) n = n.parent();
+    }
+    n = next;
+  }
+  return out;
+}
+
+// The octets as received. What the EUM signed survives: exclusive canonical form does not see added declarations.
+Status keep_signature(const Element& e, const Context& c, std::string& out) {
+  const std::string_view raw = c.document.raw_content(e.node);
+  out.reserve(raw.size() + 128);
+  const char* done = raw.data();
+  const auto copy_to = [&](const char* p) {
+    out.append(done, static_cast<std::size_t>(p - done));
+    done = p;
+  };
+  for (pugi::xml_node n : e.node.children()) {
+    if (n.type() != pugi::node_element) continue;
+    copy_to(c.document.raw_name(n) + std::char_traits<char>::length(n.name()));
+    const auto inherited = inherited_prefixes(n);
+    const auto attributes = std::distance(n.attributes_begin(), n.attributes_end());
+    if (inherited.size() + static_cast<std::size_t>(attributes) > kMaxAttributes) {
+      return Error{"bad-xml", "too many namespaces in EumSignature"};  // nobody could read it once relayed
+    }
+    for (const std::string_view prefix : inherited) {
+      const std::string_view uri = e.scope.uri(prefix);
+      if (uri.data() == nullptr) return Error{"bad-xml", "namespace prefix " + clip(prefix) + " is not bound"};
+      if (uri.empty()) continue;  // no default namespace
+      out += prefix.empty() ? " xmlns" : " xmlns:";
+      out += prefix;
+      out += "=\"";
+      append_escaped(out, uri);
+      out += '"';
+    }
+  }
+  copy_to(raw.data() + raw.size());
+  const std::size_t from = out.find_first_not_of(" \t\r\n");
+  out.erase(0, std::min(from, out.size()));
+  out.erase(out.find_last_not_of(" \t\r\n") + 1);
+  return {};
+}
+
+// KeyInfo/X509Data/X509Certificate, below EumSignature or below a ds:Signature in it. The first one counts.
+Status find_certificate(const Element& e, std::size_t level, std::optional<Bytes>& out) {
+  static constexpr std::string_view kPath[] = {"KeyInfo", "X509Data", "X509Certificate"};
+  if (level == std::size(kPath)) {
+    std::string scratch;
+    const auto t = e.text(scratch);
+    auto b = t ? from_base64(*t) : Result<Bytes>(t.error());
+    out = b ? std::move(b).value() : Bytes{};  // empty: there, but not readable
+    return {};
+  }
+  for (pugi::xml_node n : e.node.children()) {
+    if (n.type() != pugi::node_element || out) continue;
+    const Scope scope(e.scope, n);
+    KF_TRY(const Name name, scope.name_of(n));
+    if (name.ns != kNsDs) continue;
+    const Element x{n, scope, name.local};
+    if (name.local == kPath[level]) {
+      KF_CHECK(find_certificate(x, level + 1, out));
+    } else if (level == 0 && name.local == "Signature" && e.name == "EumSignature") {
+      KF_CHECK(find_certificate(x, 0, out));
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Status read_eis(const Element& e, const Context& c, Eis& out) {
+  // EumCertificateId is of v1; AuditTrail and AdditionalProperties carry nothing a download needs.
+  static constexpr Rule kRules[] = {{"EumSignedInfo", true}, {"EumSignature", true}, {"RemainingMemory", true},
+                                    {"AvailableMemoryForProfiles", true}, {"LastAuditDate"}, {"Smsr-id", true},
+                                    {"EumCertificateId"}, {"ProfileInfo", false, true}, {"Isd-r", true}, {"AuditTrail"},
+                                    {"AdditionalProperties"}};
+  return read_children(e, c, kRules, Order::strict, [&](std::size_t i, const Element& x) -> Status {
+    switch (i) {
+      case 0: return read_signed_info(x, c, out);
+      case 1:
+        KF_CHECK(keep_signature(x, c, out.eum_signature_xml));
+        return find_certificate(x, 0, out.eum_certificate);
+      case 2: return read_uint(x, out.remaining_memory);
+      case 3: return read_uint(x, out.available_memory);
+      case 4: return read_date_time(x, out.last_audit_date);
+      case 5: return read_oid(x, out.smsr_id);
+      case 7: return read_profile(x, c, out.profiles.emplace_back());
+      case 8: return read_security_domain(x, c, out.isd_r);
+      default: return {};
+    }
+  });
+}
+
+}  // namespace kf::es

@@ -1,0 +1,27 @@
+#include "host/es/types.hpp"
+
+#include "host/es/codec.hpp"
+
+namespace kf::es {
+
+std::string_view function_name(Function f) { return row_of(f).name; }
+
+std::string_view interface_name(Interface i) {
+  switch (i) {
+    case Interface::es2: return "ES2";
+    case Interface::es3: return "ES3";
+    case Interface::es4: return "ES4";
+  }
+  return "ES2";
+}
+
+bool is_notification(Function f) {
+  return f == Function::handle_profile_enabled || f == Function::handle_profile_disabled ||
+         f == Function::handle_profile_deleted || f == Function::handle_profile_downloaded;
+}
+
+bool is_notification(const Request& r) {
+  return is_notification(r.function) || (r.function == Function::other && r.other_name.ends_with("Notification"));
+}
+
+}  // namespace kf::es
