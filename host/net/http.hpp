@@ -1,7 +1,7 @@
 // HTTP/1.1 over TLS (Boost.Beast): one server and one client used by the product and by the simulators.
 //
-// Runs on one io_context; all calls from that context's thread. TLS 1.2 and 1.3, mutual certificates, or TLS 1.2 PSK (the
-// card side of the simulators). Every limit has a name in the options. The only room that includes Beast.
+// Runs on one io_context; all calls from that context's thread. TLS 1.2 and 1.3, mutual certificates, or TLS 1.2 PSK
+// (the card side of the simulators). Every limit has a name in the options. The only room that includes Beast.
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>
@@ -22,7 +22,7 @@ namespace kf::net {
 namespace asio = boost::asio;
 using Millis = std::chrono::milliseconds;
 
-struct TlsFiles {           // PEM files
+struct TlsFiles {  // PEM files
   std::string cert, key, ca;
 };
 
@@ -30,21 +30,24 @@ struct Peer {               // who is on the other end, from the verified certif
   std::string fingerprint;  // SHA-256 of the DER, upper-case hex; empty with PSK or plain
   std::string subject;      // RFC 2253 one-liner
   std::string psk_identity;
-  std::string address;      // "127.0.0.1:40000", for the log
+  std::string address;  // "127.0.0.1:40000", for the log
 };
 
 using Headers = std::vector<std::pair<std::string, std::string>>;
 const std::string* find_header(const Headers& h, std::string_view name);  // case-insensitive
 
+// In what is received, `headers` leaves out Host and Content-Type (members of their own) and what only concerns the
+// connection: Connection, Keep-Alive, Content-Length, Transfer-Encoding, Expect. In what is sent, such fields are
+// ignored: framing is this room's business. Trailers are dropped.
 struct Request {
   std::string method = "POST";
   std::string target = "/";
-  std::string host;         // client: Host header; empty: authority of the client
+  std::string host;  // client: Host header; empty: authority of the client
   std::string content_type;
   Headers headers;
   std::string body;
-  bool chunked = false;     // client: send the body chunked
-  Peer peer;                // server only
+  bool chunked = false;  // client: send the body chunked
+  Peer peer;             // server only
 };
 struct Response {
   unsigned status = 200;
@@ -52,25 +55,25 @@ struct Response {
   Headers headers;
   std::string body;
   bool chunked = false;
-  bool close = false;       // server: close after this answer
+  bool close = false;  // server: close after this answer
 };
 
 using Handler = std::function<asio::awaitable<Response>(Request)>;
 
 struct ServerOptions {
   std::string listen_address = "127.0.0.1";
-  std::uint16_t port = 0;               // 0: any free port; see HttpServer::port()
-  TlsFiles tls;                         // used when psk is empty and plain is false
-  bool plain = false;                   // no TLS at all (simulator's inside only)
+  std::uint16_t port = 0;                                               // 0: any free port; see HttpServer::port()
+  TlsFiles tls;                                                         // used when psk is empty and plain is false
+  bool plain = false;                                                   // no TLS at all (simulator's inside only)
   std::function<Result<SecretBytes>(const std::string& identity)> psk;  // TLS_PSK_WITH_AES_128_GCM_SHA256, TLS 1.2
-  std::size_t max_body = 1 << 20;       // over: 413 and close
-  std::size_t max_header = 16 << 10;
-  std::size_t max_connections = 4096;   // over: refused at accept
-  Millis header_timeout{10'000};        // header incomplete or handshake not done: 408 / closed
-  Millis body_timeout{30'000};
-  Millis idle_timeout{75'000};
+  std::size_t max_body = 1 << 20;                                       // over: 413 and close
+  std::size_t max_header = 16 << 10;                                    // over: 431 and close
+  std::size_t max_connections = 4096;                                   // over: refused at accept
+  Millis header_timeout{10'000};  // header incomplete or handshake not done: 408 / closed; absolute, like the next
+  Millis body_timeout{30'000};    // body incomplete: 408 and close; also for the peer to take the answer
+  Millis idle_timeout{75'000};    // between requests; a running handler has no limit
   // Called before the body is read: a status other than 0 answers at once (403 for a party that may not use this path,
-  // 405, 415 ...). 405 gets "Allow: POST".
+  // 405, 415 ...). 405 gets "Allow: POST". The connection is kept when the request had no body.
   std::function<unsigned(const Request& head)> admit;
   std::function<void(const std::string& line)> log;  // one line per refused handshake or broken request
 };
@@ -78,9 +81,9 @@ struct ServerOptions {
 class HttpServer {
  public:
   HttpServer(asio::io_context& io, ServerOptions o, Handler h);
-  ~HttpServer();
-  Result<void> start();                 // binds and listens; reasons: net-bind, net-tls-files
-  void stop();                          // no new connections; idle ones closed; running handlers finish
+  ~HttpServer();         // stop(); what running handlers use must live until they have ended
+  Result<void> start();  // binds and listens; reasons: net-bind, net-tls-files
+  void stop();           // no new connections; idle ones closed; running handlers finish
   [[nodiscard]] std::uint16_t port() const;
   [[nodiscard]] std::size_t connections() const;
 
@@ -94,26 +97,35 @@ struct ClientOptions {
   std::uint16_t port = 443;
   TlsFiles tls;
   bool plain = false;
-  std::string psk_identity;             // with psk_key: TLS 1.2 PSK
+  std::string psk_identity;  // with psk_key: TLS 1.2 PSK
   std::shared_ptr<const SecretBytes> psk_key;
-  bool verify_host = true;              // server certificate must match `host`
-  std::size_t max_connections = 32;     // over: calls wait in a bounded queue
-  std::size_t max_waiting = 100'000;
-  std::size_t max_body = 4 << 20;
-  Millis connect_timeout{10'000};
-  Millis idle_timeout{20'000};          // an idle pooled connection is dropped after that (shorter than servers keep it)
+  bool verify_host = true;            // `host` must be a SAN (DNS or IP) of the server's certificate; CN does not count
+  std::size_t max_connections = 32;   // over: calls wait in a bounded queue, first come, first served
+  std::size_t max_waiting = 100'000;  // over: net-busy
+  std::size_t max_body = 4 << 20;     // of an answer; over: net-answer
+  Millis connect_timeout{10'000};     // name, TCP and handshake
+  Millis idle_timeout{20'000};        // an idle pooled connection is dropped after that (shorter than servers keep it)
 };
 
 class HttpClient {  // one origin, a pool of keep-alive connections
  public:
   HttpClient(asio::io_context& io, ClientOptions o);
   ~HttpClient();
-  // Reasons: net-connect, net-tls, net-timeout, net-lost (the request may have been received), net-stale (a pooled
-  // connection was already closed and nothing was answered; the request may have been received), net-busy.
+  // `timeout` covers everything from the call on. Reasons, when nothing of the request was sent:
+  //   net-connect  no connection, also when connect_timeout passed
+  //   net-busy     too many calls wait already, or no connection became free in time
+  //   net-request  the request cannot be written as HTTP
+  //   net-tls      handshake, our files, or (the peer's HTTP has not seen the request) our certificate was refused
+  // and when the peer may have received it:
+  //   net-timeout  also when the whole time went into connecting
+  //   net-lost     the connection ended before the answer was complete
+  //   net-stale    a pooled connection was closed by the peer and nothing was answered
+  //   net-answer   what came is not HTTP or is over max_body
   // `resend_on_stale`: the caller says that the request may be repeated: one more try on a fresh connection.
+  // Do not give the result to co_spawn directly: it default-constructs, Result cannot.
   asio::awaitable<Result<Response>> call(Request r, Millis timeout, bool resend_on_stale);
   void close_idle();
-  [[nodiscard]] std::size_t connections() const;
+  [[nodiscard]] std::size_t connections() const;  // in use, connecting and idle
 
  private:
   struct Impl;
@@ -124,7 +136,7 @@ struct Url {
   bool tls = true;
   std::string host;
   std::uint16_t port = 443;
-  std::string target = "/";             // path and query
+  std::string target = "/";  // path and query
   [[nodiscard]] std::string authority() const;
 };
 Result<Url> parse_url(std::string_view s);  // http and https only; reasons: bad-url

@@ -1,0 +1,350 @@
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/ip/address.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include <algorithm>
+#include <list>
+
+#include "host/net/channel.hpp"
+#include "host/net/http.hpp"
+#include "host/net/message.hpp"
+#include "host/net/tls.hpp"
+
+namespace kf::net {
+
+using namespace detail;
+
+namespace {
+
+constexpr auto by_tuple = asio::as_tuple(asio::use_awaitable);
+constexpr std::size_t max_answer_header = 64 << 10;
+constexpr std::size_t record = 16 << 10;  // the plaintext of one TLS record
+
+}  // namespace
+
+struct HttpClient::Impl : std::enable_shared_from_this<HttpClient::Impl> {
+  struct Connection : Channel {
+    Connection(asio::io_context& io, const std::shared_ptr<Deadlines>& d, Impl& o, std::size_t max_body)
+        : Channel(Socket(io.get_executor()), d), owner(o), reader(max_answer_header, max_body) {}
+    void expired() override {
+      if (pooled) {
+        owner.drop_idle(this);  // destroys this
+      } else {
+        Channel::expired();
+      }
+    }
+    Impl& owner;
+    ResponseReader reader;
+    InBuffer in;
+    bool pooled = false;
+  };
+  using ConnectionPtr = std::unique_ptr<Connection>;
+
+  // A call that waits for its turn. It owns its timer, so that its deadline and being woken are the same thing.
+  struct Waiter {
+    explicit Waiter(asio::io_context& io, Clock::time_point deadline) : timer(io, deadline) {}
+    asio::steady_timer timer;
+    bool granted = false;  // a place in the pool is ours, with or without a connection in it
+    ConnectionPtr connection;
+  };
+
+  // A place in the pool: given back however the call ends.
+  class Lease {
+   public:
+    Lease() = default;
+    Lease(Impl& pool, ConnectionPtr c) : pool_(&pool), connection(std::move(c)) {}
+    Lease(Lease&& o) noexcept : pool_(std::exchange(o.pool_, nullptr)), connection(std::move(o.connection)) {}
+    Lease& operator=(Lease&&) = delete;
+    Lease(const Lease&) = delete;
+    Lease& operator=(const Lease&) = delete;
+    ~Lease() {
+      if (pool_ != nullptr) pool_->give_back(std::move(connection));
+    }
+
+   private:
+    Impl* pool_ = nullptr;
+
+   public:
+    ConnectionPtr connection;  // nullptr: to be connected
+  };
+
+  Impl(asio::io_context& i, ClientOptions opts) : io(i), o(std::move(opts)), deadlines(std::make_shared<Deadlines>(i)) {
+    Url u;
+    u.tls = !o.plain;
+    u.host = o.host;
+    u.port = o.port;
+    authority = u.authority();
+    peer = o.host + ":" + std::to_string(o.port);
+    if (o.max_connections == 0) o.max_connections = 1;
+    if (o.plain) return;
+    auto t = ClientTls::create(o);
+    if (t.ok()) {
+      tls = *std::move(t);
+    } else {
+      broken = t.error().detail;
+    }
+  }
+
+  static asio::awaitable<Result<Response>> call(std::shared_ptr<Impl> self, Request r, Millis timeout, bool resend);
+  asio::awaitable<Result<Lease>> acquire(Clock::time_point deadline);
+  asio::awaitable<Result<std::vector<Tcp::endpoint>>> resolve(Clock::time_point deadline);
+  asio::awaitable<Result<ConnectionPtr>> connect(Clock::time_point deadline);
+  asio::awaitable<Result<Response>> exchange(Connection& c, std::string_view head, std::string_view body, bool is_head,
+                                             bool reused, bool& keep);
+  void give_back(ConnectionPtr c);
+  void drop_idle(Connection* c);
+  void close_idle();
+
+  asio::io_context& io;
+  ClientOptions o;
+  std::string authority, peer, broken;
+  std::shared_ptr<Deadlines> deadlines;
+  std::unique_ptr<ClientTls> tls;
+  std::list<Waiter*> waiting;       // first come, first served
+  std::vector<ConnectionPtr> idle;  // the back was used last: the warm ones work, the others time out
+  std::size_t places = 0;           // in use, connecting or idle; never over max_connections
+  bool closed = false;
+};
+
+HttpClient::HttpClient(asio::io_context& io, ClientOptions o) : impl_(std::make_shared<Impl>(io, std::move(o))) {}
+HttpClient::~HttpClient() {  // running calls end by themselves, waiting ones now
+  impl_->closed = true;
+  impl_->close_idle();
+  for (Impl::Waiter* w : impl_->waiting) w->timer.cancel();
+}
+asio::awaitable<Result<Response>> HttpClient::call(Request r, Millis timeout, bool resend_on_stale) {
+  return Impl::call(impl_, std::move(r), timeout, resend_on_stale);
+}
+void HttpClient::close_idle() { impl_->close_idle(); }
+std::size_t HttpClient::connections() const { return impl_->places; }
+
+void HttpClient::Impl::close_idle() {
+  places -= idle.size();
+  for (auto& c : idle) c->close();
+  idle.clear();
+}
+
+void HttpClient::Impl::drop_idle(Connection* c) {
+  const auto it = std::find_if(idle.begin(), idle.end(), [c](const ConnectionPtr& p) { return p.get() == c; });
+  if (it == idle.end()) return;
+  const ConnectionPtr gone = std::move(*it);
+  idle.erase(it);
+  --places;
+  gone->close();
+}
+
+void HttpClient::Impl::give_back(ConnectionPtr c) {
+  for (Waiter* w : waiting) {
+    if (w->granted) continue;
+    w->granted = true;
+    w->connection = std::move(c);
+    w->timer.cancel();
+    return;
+  }
+  if (!c || closed) {
+    --places;
+    if (c) c->close();
+    return;
+  }
+  c->pooled = true;
+  c->until(Clock::now() + o.idle_timeout);
+  idle.push_back(std::move(c));
+}
+
+asio::awaitable<Result<HttpClient::Impl::Lease>> HttpClient::Impl::acquire(Clock::time_point deadline) {
+  if (waiting.empty()) {
+    while (!idle.empty()) {
+      ConnectionPtr c = std::move(idle.back());
+      idle.pop_back();
+      c->pooled = false;
+      if (c->quiet()) co_return Lease(*this, std::move(c));
+      --places;  // the peer has closed it meanwhile
+    }
+    if (places < o.max_connections) {
+      ++places;
+      co_return Lease(*this, nullptr);
+    }
+  }
+  if (waiting.size() >= o.max_waiting)
+    co_return Error{"net-busy", peer + ": " + std::to_string(waiting.size()) + " calls are waiting already"};
+
+  struct Queued {  // leaves the queue however the wait ends; passes on what was granted and not taken
+    Impl& pool;
+    Waiter waiter;
+    std::list<Waiter*>::iterator at;
+    Queued(Impl& p, Clock::time_point d) : pool(p), waiter(p.io, d), at(p.waiting.insert(p.waiting.end(), &waiter)) {}
+    ~Queued() {
+      pool.waiting.erase(at);
+      if (waiter.granted) pool.give_back(std::move(waiter.connection));
+    }
+    Queued(const Queued&) = delete;
+    Queued& operator=(const Queued&) = delete;
+  };
+  Queued queued(*this, deadline);
+  co_await queued.waiter.timer.async_wait(by_tuple);
+  if (!queued.waiter.granted)
+    co_return Error{"net-busy", closed ? "the client was closed" : peer + ": no connection became free in time"};
+  queued.waiter.granted = false;
+  Lease lease(*this, std::move(queued.waiter.connection));
+  if (lease.connection && !lease.connection->quiet()) lease.connection.reset();
+  co_return lease;
+}
+
+asio::awaitable<Result<std::vector<Tcp::endpoint>>> HttpClient::Impl::resolve(Clock::time_point deadline) {
+  boost::system::error_code ec;
+  std::vector<Tcp::endpoint> out;
+  if (const auto literal = asio::ip::make_address(o.host, ec); !ec) {
+    out.emplace_back(literal, o.port);
+    co_return out;
+  }
+  // getaddrinfo cannot be interrupted: when it hangs, we stop waiting and it ends on its own.
+  struct Lookup {
+    explicit Lookup(asio::io_context& io, Clock::time_point d) : resolver(io), done(io, d) {}
+    Tcp::resolver resolver;
+    asio::steady_timer done;
+    boost::system::error_code ec = asio::error::timed_out;
+    std::vector<Tcp::endpoint> found;
+  };
+  const auto lookup = std::make_shared<Lookup>(io, deadline);
+  lookup->resolver.async_resolve(
+      o.host, std::to_string(o.port),
+      [lookup](const boost::system::error_code& e, const Tcp::resolver::results_type& results) {
+        lookup->ec = e;
+        for (const auto& entry : results) lookup->found.push_back(entry.endpoint());
+        lookup->done.cancel();
+      });
+  co_await lookup->done.async_wait(by_tuple);
+  if (lookup->found.empty()) co_return Error{"net-connect", o.host + ": " + lookup->ec.message()};
+  co_return std::move(lookup->found);
+}
+
+asio::awaitable<Result<HttpClient::Impl::ConnectionPtr>> HttpClient::Impl::connect(Clock::time_point deadline) {
+  const auto until = std::min(deadline, Clock::now() + o.connect_timeout);
+  auto endpoints = co_await resolve(until);
+  const auto late = [&](const char* doing) {
+    return Error{deadline <= until ? "net-timeout" : "net-connect", peer + ": timed out while " + doing};
+  };
+  if (!endpoints) {
+    if (Clock::now() >= until) co_return late("looking up the name");
+    co_return endpoints.error();
+  }
+  auto c = std::make_unique<Connection>(io, deadlines, *this, o.max_body);
+  c->until(until);
+  bool connected = false;
+  for (const auto& e : *endpoints) {
+    connected = co_await c->connect(e);
+    if (connected || c->end() == End::expired) break;
+  }
+  if (!connected) {
+    if (c->end() == End::expired) co_return late("connecting");
+    co_return Error{"net-connect", peer + ": " + c->text()};
+  }
+  if (tls && !co_await c->handshake(tls->connection())) {
+    if (c->end() == End::expired) co_return late("shaking hands");
+    tls->forget_session();
+    co_return Error{"net-tls", peer + ": " + c->text()};
+  }
+  co_return c;
+}
+
+asio::awaitable<Result<Response>> HttpClient::Impl::exchange(Connection& c, std::string_view head,
+                                                             std::string_view body, bool is_head, bool reused,
+                                                             bool& keep) {
+  keep = false;
+  c.reader.reset(is_head);
+  bool heard = false;  // any octet of an answer
+  const auto lost = [&] {
+    if (c.end() == End::expired) return Error{"net-timeout", peer + ": no answer in time"};
+    if (heard) return Error{"net-lost", peer + ": connection lost within the answer: " + c.text()};
+    if (reused) return Error{"net-stale", peer + ": kept connection was closed: " + c.text()};
+    // TLS 1.3: a server that refuses our certificate says so only after our side of the handshake is done.
+    if (c.end() == End::tls) return Error{"net-tls", peer + ": " + c.text()};
+    return Error{"net-lost", peer + ": connection lost before the answer: " + c.text()};
+  };
+  bool sent = co_await c.write(head);
+  if (sent && !body.empty()) sent = co_await c.write(body);
+  if (!sent && c.end() == End::expired) co_return lost();
+  // Not sent: the server may have answered before it read everything (413), so look.
+  for (;;) {
+    auto rest = c.in.view();
+    const Step step = c.reader.put(rest);
+    c.in.used_to(rest);
+    Message& m = c.reader.message();
+    if (step == Step::head || step == Step::more) {
+      if (step == Step::head) continue;  // with what is left
+      const std::size_t room = c.in.room(max_answer_header + InBuffer::size);
+      if (room == 0) co_return Error{"net-answer", peer + ": chunk header or trailer too long"};
+      const Read r = co_await c.read_some(c.in.tail(), room, !heard);
+      if (r.n > 0) {
+        heard = true;
+        c.in.filled(r.n);
+        continue;
+      }
+      // A body that ends with the connection is whole only when the peer said goodbye (TLS) or closed (plain).
+      if (r.end != End::eof || !heard || c.reader.put_eof() != Step::done) co_return lost();
+    } else if (step == Step::head_too_large || step == Step::body_too_large) {
+      co_return Error{"net-answer", peer + (step == Step::head_too_large ? ": answer header over the limit of 64 KiB"
+                                                                         : ": answer over the limit of " +
+                                                                               std::to_string(o.max_body) + " octets")};
+    } else if (step == Step::bad) {
+      co_return Error{"net-answer", peer + ": not an HTTP answer: " + c.reader.error()};
+    }
+    if (m.status < 200) {  // 100 Continue and the like
+      c.reader.reset(is_head);
+      continue;
+    }
+    keep = sent && m.keep_alive && c.in.empty() && c.end() == End::none;
+    Response out;
+    out.status = m.status;
+    out.content_type = std::move(m.content_type);
+    out.headers = std::move(m.headers);
+    out.body = std::move(m.body);
+    out.chunked = m.chunked;
+    out.close = !keep;
+    co_return out;
+  }
+}
+
+asio::awaitable<Result<Response>> HttpClient::Impl::call(std::shared_ptr<Impl> self, Request r, Millis timeout,
+                                                         bool resend) {
+  const auto deadline = Clock::now() + timeout;
+  if (!self->broken.empty()) co_return Error{"net-tls", self->broken};
+  std::string head;
+  head.reserve(std::min<std::size_t>(record, 512 + r.body.size()));
+  if (!append_request(head, r, self->authority))
+    co_return Error{"net-request",
+                    "the method, the target or a header field holds a character that HTTP does not allow"};
+  std::string_view body;
+  if (!r.chunked) {
+    body = r.body;
+    if (head.size() < record) {  // a small request is one record and one system call
+      const auto part = body.substr(0, record - head.size());
+      head.append(part);
+      body.remove_prefix(part.size());
+    }
+  }
+  auto place = co_await self->acquire(deadline);
+  if (!place) co_return std::move(place).error();
+  Lease lease = *std::move(place);
+  for (;;) {
+    const bool reused = lease.connection != nullptr;
+    if (!reused) {
+      auto fresh = co_await self->connect(deadline);
+      if (!fresh) co_return std::move(fresh).error();
+      lease.connection = *std::move(fresh);
+    }
+    lease.connection->until(deadline);
+    bool keep = false;
+    auto answer = co_await self->exchange(*lease.connection, head, body, r.method == "HEAD", reused, keep);
+    if (!keep) {
+      if (answer.ok()) lease.connection->close();
+      if (!answer.ok() && answer.error().reason == "net-tls" && self->tls) self->tls->forget_session();
+      lease.connection.reset();
+    }
+    if (!answer.ok() && answer.error().reason == "net-stale" && resend) continue;  // once: the next one is not reused
+    co_return answer;
+  }
+}
+
+}  // namespace kf::net

@@ -1,0 +1,99 @@
+#include <boost/asio/ip/address_v6.hpp>
+
+#include <algorithm>
+#include <charconv>
+
+#include "host/net/http.hpp"
+
+namespace kf::net {
+namespace {
+
+char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
+bool iequal(std::string_view a, std::string_view b) {
+  return a.size() == b.size() &&
+         std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) { return lower(x) == lower(y); });
+}
+
+Error bad(std::string_view url, const char* why) {
+  // The URL may come from a peer: show the beginning of it, printable.
+  std::string shown(url.substr(0, 80));
+  for (char& c : shown) {
+    if (c < 0x20 || c >= 0x7F) c = '?';
+  }
+  return {"bad-url", std::string(why) + ": " + shown};
+}
+
+}  // namespace
+
+const std::string* find_header(const Headers& h, std::string_view name) {
+  for (const auto& [n, v] : h) {
+    if (iequal(n, name)) return &v;
+  }
+  return nullptr;
+}
+
+std::string Url::authority() const {
+  std::string a = host.find(':') == std::string::npos ? host : "[" + host + "]";
+  if (port != (tls ? 443 : 80)) a += ":" + std::to_string(port);
+  return a;
+}
+
+Result<Url> parse_url(std::string_view s) {
+  Url u;
+  std::string_view rest = s;
+  const auto scheme_end = s.find("://");
+  const auto scheme = s.substr(0, scheme_end == std::string_view::npos ? 0 : scheme_end);
+  if (iequal(scheme, "https")) {
+    u.tls = true;
+    u.port = 443;
+  } else if (iequal(scheme, "http")) {
+    u.tls = false;
+    u.port = 80;
+  } else {
+    return bad(s, "neither http nor https");
+  }
+  rest.remove_prefix(scheme_end + 3);
+  if (!std::all_of(rest.begin(), rest.end(), [](char c) { return c > 0x20 && c < 0x7F; }))
+    return bad(s, "a character that must be escaped");
+  const auto authority_end = std::min(rest.find_first_of("/?#"), rest.size());
+  std::string_view authority = rest.substr(0, authority_end);
+  const std::string_view path = rest.substr(authority_end);
+  if (path.find('#') != std::string_view::npos) return bad(s, "a fragment");
+  if (authority.find('@') != std::string_view::npos) return bad(s, "user information");
+
+  std::string_view port;
+  bool has_port = false;
+  if (authority.starts_with('[')) {
+    const auto close = authority.find(']');
+    if (close == std::string_view::npos) return bad(s, "host without ]");
+    u.host = std::string(authority.substr(1, close - 1));
+    boost::system::error_code ec;
+    if (boost::asio::ip::make_address_v6(u.host, ec); ec || u.host.find('%') != std::string::npos)
+      return bad(s, "not an IPv6 address");
+    authority.remove_prefix(close + 1);
+    has_port = authority.starts_with(':');
+    if (!has_port && !authority.empty()) return bad(s, "rubbish after ]");
+    if (has_port) port = authority.substr(1);
+  } else {
+    const auto colon = authority.find(':');
+    has_port = colon != std::string_view::npos;
+    u.host = std::string(authority.substr(0, colon));
+    if (has_port) port = authority.substr(colon + 1);
+    if (u.host.empty() || u.host.size() > 253) return bad(s, "host missing or too long");
+    if (!std::all_of(u.host.begin(), u.host.end(), [](char c) {
+          return (c >= '0' && c <= '9') || (lower(c) >= 'a' && lower(c) <= 'z') || c == '-' || c == '.' || c == '_';
+        }))
+      return bad(s, "not a host name");
+  }
+  std::transform(u.host.begin(), u.host.end(), u.host.begin(), lower);
+  if (has_port) {
+    unsigned value = 0;
+    const auto [end, ec] = std::from_chars(port.data(), port.data() + port.size(), value);
+    if (ec != std::errc() || end != port.data() + port.size() || value == 0 || value > 65535) return bad(s, "bad port");
+    u.port = static_cast<std::uint16_t>(value);
+  }
+  if (!path.empty()) u.target = path.front() == '/' ? std::string(path) : "/" + std::string(path);
+  return u;
+}
+
+}  // namespace kf::net
