@@ -1,0 +1,74 @@
+// One PKCS#11 session, and the session objects that live no longer than a scope. One thread at a time per Session (L4).
+//
+// Methods return the CK_RV of the failing call and allocate nothing unless they say so.
+#pragma once
+
+#include <array>
+#include <span>
+#include <vector>
+
+#include "host/base/secret.hpp"
+#include "hsm/p11/module.hpp"
+
+namespace kf::p11 {
+
+inline constexpr CK_BBOOL kTrue = 1;
+inline constexpr CK_BBOOL kFalse = 0;
+
+// Attribute over a variable that outlives the call; PKCS#11 takes templates by pointer to non-const but only reads
+// them.
+template <class T>
+CK_ATTRIBUTE attr(CK_ATTRIBUTE_TYPE type, const T& v) noexcept {
+  static_assert(std::is_trivially_copyable_v<T> && !std::is_pointer_v<T>);
+  return {type, const_cast<T*>(&v), sizeof v};
+}
+inline CK_ATTRIBUTE attr_octets(CK_ATTRIBUTE_TYPE type, ByteView v) noexcept {
+  return {type, const_cast<std::uint8_t*>(v.data()), v.size()};
+}
+
+class Session {
+ public:
+  Session() = default;
+  Session(Session&& o) noexcept : module_(o.module_), h_(o.h_) { o.module_ = nullptr; }
+  Session& operator=(Session&& o) noexcept;
+  ~Session() { close(); }
+  CK_RV open(Module& m, CK_SLOT_ID slot, bool read_write) noexcept;  // closes what was open
+  void close() noexcept;
+
+  [[nodiscard]] CK_FUNCTION_LIST& f() const noexcept { return module_->f(); }
+  [[nodiscard]] CK_SESSION_HANDLE handle() const noexcept { return h_; }
+
+  // Handles of all objects that match; allocates. Not for the hot path (L9).
+  CK_RV find(std::span<CK_ATTRIBUTE> match, std::vector<CK_OBJECT_HANDLE>& out) const;
+  // A variable-length attribute; allocates.
+  CK_RV read(CK_OBJECT_HANDLE o, CK_ATTRIBUTE_TYPE type, Bytes& out) const;
+  // A fixed-size attribute.
+  template <class T>
+  CK_RV read_fixed(CK_OBJECT_HANDLE o, CK_ATTRIBUTE_TYPE type, T& out) const {
+    CK_ATTRIBUTE a = attr(type, out);
+    const CK_RV rv = f().C_GetAttributeValue(h_, o, &a, 1);
+    return rv != CKR_OK ? rv : (a.ulValueLen == sizeof out ? CKR_OK : CKR_ATTRIBUTE_VALUE_INVALID);
+  }
+
+ private:
+  Module* module_ = nullptr;
+  CK_SESSION_HANDLE h_ = 0;
+};
+
+// A session object that is destroyed when the scope ends, whatever happened. slot() is where a C_ function writes it.
+class Object {
+ public:
+  explicit Object(Session& s) noexcept : s_(s) {}
+  Object(const Object&) = delete;
+  Object& operator=(const Object&) = delete;
+  ~Object() { destroy(); }
+  [[nodiscard]] CK_OBJECT_HANDLE* slot() noexcept { return &h_; }
+  [[nodiscard]] CK_OBJECT_HANDLE handle() const noexcept { return h_; }
+  CK_RV destroy() noexcept;
+
+ private:
+  Session& s_;
+  CK_OBJECT_HANDLE h_ = CK_INVALID_HANDLE;
+};
+
+}  // namespace kf::p11

@@ -1,0 +1,294 @@
+#include "hsm/worker/token_ops.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+
+#include "host/crypto/ec.hpp"
+#include "hsm/worker/log.hpp"
+
+namespace kf::hsm::worker {
+namespace {
+
+using p11::attr;
+using p11::attr_octets;
+using p11::kFalse;
+using p11::kTrue;
+using p11::Object;
+using p11::RvClass;
+
+constexpr CK_OBJECT_CLASS kPublicKey = CKO_PUBLIC_KEY;
+constexpr CK_OBJECT_CLASS kPrivateKey = CKO_PRIVATE_KEY;
+constexpr CK_OBJECT_CLASS kSecretKey = CKO_SECRET_KEY;
+constexpr CK_KEY_TYPE kEc = CKK_EC;
+constexpr CK_KEY_TYPE kGenericSecret = CKK_GENERIC_SECRET;
+
+using DerPoint = std::array<std::uint8_t, 67>;  // OCTET STRING of a point
+DerPoint der_point(ByteView q65) {
+  DerPoint d{0x04, 65};
+  std::copy(q65.begin(), q65.end(), d.begin() + 2);
+  return d;
+}
+
+unsigned char* mutable_octets(ByteView v) { return const_cast<unsigned char*>(v.data()); }
+
+}  // namespace
+
+ByteView ec_params(Curve c) noexcept {
+  static constexpr std::uint8_t p256[] = {0x06, 0x08, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x03, 0x01, 0x07};
+  static constexpr std::uint8_t bp256[] = {0x06, 0x09, 0x2B, 0x24, 0x03, 0x03, 0x02, 0x08, 0x01, 0x01, 0x07};
+  switch (c) {
+    case Curve::p256:
+      return p256;
+    case Curve::brainpool_p256r1:
+      return bp256;
+    default:
+      return {};
+  }
+}
+
+bool point_from_attribute(ByteView a, Point& out) noexcept {
+  if (a.size() == out.size() + 2 && a[0] == 0x04 && a[1] == out.size()) a = a.subspan(2);
+  if (a.size() != out.size() || a[0] != 0x04) return false;
+  std::copy(a.begin(), a.end(), out.begin());
+  return true;
+}
+
+CK_RV TokenOps::sign(CK_OBJECT_HANDLE key, ByteView hash, std::span<std::uint8_t, 64> out) noexcept {
+  CK_MECHANISM m{CKM_ECDSA, nullptr, 0};
+  if (const CK_RV rv = session_.f().C_SignInit(session_.handle(), &m, key); rv != CKR_OK) return rv;
+  CK_ULONG n = out.size();
+  const CK_RV rv = session_.f().C_Sign(session_.handle(), mutable_octets(hash), hash.size(), out.data(), &n);
+  return rv == CKR_OK && n != out.size() ? CKR_GENERAL_ERROR : rv;
+}
+
+CK_RV TokenOps::derive(CK_OBJECT_HANDLE key, ByteView peer65, std::span<std::uint8_t, 32> shs) noexcept {
+  const DerPoint der = der_point(peer65);
+  CK_ECDH1_DERIVE_PARAMS p{};
+  p.kdf = CKD_NULL;
+  p.ulPublicDataLen = encodings_.ecdh_point_der ? der.size() : peer65.size();
+  p.pPublicData = mutable_octets(encodings_.ecdh_point_der ? ByteView(der) : peer65);
+  CK_MECHANISM m{CKM_ECDH1_DERIVE, &p, sizeof p};
+  constexpr CK_ULONG length = 32;  // some modules demand it
+  std::array t{attr(CKA_CLASS, kSecretKey), attr(CKA_KEY_TYPE, kGenericSecret), attr(CKA_TOKEN, kFalse),
+               attr(CKA_PRIVATE, kTrue),    attr(CKA_SENSITIVE, kFalse),        attr(CKA_EXTRACTABLE, kTrue),
+               attr(CKA_VALUE_LEN, length)};
+  Object secret(session_);
+  if (const CK_RV rv = session_.f().C_DeriveKey(session_.handle(), &m, key, t.data(), t.size(), secret.slot());
+      rv != CKR_OK) {
+    return rv;
+  }
+  CK_ATTRIBUTE value{CKA_VALUE, shs.data(), shs.size()};
+  const CK_RV rv = session_.f().C_GetAttributeValue(session_.handle(), secret.handle(), &value, 1);
+  if (rv != CKR_OK) return rv;
+  if (value.ulValueLen > shs.size()) return CKR_GENERAL_ERROR;
+  if (const std::size_t missing = shs.size() - value.ulValueLen; missing != 0) {  // a module that strips leading zeros
+    std::memmove(shs.data() + missing, shs.data(), value.ulValueLen);
+    std::memset(shs.data(), 0, missing);
+  }
+  return secret.destroy();
+}
+
+CK_RV TokenOps::ephemeral_ecka(Curve c, ByteView peer65, Point& epk, std::span<std::uint8_t, 32> shs) noexcept {
+  CK_MECHANISM m{CKM_EC_KEY_PAIR_GEN, nullptr, 0};
+  std::array pub_t{attr_octets(CKA_EC_PARAMS, ec_params(c)), attr(CKA_TOKEN, kFalse), attr(CKA_PRIVATE, kFalse)};
+  std::array priv_t{attr(CKA_TOKEN, kFalse),       attr(CKA_PRIVATE, kTrue), attr(CKA_SENSITIVE, kTrue),
+                    attr(CKA_EXTRACTABLE, kFalse), attr(CKA_DERIVE, kTrue),  attr(CKA_SIGN, kFalse)};
+  Object pub(session_);
+  Object priv(session_);
+  CK_RV rv = session_.f().C_GenerateKeyPair(session_.handle(), &m, pub_t.data(), pub_t.size(), priv_t.data(),
+                                            priv_t.size(), pub.slot(), priv.slot());
+  if (rv != CKR_OK) return rv;
+  std::array<std::uint8_t, 80> raw{};
+  CK_ATTRIBUTE point{CKA_EC_POINT, raw.data(), raw.size()};
+  rv = session_.f().C_GetAttributeValue(session_.handle(), pub.handle(), &point, 1);
+  if (rv != CKR_OK) return rv;
+  if (point.ulValueLen > raw.size() || !point_from_attribute(ByteView(raw).first(point.ulValueLen), epk))
+    return CKR_GENERAL_ERROR;
+  rv = derive(priv.handle(), peer65, shs);
+  const CK_RV gone = priv.destroy();
+  const CK_RV gone_too = pub.destroy();
+  if (rv != CKR_OK) return rv;
+  return gone != CKR_OK ? gone : gone_too;  // a private key that cannot be erased must not be reported as erased
+}
+
+CK_RV TokenOps::verify(Curve c, const Point& q, ByteView hash, ByteView signature) noexcept {
+  const DerPoint der = der_point(q);
+  std::array t{attr(CKA_CLASS, kPublicKey),
+               attr(CKA_KEY_TYPE, kEc),
+               attr(CKA_TOKEN, kFalse),
+               attr(CKA_PRIVATE, kFalse),
+               attr(CKA_VERIFY, kTrue),
+               attr_octets(CKA_EC_PARAMS, ec_params(c)),
+               attr_octets(CKA_EC_POINT, encodings_.ec_point_raw ? ByteView(q) : ByteView(der))};
+  Object key(session_);
+  CK_RV rv = session_.f().C_CreateObject(session_.handle(), t.data(), t.size(), key.slot());
+  if (rv != CKR_OK) return rv;
+  CK_MECHANISM m{CKM_ECDSA, nullptr, 0};
+  rv = session_.f().C_VerifyInit(session_.handle(), &m, key.handle());
+  if (rv != CKR_OK) return rv;
+  rv = session_.f().C_Verify(session_.handle(), mutable_octets(hash), hash.size(), mutable_octets(signature),
+                             signature.size());
+  const CK_RV gone = key.destroy();
+  return rv != CKR_OK ? rv : gone;
+}
+
+EccStatus TokenOps::status_of(CK_RV rv, std::string_view what) noexcept {
+  const RvClass cls = p11::rv_class(rv);
+  if (cls == RvClass::ok) return EccStatus::ok;
+  if (rv == CKR_SIGNATURE_INVALID || rv == CKR_SIGNATURE_LEN_RANGE) return EccStatus::bad_signature;
+  must_exit_ = must_exit_ || cls == RvClass::fatal;
+  // One line in ten seconds: a dead device must not fill the log (L11).
+  using Clock = std::chrono::steady_clock;
+  static Clock::time_point next{};
+  static std::uint64_t silent = 0;
+  if (const auto now = Clock::now(); now >= next) {
+    log_line(std::string(what) + ": " + p11::rv_text(rv) + ", class " + std::string(p11::to_string(cls)) +
+             (silent == 0 ? "" : "; " + std::to_string(silent) + " more failures since the last line"));
+    next = now + std::chrono::seconds(10);
+    silent = 0;
+  } else {
+    ++silent;
+  }
+  switch (cls) {
+    case RvClass::job:
+    case RvClass::session:
+    case RvClass::key:
+      return EccStatus::failed;
+    default:
+      return EccStatus::engine_down;  // busy, device, fatal: nothing wrong with the job
+  }
+}
+
+void TokenOps::execute(const wire::JobEntry& job, wire::DoneEntry& done) noexcept {
+  done.tag = job.tag;
+  done.op = job.op;
+  const auto finish = [&](EccStatus s, CK_RV rv = CKR_OK) {
+    done.status = static_cast<std::uint8_t>(s);
+    done.rv = static_cast<std::uint32_t>(rv);
+    if (s == EccStatus::ok) return;
+    wipe(done.shs, sizeof done.shs);
+    std::memset(done.signature, 0, sizeof done.signature);
+    std::memset(done.epk, 0, sizeof done.epk);
+  };
+  const auto curve = static_cast<Curve>(job.curve);
+  const auto op = static_cast<EccOp>(job.op);
+  if (op == EccOp::sign) {
+    const auto key = std::find_if(keys_.begin(), keys_.end(), [&](const IdentityKey& k) { return k.curve == curve; });
+    if (key == keys_.end()) return finish(EccStatus::no_key);
+    const CK_RV rv = with_retry([&] { return sign(key->handle, job.hash, done.signature); });
+    return finish(status_of(rv, "C_Sign"), rv);
+  }
+  if (op != EccOp::ephemeral_ecka && op != EccOp::verify) return finish(EccStatus::bad_input);
+  if (std::find(curves_.begin(), curves_.end(), curve) == curves_.end()) return finish(EccStatus::bad_input);
+  const auto peer = check_point(curve, job.peer);
+  if (!peer) return finish(EccStatus::bad_input);
+  if (op == EccOp::verify) {
+    const CK_RV rv = with_retry([&] { return verify(curve, *peer, job.hash, job.signature); });
+    return finish(status_of(rv, "C_Verify"), rv);
+  }
+  Point epk{};
+  const CK_RV rv = with_retry([&] { return ephemeral_ecka(curve, job.peer, epk, done.shs); });
+  std::copy(epk.begin(), epk.end(), done.epk);
+  finish(status_of(rv, "ephemeral key pair and ECDH"), rv);
+}
+
+CK_RV TokenOps::import_scalar(Curve c, ByteView d32, bool for_ecdh, Object& out) noexcept {
+  std::array t{attr(CKA_CLASS, kPrivateKey),
+               attr(CKA_KEY_TYPE, kEc),
+               attr(CKA_TOKEN, kFalse),
+               attr(CKA_PRIVATE, kTrue),
+               attr(CKA_SENSITIVE, kTrue),
+               attr(CKA_EXTRACTABLE, kFalse),
+               attr(for_ecdh ? CKA_DERIVE : CKA_SIGN, kTrue),
+               attr_octets(CKA_EC_PARAMS, ec_params(c)),
+               attr_octets(CKA_VALUE, d32)};
+  return session_.f().C_CreateObject(session_.handle(), t.data(), t.size(), out.slot());
+}
+
+// Vector runs: known scalars, public test values, through the same C_ calls as the product's jobs.
+Result<SecretBytes> TokenOps::with_imported_scalar(wire::AdminOp op, wire::Reader& args) {
+  if (!allow_test_import_) return Error{"hsm-call", "this worker was not started for test vectors"};
+  const auto curve = static_cast<Curve>(args.u32());
+  if (std::find(curves_.begin(), curves_.end(), curve) == curves_.end())
+    return Error{"hsm-call", "curve not served by this token"};
+  const auto malformed = [] { return Error{"hsm-call", "malformed arguments"}; };
+  if (op == wire::AdminOp::verify_with) {
+    Point q{};
+    Digest32 hash{};
+    Signature signature{};
+    if (!args.fixed(q) || !args.fixed(hash) || !args.fixed(signature) || !args.at_end()) return malformed();
+    KF_CHECK(check_point(curve, q));
+    const CK_RV rv = with_retry([&] { return verify(curve, q, hash, signature); });
+    if (rv != CKR_OK && rv != CKR_SIGNATURE_INVALID && rv != CKR_SIGNATURE_LEN_RANGE)
+      return p11::rv_error("hsm-token", "C_Verify", rv);
+    const std::uint8_t yes = rv == CKR_OK ? 1 : 0;
+    return SecretBytes(ByteView(&yes, 1));
+  }
+  SecretArray<32> d;
+  const ByteView scalar = args.field();
+  if (scalar.size() != 32) return malformed();
+  std::copy(scalar.begin(), scalar.end(), d.expose_mut().begin());
+  KF_CHECK(public_of(curve, d.expose()));  // 1 <= d < n
+  if (op == wire::AdminOp::sign_with) {
+    Digest32 hash{};
+    if (!args.fixed(hash) || !args.at_end()) return malformed();
+    SecretBytes out(64);
+    const CK_RV rv = with_retry([&] {
+      Object key(session_);
+      const CK_RV imported = import_scalar(curve, d.expose(), false, key);
+      return imported != CKR_OK ? imported
+                                : sign(key.handle(), hash, std::span<std::uint8_t, 64>(out.expose_mut().data(), 64));
+    });
+    if (rv != CKR_OK) return p11::rv_error("hsm-token", "sign with an imported scalar", rv);
+    return out;
+  }
+  Point peer{};
+  if (!args.fixed(peer) || !args.at_end()) return malformed();
+  KF_CHECK(check_point(curve, peer));
+  SecretBytes out(32);
+  const CK_RV rv = with_retry([&] {
+    Object key(session_);
+    const CK_RV imported = import_scalar(curve, d.expose(), true, key);
+    return imported != CKR_OK ? imported
+                              : derive(key.handle(), peer, std::span<std::uint8_t, 32>(out.expose_mut().data(), 32));
+  });
+  if (rv != CKR_OK) return p11::rv_error("hsm-token", "ECDH with an imported scalar", rv);
+  return out;
+}
+
+Result<SecretBytes> TokenOps::admin(wire::AdminOp op, wire::Reader& args) {
+  using wire::AdminOp;
+  const auto malformed = [] { return Error{"hsm-call", "malformed arguments"}; };
+  switch (op) {
+    case AdminOp::new_data_key:
+      return new_data_key();
+    case AdminOp::session_objects:
+      return session_objects();
+    case AdminOp::describe:
+      return describe();
+    case AdminOp::key_facts:
+      return key_facts();
+    case AdminOp::unwrap_data_key: {
+      const ByteView wrapped = args.field();
+      return args.at_end() ? unwrap_data_key(wrapped) : malformed();
+    }
+    case AdminOp::seal_record:
+    case AdminOp::open_record: {
+      const ByteView aad = args.field();
+      const ByteView text = args.field();
+      if (!args.at_end()) return malformed();
+      return op == AdminOp::seal_record ? seal_record(aad, text) : open_record(aad, text);
+    }
+    case AdminOp::sign_with:
+    case AdminOp::ecka_with:
+    case AdminOp::verify_with:
+      return with_imported_scalar(op, args);
+    case AdminOp::provision:
+      break;
+  }
+  return Error{"hsm-call",
+               "operation " + std::to_string(static_cast<std::uint32_t>(op)) + " is unknown to this worker"};
+}
+
+}  // namespace kf::hsm::worker
