@@ -1,0 +1,39 @@
+#include "host/download/codes.hpp"
+
+namespace kf::download {
+
+Cause certificate_cause(const Error& e, const Eid& eid) {
+  const bool eum = e.reason.starts_with("eum:");
+  const std::string reason = eum ? e.reason.substr(4) : e.reason;
+  const bool dates = reason == "expired" || reason == "not-yet-valid";
+  std::string what = eum ? "EUM certificate" : "CERT.ECASD.ECKA";
+  what += ": " + reason;
+  if (!e.detail.empty()) what += " (" + e.detail + ")";
+  return {eum ? "8.1.2" : "8.1.3", dates ? "6.3" : "6.1", eid.str(), what};
+}
+
+Cause pe_cause(const profile::EuiccResponse& r, const Order& o) {
+  const profile::PeStatus* worst = nullptr;
+  for (const auto& s : r.statuses)
+    if (s.status != 0 && worst == nullptr) worst = &s;
+  const std::uint32_t status = worst == nullptr ? 0 : worst->status;
+  std::string message = "eUICC refused the profile";
+  if (worst != nullptr) {
+    message += ": PE status " + std::to_string(status);
+    if (worst->identification) message += " at identification " + std::to_string(*worst->identification);
+  }
+  if (r.aborted) message += ", installation aborted";
+  if (status == 2 || status == 4) return {"8.1", "4.8", o.eid.str(), message};
+  if (status == 1 || (status >= 7 && status <= 10) || status == 31)
+    return {o.by_profile_type ? "8.2.5" : "8.2.1", "3.1", o.by_profile_type ? o.profile_type : o.iccid.str(), message};
+  return {"8.2", "4.2", o.iccid.str(), message};
+}
+
+Cause passed_on(const es::Response& r, const Cause& when_missing) {
+  if (!r.code || r.code->subject.empty()) return when_missing;
+  return {r.code->subject, r.code->reason, r.code->subject_identifier, r.code->message};
+}
+
+Cause expired_cause() { return {"1.6", "5.3", "", "ValidityPeriod over"}; }
+
+}  // namespace kf::download

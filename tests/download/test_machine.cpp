@@ -1,0 +1,830 @@
+// The download procedure, state by state: every failure row of sgp02-interfaces.md 4.2 and a restart in every state.
+#include <gtest/gtest.h>
+
+#include "host/download/machine.hpp"
+#include "host/download/record.hpp"
+#include "tests/download/card_double.hpp"
+
+namespace kf::download {
+namespace {
+
+const std::string kEid = eid_with_check_digits("890010120123412340987654321001");
+const std::string kIccid = "89000123456789012341";
+const std::string kAid = "A0000005591010FFFFFFFF8900001300";
+
+// Drives one download: keeps the last effects by kind and answers them.
+struct Drive {
+  Context c;
+  Download d;
+  std::vector<Effect> effects;
+  bool persisted = false;
+  test::CardDouble card;
+  KeyPair ecasd = generate_key_pair(Curve::p256);
+  SecretArray<32> shs;
+
+  Drive() {
+    c.now_ms = 1'000'000;
+    c.smdp_oid = "2.999.20";
+    c.cert_dp_p256 = Bytes(200, 0x7F);
+    d.order.id = "dl";
+    d.order.requester = *parse_oid("2.999.10");
+    d.order.smsr = *parse_oid("2.999.30");
+    d.order.eid = *parse_eid(kEid);
+    d.order.iccid = *parse_iccid(kIccid);
+    d.order.received_ms = c.now_ms;
+    d.order.deadline_ms = c.now_ms + 3'600'000;
+  }
+  void feed(Event e) {
+    Step s = step(std::move(d), std::move(e), c);
+    d = std::move(s.download);
+    effects = std::move(s.effects);
+    persisted = s.persist;
+  }
+  template <class T>
+  T* find() {
+    for (auto& e : effects)
+      if (auto* x = std::get_if<T>(&e)) return x;
+    return nullptr;
+  }
+  CallEs3* call(es::Function f) {
+    auto* x = find<CallEs3>();
+    EXPECT_NE(x, nullptr) << "expected a call of " << es::function_name(f) << " in " << state_name(d.state);
+    if (x == nullptr) return nullptr;
+    EXPECT_EQ(es::function_name(x->request.function), es::function_name(f));
+    return x->request.function == f ? x : nullptr;
+  }
+  static es::Response ok(es::Function f) {
+    es::Response r;
+    r.interface = es::Interface::es3;
+    r.function = f;
+    return r;
+  }
+  static es::Response failed(es::Function f, const char* subject, const char* reason) {
+    es::Response r = ok(f);
+    r.status = es::ExecStatus::failed;
+    r.code = es::StatusCode{subject, reason, "", "because"};
+    return r;
+  }
+  void answer(es::Function f, es::Response r) {
+    auto* x = call(f);
+    ASSERT_NE(x, nullptr);
+    feed(Answer{x->call, std::move(r)});
+  }
+  void fail(es::Function f, CallFault fault) {
+    auto* x = call(f);
+    ASSERT_NE(x, nullptr);
+    feed(CallFailed{x->call, fault, "test"});
+  }
+  es::Eis eis() {
+    es::Eis e;
+    e.eid = kEid;
+    e.eum_id = "2.999.40";
+    e.platform_type = "T";
+    e.platform_version = "4.2.0";
+    e.http_support = true;
+    e.remote_provisioning_version = "4.2.0";
+    e.remaining_memory = 400'000;
+    e.ecasd.keysets.push_back({"116", "CA", "", {Bytes{0x7F, 0x21, 0x00}}, {}});
+    return e;
+  }
+  es::ProfileInfo entry(const std::string& iccid, const std::string& state, const std::string& smdp = "2.999.20") {
+    es::ProfileInfo p;
+    p.iccid = iccid;
+    p.isd_p_aid = kAid;
+    p.state = state;
+    p.smdp_id = smdp;
+    return p;
+  }
+  void answer_eis(es::Eis e) {
+    es::Response r = ok(es::Function::get_eis);
+    r.eis = std::move(e);
+    answer(es::Function::get_eis, std::move(r));
+  }
+  void certificates_good() {
+    ASSERT_NE(find<CheckCertificates>(), nullptr);
+    feed(CertificatesChecked{Status(), Curve::p256, ecasd.q});
+  }
+  void to_creating() {
+    feed(Start{});
+    answer_eis(eis());
+    certificates_good();
+    ASSERT_EQ(d.state, State::creating_isdp);
+  }
+  EccDone ephemeral() {
+    EccCompletion x;
+    x.op = EccOp::ephemeral_ecka;
+    const KeyPair e = generate_key_pair(Curve::p256);
+    x.epk = e.q;
+    x.shs = std::move(*ecka(Curve::p256, e.d.expose(), ecasd.q));
+    std::copy(x.shs.expose().begin(), x.shs.expose().end(), shs.expose_mut().begin());
+    x.status = EccStatus::ok;
+    return EccDone{std::move(x)};
+  }
+  void created() {
+    es::Response r = ok(es::Function::create_isdp);
+    r.isd_p_aid = hex(kAid);
+    answer(es::Function::create_isdp, std::move(r));
+  }
+  void to_sending_cert() {
+    to_creating();
+    auto call_effect = *call(es::Function::create_isdp);
+    ASSERT_NE(find<MakeEphemeral>(), nullptr);
+    feed(ephemeral());
+    es::Response r = ok(es::Function::create_isdp);
+    r.isd_p_aid = hex(kAid);
+    feed(Answer{call_effect.call, std::move(r)});
+    ASSERT_EQ(d.state, State::sending_cert);
+  }
+  void card_says(Bytes data, es::ExecStatus s = es::ExecStatus::success) {
+    es::Response r = ok(es::Function::send_data);
+    r.status = s;
+    if (s == es::ExecStatus::failed) r.code = es::StatusCode{"8.4", "4.2", "", ""};
+    r.euicc_response_data = std::move(data);
+    answer(es::Function::send_data, std::move(r));
+  }
+  void to_sending_key() {
+    to_sending_cert();
+    card_says(card.cert_answer());
+    ASSERT_EQ(d.state, State::sending_key);
+    ASSERT_NE(find<Sign>(), nullptr);
+    EccCompletion x;
+    x.op = EccOp::sign;
+    x.status = EccStatus::ok;
+    feed(EccDone{std::move(x)});
+  }
+  void to_installing() {
+    to_sending_key();
+    card_says(card.key_answer(shs.expose()));
+    ASSERT_EQ(d.state, State::installing);
+    ASSERT_TRUE(persisted);
+  }
+  std::shared_ptr<es8::SealedScript> script;
+  void sealed(std::size_t bytes = 3000) {
+    auto* s = find<SealOffline>();
+    ASSERT_NE(s, nullptr);
+    const Bytes profile(bytes, 0x5A);
+    script = std::make_shared<es8::SealedScript>(es8::seal_offline(s->keys, s->isd_p, {1, 2, 3, 4, 5, 6, 7, 8}, {0, 0, 1}, profile));
+    keep = std::make_shared<es8::SealedScript>(es8::seal_offline(s->keys, s->isd_p, {1, 2, 3, 4, 5, 6, 7, 8}, {0, 0, 1}, profile));
+    feed(Sealed{Status(), script});
+  }
+  std::shared_ptr<es8::SealedScript> keep;  // the card's view of the same session
+  [[nodiscard]] Bytes installed(std::string_view response_hex = "3007A0053003800100") const {
+    return test::CardDouble::script_answer(*keep, hex("000001"), 0x30, hex(response_hex));
+  }
+  void to_completing() {
+    to_installing();
+    sealed();
+    card_says(installed());
+    ASSERT_EQ(d.state, State::completing) << (d.cause ? d.cause->message : "");
+  }
+  void expect_end(State s, const std::string& subject = "", const std::string& reason = "") {
+    EXPECT_EQ(state_name(d.state), state_name(s));
+    if (!subject.empty()) {
+      ASSERT_TRUE(d.cause.has_value());
+      EXPECT_EQ(d.cause->subject + "/" + d.cause->reason, subject + "/" + reason) << d.cause->message;
+    }
+    EXPECT_TRUE(persisted);
+    EXPECT_NE(find<Finish>(), nullptr);
+    EXPECT_FALSE(d.secrets.keys.has_value());
+    EXPECT_FALSE(d.secrets.script);
+  }
+};
+
+using F = es::Function;
+
+TEST(Download, GoodRunWithoutEnabling) {
+  Drive t;
+  t.to_completing();
+  ASSERT_NE(t.find<KeepKeySet>(), nullptr);
+  EXPECT_TRUE(t.persisted);
+  t.answer(F::profile_download_completed, Drive::ok(F::profile_download_completed));
+  t.expect_end(State::done);
+  EXPECT_FALSE(t.d.cause.has_value());
+}
+
+TEST(Download, GoodRunWithEnabling) {
+  Drive t;
+  t.d.order.enable = true;
+  t.to_completing();
+  t.answer(F::profile_download_completed, Drive::ok(F::profile_download_completed));
+  EXPECT_EQ(t.d.state, State::enabling);
+  t.answer(F::enable_profile, Drive::ok(F::enable_profile));
+  t.expect_end(State::done);
+}
+
+TEST(Download, EnablingFailsIsAWarning) {
+  Drive t;
+  t.d.order.enable = true;
+  t.to_completing();
+  t.answer(F::profile_download_completed, Drive::ok(F::profile_download_completed));
+  t.answer(F::enable_profile, Drive::failed(F::enable_profile, "8.2.1", "4.2"));
+  t.expect_end(State::done_with_warning, "8.2.1", "4.2");
+}
+
+TEST(Download, UnknownEidIsPassedOn) {
+  Drive t;
+  t.feed(Start{});
+  t.answer(F::get_eis, Drive::failed(F::get_eis, "8.1.1", "1.1"));
+  t.expect_end(State::failed, "8.1.1", "1.1");
+}
+
+TEST(Download, SmsrDownAfterThreeTries) {
+  Drive t;
+  t.feed(Start{});
+  for (int i = 0; i < 2; ++i) {
+    t.fail(F::get_eis, CallFault::unreachable);
+    auto* timer = t.find<StartTimer>();
+    ASSERT_NE(timer, nullptr);
+    EXPECT_EQ(timer->ms, i == 0 ? 1000 : 4000);
+    t.feed(TimerFired{});
+  }
+  t.fail(F::get_eis, CallFault::timeout);
+  t.expect_end(State::failed, "8.7", "5.1");
+}
+
+TEST(Download, EisOfAnotherEid) {
+  Drive t;
+  t.feed(Start{});
+  es::Eis e = t.eis();
+  e.eid = eid_with_check_digits("890010120123412340987654321002");
+  t.answer_eis(e);
+  t.expect_end(State::failed, "8.1.1", "3.8");
+}
+
+struct CertificateRow {
+  const char* reason;
+  const char* subject;
+  const char* code;
+};
+class CertificateFailure : public ::testing::TestWithParam<CertificateRow> {};
+TEST_P(CertificateFailure, HasItsCode) {
+  Drive t;
+  t.feed(Start{});
+  t.answer_eis(t.eis());
+  t.feed(CertificatesChecked{Status(Error{GetParam().reason, "detail"}), Curve::p256, {}});
+  t.expect_end(State::failed, GetParam().subject, GetParam().code);
+}
+INSTANTIATE_TEST_SUITE_P(Rows, CertificateFailure,
+                         ::testing::Values(CertificateRow{"bad-signature", "8.1.3", "6.1"}, CertificateRow{"expired", "8.1.3", "6.3"},
+                                           CertificateRow{"bad-point", "8.1.3", "6.1"}, CertificateRow{"truncated", "8.1.3", "6.1"},
+                                           CertificateRow{"eum:bad-signature", "8.1.2", "6.1"}, CertificateRow{"eum:expired", "8.1.2", "6.3"},
+                                           CertificateRow{"eum:untrusted-root", "8.1.2", "6.1"}));
+
+TEST(Download, NotEligible) {
+  Drive t;
+  t.feed(Start{});
+  es::Eis e = t.eis();
+  e.http_support = false;
+  t.answer_eis(e);
+  t.certificates_good();
+  t.expect_end(State::failed, "8.2.1", "2.1");
+}
+
+TEST(Download, NotEligibleByProfileType) {
+  Drive t;
+  t.d.order.by_profile_type = true;
+  t.c.certified = {{"2.999.40", "Another", ""}};
+  t.feed(Start{});
+  t.answer_eis(t.eis());
+  t.certificates_good();
+  t.expect_end(State::failed, "8.2.5", "2.1");
+}
+
+TEST(Download, BadCertificateIsReportedBeforeEligibility) {
+  Drive t;
+  t.feed(Start{});
+  es::Eis e = t.eis();
+  e.http_support = false;
+  t.answer_eis(e);
+  t.feed(CertificatesChecked{Status(Error{"bad-signature", ""}), Curve::p256, {}});
+  t.expect_end(State::failed, "8.1.3", "6.1");
+}
+
+TEST(Download, TooLittleMemory) {
+  Drive t;
+  t.feed(Start{});
+  es::Eis e = t.eis();
+  e.remaining_memory = 1000;
+  t.answer_eis(e);
+  t.certificates_good();
+  t.expect_end(State::failed, "8.1", "4.8");
+}
+
+TEST(Download, StaleIsdpIsDeletedFirstAndFreesItsMemory) {
+  Drive t;
+  t.feed(Start{});
+  es::Eis e = t.eis();
+  e.remaining_memory = 1000;
+  e.profiles.push_back(t.entry("89000123456789099959", "Created"));
+  e.profiles.back().allocated_memory = 70'000;
+  e.profiles.push_back(t.entry("89000123456789099967", "Created", "2.999.21"));  // another SM-DP's
+  e.profiles.push_back(t.entry("89000123456789099975", "Created", ""));          // without Smdp-id: not ours
+  t.answer_eis(e);
+  t.certificates_good();
+  EXPECT_EQ(t.d.state, State::cleaning_stale);
+  EXPECT_EQ(*t.call(F::delete_isdp)->request.iccid, "89000123456789099959");
+  t.answer(F::delete_isdp, Drive::ok(F::delete_isdp));
+  EXPECT_EQ(t.d.state, State::creating_isdp);
+  EXPECT_NE(t.call(F::create_isdp), nullptr);
+}
+
+TEST(Download, StaleIsdpThatCannotBeDeletedEndsTheOrder) {
+  Drive t;
+  t.feed(Start{});
+  es::Eis e = t.eis();
+  e.profiles.push_back(t.entry("89000123456789099959", "Created"));
+  t.answer_eis(e);
+  t.certificates_good();
+  t.answer(F::delete_isdp, Drive::failed(F::delete_isdp, "8.4", "4.2"));
+  t.expect_end(State::failed, "8.4", "4.2");
+}
+
+TEST(Download, CreateRefusedForMemoryBySw) {
+  Drive t;
+  t.to_creating();
+  es::Response r = Drive::failed(F::create_isdp, "8.4", "4.2");
+  r.euicc_response_data = hex("23026A84");
+  t.answer(F::create_isdp, r);
+  t.expect_end(State::failed, "8.1", "4.8");
+}
+
+TEST(Download, CreateTimeoutIsDecidedByTheEis) {
+  Drive t;
+  t.to_creating();
+  t.fail(F::create_isdp, CallFault::timeout);
+  es::Eis e = t.eis();
+  e.profiles.push_back(t.entry(kIccid, "Created"));
+  t.answer_eis(e);
+  EXPECT_EQ(t.d.state, State::sending_cert);
+  EXPECT_EQ(t.d.isd_p_aid, kAid);
+}
+
+TEST(Download, CreateTimeoutWithoutEntryIsRetriedOnce) {
+  Drive t;
+  t.to_creating();
+  t.fail(F::create_isdp, CallFault::timeout);
+  t.answer_eis(t.eis());
+  EXPECT_NE(t.call(F::create_isdp), nullptr);
+  EXPECT_EQ(t.find<MakeEphemeral>(), nullptr) << "one ephemeral key a download";
+  t.fail(F::create_isdp, CallFault::timeout);
+  t.answer_eis(t.eis());
+  t.expect_end(State::failed, "8.7", "5.1");
+}
+
+TEST(Download, IccidInUseByOurOwnCreatedEntryIsCleanedOnce) {
+  Drive t;
+  t.to_creating();
+  t.answer(F::create_isdp, Drive::failed(F::create_isdp, "8.2.1", "3.3"));
+  es::Eis e = t.eis();
+  e.profiles.push_back(t.entry(kIccid, "Created"));
+  t.answer_eis(e);
+  EXPECT_EQ(t.d.state, State::cleaning_stale);
+  t.answer(F::delete_isdp, Drive::ok(F::delete_isdp));
+  EXPECT_EQ(t.d.state, State::creating_isdp);
+  t.answer(F::create_isdp, Drive::failed(F::create_isdp, "8.2.1", "3.3"));
+  t.expect_end(State::failed, "8.2.1", "3.3");
+}
+
+TEST(Download, CardRefusesOurCertificate) {
+  Drive t;
+  t.to_sending_cert();
+  t.card_says(concat(test::r_apdu({}, 0x9000), test::r_apdu({}, 0x6600)), es::ExecStatus::failed);
+  EXPECT_EQ(t.d.state, State::deleting);
+  t.answer(F::delete_isdp, Drive::ok(F::delete_isdp));
+  t.expect_end(State::failed, "8.8", "6.1");
+}
+
+TEST(Download, CardErrorUnderExecutedSuccessIsAFailure) {
+  Drive t;
+  t.to_sending_cert();
+  t.card_says(test::r_apdu({}, 0x6A88));
+  EXPECT_EQ(t.d.state, State::deleting);
+  t.answer(F::delete_isdp, Drive::ok(F::delete_isdp));
+  t.expect_end(State::failed, "8.8", "6.1");
+}
+
+TEST(Download, CertTimeoutIsRepeatedOnce) {
+  Drive t;
+  t.to_sending_cert();
+  t.fail(F::send_data, CallFault::timeout);
+  EXPECT_EQ(t.d.state, State::sending_cert);
+  t.fail(F::send_data, CallFault::timeout);
+  EXPECT_EQ(t.d.state, State::deleting);
+  t.answer(F::delete_isdp, Drive::ok(F::delete_isdp));
+  t.expect_end(State::failed, "8.7", "5.1");
+}
+
+TEST(Download, ResponseDataThatIsNotHex) {
+  Drive t;
+  t.to_sending_cert();
+  es::Response r = Drive::ok(F::send_data);
+  r.bad_euicc_response_data = true;
+  t.answer(F::send_data, r);
+  EXPECT_EQ(t.d.state, State::deleting);
+  t.answer(F::delete_isdp, Drive::ok(F::delete_isdp));
+  t.expect_end(State::failed, "8.4", "4.2");
+}
+
+TEST(Download, EphemeralAfterRcStillSigns) {
+  Drive t;
+  t.to_creating();
+  t.created();
+  t.card_says(t.card.cert_answer());
+  EXPECT_EQ(t.d.state, State::sending_key);
+  EXPECT_EQ(t.find<Sign>(), nullptr);
+  t.feed(t.ephemeral());
+  EXPECT_NE(t.find<Sign>(), nullptr);
+}
+
+TEST(Download, EngineFailureLeavesNoIsdpBehind) {
+  Drive t;
+  t.to_creating();
+  auto call = *t.call(F::create_isdp);
+  EccCompletion x;
+  x.op = EccOp::ephemeral_ecka;
+  x.status = EccStatus::failed;
+  t.feed(EccDone{std::move(x)});
+  EXPECT_EQ(t.d.state, State::creating_isdp);
+  es::Response r = Drive::ok(F::create_isdp);
+  r.isd_p_aid = hex(kAid);
+  t.feed(Answer{call.call, r});
+  EXPECT_EQ(t.d.state, State::deleting);
+  t.answer(F::delete_isdp, Drive::ok(F::delete_isdp));
+  t.expect_end(State::failed, "1.2", "4.2");
+}
+
+TEST(Download, SignatureRefused) {
+  Drive t;
+  t.to_sending_key();
+  t.card_says(test::r_apdu({}, 0x6600), es::ExecStatus::failed);
+  t.answer(F::delete_isdp, Drive::ok(F::delete_isdp));
+  t.expect_end(State::failed, "8.4", "4.2");
+}
+
+TEST(Download, WrongReceiptRaisesAnAlarm) {
+  Drive t;
+  t.to_sending_key();
+  t.card_says(t.card.key_answer(t.shs.expose(), true));
+  EXPECT_NE(t.find<Alarm>(), nullptr);
+  EXPECT_EQ(t.find<SealOffline>(), nullptr);
+  t.answer(F::delete_isdp, Drive::ok(F::delete_isdp));
+  t.expect_end(State::failed, "8.4", "6.1");
+}
+
+TEST(Download, MissingDrCountsAsWrongReceipt) {
+  Drive t;
+  t.to_sending_key();
+  t.card_says(test::r_apdu(make_tlv(0x86, Bytes(16, 0)), 0x9000));
+  t.answer(F::delete_isdp, Drive::ok(F::delete_isdp));
+  t.expect_end(State::failed, "8.4", "6.1");
+}
+
+TEST(Download, KeyStepTimeoutIsNeverRepeated) {
+  Drive t;
+  t.to_sending_key();
+  t.fail(F::send_data, CallFault::timeout);
+  EXPECT_EQ(t.d.state, State::deleting);
+}
+
+TEST(Download, ScriptInParts) {
+  Drive t;
+  t.c.send_data_limit = 1100;
+  t.to_installing();
+  t.sealed(2500);  // 84+85 | 86 | 86 | 86
+  ASSERT_GE(t.d.secrets.parts.size(), 3U);
+  const Bytes all = t.installed();
+  ByteView rest(all);
+  std::size_t sent = 0;
+  while (t.d.state == State::installing) {
+    auto* x = t.call(F::send_data);
+    ASSERT_NE(x, nullptr);
+    EXPECT_LE(x->request.data.size(), 1100U);
+    const std::size_t n = read_tlvs(x->request.data)->size();
+    Bytes part;
+    for (std::size_t i = 0; i < n; ++i) append(part, read_tlv(rest)->whole);
+    sent += n;
+    es::Response r = Drive::ok(F::send_data);
+    r.euicc_response_data = part;
+    t.feed(Answer{x->call, r});
+  }
+  EXPECT_EQ(sent, 5U);
+  EXPECT_EQ(state_name(t.d.state), "Completing") << (t.d.cause ? t.d.cause->message : "");
+}
+
+TEST(Download, ScpErrorInASegment) {
+  Drive t;
+  t.to_installing();
+  t.sealed();
+  Bytes all = t.installed();
+  ByteView v(all);
+  Bytes part = concat(read_tlv(v)->whole, read_tlv(v)->whole);
+  append(part, hex("9F460102"));
+  t.card_says(part, es::ExecStatus::failed);
+  EXPECT_EQ(t.d.state, State::deleting);
+  t.answer(F::delete_isdp, Drive::ok(F::delete_isdp));
+  t.expect_end(State::failed, "8.3", "4.2");
+}
+
+TEST(Download, WrongRMacRaisesAnAlarm) {
+  Drive t;
+  t.to_installing();
+  t.sealed();
+  Bytes all = t.installed();
+  all.back() ^= 1;
+  t.card_says(all);
+  EXPECT_NE(t.find<Alarm>(), nullptr);
+  t.answer(F::delete_isdp, Drive::ok(F::delete_isdp));
+  t.expect_end(State::failed, "8.3", "6.1");
+}
+
+TEST(Download, CounterMismatchOpensOneOnlineSession) {
+  Drive t;
+  t.to_installing();
+  t.sealed();
+  const es8::KeySet keys = t.d.secrets.keys->clone();
+  Bytes iu = to_bytes(read_tlvs(t.installed())->front().whole);
+  append(iu, hex("9F450102"));
+  t.card_says(iu, es::ExecStatus::failed);
+  ASSERT_NE(t.find<DrawChallenge>(), nullptr);
+  const es8::Challenge hc{9, 9, 9, 9, 9, 9, 9, 9};
+  t.feed(HostChallenge{hc});
+  EXPECT_EQ(to_hex(t.call(F::send_data)->request.data), "840A3000" + to_hex(hc));
+  const es8::SequenceCounter counter{0, 0, 7};
+  const es8::Challenge cc = es8::card_challenge(keys, counter, Aid::of(kAid));
+  const es8::SessionKeys sk = es8::session_keys(keys, hc, cc);
+  Bytes answer(10, 0);
+  append(answer, {0x30, 0x03, 0x70});
+  append(answer, cc);
+  append(answer, es8::card_cryptogram(sk, hc, cc));
+  append(answer, counter);
+  t.card_says(make_tlv(0x84, answer));
+  auto* seal = t.find<SealOnline>();
+  ASSERT_NE(seal, nullptr);
+  const Bytes profile(1500, 0x33);
+  auto script = es8::seal_online(seal->keys, seal->isd_p, seal->hc, seal->answer, profile);
+  ASSERT_TRUE(script.ok()) << script.error().text();
+  auto again = es8::seal_online(seal->keys, seal->isd_p, seal->hc, seal->answer, profile);
+  t.feed(Sealed{Status(), std::make_shared<es8::SealedScript>(std::move(*script))});
+  t.card_says(test::CardDouble::script_answer(*again, counter, 0x30, hex("3007A0053003800100")));
+  EXPECT_EQ(state_name(t.d.state), "Completing") << (t.d.cause ? t.d.cause->message : "");
+}
+
+TEST(Download, PeErrorDeletes) {
+  Drive t;
+  t.to_installing();
+  t.sealed();
+  t.card_says(t.installed("300CA00830068001038101078100"));
+  EXPECT_EQ(t.d.state, State::deleting);
+  t.answer(F::delete_isdp, Drive::ok(F::delete_isdp));
+  t.expect_end(State::failed, "8.2", "4.2");
+  EXPECT_NE(t.d.cause->message.find("identification 7"), std::string::npos);
+}
+
+TEST(Download, PeWarningOfANonMandatedElement) {
+  Drive t;
+  t.c.optional_elements = {7};
+  t.to_installing();
+  t.sealed();
+  t.card_says(t.installed("300AA0083006800103810107"));
+  EXPECT_EQ(state_name(t.d.state), "Completing") << (t.d.cause ? t.d.cause->message : "");
+  t.answer(F::profile_download_completed, Drive::ok(F::profile_download_completed));
+  t.expect_end(State::done_with_warning, "8.2", "4.2");
+}
+
+TEST(Download, PeErrorOfAMandatedElementWithoutAbort) {
+  Drive t;
+  t.c.optional_elements = {8};
+  t.to_installing();
+  t.sealed();
+  t.card_says(t.installed("300AA0083006800104810107"));
+  t.answer(F::delete_isdp, Drive::ok(F::delete_isdp));
+  t.expect_end(State::failed, "8.1", "4.8");
+}
+
+TEST(Download, Pol1ForbidsDeletionCountsAsInstalled) {
+  Drive t;
+  t.to_installing();
+  t.sealed();
+  t.card_says(t.installed("300CA00830068001038101078100"));
+  es::Response r = Drive::failed(F::delete_isdp, "8.2.2", "3.8");
+  r.euicc_response_data = hex("230269E1");
+  t.answer(F::delete_isdp, r);
+  EXPECT_EQ(state_name(t.d.state), "Completing") << (t.d.cause ? t.d.cause->message : "");
+  EXPECT_NE(t.find<KeepKeySet>(), nullptr);
+  t.answer(F::profile_download_completed, Drive::ok(F::profile_download_completed));
+  t.expect_end(State::done_with_warning, "8.2", "4.2");
+}
+
+TEST(Download, Pol1RefusalBeforeTheHeaderIsACardFault) {
+  Drive t;
+  t.to_sending_cert();
+  t.card_says(concat(test::r_apdu({}, 0x9000), test::r_apdu({}, 0x6600)), es::ExecStatus::failed);
+  t.answer(F::delete_isdp, Drive::failed(F::delete_isdp, "8.2.2", "3.8"));
+  es::Eis e = t.eis();
+  e.profiles.push_back(t.entry(kIccid, "Created"));
+  t.answer_eis(e);
+  t.expect_end(State::failed, "8.8", "6.1");
+  EXPECT_TRUE(t.d.leftover);
+}
+
+TEST(Download, DeleteImpossibleKeepsTheOriginalCause) {
+  Drive t;
+  t.to_sending_key();
+  t.card_says(t.card.key_answer(t.shs.expose(), true));
+  t.answer(F::delete_isdp, Drive::failed(F::delete_isdp, "8.4", "4.2"));
+  t.expect_end(State::failed, "8.4", "6.1");
+  EXPECT_TRUE(t.d.leftover);
+}
+
+TEST(Download, DeleteIsTriedThreeTimes) {
+  Drive t;
+  t.to_sending_key();
+  t.card_says(t.card.key_answer(t.shs.expose(), true));
+  t.fail(F::delete_isdp, CallFault::timeout);
+  t.feed(TimerFired{});
+  t.fail(F::delete_isdp, CallFault::lost);
+  t.feed(TimerFired{});
+  t.fail(F::delete_isdp, CallFault::lost);
+  t.expect_end(State::failed, "8.4", "6.1");
+  EXPECT_TRUE(t.d.leftover);
+}
+
+TEST(Download, CompletedRefusedButDisabledIsSuccess) {
+  Drive t;
+  t.to_completing();
+  for (int i = 0; i < 4; ++i) {
+    t.answer(F::profile_download_completed, Drive::failed(F::profile_download_completed, "8.6", "4.2"));
+    ASSERT_NE(t.find<StartTimer>(), nullptr);
+    t.feed(TimerFired{});
+  }
+  t.answer(F::profile_download_completed, Drive::failed(F::profile_download_completed, "8.6", "4.2"));
+  es::Eis e = t.eis();
+  e.profiles.push_back(t.entry(kIccid, "Disabled"));
+  t.answer_eis(e);
+  t.expect_end(State::done);
+}
+
+TEST(Download, CompletedRefusedForGoodDeletes) {
+  Drive t;
+  t.to_completing();
+  for (int i = 0; i < 4; ++i) {
+    t.fail(F::profile_download_completed, CallFault::timeout);
+    t.feed(TimerFired{});
+  }
+  t.answer(F::profile_download_completed, Drive::failed(F::profile_download_completed, "8.6", "4.2"));
+  es::Eis e = t.eis();
+  e.profiles.push_back(t.entry(kIccid, "Created"));
+  t.answer_eis(e);
+  EXPECT_EQ(t.d.state, State::deleting);
+  EXPECT_NE(t.find<DropKeySet>(), nullptr);
+  t.answer(F::delete_isdp, Drive::ok(F::delete_isdp));
+  t.expect_end(State::failed, "8.6", "4.2");
+}
+
+TEST(Download, DeadlineInEveryState) {
+  {
+    Drive t;
+    t.feed(Start{});
+    t.feed(DeadlinePassed{});
+    t.expect_end(State::expired, "1.6", "5.3");
+  }
+  {
+    Drive t;  // the ISD-P may exist: the EIS decides
+    t.to_creating();
+    t.feed(DeadlinePassed{});
+    EXPECT_EQ(t.d.state, State::deleting);
+    es::Eis e = t.eis();
+    e.profiles.push_back(t.entry(kIccid, "Created"));
+    t.answer_eis(e);
+    t.answer(F::delete_isdp, Drive::ok(F::delete_isdp));
+    t.expect_end(State::expired, "1.6", "5.3");
+  }
+  {
+    Drive t;
+    t.to_installing();
+    t.sealed();
+    t.feed(DeadlinePassed{});
+    t.answer(F::delete_isdp, Drive::ok(F::delete_isdp));
+    t.expect_end(State::expired, "1.6", "5.3");
+  }
+  {
+    Drive t;
+    t.d.order.enable = true;
+    t.to_completing();
+    t.answer(F::profile_download_completed, Drive::ok(F::profile_download_completed));
+    t.feed(DeadlinePassed{});
+    t.expect_end(State::done_with_warning, "1.6", "5.3");
+  }
+}
+
+TEST(Download, LateAndRepeatedAnswersAreIgnored) {
+  Drive t;
+  t.to_creating();
+  const unsigned n = t.call(F::create_isdp)->call;
+  es::Response r = Drive::ok(F::create_isdp);
+  r.isd_p_aid = hex(kAid);
+  t.feed(Answer{n, r});
+  EXPECT_EQ(t.d.state, State::sending_cert);
+  const unsigned now = t.d.pending_call;
+  t.feed(Answer{n, r});
+  EXPECT_EQ(t.d.state, State::sending_cert);
+  EXPECT_EQ(t.d.pending_call, now);
+  EXPECT_TRUE(t.effects.empty());
+}
+
+TEST(Download, EndedDownloadsIgnoreEverything) {
+  Drive t;
+  t.feed(Start{});
+  t.feed(DeadlinePassed{});
+  t.feed(TimerFired{});
+  EXPECT_TRUE(t.effects.empty());
+  t.feed(Restart{});
+  EXPECT_TRUE(t.effects.empty());
+}
+
+// A crash after every persisted state: only the record survives.
+Drive revived(Drive& old) {
+  Drive t;
+  t.d = *from_record(to_record(old.d));
+  t.c.now_ms = old.c.now_ms;
+  t.feed(Restart{});
+  return t;
+}
+
+TEST(DownloadRestart, BeforeTheIsdpStartsAgain) {
+  Drive a;
+  a.to_creating();
+  Drive t = revived(a);
+  EXPECT_EQ(t.d.state, State::getting_eis);
+  es::Eis e = t.eis();
+  e.profiles.push_back(t.entry(kIccid, "Created"));  // made by the old life: stale now
+  t.answer_eis(e);
+  t.certificates_good();
+  EXPECT_EQ(t.d.state, State::cleaning_stale);
+}
+
+TEST(DownloadRestart, InTheKeyStepDeletesAndTriesOnceMoreWithFreshKeys) {
+  Drive a;
+  a.to_sending_cert();
+  Drive t = revived(a);
+  EXPECT_EQ(t.d.state, State::deleting);
+  t.answer(F::delete_isdp, Drive::ok(F::delete_isdp));
+  EXPECT_EQ(t.d.state, State::getting_eis);
+  EXPECT_TRUE(t.d.isd_p_aid.empty());
+  t.answer_eis(t.eis());
+  t.certificates_good();
+  EXPECT_NE(t.find<MakeEphemeral>(), nullptr);
+  // A second restart in the same place ends it.
+  t.created();
+  Drive u = revived(t);
+  u.answer(F::delete_isdp, Drive::ok(F::delete_isdp));
+  u.expect_end(State::failed, "1.2", "4.2");
+}
+
+TEST(DownloadRestart, CompletingIsDecidedByTheEis) {
+  for (const char* state : {"Disabled", "Created"}) {
+    Drive a;
+    a.to_completing();
+    Drive t = revived(a);
+    es::Eis e = t.eis();
+    e.profiles.push_back(t.entry(kIccid, state));
+    t.answer_eis(e);
+    if (std::string(state) == "Created") t.answer(F::profile_download_completed, Drive::ok(F::profile_download_completed));
+    t.expect_end(State::done);
+  }
+}
+
+TEST(DownloadRestart, EnablingWaitsForNotificationOrCallback) {
+  Drive a;
+  a.d.order.enable = true;
+  a.to_completing();
+  a.answer(F::profile_download_completed, Drive::ok(F::profile_download_completed));
+  const unsigned enable = a.call(F::enable_profile)->call;
+  {
+    Drive t = revived(a);
+    es::Eis e = t.eis();
+    e.profiles.push_back(t.entry(kIccid, "Disabled"));
+    t.answer_eis(e);
+    EXPECT_EQ(t.d.state, State::enabling);
+    t.feed(EnabledSeen{});
+    t.expect_end(State::done);
+  }
+  {
+    Drive t = revived(a);
+    es::Eis e = t.eis();
+    e.profiles.push_back(t.entry(kIccid, "Disabled"));
+    t.answer_eis(e);
+    t.feed(Answer{enable, Drive::ok(F::enable_profile)});
+    t.expect_end(State::done);
+  }
+  {
+    Drive t = revived(a);
+    es::Eis e = t.eis();
+    e.profiles.push_back(t.entry(kIccid, "Enabled"));
+    t.answer_eis(e);
+    t.expect_end(State::done);
+  }
+}
+
+}  // namespace
+}  // namespace kf::download

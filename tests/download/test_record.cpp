@@ -1,0 +1,61 @@
+// What is persisted of a download, and that nothing secret is.
+#include <gtest/gtest.h>
+
+#include "host/download/record.hpp"
+
+namespace kf::download {
+namespace {
+
+TEST(Record, RoundTrip) {
+  Download d;
+  d.order.id = "abc";
+  d.order.requester = *parse_oid("2.999.10");
+  d.order.function_call_identifier = "call \"1\"";
+  d.order.eid = Eid::trusted("89001012012341234098765432100191");
+  d.order.iccid = Iccid::trusted("89000123456789012341");
+  d.order.smsr = *parse_oid("2.999.30");
+  d.order.enable = true;
+  d.order.profile_type = "Type é";
+  d.order.pol2 = es::Pol2{{"PROFILE", "DELETE", "Not-Allowed"}};
+  d.order.deadline_ms = 123456789;
+  d.state = State::deleting;
+  d.isd_p_aid = "A0000005591010FFFFFFFF8900001300";
+  d.cause = Cause{"8.4", "6.1", "x", "receipt differs"};
+  d.header_taken = d.again_after_delete = true;
+  d.calls = 7;
+  const auto r = from_record(to_record(d));
+  ASSERT_TRUE(r.ok()) << r.error().text();
+  EXPECT_EQ(to_record(*r), to_record(d));
+  EXPECT_EQ(r->order.pol2, d.order.pol2);
+  EXPECT_EQ(r->cause->message, "receipt differs");
+}
+
+TEST(Record, HoldsNoSecret) {
+  Download d;
+  d.order.id = "abc";
+  d.order.subscription = {"001010123456789", "447700900123"};
+  d.state = State::sending_key;
+  d.rc = Bytes(16, 0xC1);
+  for (auto& b : d.secrets.shs.expose_mut()) b = 0xAB;
+  d.secrets.keys = es8::KeySet{SecretBytes(Bytes(16, 0xAC)), SecretBytes(Bytes(16, 0xAD)), SecretBytes(Bytes(16, 0xAE)), 0x30};
+  const std::string text = to_record(d);
+  for (const char* secret : {"ABAB", "ACAC", "ADAD", "AEAE", "abab", "acac", "C1C1", "001010123456789", "447700900123"})
+    EXPECT_EQ(text.find(secret), std::string::npos) << secret;
+}
+
+TEST(Record, BrokenOnesAreRefused) {
+  EXPECT_FALSE(from_record("").ok());
+  EXPECT_FALSE(from_record("{}").ok());
+  EXPECT_FALSE(from_record("{\"id\":1}").ok());
+}
+
+TEST(States, HaveNamesThatReadBack) {
+  for (int i = 0; i <= static_cast<int>(State::expired); ++i) {
+    const auto s = static_cast<State>(i);
+    EXPECT_EQ(state_by_name(state_name(s)), s);
+  }
+  EXPECT_FALSE(state_by_name("Nonsense").has_value());
+}
+
+}  // namespace
+}  // namespace kf::download
