@@ -1,0 +1,293 @@
+#include "host/store/tx.hpp"
+
+#include <sqlite3.h>
+
+namespace kf::store {
+
+// One prepared statement with its bindings; reset when it goes out of scope.
+class Statement {
+ public:
+  Statement(Tx& tx, const char* sql) : tx_(tx), s_(tx.prepared(sql)) {}
+  ~Statement() {
+    sqlite3_reset(s_);
+    sqlite3_clear_bindings(s_);
+  }
+  Statement(const Statement&) = delete;
+  Statement& operator=(const Statement&) = delete;
+
+  Statement& bind(std::int64_t v) { return check(sqlite3_bind_int64(s_, ++n_, v)); }
+  Statement& bind(const std::string& v) {
+    return check(sqlite3_bind_text(s_, ++n_, v.data(), static_cast<int>(v.size()), SQLITE_TRANSIENT));
+  }
+  Statement& bind(std::string_view v) {
+    return check(sqlite3_bind_text(s_, ++n_, v.data(), static_cast<int>(v.size()), SQLITE_TRANSIENT));
+  }
+  Statement& bind(ByteView v) {
+    return check(sqlite3_bind_blob(s_, ++n_, v.empty() ? "" : static_cast<const void*>(v.data()), static_cast<int>(v.size()), SQLITE_TRANSIENT));
+  }
+  bool row() {
+    const int rc = sqlite3_step(s_);
+    if (rc == SQLITE_ROW) return true;
+    if (rc == SQLITE_DONE) return false;
+    throw StoreError(sqlite3_errmsg(tx_.db_));
+  }
+  void run() {
+    while (row()) {
+    }
+  }
+  std::int64_t i64(int col) { return sqlite3_column_int64(s_, col); }
+  std::string str(int col) {
+    const auto* p = reinterpret_cast<const char*>(sqlite3_column_text(s_, col));
+    return p == nullptr ? std::string() : std::string(p, static_cast<std::size_t>(sqlite3_column_bytes(s_, col)));
+  }
+  Bytes blob(int col) {
+    const auto* p = static_cast<const std::uint8_t*>(sqlite3_column_blob(s_, col));
+    const auto n = static_cast<std::size_t>(sqlite3_column_bytes(s_, col));
+    return p == nullptr ? Bytes() : Bytes(p, p + n);
+  }
+
+ private:
+  Statement& check(int rc) {
+    if (rc != SQLITE_OK) throw StoreError(sqlite3_errmsg(tx_.db_));
+    return *this;
+  }
+  Tx& tx_;
+  sqlite3_stmt* s_;
+  int n_ = 0;
+};
+
+Tx::~Tx() {
+  for (auto& [sql, s] : cache_) sqlite3_finalize(s);
+}
+
+sqlite3_stmt* Tx::prepared(const char* sql) {
+  for (auto& [key, s] : cache_)
+    if (key == sql) return s;
+  sqlite3_stmt* s = nullptr;
+  if (sqlite3_prepare_v3(db_, sql, -1, SQLITE_PREPARE_PERSISTENT, &s, nullptr) != SQLITE_OK)
+    throw StoreError(sqlite3_errmsg(db_));
+  cache_.emplace_back(sql, s);
+  return s;
+}
+
+void Tx::exec(const char* sql) {
+  char* message = nullptr;
+  if (sqlite3_exec(db_, sql, nullptr, nullptr, &message) != SQLITE_OK) {
+    const std::string text = message == nullptr ? sqlite3_errmsg(db_) : message;
+    sqlite3_free(message);
+    throw StoreError(text);
+  }
+}
+
+// ---- meta ----
+std::optional<Bytes> Tx::meta(std::string_view key) {
+  Statement s(*this, "SELECT value FROM meta WHERE key=?");
+  if (!s.bind(key).row()) return std::nullopt;
+  return s.blob(0);
+}
+void Tx::set_meta(std::string_view key, ByteView value) {
+  Statement s(*this, "INSERT OR REPLACE INTO meta(key,value) VALUES(?,?)");
+  s.bind(key).bind(value).run();
+}
+
+// ---- calls ----
+namespace {
+CallRow call_row(Statement& s) {
+  CallRow c;
+  c.requester = s.str(0);
+  c.fcid = s.str(1);
+  c.function = s.str(2);
+  c.digest = s.blob(3);
+  c.reply = static_cast<ReplyKind>(s.i64(4));
+  c.reply_to = s.str(5);
+  c.message_id = s.str(6);
+  c.ns = s.str(7);
+  c.download_id = s.str(8);
+  c.response = s.str(9);
+  c.received_ms = s.i64(10);
+  return c;
+}
+}  // namespace
+
+std::optional<CallRow> Tx::find_call(const std::string& requester, const std::string& fcid) {
+  Statement s(*this,
+              "SELECT requester,fcid,function,digest,reply,reply_to,message_id,ns,download_id,response,received_ms "
+              "FROM calls WHERE requester=? AND fcid=?");
+  if (!s.bind(requester).bind(fcid).row()) return std::nullopt;
+  return call_row(s);
+}
+void Tx::insert_call(const CallRow& c) {
+  Statement s(*this, "INSERT INTO calls VALUES(?,?,?,?,?,?,?,?,?,?,?)");
+  s.bind(c.requester).bind(c.fcid).bind(c.function).bind(ByteView(c.digest)).bind(static_cast<std::int64_t>(c.reply))
+      .bind(c.reply_to).bind(c.message_id).bind(c.ns).bind(c.download_id).bind(c.response).bind(c.received_ms).run();
+}
+void Tx::rebind_call(const CallRow& c) {
+  Statement s(*this, "UPDATE calls SET reply=?,reply_to=?,message_id=?,ns=? WHERE requester=? AND fcid=?");
+  s.bind(static_cast<std::int64_t>(c.reply)).bind(c.reply_to).bind(c.message_id).bind(c.ns).bind(c.requester).bind(c.fcid).run();
+}
+void Tx::set_call_response(const std::string& requester, const std::string& fcid, const std::string& response) {
+  Statement s(*this, "UPDATE calls SET response=? WHERE requester=? AND fcid=?");
+  s.bind(response).bind(requester).bind(fcid).run();
+}
+std::vector<CallRow> Tx::unfinished_relays() {
+  Statement s(*this,
+              "SELECT requester,fcid,function,digest,reply,reply_to,message_id,ns,download_id,response,received_ms "
+              "FROM calls WHERE response='' AND download_id=''");
+  std::vector<CallRow> out;
+  while (s.row()) out.push_back(call_row(s));
+  return out;
+}
+std::int64_t Tx::forget_calls_before(std::int64_t ms) {
+  Statement s(*this, "DELETE FROM calls WHERE received_ms<? AND response<>''");
+  s.bind(ms).run();
+  return sqlite3_changes64(db_);
+}
+
+// ---- downloads ----
+void Tx::put_download(const std::string& id, const std::string& record, bool is_ended, std::int64_t now_ms) {
+  Statement s(*this,
+              "INSERT INTO downloads(id,record,ended,updated_ms) VALUES(?,?,?,?) "
+              "ON CONFLICT(id) DO UPDATE SET record=excluded.record,ended=excluded.ended,updated_ms=excluded.updated_ms");
+  s.bind(id).bind(record).bind(std::int64_t{is_ended ? 1 : 0}).bind(now_ms).run();
+}
+std::vector<std::string> Tx::unfinished_downloads() {
+  Statement s(*this, "SELECT record FROM downloads WHERE ended=0 ORDER BY seq");
+  std::vector<std::string> out;
+  while (s.row()) out.push_back(s.str(0));
+  return out;
+}
+Tx::DownloadCounts Tx::download_counts() {
+  Statement s(*this, "SELECT COUNT(*) FILTER (WHERE ended=0), COUNT(*) FILTER (WHERE ended=1) FROM downloads");
+  s.row();
+  return {s.i64(0), s.i64(1)};
+}
+
+// ---- profiles ----
+std::int64_t Tx::insert_template(const TemplateRow& t) {
+  Statement s(*this, "INSERT INTO templates(name,sealed,slots) VALUES(?,?,?)");
+  s.bind(t.name).bind(ByteView(t.sealed)).bind(t.slots).run();
+  return sqlite3_last_insert_rowid(db_);
+}
+std::optional<TemplateRow> Tx::get_template(std::int64_t id) {
+  Statement s(*this, "SELECT id,name,sealed,slots FROM templates WHERE id=?");
+  if (!s.bind(id).row()) return std::nullopt;
+  return TemplateRow{s.i64(0), s.str(1), s.blob(2), s.str(3)};
+}
+bool Tx::insert_profile(const ProfileRow& p) {
+  Statement s(*this, "INSERT OR IGNORE INTO profiles VALUES(?,?,?,?,?,?,?,?,?,?,?)");
+  s.bind(p.iccid).bind(p.owner).bind(p.profile_type).bind(p.template_id).bind(ByteView(p.sealed)).bind(p.pol2)
+      .bind(static_cast<std::int64_t>(p.required_memory)).bind(static_cast<std::int64_t>(p.state)).bind(p.eid).bind(p.smsr)
+      .bind(p.download_id).run();
+  return sqlite3_changes(db_) == 1;
+}
+namespace {
+ProfileRow profile_row(Statement& s) {
+  ProfileRow p;
+  p.iccid = s.str(0);
+  p.owner = s.str(1);
+  p.profile_type = s.str(2);
+  p.template_id = s.i64(3);
+  p.sealed = s.blob(4);
+  p.pol2 = s.str(5);
+  p.required_memory = static_cast<std::uint64_t>(s.i64(6));
+  p.state = static_cast<ProfileState>(s.i64(7));
+  p.eid = s.str(8);
+  p.smsr = s.str(9);
+  p.download_id = s.str(10);
+  return p;
+}
+}  // namespace
+std::optional<ProfileRow> Tx::get_profile(const std::string& iccid) {
+  Statement s(*this,
+              "SELECT iccid,owner,profile_type,template_id,sealed,pol2,required_memory,state,eid,smsr,download_id "
+              "FROM profiles WHERE iccid=?");
+  if (!s.bind(iccid).row()) return std::nullopt;
+  return profile_row(s);
+}
+std::vector<ProfileRow> Tx::list_profiles(std::int64_t limit) {
+  Statement s(*this,
+              "SELECT iccid,owner,profile_type,template_id,x'',pol2,required_memory,state,eid,smsr,download_id "
+              "FROM profiles ORDER BY iccid LIMIT ?");
+  s.bind(limit);
+  std::vector<ProfileRow> out;
+  while (s.row()) out.push_back(profile_row(s));
+  return out;
+}
+std::optional<std::string> Tx::free_iccid(const std::string& owner, const std::string& profile_type) {
+  Statement s(*this, "SELECT iccid FROM profiles WHERE state=0 AND owner=? AND profile_type=? LIMIT 1");
+  if (!s.bind(owner).bind(profile_type).row()) return std::nullopt;
+  return s.str(0);
+}
+bool Tx::profile_type_known(const std::string& owner, const std::string& profile_type) {
+  Statement s(*this, "SELECT 1 FROM profiles WHERE owner=? AND profile_type=? LIMIT 1");
+  return s.bind(owner).bind(profile_type).row();
+}
+void Tx::set_profile(const std::string& iccid, ProfileState st, const std::string& eid, const std::string& smsr,
+                     const std::string& download_id) {
+  Statement s(*this, "UPDATE profiles SET state=?,eid=?,smsr=?,download_id=? WHERE iccid=?");
+  s.bind(static_cast<std::int64_t>(st)).bind(eid).bind(smsr).bind(download_id).bind(iccid).run();
+}
+std::vector<ProfileCount> Tx::profile_counts() {
+  Statement s(*this,
+              "SELECT owner,profile_type,COUNT(*) FILTER (WHERE state=0),COUNT(*) FILTER (WHERE state=1),"
+              "COUNT(*) FILTER (WHERE state=2) FROM profiles GROUP BY owner,profile_type ORDER BY owner,profile_type");
+  std::vector<ProfileCount> out;
+  while (s.row()) out.push_back({s.str(0), s.str(1), s.i64(2), s.i64(3), s.i64(4)});
+  return out;
+}
+
+// ---- deliveries ----
+namespace {
+DeliveryRow delivery_row(Statement& s) {
+  return {s.i64(0), s.str(1), static_cast<DeliveryKind>(s.i64(2)), s.str(3), s.str(4), static_cast<int>(s.i64(5)), s.i64(6)};
+}
+}  // namespace
+std::int64_t Tx::insert_delivery(const DeliveryRow& d) {
+  Statement s(*this, "INSERT INTO deliveries(party,kind,address,body,attempts,created_ms) VALUES(?,?,?,?,0,?)");
+  s.bind(d.party).bind(static_cast<std::int64_t>(d.kind)).bind(d.address).bind(d.body).bind(d.created_ms).run();
+  return sqlite3_last_insert_rowid(db_);
+}
+std::vector<DeliveryRow> Tx::pending_deliveries(std::int64_t limit) {
+  Statement s(*this, "SELECT id,party,kind,address,body,attempts,created_ms FROM deliveries WHERE kind<>2 ORDER BY id LIMIT ?");
+  s.bind(limit);
+  std::vector<DeliveryRow> out;
+  while (s.row()) out.push_back(delivery_row(s));
+  return out;
+}
+void Tx::delivery_attempted(std::int64_t id) {
+  Statement s(*this, "UPDATE deliveries SET attempts=attempts+1 WHERE id=?");
+  s.bind(id).run();
+}
+void Tx::delete_delivery(std::int64_t id) {
+  Statement s(*this, "DELETE FROM deliveries WHERE id=?");
+  s.bind(id).run();
+}
+std::optional<DeliveryRow> Tx::next_polled(const std::string& party, const std::string& address) {
+  Statement s(*this,
+              "SELECT id,party,kind,address,body,attempts,created_ms FROM deliveries "
+              "WHERE kind=2 AND party=? AND address=? ORDER BY id LIMIT 1");
+  if (!s.bind(party).bind(address).row()) return std::nullopt;
+  return delivery_row(s);
+}
+std::int64_t Tx::polled_count(const std::string& party, const std::string& address) {
+  Statement s(*this, "SELECT COUNT(*) FROM deliveries WHERE kind=2 AND party=? AND address=?");
+  s.bind(party).bind(address).row();
+  return s.i64(0);
+}
+
+// ---- key sets ----
+void Tx::put_key_set(const KeySetRow& k) {
+  Statement s(*this, "INSERT OR REPLACE INTO keysets(iccid,eid,isd_p_aid,kvn,sealed) VALUES(?,?,?,?,?)");
+  s.bind(k.iccid).bind(k.eid).bind(k.isd_p_aid).bind(std::int64_t{k.kvn}).bind(ByteView(k.sealed)).run();
+}
+void Tx::delete_key_set(const std::string& iccid) {
+  Statement s(*this, "DELETE FROM keysets WHERE iccid=?");
+  s.bind(iccid).run();
+}
+std::optional<KeySetRow> Tx::get_key_set(const std::string& iccid) {
+  Statement s(*this, "SELECT iccid,eid,isd_p_aid,kvn,sealed FROM keysets WHERE iccid=?");
+  if (!s.bind(iccid).row()) return std::nullopt;
+  return KeySetRow{s.str(0), s.str(1), s.str(2), static_cast<int>(s.i64(3)), s.blob(4)};
+}
+
+}  // namespace kf::store

@@ -1,0 +1,135 @@
+// Every query of the store. A Tx is one open transaction on the writer's connection; errors are thrown as StoreError and
+// roll back the one job that caused them. Blobs named `sealed` come from the vault or the token.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "host/base/bytes.hpp"
+
+struct sqlite3;
+struct sqlite3_stmt;
+
+namespace kf::store {
+
+class StoreError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+enum class ReplyKind : int { sync = 0, callback = 1, poll = 2 };
+
+struct CallRow {                 // one ES2 request, by (requester, FunctionCallIdentifier)
+  std::string requester, fcid, function;
+  Bytes digest;                  // SHA-256 of its values: "identical body"
+  ReplyKind reply = ReplyKind::sync;
+  std::string reply_to, message_id, ns;
+  std::string download_id;       // empty: a relay
+  std::string response;          // the stored answer; empty: still running
+  std::int64_t received_ms = 0;
+};
+
+enum class ProfileState : int { free = 0, reserved = 1, installed = 2 };
+
+struct ProfileRow {
+  std::string iccid, owner, profile_type;
+  std::int64_t template_id = 0;  // 0: `sealed` holds the complete package
+  Bytes sealed;                  // personal values, or the package
+  std::string pol2;              // JSON, empty: none given
+  std::uint64_t required_memory = 65536;
+  ProfileState state = ProfileState::free;
+  std::string eid, smsr, download_id;  // where it is going or went
+};
+
+struct TemplateRow {
+  std::int64_t id = 0;
+  std::string name;
+  Bytes sealed;                  // the package
+  std::string slots;             // JSON
+};
+
+enum class DeliveryKind : int { callback = 0, notification = 1, poll = 2 };
+
+struct DeliveryRow {
+  std::int64_t id = 0;
+  std::string party;             // OID of the receiver
+  DeliveryKind kind = DeliveryKind::callback;
+  std::string address;           // URL, or the MakeConnection address
+  std::string body;              // the complete envelope
+  int attempts = 0;
+  std::int64_t created_ms = 0;
+};
+
+struct KeySetRow {
+  std::string iccid, eid, isd_p_aid;
+  int kvn = 0x30;
+  Bytes sealed;                  // by the token
+};
+
+struct ProfileCount {
+  std::string owner, profile_type;
+  std::int64_t free = 0, reserved = 0, installed = 0;
+};
+
+class Tx {
+ public:
+  explicit Tx(sqlite3* db) : db_(db) {}
+  ~Tx();
+  Tx(const Tx&) = delete;
+  Tx& operator=(const Tx&) = delete;
+
+  // meta
+  std::optional<Bytes> meta(std::string_view key);
+  void set_meta(std::string_view key, ByteView value);
+
+  // calls
+  std::optional<CallRow> find_call(const std::string& requester, const std::string& fcid);
+  void insert_call(const CallRow& c);
+  void rebind_call(const CallRow& c);  // reply, reply_to, message_id, ns of a repeat
+  void set_call_response(const std::string& requester, const std::string& fcid, const std::string& response);
+  std::vector<CallRow> unfinished_relays();
+  std::int64_t forget_calls_before(std::int64_t ms);
+
+  // downloads
+  void put_download(const std::string& id, const std::string& record, bool ended, std::int64_t now_ms);
+  std::vector<std::string> unfinished_downloads();  // records, oldest first
+  struct DownloadCounts { std::int64_t running = 0, ended = 0; };
+  DownloadCounts download_counts();
+
+  // profiles
+  std::int64_t insert_template(const TemplateRow& t);
+  std::optional<TemplateRow> get_template(std::int64_t id);
+  bool insert_profile(const ProfileRow& p);  // false: the ICCID is already there
+  std::optional<ProfileRow> get_profile(const std::string& iccid);
+  std::optional<std::string> free_iccid(const std::string& owner, const std::string& profile_type);
+  bool profile_type_known(const std::string& owner, const std::string& profile_type);
+  void set_profile(const std::string& iccid, ProfileState s, const std::string& eid, const std::string& smsr, const std::string& download_id);
+  std::vector<ProfileCount> profile_counts();
+  std::vector<ProfileRow> list_profiles(std::int64_t limit);  // without `sealed`
+
+  // deliveries
+  std::int64_t insert_delivery(const DeliveryRow& d);
+  std::vector<DeliveryRow> pending_deliveries(std::int64_t limit);  // callbacks and notifications, oldest first
+  void delivery_attempted(std::int64_t id);
+  void delete_delivery(std::int64_t id);
+  std::optional<DeliveryRow> next_polled(const std::string& party, const std::string& address);
+  std::int64_t polled_count(const std::string& party, const std::string& address);
+
+  // key sets
+  void put_key_set(const KeySetRow& k);
+  void delete_key_set(const std::string& iccid);
+  std::optional<KeySetRow> get_key_set(const std::string& iccid);
+
+  void exec(const char* sql);
+
+ private:
+  friend class Statement;
+  sqlite3_stmt* prepared(const char* sql);
+  sqlite3* db_;
+  std::vector<std::pair<const char*, sqlite3_stmt*>> cache_;  // by address of the literal
+};
+
+}  // namespace kf::store
