@@ -1,0 +1,326 @@
+#include "host/server/app.hpp"
+
+#include <boost/asio/local/stream_protocol.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <boost/asio/write.hpp>
+#include <spdlog/sinks/basic_file_sink.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+
+#include "generated/version.hpp"
+#include "host/crypto/software_engine.hpp"
+#include "host/server/es2_service.hpp"
+#include "host/server/es3_service.hpp"
+
+namespace kf::server {
+namespace {
+using Json = nlohmann::json;
+
+Result<Bytes> read_file(const std::string& path) {
+  std::ifstream f(path, std::ios::binary);
+  if (!f) return Error{"file", path + ": cannot be read"};
+  return Bytes(std::istreambuf_iterator<char>(f), {});
+}
+
+// The administration socket: one JSON document a connection, then closed.
+class AdminSocket {
+ public:
+  AdminSocket(asio::io_context& io, const std::string& path, std::function<std::string()> status)
+      : acceptor_(io), path_(path), status_(std::move(status)) {}
+  ~AdminSocket() {
+    if (open_) ::unlink(path_.c_str());
+  }
+  Status start() {
+    ::unlink(path_.c_str());
+    try {
+      const asio::local::stream_protocol::endpoint ep(path_);
+      acceptor_.open(ep.protocol());
+      const mode_t old = ::umask(0177);
+      acceptor_.bind(ep);
+      ::umask(old);
+      acceptor_.listen();
+    } catch (const std::exception& e) {
+      return Error{"admin", path_ + ": " + e.what()};
+    }
+    open_ = true;
+    accept();
+    return {};
+  }
+  void stop() {
+    boost::system::error_code ec;
+    acceptor_.close(ec);
+  }
+
+ private:
+  void accept() {
+    acceptor_.async_accept([this](const boost::system::error_code& ec, asio::local::stream_protocol::socket s) {
+      if (ec) return;
+      auto socket = std::make_shared<asio::local::stream_protocol::socket>(std::move(s));
+      auto text = std::make_shared<std::string>(status_());
+      asio::async_write(*socket, asio::buffer(*text), [socket, text](const boost::system::error_code&, std::size_t) {});
+      accept();
+    });
+  }
+  asio::local::stream_protocol::acceptor acceptor_;
+  std::string path_;
+  std::function<std::string()> status_;
+  bool open_ = false;
+};
+
+struct App {
+  explicit App(const Config& c) : config(c) {}
+
+  const Config& config;
+  asio::io_context io{1};
+  std::unique_ptr<asio::thread_pool> pool;
+  std::unique_ptr<hsm::HsmEngine> hsm;
+  std::unique_ptr<SoftwareEngine> software;
+  std::unique_ptr<store::Store> store;
+  std::unique_ptr<store::Vault> vault;
+  std::unique_ptr<Storage> storage;
+  std::unique_ptr<Inventory> inventory;
+  Metrics metrics;
+  Trust trust;
+  std::unordered_map<std::uint8_t, Bytes> cert_dp;
+  std::unique_ptr<CryptoService> crypto;
+  std::unique_ptr<Es3Client> es3_client;
+  std::unique_ptr<Replies> replies;
+  std::unique_ptr<DeliveryService> delivery;
+  std::unique_ptr<DownloadService::Parts> parts;
+  std::unique_ptr<DownloadService> downloads;
+  std::unique_ptr<Es2Service> es2;
+  std::unique_ptr<Es3Service> es3;
+  std::unique_ptr<net::HttpServer> es2_server, es3_server;
+  std::unique_ptr<AdminSocket> admin;
+  std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
+
+  Status start() {
+    KF_TRY(trust.roots, read_x509_files(config.ci_roots));
+    KF_TRY(trust.eums, read_x509_files(config.eum_certificates));
+    KF_TRY(hsm, hsm::HsmEngine::start(config.token));
+    for (const auto& i : config.identities) {
+      KF_TRY(Bytes file, read_file(i.certificate_file));
+      KF_TRY(Point key, hsm->public_key(i.curve));
+      auto id = check_identity(file, key, i.curve, trust.roots, today_utc());
+      if (!id) return Error{"identity", i.certificate_file + ": " + id.error().text()};
+      cert_dp[static_cast<std::uint8_t>(i.curve)] = std::move(id->certificate);
+    }
+    KF_TRY(store, store::Store::open({config.store_path}));
+    std::optional<Bytes> wrapped;
+    KF_CHECK(store->run([&](store::Tx& tx) { wrapped = tx.meta("data_key"); }));
+    if (!wrapped) return Error{"store", config.store_path + ": has no data key; `keyferry init` makes the store"};
+    KF_TRY(SecretBytes data_key, hsm->unwrap_data_key(*wrapped));
+    vault = std::make_unique<store::Vault>(std::move(data_key));
+    storage = std::make_unique<Storage>(io, *store);
+    inventory = std::make_unique<Inventory>(*store, *vault);
+    software = std::make_unique<SoftwareEngine>(SoftwareEngineOptions{config.crypto_threads, 4096});
+    pool = std::make_unique<asio::thread_pool>(config.crypto_threads);
+
+    crypto = std::make_unique<CryptoService>(io, *hsm, *software, config.custody);
+    es3_client = std::make_unique<Es3Client>(io, config, metrics);
+    replies = std::make_unique<Replies>(io, config);
+    delivery = std::make_unique<DeliveryService>(io, config, *storage, metrics);
+    parts = std::make_unique<DownloadService::Parts>(DownloadService::Parts{
+        io, *pool, config, *storage, metrics, *crypto, *es3_client, *inventory, *replies, *delivery, *hsm, trust, cert_dp});
+    downloads = std::make_unique<DownloadService>(*parts);
+    es2 = std::make_unique<Es2Service>(*parts, *downloads);
+    es3 = std::make_unique<Es3Service>(*parts, *downloads);
+
+    es2_server = make_server(config.es2_address, config.es2_port, [this](const net::Request& h) { return es2->admit(h); },
+                             [this](net::Request r) { return es2->handle(std::move(r)); });
+    es3_server = make_server(config.es3_address, config.es3_port, [this](const net::Request& h) { return es3->admit(h); },
+                             [this](net::Request r) { return es3->handle(std::move(r)); });
+    KF_CHECK(es3_server->start());  // callbacks must find us before downloads go on
+    KF_CHECK(recover());
+    KF_CHECK(es2_server->start());
+    if (!config.admin_socket.empty()) {
+      admin = std::make_unique<AdminSocket>(io, config.admin_socket, [this] { return status().dump(1) + "\n"; });
+      KF_CHECK(admin->start());
+    }
+    return {};
+  }
+
+  std::unique_ptr<net::HttpServer> make_server(const std::string& address, std::uint16_t port,
+                                               std::function<unsigned(const net::Request&)> admit, net::Handler handler) {
+    net::ServerOptions o;
+    o.listen_address = address;
+    o.port = port;
+    o.tls = config.tls;
+    o.max_body = config.max_body;
+    o.max_connections = config.max_connections;
+    o.header_timeout = net::Millis(config.header_timeout_ms);
+    o.body_timeout = net::Millis(config.body_timeout_ms);
+    o.admit = std::move(admit);
+    o.log = [](const std::string& line) { spdlog::warn("{}", line); };
+    return std::make_unique<net::HttpServer>(io, std::move(o), std::move(handler));
+  }
+
+  // What the old process left: unfinished downloads, unanswered relays, undelivered messages (interfaces 4.2, restart).
+  Status recover() {
+    std::vector<std::string> records;
+    std::vector<store::CallRow> relays;
+    std::vector<store::DeliveryRow> messages;
+    std::vector<std::pair<download::Download, store::ProfileRow>> again;
+    const std::int64_t forget = wall_now().time_since_epoch().count() - std::int64_t{config.keep_outcomes_days} * 86'400'000;
+    KF_CHECK(store->run([&](store::Tx& tx) {
+      records = tx.unfinished_downloads();
+      relays = tx.unfinished_relays();
+      messages = tx.pending_deliveries(1'000'000);
+      tx.forget_calls_before(forget);
+      for (const auto& text : records) {
+        auto d = download::from_record(text);
+        if (!d) throw store::StoreError("unfinished download cannot be read: " + d.error().text());
+        auto p = tx.get_profile(d->order.iccid.str());
+        if (!p) throw store::StoreError("profile of an unfinished download is missing: " + d->order.iccid.str());
+        again.emplace_back(std::move(*d), std::move(*p));
+      }
+    }));
+    if (!again.empty() || !relays.empty() || !messages.empty())
+      spdlog::info("taken up after a restart: {} downloads, {} relays, {} messages", again.size(), relays.size(), messages.size());
+    for (auto& [d, p] : again) {
+      if (auto s = inventory->subscription(p)) d.order.subscription = *s;
+      downloads->take_up(std::move(d), std::move(p));
+    }
+    delivery->load(std::move(messages));
+    es2->end_interrupted(std::move(relays));
+    return {};
+  }
+
+  Json status() const {
+    const Metrics& m = metrics;
+    Json ops = Json::object();
+    Json batches = Json::object();
+    for (const char* op : {"sign", "ephemeral", "ecka", "verify"}) ops[op] = Json::object();
+    for (const auto& c : crypto->counters()) {
+      auto put = [&](const char* op, std::uint64_t n) {
+        if (n != 0) ops[op][c.engine] = n;
+      };
+      put("sign", c.sign);
+      put("ephemeral", c.ephemeral);
+      put("ecka", c.ecka);
+      put("verify", c.verify);
+      batches[c.engine] = histogram_json(c.batch_size);
+      batches[c.engine]["queue_us"] = histogram_json(c.queue_us);
+      batches[c.engine]["failures"] = c.failures;
+      batches[c.engine]["retries"] = c.retries;
+    }
+    const store::StoreStats st = store->stats();
+    rusage self{};
+    getrusage(RUSAGE_SELF, &self);
+    auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) * 1e-6; };
+    Json failures = Json::object();
+    for (const auto& [k, v] : m.failures) failures[k] = v;
+    return {{"version", KEYFERRY_VERSION},
+            {"commit", KEYFERRY_COMMIT},
+            {"pid", ::getpid()},
+            {"worker_pids", hsm->worker_pids()},
+            {"custody", custody_name(config.custody)},
+            {"uptime_s", std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count()},
+            {"downloads",
+             {{"accepted", m.accepted}, {"completed", m.completed}, {"with_warning", m.with_warning}, {"failed", m.failed},
+              {"expired", m.expired}, {"taken_up", m.taken_up}, {"in_flight", m.in_flight}, {"waiting", m.waiting},
+              {"peak_in_flight", m.peak_in_flight}, {"left_behind", m.left_behind}, {"latency_ms", histogram_json(m.download_ms)},
+              {"failures", failures}}},
+            {"operations", ops},
+            {"batch_size", batches},
+            {"scp03t",
+             {{"bytes", m.scp03t_bytes.load()}, {"segments", m.scp03t_segments.load()},
+              {"cpu_s", static_cast<double>(m.scp03t_cpu_ns.load()) * 1e-9}}},
+            {"cpu",
+             {{"user_s", seconds(self.ru_utime)}, {"system_s", seconds(self.ru_stime)}, {"loop_s", thread_cpu_seconds()},
+              {"soap_s", static_cast<double>(m.soap_ns) * 1e-9}, {"machine_s", static_cast<double>(m.machine_ns) * 1e-9},
+              {"personalise_s", static_cast<double>(m.personalise_cpu_ns.load()) * 1e-9},
+              {"seal_s", static_cast<double>(m.scp03t_cpu_ns.load()) * 1e-9}, {"store_s", st.cpu_s}}},
+            {"store", {{"group_size", histogram_json(st.group_size)}, {"commit_us", histogram_json(st.commit_us)}}},
+            {"messages",
+             {{"es2_requests", m.es2_requests}, {"es3_calls", m.es3_calls}, {"es3_callbacks", m.es3_callbacks},
+              {"notifications_in", m.notifications_in}, {"deliveries", m.deliveries}, {"delivery_retries", m.delivery_retries},
+              {"deliveries_waiting", delivery->waiting()}, {"faults_sent", m.faults_sent}, {"refused", m.refused},
+              {"callbacks_dropped", m.callbacks_dropped}, {"alarms", m.alarms}}}};
+  }
+
+  void stop() {
+    if (admin) admin->stop();
+    if (es2_server) es2_server->stop();
+    if (es3_server) es3_server->stop();
+    downloads->stop();
+    delivery->stop();
+    replies->stop();
+    es3_client->stop();
+    crypto->stop();
+  }
+};
+
+}  // namespace
+
+Result<std::vector<X509Info>> read_x509_files(const std::vector<std::string>& files) {
+  std::vector<X509Info> out;
+  for (const auto& f : files) {
+    KF_TRY(Bytes b, read_file(f));
+    auto x = parse_x509(b);
+    if (!x) return Error{"pki", f + ": " + x.error().text()};
+    out.push_back(std::move(*x));
+  }
+  return out;
+}
+
+Result<LoadedIdentity> check_identity(const Bytes& certificate, const Point& token_key, Curve curve, std::span<const X509Info> roots,
+                                      Date today) {
+  KF_TRY(GpCertificate c, parse_gp_certificate(certificate));
+  if (c.curve != curve) return Error{"bad-curve", "CERT.DP.ECDSA is on " + std::string(curve_name(c.curve))};
+  if (c.q != token_key) return Error{"wrong-key", "CERT.DP.ECDSA does not carry the public key that the token holds"};
+  Status last = Error{"untrusted-root", "no configured CI root on this curve issued CERT.DP.ECDSA"};
+  for (const auto& root : roots) {
+    if (root.curve != curve || (c.aki && *c.aki != root.ski)) continue;
+    last = verify_gp_certificate(c, GpRole::dp, issuer_of(root), today, std::nullopt);
+    if (last) return LoadedIdentity{curve, certificate};
+  }
+  return last.error();
+}
+
+void set_up_log(const Config& c) {
+  spdlog::sink_ptr sink;
+  if (c.log_file.empty()) sink = std::make_shared<spdlog::sinks::stderr_color_sink_mt>();
+  else sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(c.log_file);
+  auto logger = std::make_shared<spdlog::logger>("keyferry", std::move(sink));
+  logger->set_pattern("%Y-%m-%dT%H:%M:%S.%eZ %l %v", spdlog::pattern_time_type::utc);
+  logger->set_level(spdlog::level::from_str(c.log_level));
+  logger->flush_on(spdlog::level::warn);
+  spdlog::set_default_logger(logger);
+  spdlog::flush_every(std::chrono::seconds(1));
+}
+
+int serve(const Config& c) {
+  set_up_log(c);
+  App app(c);
+  if (Status s = app.start(); !s) {
+    spdlog::shutdown();
+    std::fprintf(stderr, "keyferry: %s\n", s.error().detail.empty() ? s.error().reason.c_str() : s.error().detail.c_str());
+    return 1;
+  }
+  spdlog::info("keyferry {} ({}) serves ES2 on {}:{} and ES3 on {}:{}, custody {}, {} HSM workers", KEYFERRY_VERSION, KEYFERRY_COMMIT,
+               c.es2_address, app.es2_server->port(), c.es3_address, app.es3_server->port(), custody_name(c.custody), c.token.workers);
+  asio::signal_set signals(app.io, SIGINT, SIGTERM);
+  signals.async_wait([&](const boost::system::error_code& ec, int) {
+    if (ec) return;
+    spdlog::info("stopping; unfinished downloads are taken up at the next start");
+    app.stop();
+    app.io.stop();
+  });
+  app.io.run();
+  app.pool->join();
+  spdlog::info("stopped");
+  spdlog::shutdown();
+  return 0;
+}
+
+}  // namespace kf::server

@@ -1,0 +1,308 @@
+// `keyferry profile|identity|status|check-config`: what an SM-DP operator does by hand.
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+
+#include "host/pki/gp_cert.hpp"
+#include "host/server/app.hpp"
+#include "host/server/commands.hpp"
+#include "host/server/inventory.hpp"
+
+namespace kf::server {
+namespace {
+using Json = nlohmann::json;
+namespace fs = std::filesystem;
+
+Result<Bytes> read_file(const std::string& path, std::size_t limit) {
+  std::ifstream f(path, std::ios::binary);
+  if (!f || fs::is_directory(path)) return Error{"file", path + ": cannot be read"};
+  Bytes b(std::istreambuf_iterator<char>(f), {});
+  if (b.size() > limit) return Error{"file", path + ": larger than " + std::to_string(limit) + " bytes"};
+  return b;
+}
+
+std::string line_of(const Error& e) { return e.detail.empty() ? e.reason : e.detail; }
+
+// "DELETE=Not-Allowed,DISABLE=Auto-Delete" or "none" (explicitly no rules).
+Result<std::optional<es::Pol2>> parse_pol2(const std::string& s) {
+  if (s.empty()) return std::optional<es::Pol2>();
+  es::Pol2 p;
+  if (s == "none") return std::optional<es::Pol2>(p);
+  std::size_t at = 0;
+  while (at <= s.size()) {
+    const std::size_t end = std::min(s.find(',', at), s.size());
+    const std::string item = s.substr(at, end - at);
+    const std::size_t eq = item.find('=');
+    const std::string action = item.substr(0, eq);
+    const std::string qualification = eq == std::string::npos ? "" : item.substr(eq + 1);
+    if ((action != "ENABLE" && action != "DISABLE" && action != "DELETE") || (qualification != "Not-Allowed" && qualification != "Auto-Delete"))
+      return Error{"pol2", "--pol2: \"" + item + "\" is not a rule; rules look like DELETE=Not-Allowed,DISABLE=Auto-Delete"};
+    p.push_back({"PROFILE", action, qualification});
+    at = end + 1;
+  }
+  return std::optional<es::Pol2>(p);
+}
+
+struct Opened {
+  Config config;
+  std::unique_ptr<hsm::HsmEngine> hsm;
+  std::unique_ptr<store::Store> store;
+  std::unique_ptr<store::Vault> vault;
+};
+Result<Opened> open_all(const std::string& config, bool with_vault) {
+  Opened o;
+  KF_TRY(o.config, load_config(config));
+  o.config.token.workers = 1;
+  KF_TRY(o.store, store::Store::open({o.config.store_path}));
+  if (!with_vault) return o;
+  KF_TRY(o.hsm, hsm::HsmEngine::start(o.config.token));
+  std::optional<Bytes> wrapped;
+  KF_CHECK(o.store->run([&](store::Tx& tx) { wrapped = tx.meta("data_key"); }));
+  if (!wrapped) return Error{"store", o.config.store_path + ": has no data key; `keyferry init` makes the store"};
+  KF_TRY(SecretBytes key, o.hsm->unwrap_data_key(*wrapped));
+  o.vault = std::make_unique<store::Vault>(std::move(key));
+  return o;
+}
+int status_of(const Error& e) { return e.reason == "config" ? 2 : 1; }
+
+}  // namespace
+
+int run_profile_import(const ImportCommand& c) {
+  const auto owner = parse_oid(c.owner);
+  if (!owner) return complain(2, "--owner: " + owner.error().detail);
+  const bool by_template = !c.template_file.empty() || !c.csv_file.empty();
+  if (by_template && (c.template_file.empty() || c.csv_file.empty())) return complain(2, "--template and --csv go together");
+  if (by_template == !c.packages.empty())
+    return complain(2, "give either complete packages (FILE.der ...) or --template with --csv");
+  const auto pol2 = parse_pol2(c.pol2);
+  if (!pol2) return complain(2, pol2.error().detail);
+
+  ImportOptions o;
+  o.owner = *owner;
+  o.profile_type = c.type;
+  o.pol2 = *pol2;
+  o.required_memory = c.required_memory;
+  std::vector<std::pair<std::string, Bytes>> files;
+  for (const auto& p : by_template ? std::vector<std::string>{c.template_file} : c.packages) {
+    auto b = read_file(p, 1 << 20);
+    if (!b) return complain(2, b.error().detail);
+    files.emplace_back(p, std::move(*b));
+  }
+  Bytes csv;
+  if (by_template) {
+    auto b = read_file(c.csv_file, std::size_t{1} << 30);
+    if (!b) return complain(2, b.error().detail);
+    csv = std::move(*b);
+  }
+  auto opened = open_all(c.config, true);
+  if (!opened) return complain(status_of(opened.error()), line_of(opened.error()));
+  if (opened->config.by_oid(owner->str()) == nullptr)
+    return complain(2, "--owner: " + owner->str() + " is no [[party]] of " + c.config);
+  Inventory inventory(*opened->store, *opened->vault);
+  const ImportResult r = by_template ? inventory.import_template(fs::path(c.template_file).filename().string() + "@" + std::to_string(::getpid()),
+                                                                 files.front().second, text(csv), o)
+                                     : inventory.import_packages(files, o);
+  wipe(csv);
+  for (const auto& e : r.errors) std::fprintf(stderr, "keyferry: %s%s\n", by_template && e.starts_with("line ") ? (c.csv_file + ": ").c_str() : "", e.c_str());
+  if (!r.errors.empty()) return complain(1, "nothing was imported");
+  std::printf("imported %zu profile%s of %s\n", r.imported, r.imported == 1 ? "" : "s", owner->str().c_str());
+  return 0;
+}
+
+int run_profile_list(const std::string& config, bool rows) {
+  auto opened = open_all(config, false);
+  if (!opened) return complain(status_of(opened.error()), line_of(opened.error()));
+  std::vector<store::ProfileCount> counts;
+  std::vector<store::ProfileRow> list;
+  const Status s = opened->store->run([&](store::Tx& tx) {
+    counts = tx.profile_counts();
+    if (rows) list = tx.list_profiles(1'000'000);
+  });
+  if (!s) return complain(1, line_of(s.error()));
+  std::printf("%-16s %-32s %10s %10s %10s\n", "owner", "profile type", "free", "reserved", "installed");
+  for (const auto& c : counts)
+    std::printf("%-16s %-32s %10lld %10lld %10lld\n", c.owner.c_str(), c.profile_type.c_str(), static_cast<long long>(c.free),
+                static_cast<long long>(c.reserved), static_cast<long long>(c.installed));
+  static constexpr const char* kStates[] = {"free", "reserved", "installed"};
+  for (const auto& p : list)
+    std::printf("%-20s %-9s %-16s %s %s\n", p.iccid.c_str(), kStates[static_cast<int>(p.state)], p.owner.c_str(), p.profile_type.c_str(), p.eid.c_str());
+  return 0;
+}
+
+int run_profile_sample(const std::string& out) {
+  const Bytes p = profile::sample_package();
+  std::ofstream f(out, std::ios::binary);
+  f.write(reinterpret_cast<const char*>(p.data()), static_cast<std::streamsize>(p.size()));
+  if (!f.flush()) return complain(1, out + ": cannot be written");
+  std::printf("wrote %zu bytes to %s\n", p.size(), out.c_str());
+  return 0;
+}
+
+int run_profile_inspect(const std::string& file) {
+  auto b = read_file(file, 1 << 20);
+  if (!b) return complain(2, b.error().detail);
+  auto p = profile::parse_package(*b);
+  if (!p) return complain(1, file + ": " + p.error().text());
+  std::printf("%zu bytes, SAIP %u.%u, type \"%s\", ICCID %s\n", b->size(), p->header.major, p->header.minor, p->header.profile_type.c_str(),
+              p->header.iccid_digits.c_str());
+  std::printf("%4s  %-24s %-14s %-10s %8s %6s\n", "#", "element", "identification", "mandated", "offset", "bytes");
+  std::size_t n = 0;
+  for (const auto& e : p->elements)
+    std::printf("%4zu  %-24s %-14s %-10s %8zu %6zu\n", ++n, e.name.c_str(), e.identification ? std::to_string(*e.identification).c_str() : "-",
+                e.mandated ? "yes" : "no", e.offset, e.size);
+  auto slots = profile::find_slots(*b);
+  if (!slots) return complain(1, file + ": " + slots.error().text());
+  for (const auto& s : *slots)
+    std::printf("personal  %-14s at byte %zu, %zu bytes\n", std::string(profile::field_name(s.field)).c_str(), s.offset, s.size);
+  return 0;
+}
+
+int run_identity_show(const std::string& config) {
+  auto opened = open_all(config, true);
+  if (!opened) return complain(status_of(opened.error()), line_of(opened.error()));
+  auto roots = read_x509_files(opened->config.ci_roots);
+  if (!roots) return complain(1, line_of(roots.error()));
+  int worst = 0;
+  for (const auto& i : opened->config.identities) {
+    auto q = opened->hsm->public_key(i.curve);
+    std::printf("%s\n  key    \"%s\" %s\n", std::string(curve_name(i.curve)).c_str(), i.label.c_str(), q ? to_hex(*q).c_str() : q.error().text().c_str());
+    auto b = read_file(i.certificate_file, 65536);
+    if (!q || !b) {
+      worst = 1;
+      continue;
+    }
+    const auto ok = check_identity(*b, *q, i.curve, *roots, today_utc());
+    const auto cert = parse_gp_certificate(*b);
+    std::printf("  cert   %s\n", i.certificate_file.c_str());
+    if (cert)
+      std::printf("         serial %s, subject %s, expires %s\n", to_hex(cert->serial).c_str(), to_hex(cert->subject).c_str(), to_string(cert->expiry).c_str());
+    std::printf("  state  %s\n", ok ? "good: key, usage, type, dates and the CI's signature fit" : ok.error().text().c_str());
+    if (!ok) worst = 1;
+  }
+  return worst;
+}
+
+namespace {
+// SubjectPublicKeyInfo of an uncompressed point, PEM: what a CI takes with a request.
+std::string public_key_pem(Curve c, const Point& q) {
+  const Bytes algorithm = c == Curve::p256 ? hex("301306072A8648CE3D020106082A8648CE3D030107") : hex("301406072A8648CE3D020106092B2403030208010107");
+  Bytes bits{0x00};
+  append(bits, q);
+  const std::string b64 = to_base64(make_tlv(0x30, concat(algorithm, make_tlv(0x03, bits))));
+  std::string pem = "-----BEGIN PUBLIC KEY-----\n";
+  for (std::size_t i = 0; i < b64.size(); i += 64) pem += b64.substr(i, 64) + "\n";
+  return pem + "-----END PUBLIC KEY-----\n";
+}
+}  // namespace
+
+int run_identity_export(const std::string& config, const std::string& curve, const std::string& out) {
+  const auto c = curve_by_name(curve);
+  if (!c) return complain(2, "--curve: must be P-256 or brainpoolP256r1");
+  auto opened = open_all(config, true);
+  if (!opened) return complain(status_of(opened.error()), line_of(opened.error()));
+  auto q = opened->hsm->public_key(*c);
+  if (!q) return complain(1, line_of(q.error()));
+  const std::string pem = public_key_pem(*c, *q);
+  if (out.empty()) {
+    std::fputs(pem.c_str(), stdout);
+    return 0;
+  }
+  std::ofstream f(out);
+  f << pem;
+  if (!f.flush()) return complain(1, out + ": cannot be written");
+  std::printf("wrote the public key of SK.DP.ECDSA (%s) to %s; send it to the CI\n", curve.c_str(), out.c_str());
+  return 0;
+}
+
+int run_identity_import(const std::string& config, const std::string& curve, const std::string& certificate) {
+  const auto c = curve_by_name(curve);
+  if (!c) return complain(2, "--curve: must be P-256 or brainpoolP256r1");
+  auto b = read_file(certificate, 65536);
+  if (!b) return complain(2, b.error().detail);
+  if (!b->empty() && b->front() != 0x7F) {  // hex text is taken too
+    std::string t(text(*b));
+    std::erase_if(t, [](char ch) { return ch == ' ' || ch == '\n' || ch == '\r' || ch == '\t'; });
+    auto h = from_hex(t);
+    if (!h) return complain(1, certificate + ": neither a 7F21 certificate nor its hex");
+    b = std::move(h);
+  }
+  auto opened = open_all(config, true);
+  if (!opened) return complain(status_of(opened.error()), line_of(opened.error()));
+  const Identity* id = nullptr;
+  for (const auto& i : opened->config.identities)
+    if (i.curve == *c) id = &i;
+  if (id == nullptr) return complain(2, config + ": identity: none on " + curve);
+  auto q = opened->hsm->public_key(*c);
+  if (!q) return complain(1, line_of(q.error()));
+  auto roots = read_x509_files(opened->config.ci_roots);
+  if (!roots) return complain(1, line_of(roots.error()));
+  const auto ok = check_identity(*b, *q, *c, *roots, today_utc());
+  if (!ok) return complain(1, certificate + ": refused, the configured one is kept: " + ok.error().text());
+  const std::string tmp = id->certificate_file + ".new";
+  {
+    std::ofstream f(tmp, std::ios::binary);
+    f.write(reinterpret_cast<const char*>(b->data()), static_cast<std::streamsize>(b->size()));
+    if (!f.flush()) return complain(1, tmp + ": cannot be written");
+  }
+  std::error_code ec;
+  fs::rename(tmp, id->certificate_file, ec);
+  if (ec) return complain(1, id->certificate_file + ": " + ec.message());
+  std::printf("CERT.DP.ECDSA on %s checked and stored as %s; restart `keyferry serve` to use it\n", curve.c_str(), id->certificate_file.c_str());
+  return 0;
+}
+
+int run_status(const std::string& config, bool json) {
+  auto c = load_config(config);
+  if (!c) return complain(2, c.error().detail);
+  if (c->admin_socket.empty()) return complain(2, config + ": listen.admin_socket: not set, so `status` cannot reach the server");
+  const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_un a{};
+  a.sun_family = AF_UNIX;
+  c->admin_socket.copy(a.sun_path, sizeof a.sun_path - 1);
+  if (fd < 0 || ::connect(fd, reinterpret_cast<sockaddr*>(&a), sizeof a) != 0) {
+    if (fd >= 0) ::close(fd);
+    return complain(1, "not running: nobody answers at " + c->admin_socket);
+  }
+  std::string text;
+  char buf[65536];
+  for (ssize_t n = 0; (n = ::read(fd, buf, sizeof buf)) > 0;) text.append(buf, static_cast<std::size_t>(n));
+  ::close(fd);
+  if (json) {
+    std::fputs(text.c_str(), stdout);
+    return 0;
+  }
+  const Json j = Json::parse(text, nullptr, false);
+  if (j.is_discarded()) return complain(1, "the server's answer cannot be read");
+  const Json& d = j["downloads"];
+  auto n = [&](const char* k) { return static_cast<long long>(d.value(k, 0)); };
+  std::printf("keyferry %s (%s), pid %d, up %.0f s, custody %s\n", j.value("version", "").c_str(), j.value("commit", "").c_str(), j.value("pid", 0),
+              j.value("uptime_s", 0.0), j.value("custody", "").c_str());
+  std::printf("downloads  accepted %lld, completed %lld (with warning %lld), failed %lld, expired %lld\n", n("accepted"), n("completed"),
+              n("with_warning"), n("failed"), n("expired"));
+  std::printf("           in flight %lld (peak %lld), waiting %lld, taken up after restart %lld, ISD-P left behind %lld\n", n("in_flight"),
+              n("peak_in_flight"), n("waiting"), n("taken_up"), n("left_behind"));
+  std::printf("latency    p50 %lld ms, p95 %lld ms, p99 %lld ms, max %lld ms\n", static_cast<long long>(d["latency_ms"].value("p50", 0)),
+              static_cast<long long>(d["latency_ms"].value("p95", 0)), static_cast<long long>(d["latency_ms"].value("p99", 0)),
+              static_cast<long long>(d["latency_ms"].value("max", 0)));
+  for (const auto& [op, engines] : j["operations"].items())
+    for (const auto& [engine, count] : engines.items()) std::printf("engine     %s %s: %lld\n", engine.c_str(), op.c_str(), count.get<long long>());
+  std::printf("messages   alarms %lld, callbacks dropped %lld, deliveries waiting %lld\n", static_cast<long long>(j["messages"].value("alarms", 0)),
+              static_cast<long long>(j["messages"].value("callbacks_dropped", 0)), static_cast<long long>(j["messages"].value("deliveries_waiting", 0)));
+  return 0;
+}
+
+int run_check_config(const std::string& config) {
+  auto c = load_config(config);
+  if (!c) return complain(2, c.error().detail);
+  std::printf("%s: good (%zu parties, %zu identities, custody %s)\n", config.c_str(), c->parties.size(), c->identities.size(),
+              std::string(custody_name(c->custody)).c_str());
+  return 0;
+}
+
+}  // namespace kf::server

@@ -1,0 +1,415 @@
+#include "host/server/config.hpp"
+
+#include <filesystem>
+#include <set>
+#define TOML_EXCEPTIONS 1
+#include <toml++/toml.h>
+
+namespace kf::server {
+namespace {
+namespace fs = std::filesystem;
+
+struct Bad {
+  std::string key, what;
+};
+
+// A table with its path, so that every error can name the key, and unknown keys are found.
+class Section {
+ public:
+  Section(const toml::table* t, std::string path, fs::path base) : t_(t), path_(std::move(path)), base_(std::move(base)) {}
+  [[nodiscard]] std::string key(std::string_view k) const { return path_.empty() ? std::string(k) : path_ + "." + std::string(k); }
+  [[noreturn]] void bad(std::string_view k, std::string what) const { throw Bad{key(k), std::move(what)}; }
+
+  template <class T>
+  std::optional<T> get(std::string_view k, const char* type) {
+    seen_.insert(std::string(k));
+    if (t_ == nullptr) return std::nullopt;
+    const toml::node* n = t_->get(k);
+    if (n == nullptr) return std::nullopt;
+    auto v = n->value_exact<T>();
+    if (!v) bad(k, std::string("must be ") + type);
+    return v;
+  }
+  std::string str(std::string_view k, std::optional<std::string> fallback = std::nullopt) {
+    auto v = get<std::string>(k, "a string");
+    if (!v && !fallback) bad(k, "required");
+    return v ? *v : *fallback;
+  }
+  bool boolean(std::string_view k, bool fallback) { return get<bool>(k, "true or false").value_or(fallback); }
+  std::int64_t integer(std::string_view k, std::int64_t fallback, std::int64_t low, std::int64_t high) {
+    const std::int64_t v = get<std::int64_t>(k, "a whole number").value_or(fallback);
+    if (v < low || v > high) bad(k, "must be from " + std::to_string(low) + " to " + std::to_string(high));
+    return v;
+  }
+  std::string file(std::string_view k, bool required = true) {
+    const std::string s = required ? str(k) : str(k, "");
+    if (s.empty()) return s;
+    const fs::path p = (base_ / s).lexically_normal();
+    std::error_code ec;
+    if (!fs::exists(p, ec)) bad(k, "file not found: " + p.string());
+    return p.string();
+  }
+  std::string path(std::string_view k, std::optional<std::string> fallback = std::nullopt) {
+    const std::string s = str(k, std::move(fallback));
+    return s.empty() ? s : (base_ / s).lexically_normal().string();
+  }
+  std::vector<std::string> strings(std::string_view k) {
+    seen_.insert(std::string(k));
+    std::vector<std::string> out;
+    if (t_ == nullptr || t_->get(k) == nullptr) return out;
+    const toml::array* a = t_->get(k)->as_array();
+    if (a == nullptr) bad(k, "must be a list of strings");
+    for (const auto& n : *a) {
+      auto v = n.value_exact<std::string>();
+      if (!v) bad(k, "must be a list of strings");
+      out.push_back(*v);
+    }
+    return out;
+  }
+  Oid oid(std::string_view k) {
+    auto o = parse_oid(str(k));
+    if (!o) bad(k, o.error().detail);
+    return *o;
+  }
+  Section table(std::string_view k) {
+    seen_.insert(std::string(k));
+    const toml::node* n = t_ == nullptr ? nullptr : t_->get(k);
+    if (n != nullptr && !n->is_table()) bad(k, "must be a table");
+    return {n == nullptr ? nullptr : n->as_table(), key(k), base_};
+  }
+  std::vector<Section> tables(std::string_view k) {
+    seen_.insert(std::string(k));
+    std::vector<Section> out;
+    const toml::node* n = t_ == nullptr ? nullptr : t_->get(k);
+    if (n == nullptr) return out;
+    if (!n->is_array_of_tables()) bad(k, "must be a list of tables, [[" + key(k) + "]]");
+    std::size_t i = 0;
+    for (const auto& e : *n->as_array()) out.emplace_back(e.as_table(), key(k) + "[" + std::to_string(i++) + "]", base_);
+    return out;
+  }
+  void done() const {  // a key nobody asked for is a typing mistake
+    if (t_ == nullptr) return;
+    for (const auto& [k, v] : *t_)
+      if (seen_.count(std::string(k.str())) == 0) bad(k.str(), "unknown key");
+  }
+
+ private:
+  const toml::table* t_;
+  std::string path_;
+  fs::path base_;
+  std::set<std::string> seen_;
+};
+
+void host_port(Section& s, std::string_view k, const std::string& fallback, std::string& host, std::uint16_t& port) {
+  const std::string v = s.str(k, fallback);
+  const std::size_t colon = v.rfind(':');
+  if (colon == std::string::npos) s.bad(k, "must look like 127.0.0.1:8443");
+  host = v.substr(0, colon);
+  if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
+  int p = -1;
+  try {
+    p = std::stoi(v.substr(colon + 1));
+  } catch (const std::exception&) {
+  }
+  if (host.empty() || p < 0 || p > 65535) s.bad(k, "must look like 127.0.0.1:8443");
+  port = static_cast<std::uint16_t>(p);
+}
+
+std::vector<download::Platform> platforms(Section& s, std::string_view k) {
+  std::vector<download::Platform> out;
+  for (Section& p : s.tables(k)) {
+    out.push_back({p.str("eum", ""), p.str("type", ""), p.str("version", "")});
+    p.done();
+  }
+  return out;
+}
+
+void read_party(Section p, Config& c) {
+  Party y;
+  const std::string role = p.str("role");
+  if (role == "operator") y.role = Role::operator_;
+  else if (role == "smsr") y.role = Role::smsr;
+  else p.bad("role", "must be \"operator\" or \"smsr\"");
+  y.oid = p.oid("oid");
+  y.name = p.str("name", y.oid.str());
+  y.url = p.str("url");
+  if (auto u = net::parse_url(y.url); !u) p.bad("url", u.error().text());
+  y.ns = p.str("namespace", std::string(es::kNs3));
+  if (y.ns == es::kNs1) p.bad("namespace", "version 1 messages are not supported");
+  y.fingerprint = p.str("fingerprint", "");
+  if (y.fingerprint.empty()) {
+    const std::string cert = p.file("certificate");
+    auto fp = net::certificate_fingerprint(cert);
+    if (!fp) p.bad("certificate", fp.error().text());
+    y.fingerprint = *fp;
+  } else {
+    auto h = from_hex(y.fingerprint);
+    if (!h || h->size() != 32) p.bad("fingerprint", "must be the SHA-256 of the certificate, 64 hex digits");
+    y.fingerprint = to_hex(*h);
+  }
+  y.max_connections = static_cast<std::size_t>(p.integer("max_connections", 32, 1, 1024));
+  if (y.role == Role::operator_) {
+    y.reply_hosts = p.strings("reply_hosts");
+    if (y.reply_hosts.empty()) y.reply_hosts.push_back(net::parse_url(y.url)->host);
+  } else {
+    const std::string wrap = p.str("scp03t", "bare");
+    if (wrap != "bare" && wrap != "in-22") p.bad("scp03t", "must be \"bare\" or \"in-22\"");
+    y.scp03t_in_22 = wrap == "in-22";
+    y.send_data_limit = static_cast<std::size_t>(p.integer("send_data_limit", 0, 0, 1 << 20));
+    y.synchronous = p.boolean("synchronous", false);
+    y.callback_url = p.str("callback_url", "");
+  }
+  p.done();
+  for (const Party& other : c.parties) {
+    if (other.oid == y.oid) p.bad("oid", "used by two parties");
+    if (other.fingerprint == y.fingerprint) p.bad("certificate", "used by two parties");
+  }
+  c.parties.push_back(std::move(y));
+}
+
+void read_plan(Section& d, Config& c) {
+  auto& p = c.plan;
+  p.key_length = static_cast<std::uint8_t>(d.integer("key_length", 16, 16, 32));
+  if (p.key_length % 8 != 0) d.bad("key_length", "must be 16, 24 or 32");
+  const std::string keys = d.str("key_set", "three-keys");
+  if (keys != "three-keys" && keys != "base-key") d.bad("key_set", "must be \"three-keys\" or \"base-key\"");
+  p.key_usage = keys == "base-key" ? 0x5C : 0x10;
+  p.scenario_param = d.boolean("derivation_random", true) ? 0x0B : 0x09;
+  p.kvn = static_cast<std::uint8_t>(d.integer("key_version", 0x30, 0x30, 0x3F));
+}
+
+Config read(const toml::table& root, const fs::path& file) {
+  Config c;
+  c.file = file.string();
+  const fs::path base = file.has_parent_path() ? file.parent_path() : fs::path(".");
+  Section r(&root, "", base);
+
+  Section smdp = r.table("smdp");
+  c.oid = smdp.oid("oid");
+  c.name = smdp.str("name", "Keyferry");
+  c.es2_url = smdp.str("es2_url");
+  c.es3_url = smdp.str("es3_url");
+  for (const char* k : {"es2_url", "es3_url"})
+    if (auto u = net::parse_url(smdp.str(k)); !u) smdp.bad(k, u.error().text());
+  smdp.done();
+
+  Section listen = r.table("listen");
+  host_port(listen, "es2", "127.0.0.1:8443", c.es2_address, c.es2_port);
+  host_port(listen, "es3", "127.0.0.1:8444", c.es3_address, c.es3_port);
+  c.admin_socket = listen.path("admin_socket", "");
+  if (c.admin_socket.size() > 100) listen.bad("admin_socket", "path too long for a Unix socket (100 characters)");
+  listen.done();
+
+  Section tls = r.table("tls");
+  c.tls = {tls.file("certificate"), tls.file("key"), tls.file("ca")};
+  tls.done();
+
+  for (Section& p : r.tables("party")) read_party(p, c);
+  if (c.parties.empty()) r.bad("party", "at least one [[party]] is needed");
+  for (Party& p : c.parties)
+    if (p.callback_url.empty()) p.callback_url = c.es3_url + "/callback";
+
+  Section pki = r.table("pki");
+  for (const auto& f : pki.strings("ci_roots")) c.ci_roots.push_back((base / f).lexically_normal().string());
+  for (const auto& f : pki.strings("eum_certificates")) c.eum_certificates.push_back((base / f).lexically_normal().string());
+  if (c.ci_roots.empty()) pki.bad("ci_roots", "required");
+  for (const auto* list : {&c.ci_roots, &c.eum_certificates})
+    for (const auto& f : *list)
+      if (!fs::exists(f)) pki.bad(list == &c.ci_roots ? "ci_roots" : "eum_certificates", "file not found: " + f);
+  pki.done();
+
+  for (Section& s : r.tables("identity")) {
+    Identity i;
+    const auto curve = curve_by_name(s.str("curve"));
+    if (!curve || *curve == Curve::frp256v1) s.bad("curve", "must be \"P-256\" or \"brainpoolP256r1\"");
+    i.curve = *curve;
+    i.label = s.str("label");
+    i.certificate_file = s.file("certificate");
+    s.done();
+    for (const Identity& o : c.identities)
+      if (o.curve == i.curve) s.bad("curve", "given twice");
+    c.identities.push_back(std::move(i));
+  }
+  if (c.identities.empty()) r.bad("identity", "at least one [[identity]] is needed");
+
+  Section t = r.table("token");
+  c.token.module_path = t.str("module");
+  if (!fs::exists(c.token.module_path)) t.bad("module", "PKCS#11 module not found: " + c.token.module_path);
+  c.token.token_uri = t.str("uri");
+  c.token.pin_file = t.file("pin_file", false);
+  c.token.pin_env = t.str("pin_env", "");
+  if (c.token.pin_file.empty() == c.token.pin_env.empty()) t.bad("pin_file", "give exactly one of pin_file and pin_env");
+  c.token.wrap_key_label = t.str("wrap_key");
+  c.token.workers = static_cast<unsigned>(t.integer("workers", 2, 1, 64));
+  c.token.worker_path = t.path("worker", "");
+  Section env = t.table("environment");
+  if (root["token"]["environment"].is_table()) {
+    for (const auto& [k, v] : *root["token"]["environment"].as_table()) {
+      std::string value = env.str(k.str());
+      if (k.str() == "SOFTHSM2_CONF") value = fs::absolute(base / value).lexically_normal().string();
+      c.token.environment.emplace_back(std::string(k.str()), value);
+    }
+  }
+  t.done();
+  for (const Identity& i : c.identities) c.token.identity_keys.push_back({i.curve, i.label});
+
+  Section cu = r.table("custody");
+  const std::string policy = cu.str("policy", "strict");
+  if (policy == "strict") c.custody = CustodyPolicy::strict;
+  else if (policy == "hybrid") c.custody = CustodyPolicy::hybrid;
+  else if (policy == "core") cu.bad("policy", "\"core\" needs the ECC core, which this version does not drive yet; use \"strict\" or \"hybrid\"");
+  else cu.bad("policy", "must be \"strict\" or \"hybrid\"");
+  cu.done();
+
+  Section st = r.table("store");
+  c.store_path = st.path("path");
+  c.keep_outcomes_days = static_cast<int>(st.integer("keep_outcomes_days", 7, 7, 3650));
+  st.done();
+
+  Section l = r.table("limits");
+  c.downloads_in_flight = static_cast<std::size_t>(l.integer("downloads_in_flight", 256, 1, 100'000));
+  c.orders_waiting = static_cast<std::size_t>(l.integer("orders_waiting", 100'000, 1, 10'000'000));
+  c.max_body = static_cast<std::size_t>(l.integer("max_body_bytes", 1 << 20, 4096, 64 << 20));
+  c.max_eis_body = static_cast<std::size_t>(l.integer("max_answer_bytes", 4 << 20, 4096, 64 << 20));
+  c.max_connections = static_cast<std::size_t>(l.integer("max_connections", 4096, 1, 65536));
+  c.crypto_threads = static_cast<unsigned>(l.integer("crypto_threads", 2, 1, 256));
+  c.min_validity_s = static_cast<std::uint32_t>(l.integer("min_validity_s", 10, 1, 86'400));
+  c.default_validity_s = static_cast<std::uint32_t>(l.integer("default_validity_s", 3600, 1, 31'536'000));
+  l.done();
+
+  Section to = r.table("timeouts");
+  auto ms = [&](std::string_view k, std::int64_t fallback) { return to.integer(k, fallback / 1000, 1, 604'800) * 1000; };
+  c.timeouts.get_eis = ms("get_eis_s", c.timeouts.get_eis);
+  c.timeouts.card = ms("card_s", c.timeouts.card);
+  c.timeouts.completed = ms("completed_s", c.timeouts.completed);
+  c.timeouts.enable = ms("enable_s", c.timeouts.enable);
+  c.timeouts.backoff = to.integer("backoff_ms", c.timeouts.backoff, 1, 600'000);
+  c.timeouts.get_eis_tries = static_cast<unsigned>(to.integer("get_eis_tries", 3, 1, 20));
+  c.timeouts.completed_tries = static_cast<unsigned>(to.integer("completed_tries", 5, 1, 20));
+  c.timeouts.delete_tries = static_cast<unsigned>(to.integer("delete_tries", 3, 1, 20));
+  c.header_timeout_ms = ms("header_s", c.header_timeout_ms);
+  c.body_timeout_ms = ms("body_s", c.body_timeout_ms);
+  c.delivery_timeout_ms = ms("delivery_s", c.delivery_timeout_ms);
+  c.delivery_give_up_s = to.integer("delivery_give_up_s", c.delivery_give_up_s, 1, 31'536'000);
+  to.done();
+
+  Section d = r.table("download");
+  read_plan(d, c);
+  const std::string keep = d.str("key_set_after", "keep");
+  if (keep != "keep" && keep != "forget") d.bad("key_set_after", "must be \"keep\" (sealed by the token) or \"forget\"");
+  c.keep_key_set = keep == "keep";
+  c.certified = platforms(d, "certified");
+  for (Section& s : d.tables("profile_type")) {
+    c.profile_types.push_back({s.str("name"), platforms(s, "compatible")});
+    s.done();
+  }
+  d.done();
+
+  Section log = r.table("log");
+  c.log_level = log.str("level", "info");
+  if (c.log_level != "debug" && c.log_level != "info" && c.log_level != "warning" && c.log_level != "error")
+    log.bad("level", "must be debug, info, warning or error");
+  c.log_file = log.path("file", "");
+  log.done();
+  r.done();
+  return c;
+}
+
+}  // namespace
+
+std::string_view custody_name(CustodyPolicy p) {
+  return p == CustodyPolicy::strict ? "strict" : p == CustodyPolicy::core ? "core" : "hybrid";
+}
+
+const Party* Config::by_fingerprint(std::string_view fp) const {
+  for (const Party& p : parties)
+    if (p.fingerprint == fp) return &p;
+  return nullptr;
+}
+const Party* Config::by_oid(std::string_view o) const {
+  for (const Party& p : parties)
+    if (p.oid.str() == o) return &p;
+  return nullptr;
+}
+
+Result<Config> load_config(const std::string& path) {
+  try {
+    const toml::table root = toml::parse_file(path);
+    return read(root, fs::absolute(path));
+  } catch (const toml::parse_error& e) {
+    return Error{"config", path + ":" + std::to_string(e.source().begin.line) + ": " + std::string(e.description())};
+  } catch (const Bad& b) {
+    return Error{"config", path + ": " + b.key + ": " + b.what};
+  } catch (const std::exception& e) {
+    return Error{"config", path + ": " + e.what()};
+  }
+}
+
+std::string initial_config(const InitOptions& o, const std::string& token_label, const std::string& module) {
+  const std::string es2 = o.bind + ":" + std::to_string(o.es2_port);
+  const std::string es3 = o.bind + ":" + std::to_string(o.es3_port);
+  return R"(# Made by `keyferry init`. Every key is explained in docs/configuration.md. Paths are relative to this file.
+
+[smdp]
+oid = "2.999.20"
+name = "Keyferry"
+es2_url = "https://)" + es2 + R"(/es2"
+es3_url = "https://)" + es3 + R"(/es3"
+
+[listen]
+es2 = ")" + es2 + R"("
+es3 = ")" + es3 + R"("
+admin_socket = "run/admin.sock"
+
+[tls]
+certificate = "pki/tls-smdp.pem"
+key = "pki/tls-smdp.key"
+ca = "pki/tls-root.pem"
+
+[[party]]
+role = "operator"
+oid = "2.999.10"
+name = "Test Operator"
+url = ")" + o.operator_url + R"("
+certificate = "pki/tls-operator.pem"
+
+[[party]]
+role = "smsr"
+oid = "2.999.30"
+name = "Simulated SM-SR"
+url = ")" + o.smsr_url + R"("
+certificate = "pki/tls-smsr.pem"
+
+[pki]
+ci_roots = ["pki/ci-P-256.pem", "pki/ci-brainpoolP256r1.pem"]
+eum_certificates = ["pki/eum-P-256.pem", "pki/eum-brainpoolP256r1.pem"]
+
+[[identity]]
+curve = "P-256"
+label = "SK.DP.ECDSA P-256"
+certificate = "pki/cert-dp-P-256.der"
+
+[[identity]]
+curve = "brainpoolP256r1"
+label = "SK.DP.ECDSA brainpoolP256r1"
+certificate = "pki/cert-dp-brainpoolP256r1.der"
+
+[token]
+module = ")" + module + R"("
+uri = "pkcs11:token=)" + token_label + R"("
+pin_file = "token/pin"
+wrap_key = "Keyferry wrap key"
+workers = 2
+
+[token.environment]
+SOFTHSM2_CONF = "token/softhsm2.conf"
+
+[custody]
+policy = ")" + std::string(custody_name(o.custody)) + R"("
+
+[store]
+path = "store.db"
+)";
+}
+
+}  // namespace kf::server

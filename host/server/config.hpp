@@ -1,0 +1,104 @@
+// The one TOML file that configures the SM-DP (docs/configuration.md). Read once, checked completely before anything starts.
+// Errors name the file and the key: "smdp.toml: token.module: required".
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "host/download/machine.hpp"
+#include "host/es/soap.hpp"
+#include "host/net/http.hpp"
+#include "hsm/engine/hsm_engine.hpp"
+
+namespace kf::server {
+
+enum class Role { operator_, smsr };
+enum class CustodyPolicy { strict, core, hybrid };
+std::string_view custody_name(CustodyPolicy p);
+
+struct Party {
+  Role role = Role::operator_;
+  Oid oid;
+  std::string name;
+  std::string url;               // operator: where notifications go; smsr: its ES3 server
+  std::string fingerprint;       // SHA-256 of the client certificate, upper-case hex
+  std::string ns;                // namespace sent to this party
+  std::vector<std::string> reply_hosts;  // operator: hosts callbacks may go to (host or host:port)
+  bool scp03t_in_22 = false;     // smsr: wants each SCP03t TLV inside a 22
+  std::size_t send_data_limit = 0;       // smsr: bytes of Data a SendData, 0: no limit
+  std::size_t max_connections = 32;
+  bool synchronous = false;      // smsr: ask for synchronous answers instead of callbacks
+  std::string callback_url;      // smsr: where its callbacks reach us; default smdp.es3_url + "/callback"
+};
+
+struct Identity {                // one per curve
+  Curve curve = Curve::p256;
+  std::string label;             // CKA_LABEL of SK.DP.ECDSA
+  std::string certificate_file;  // CERT.DP.ECDSA, binary 7F21
+};
+
+struct ProfileTypeRules {
+  std::string name;
+  std::vector<download::Platform> compatible;
+};
+
+struct Config {
+  std::string file;
+  // [smdp]
+  Oid oid;
+  std::string name = "Keyferry";
+  std::string es2_url, es3_url;
+  // [listen]
+  std::string es2_address = "127.0.0.1";
+  std::uint16_t es2_port = 8443;
+  std::string es3_address = "127.0.0.1";
+  std::uint16_t es3_port = 8444;
+  std::string admin_socket;      // empty: none
+  net::TlsFiles tls;
+  std::vector<Party> parties;
+  // [pki]
+  std::vector<std::string> ci_roots, eum_certificates;
+  std::vector<Identity> identities;
+  hsm::HsmConfig token;
+  CustodyPolicy custody = CustodyPolicy::strict;
+  // [store]
+  std::string store_path;
+  int keep_outcomes_days = 7;
+  // [limits]
+  std::size_t downloads_in_flight = 256, orders_waiting = 100'000, max_body = 1 << 20, max_eis_body = 4 << 20;
+  std::size_t max_connections = 4096;
+  unsigned crypto_threads = 2;
+  std::uint32_t min_validity_s = 10, default_validity_s = 3600;
+  // [timeouts]
+  download::Timeouts timeouts;
+  std::int64_t header_timeout_ms = 10'000, body_timeout_ms = 30'000;
+  std::int64_t delivery_timeout_ms = 30'000, delivery_give_up_s = 86'400;
+  // [download]
+  es8::KeySetPlan plan;
+  bool keep_key_set = true;
+  std::vector<unsigned> rsp_majors{2, 3, 4};
+  std::vector<download::Platform> certified;
+  std::vector<ProfileTypeRules> profile_types;
+  // [log]
+  std::string log_level = "info", log_file;  // empty: stderr
+
+  [[nodiscard]] const Party* by_fingerprint(std::string_view fp) const;
+  [[nodiscard]] const Party* by_oid(std::string_view oid) const;
+};
+
+// Relative paths are taken from the folder of the file. Reasons: config; the text is the complete line for the user.
+Result<Config> load_config(const std::string& path);
+
+// Writes the configuration that `keyferry init` makes.
+struct InitOptions {
+  std::string dir = "var";       // everything goes below
+  std::string bind = "127.0.0.1";
+  std::uint16_t es2_port = 8443, es3_port = 8444;
+  std::string smsr_url = "https://127.0.0.1:9444/es3";
+  std::string operator_url = "https://127.0.0.1:9443/es2";
+  CustodyPolicy custody = CustodyPolicy::strict;
+  std::string module;            // empty: SoftHSM
+};
+std::string initial_config(const InitOptions& o, const std::string& token_label, const std::string& module);
+
+}  // namespace kf::server

@@ -1,0 +1,406 @@
+#include "host/server/download_service.hpp"
+
+#include <boost/asio/post.hpp>
+#include <spdlog/spdlog.h>
+
+#include "host/base/calendar.hpp"
+#include "host/base/random.hpp"
+#include "host/download/codes.hpp"
+
+namespace kf::server {
+namespace {
+std::int64_t now_ms() { return wall_now().time_since_epoch().count(); }
+
+es::Response outcome_of(const download::Download& d) {
+  es::Response r;
+  r.interface = es::Interface::es2;
+  r.function = es::Function::download_profile;
+  r.processing_start = iso_seconds(WallTime(std::chrono::milliseconds(d.order.received_ms)));
+  r.processing_end = iso_seconds(wall_now());
+  r.iccid = d.order.iccid.str();
+  switch (d.state) {
+    case download::State::done: r.status = es::ExecStatus::success; break;
+    case download::State::done_with_warning: r.status = es::ExecStatus::with_warning; break;
+    case download::State::expired: r.status = es::ExecStatus::expired; break;
+    default: r.status = es::ExecStatus::failed; break;
+  }
+  if (d.cause && r.status != es::ExecStatus::success)
+    r.code = es::StatusCode{d.cause->subject, d.cause->reason, d.cause->identifier, d.cause->message};
+  return r;
+}
+}  // namespace
+
+download::Context DownloadService::context(const Live& l) const {
+  const Config& c = p_.config;
+  download::Context x;
+  x.now_ms = now_ms();
+  x.smdp_oid = c.oid.str();
+  auto cert = [&](Curve k) -> Bytes {
+    auto it = p_.cert_dp.find(static_cast<std::uint8_t>(k));
+    return it == p_.cert_dp.end() ? Bytes() : it->second;
+  };
+  x.cert_dp_p256 = cert(Curve::p256);
+  x.cert_dp_brainpool = cert(Curve::brainpool_p256r1);
+  x.plan = c.plan;
+  x.timeouts = c.timeouts;
+  if (const Party* p = c.by_oid(l.d.order.smsr.str())) {
+    x.send_data_limit = p->send_data_limit;
+    x.scp03t_in_22 = p->scp03t_in_22;
+  }
+  x.rsp_majors = c.rsp_majors;
+  x.certified = c.certified;
+  for (const auto& t : c.profile_types)
+    if (t.name == l.d.order.profile_type) x.compatible = t.compatible;
+  x.keep_key_set = c.keep_key_set;
+  x.optional_elements = l.optional_elements;
+  return x;
+}
+
+void DownloadService::start(download::Order o, store::ProfileRow profile) {
+  auto l = std::make_shared<Live>();
+  l->d.order = std::move(o);
+  l->profile = std::move(profile);
+  ++p_.metrics.accepted;
+  enqueue(std::move(l), download::Start{});
+}
+
+void DownloadService::take_up(download::Download d, store::ProfileRow profile) {
+  auto l = std::make_shared<Live>();
+  l->d = std::move(d);
+  l->profile = std::move(profile);
+  ++p_.metrics.taken_up;
+  enqueue(std::move(l), download::Restart{});
+}
+
+void DownloadService::enqueue(LivePtr l, download::Event first) {
+  l->since = std::chrono::steady_clock::now();
+  l->deadline = std::make_unique<asio::steady_timer>(p_.io);
+  l->deadline->expires_after(std::chrono::milliseconds(std::max<std::int64_t>(0, l->d.order.deadline_ms - now_ms())));
+  l->deadline->async_wait([this, w = std::weak_ptr<Live>(l)](const boost::system::error_code& ec) {
+    if (auto x = w.lock(); x && !ec && !stopped_) post(x, download::DeadlinePassed{});
+  });
+  queue_.emplace_back(std::move(l), std::move(first));
+  p_.metrics.waiting = queue_.size();
+  admit();
+}
+
+// Starts what may start: a place in flight, and the EID free.
+void DownloadService::admit() {
+  for (auto it = queue_.begin(); it != queue_.end() && live_.size() < p_.config.downloads_in_flight && !stopped_;) {
+    const std::string& eid = it->first->d.order.eid.str();
+    if (by_eid_.count(eid) != 0) {
+      ++it;
+      continue;
+    }
+    auto [l, event] = std::move(*it);
+    it = queue_.erase(it);
+    by_eid_[eid] = l;
+    live_[l->d.order.id] = l;
+    l->queued = false;
+    l->events.push_front(std::move(event));
+    p_.metrics.in_flight = live_.size();
+    p_.metrics.peak_in_flight = std::max(p_.metrics.peak_in_flight, live_.size());
+    asio::post(p_.io, [this, l = l] { advance(l); });
+  }
+  p_.metrics.waiting = queue_.size();
+}
+
+void DownloadService::post(const LivePtr& l, download::Event e) {
+  if (stopped_) return;
+  l->events.push_back(std::move(e));
+  if (!l->queued) advance(l);
+}
+
+void DownloadService::advance(const LivePtr& l) {
+  while (!l->busy && !l->events.empty() && !download::ended(l->d.state)) {
+    download::Event e = std::move(l->events.front());
+    l->events.pop_front();
+    download::Step s;
+    {
+      Stopwatch w(p_.metrics.machine_ns);
+      s = download::step(std::move(l->d), std::move(e), context(*l));
+    }
+    l->d = std::move(s.download);
+    if (download::ended(l->d.state)) {
+      l->busy = true;
+      finish(l);
+      return;
+    }
+    if (s.persist) {
+      l->busy = true;
+      commit(l, std::make_shared<std::vector<download::Effect>>(std::move(s.effects)), 0);
+      return;
+    }
+    carry_out(l, s.effects);
+  }
+}
+
+void DownloadService::commit(const LivePtr& l, std::shared_ptr<std::vector<download::Effect>> effects, unsigned attempt) {
+  p_.storage.submit(
+      [id = l->d.order.id, record = download::to_record(l->d)](store::Tx& tx) { tx.put_download(id, record, false, now_ms()); },
+      [this, l, effects, attempt](const Status& s) {
+        if (stopped_) return;
+        if (!s) {  // a full disk: nothing goes on until the record is safe
+          if (attempt % 30 == 0) spdlog::error("download {}: state not stored, trying again: {}", l->d.order.id, s.error().text());
+          l->timer = std::make_unique<asio::steady_timer>(p_.io, std::chrono::seconds(1));
+          l->timer->async_wait([this, l, effects, attempt](const boost::system::error_code& ec) {
+            if (!ec && !stopped_) commit(l, effects, attempt + 1);
+          });
+          return;
+        }
+        l->busy = false;
+        carry_out(l, *effects);
+        advance(l);
+      });
+}
+
+void DownloadService::carry_out(const LivePtr& l, std::vector<download::Effect>& effects) {
+  for (download::Effect& e : effects) {
+    if (auto* c = std::get_if<download::CallEs3>(&e)) {
+      const Party* smsr = p_.config.by_oid(l->d.order.smsr.str());
+      const unsigned n = c->call;
+      if (smsr == nullptr || smsr->role != Role::smsr) {  // taken out of the configuration while the order waited
+        post(l, download::CallFailed{n, download::CallFault::unreachable, "SM-SR is no longer configured"});
+        continue;
+      }
+      const std::int64_t left = std::max<std::int64_t>((l->d.order.deadline_ms - now_ms()) / 1000, 0);
+      const auto validity = static_cast<std::uint32_t>(left > 0 ? std::min<std::int64_t>(left, 86'400 * 30) : c->timeout_ms / 1000);
+      p_.es3.call(*smsr, l->d.order.id + "." + std::to_string(n), std::move(c->request), c->timeout_ms, validity, c->resend_safe,
+                  [this, l, n](CallResult r) {
+                    if (auto* ok = std::get_if<es::Response>(&r)) return post(l, download::Answer{n, std::move(*ok)});
+                    auto& f = std::get<CallFailure>(r);
+                    post(l, download::CallFailed{n, f.fault, std::move(f.detail)});
+                  });
+    } else if (auto* cc = std::get_if<download::CheckCertificates>(&e)) {
+      check_certificates(l, *cc);
+    } else if (auto* m = std::get_if<download::MakeEphemeral>(&e)) {
+      EccRequest r;
+      r.op = EccOp::ephemeral_ecka;
+      r.curve = m->curve;
+      r.peer = m->peer;
+      p_.crypto.request(r, [this, l](EccCompletion& c2) { post(l, download::EccDone{std::move(c2)}); });
+    } else if (auto* s = std::get_if<download::Sign>(&e)) {
+      EccRequest r;
+      r.op = EccOp::sign;
+      r.curve = s->curve;
+      r.hash = s->hash;
+      p_.crypto.request(r, [this, l](EccCompletion& c2) { post(l, download::EccDone{std::move(c2)}); });
+    } else if (std::holds_alternative<download::SealOffline>(e) || std::holds_alternative<download::SealOnline>(e)) {
+      seal(l, std::move(e));
+    } else if (std::holds_alternative<download::DrawChallenge>(e)) {
+      download::HostChallenge h;
+      random_fill(h.hc);
+      post(l, h);
+    } else if (auto* t = std::get_if<download::StartTimer>(&e)) {
+      l->timer = std::make_unique<asio::steady_timer>(p_.io, std::chrono::milliseconds(t->ms));
+      l->timer->async_wait([this, w = std::weak_ptr<Live>(l)](const boost::system::error_code& ec) {
+        if (auto x = w.lock(); x && !ec) post(x, download::TimerFired{});
+      });
+    } else if (auto* k = std::get_if<download::KeepKeySet>(&e)) {
+      keep_key_set(l, std::move(*k));
+    } else if (std::holds_alternative<download::DropKeySet>(e)) {
+      p_.storage.submit([iccid = l->d.order.iccid.str()](store::Tx& tx) { tx.delete_key_set(iccid); }, [](const Status&) {});
+    } else if (auto* a = std::get_if<download::Alarm>(&e)) {
+      ++p_.metrics.alarms;
+      spdlog::error("ALARM download {}: {}", l->d.order.id, a->text);
+    }
+  }
+}
+
+// CERT.ECASD.ECKA against EUM and CI (crypto 5.2). The EUM link is cached a day; the leaf's signature goes to an engine.
+void DownloadService::check_certificates(const LivePtr& l, const download::CheckCertificates& c) {
+  auto refuse = [&](Error e) { post(l, download::CertificatesChecked{Status(std::move(e)), Curve::p256, {}}); };
+  const Date today = today_utc();
+  auto cert = parse_gp_certificate(c.cert_ecasd);
+  if (!cert) return refuse(std::move(cert).error());
+  const X509Info* eum = nullptr;
+  std::optional<X509Info> sent;
+  if (c.eum_certificate) {  // KeyInfo of EumSignature; else the configured one with the SKI that C9 names
+    auto x = parse_x509(*c.eum_certificate);
+    if (!x) return refuse({"eum:" + x.error().reason, x.error().detail});
+    sent = std::move(*x);
+    eum = &*sent;
+  } else if (cert->aki) {
+    for (const auto& e : p_.trust.eums)
+      if (e.ski == *cert->aki) eum = &e;
+  }
+  if (eum == nullptr) return refuse({"eum:unknown", "no EUM certificate in the EIS and none configured for C9"});
+  const Digest32 d = sha256(eum->der);
+  const Bytes key(d.begin(), d.end());
+  auto& cache = p_.trust.eum_cache.verified;
+  if (auto it = cache.find(key); it == cache.end() || it->second != today) {
+    if (Status s = verify_eum(*eum, p_.trust.roots, today); !s) return refuse({"eum:" + s.error().reason, s.error().detail});
+    if (cache.size() >= 1024) cache.clear();
+    cache[key] = today;
+  }
+  const GpIssuer issuer = issuer_of(*eum);
+  if (Status s = check_gp_certificate(*cert, GpRole::ecasd, issuer, today, l->d.order.eid); !s) return refuse(s.error());
+  EccRequest r;
+  r.op = EccOp::verify;
+  r.curve = issuer.curve;
+  r.peer = issuer.q;
+  r.hash = sha256(cert->tbs);
+  r.signature = cert->signature;
+  p_.crypto.request(r, [this, l, curve = cert->curve, q = cert->q](EccCompletion& done) {
+    if (done.status == EccStatus::ok) return post(l, download::CertificatesChecked{Status(), curve, q});
+    Error e{"bad-signature", "signature of CERT.ECASD.ECKA"};
+    if (done.status != EccStatus::bad_signature) e = {"engine", std::string(to_string(done.status))};
+    post(l, download::CertificatesChecked{Status(std::move(e)), curve, q});
+  });
+}
+
+void DownloadService::seal(const LivePtr& l, download::Effect effect) {
+  struct Job {
+    download::Effect effect;
+    store::ProfileRow profile;
+    Status status;
+    std::shared_ptr<es8::SealedScript> script;
+    std::vector<std::uint32_t> optional_elements;
+  };
+  auto job = std::make_shared<Job>();
+  job->effect = std::move(effect);
+  job->profile = l->profile;
+  asio::post(p_.pool, [this, l, job] {
+    const double t0 = thread_cpu_seconds();
+    auto loaded = p_.inventory.load(job->profile);
+    const double t1 = thread_cpu_seconds();
+    if (!loaded) {
+      job->status = loaded.error();
+    } else {
+      job->optional_elements = loaded->optional_elements;
+      const ByteView package = loaded->package.expose();
+      if (auto* off = std::get_if<download::SealOffline>(&job->effect)) {
+        es8::Challenge hc{};
+        random_fill(hc);
+        job->script = std::make_shared<es8::SealedScript>(es8::seal_offline(off->keys, off->isd_p, hc, {0, 0, 1}, package));
+      } else {
+        auto& on = std::get<download::SealOnline>(job->effect);
+        auto s = es8::seal_online(on.keys, on.isd_p, on.hc, on.answer, package);
+        if (s) job->script = std::make_shared<es8::SealedScript>(std::move(*s));
+        else job->status = s.error();
+      }
+      p_.metrics.scp03t_bytes += package.size();
+      if (job->script) p_.metrics.scp03t_segments += job->script->tlvs.size() - job->script->first_segment();
+    }
+    const double t2 = thread_cpu_seconds();
+    p_.metrics.personalise_cpu_ns += static_cast<std::uint64_t>((t1 - t0) * 1e9);
+    p_.metrics.scp03t_cpu_ns += static_cast<std::uint64_t>((t2 - t1) * 1e9);
+    asio::post(p_.io, [this, l, job] {
+      l->optional_elements = std::move(job->optional_elements);
+      post(l, download::Sealed{std::move(job->status), std::move(job->script)});
+    });
+  });
+}
+
+// The key set of the new ISD-P, sealed inside the token (crypto 8). Off the download's path: completion does not wait.
+void DownloadService::keep_key_set(const LivePtr& l, download::KeepKeySet k) {
+  auto keys = std::make_shared<download::KeepKeySet>(std::move(k));
+  asio::post(p_.pool, [this, l, keys] {
+    Bytes plain;
+    plain.reserve(128);
+    append_tlv(plain, 0x81, keys->keys.enc.expose());
+    append_tlv(plain, 0x82, keys->keys.mac.expose());
+    append_tlv(plain, 0x83, keys->keys.dek.expose());
+    const std::array<std::uint8_t, 3> counter{static_cast<std::uint8_t>(keys->sequence_counter >> 16),
+                                              static_cast<std::uint8_t>(keys->sequence_counter >> 8),
+                                              static_cast<std::uint8_t>(keys->sequence_counter)};
+    append_tlv(plain, 0x84, counter);
+    const std::string place = "keyset:" + l->d.order.iccid.str();
+    auto sealed = p_.hsm.seal_record(view(place), plain);
+    wipe(plain);
+    if (!sealed) {
+      spdlog::error("key set of ICCID {} could not be sealed by the token and is not kept: {}", l->d.order.iccid.str(), sealed.error().text());
+      return;
+    }
+    store::KeySetRow row{l->d.order.iccid.str(), l->d.order.eid.str(), keys->isd_p.str(), keys->keys.kvn, std::move(*sealed)};
+    p_.storage.submit([row = std::move(row)](store::Tx& tx) { tx.put_key_set(row); }, [](const Status& s) {
+      if (!s) spdlog::error("key-set record not stored: {}", s.error().text());
+    });
+  });
+}
+
+void DownloadService::finish(const LivePtr& l) {
+  finish_commit(l, std::make_shared<es::Response>(outcome_of(l->d)), 0);
+}
+
+void DownloadService::finish_commit(const LivePtr& l, std::shared_ptr<es::Response> r, unsigned attempt) {
+  auto delivery = std::make_shared<std::optional<store::DeliveryRow>>();
+  p_.storage.submit(
+      [this, l, r, delivery](store::Tx& tx) {
+        const auto& d = l->d;
+        const auto& o = d.order;
+        tx.put_download(o.id, download::to_record(d), true, now_ms());
+        const bool installed = d.state == download::State::done || d.state == download::State::done_with_warning;
+        if (installed) tx.set_profile(o.iccid.str(), store::ProfileState::installed, o.eid.str(), o.smsr.str(), o.id);
+        else tx.set_profile(o.iccid.str(), store::ProfileState::free, "", "", "");
+        *delivery = p_.replies.store_answer(tx, o.requester.str(), o.function_call_identifier, *r);
+      },
+      [this, l, r, delivery, attempt](const Status& s) {
+        if (stopped_) return;
+        if (!s) {
+          if (attempt % 30 == 0) spdlog::error("download {}: outcome not stored, trying again: {}", l->d.order.id, s.error().text());
+          l->timer = std::make_unique<asio::steady_timer>(p_.io, std::chrono::seconds(1));
+          l->timer->async_wait([this, l, r, attempt](const boost::system::error_code& ec) {
+            if (!ec && !stopped_) finish_commit(l, r, attempt + 1);
+          });
+          return;
+        }
+        Metrics& m = p_.metrics;
+        const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - l->since).count();
+        m.download_ms.add(static_cast<std::uint64_t>(ms));
+        const auto& d = l->d;
+        switch (d.state) {
+          case download::State::done: ++m.completed; break;
+          case download::State::done_with_warning: ++m.completed, ++m.with_warning; break;
+          case download::State::expired: ++m.expired; break;
+          default: ++m.failed; break;
+        }
+        if (d.leftover) ++m.left_behind;
+        if (d.cause) {
+          ++m.failures[d.cause->subject + "/" + d.cause->reason];
+          spdlog::warn("download {} EID {} ICCID {} ended {}: {}/{} {}", d.order.id, d.order.eid.str(), d.order.iccid.str(),
+                       download::state_name(d.state), d.cause->subject, d.cause->reason, d.cause->message);
+        } else {
+          spdlog::debug("download {} EID {} ICCID {} {} in {} ms", d.order.id, d.order.eid.str(), d.order.iccid.str(),
+                        download::state_name(d.state), ms);
+        }
+        if (*delivery) p_.delivery.add(std::move(**delivery));
+        p_.replies.wake(d.order.requester.str(), d.order.function_call_identifier, *r);
+        if (l->timer) l->timer->cancel();
+        if (l->deadline) l->deadline->cancel();
+        by_eid_.erase(d.order.eid.str());
+        live_.erase(d.order.id);
+        m.in_flight = live_.size();
+        admit();
+      });
+}
+
+void DownloadService::late_callback(const Party& from, const std::string& transaction, const es::Response& r) {
+  const std::size_t dot = transaction.rfind('.');
+  auto it = dot == std::string::npos ? live_.end() : live_.find(transaction.substr(0, dot));
+  if (it != live_.end() && it->second->d.order.smsr == from.oid) {
+    unsigned n = 0;
+    for (char ch : transaction.substr(dot + 1)) n = ch >= '0' && ch <= '9' ? n * 10 + static_cast<unsigned>(ch - '0') : 0;
+    return post(it->second, download::Answer{n, r});  // the machine decides whether it still matters
+  }
+  if (r.function == es::Function::create_isdp && r.status == es::ExecStatus::success)
+    spdlog::warn("late CreateISDP success of SM-SR {}: ISD-P {} is stale and will be cleaned by the next order for its eUICC",
+                 from.oid.str(), to_hex(r.isd_p_aid));
+}
+
+void DownloadService::enabled_seen(const std::string& eid, const std::string& iccid) {
+  auto it = by_eid_.find(eid);
+  if (it != by_eid_.end() && it->second->d.order.iccid.str() == iccid) post(it->second, download::EnabledSeen{});
+}
+
+void DownloadService::stop() {
+  stopped_ = true;
+  for (auto& [id, l] : live_) {
+    if (l->timer) l->timer->cancel();
+    if (l->deadline) l->deadline->cancel();
+  }
+  for (auto& [l, e] : queue_)
+    if (l->deadline) l->deadline->cancel();
+}
+
+}  // namespace kf::server

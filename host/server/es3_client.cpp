@@ -1,0 +1,161 @@
+#include "host/server/es3_client.hpp"
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <spdlog/spdlog.h>
+
+#include "host/base/calendar.hpp"
+#include "host/base/random.hpp"
+
+namespace kf::server {
+namespace {
+std::string parameter(std::string_view uri, std::string_view name) {  // value of name= in the query of a MessageID
+  const std::size_t q = uri.find('?');
+  if (q == std::string_view::npos) return {};
+  std::string_view rest = uri.substr(q + 1);
+  while (!rest.empty()) {
+    const std::size_t amp = std::min(rest.find('&'), rest.size());
+    const std::string_view item = rest.substr(0, amp);
+    if (item.size() > name.size() && item.starts_with(name) && item[name.size()] == '=')
+      return std::string(item.substr(name.size() + 1));
+    rest = amp == rest.size() ? std::string_view() : rest.substr(amp + 1);
+  }
+  return {};
+}
+}  // namespace
+
+bool is_quick(es::Function f) {
+  return f == es::Function::get_eis || f == es::Function::profile_download_completed || f == es::Function::update_policy_rules;
+}
+
+net::ClientOptions client_options(const Config& c, const net::Url& u, std::size_t max_connections) {
+  net::ClientOptions o;
+  o.host = u.host;
+  o.port = u.port;
+  o.tls = c.tls;
+  o.plain = !u.tls;
+  o.max_connections = max_connections;
+  o.max_body = c.max_eis_body;
+  return o;
+}
+
+net::HttpClient& Es3Client::client_of(const Party& p) {
+  auto& slot = clients_[&p];
+  if (!slot) slot = std::make_unique<net::HttpClient>(io_, client_options(config_, *net::parse_url(p.url), p.max_connections));
+  return *slot;
+}
+
+void Es3Client::call(const Party& smsr, const std::string& transaction, es::Request r, std::int64_t timeout_ms,
+                     std::uint32_t validity_s, bool resend_safe, Done done) {
+  const bool synchronous = smsr.synchronous || is_quick(r.function);
+  r.interface = es::Interface::es3;
+  r.function_call_identifier = transaction;
+  r.validity_period = std::max<std::uint32_t>(1, validity_s);
+  es::SendHeader h;
+  h.from = es::make_address(config_.es3_url, config_.oid.str(), config_.name);
+  h.to = es::make_address(smsr.url, smsr.oid.str(), "");
+  h.reply_to = synchronous ? std::string(es::kWsaAnonymous) : es::make_address(smsr.callback_url, config_.oid.str(), config_.name);
+  h.message_id = es::make_message_id(config_.oid.str(), random_uuid(), transaction, iso_seconds(wall_now()));
+  h.action = es::action_for(r.interface, r.function, false);
+
+  Pending p;
+  p.transaction = transaction;
+  p.message_id = h.message_id;
+  p.party = &smsr;
+  p.function = r.function;
+  p.done = std::move(done);
+  p.timer = std::make_unique<asio::steady_timer>(io_, std::chrono::milliseconds(std::max<std::int64_t>(1, timeout_ms)));
+  p.timer->async_wait([this, transaction](const boost::system::error_code& ec) {
+    if (!ec) finish(transaction, CallFailure{download::CallFault::timeout, "no answer in time"});
+  });
+  pending_[transaction] = std::move(p);
+  ++metrics_.es3_calls;
+  std::string body;
+  {
+    Stopwatch w(metrics_.soap_ns);
+    body = es::write_message(h, r, smsr.ns);
+  }
+  asio::co_spawn(io_, send(transaction, &smsr, std::move(body), h.action, timeout_ms, resend_safe, synchronous), asio::detached);
+}
+
+asio::awaitable<void> Es3Client::send(std::string transaction, const Party* p, std::string body, std::string action,
+                                      std::int64_t timeout_ms, bool resend_safe, bool synchronous) {
+  net::Request q;
+  q.target = net::parse_url(p->url)->target;
+  q.content_type = std::string(es::kSoapContentType) + "; action=\"" + action + "\"";
+  q.body = std::move(body);
+  // An acknowledgement (202) is quick; a synchronous answer takes as long as the function.
+  const auto wait = net::Millis(synchronous ? timeout_ms : std::min<std::int64_t>(timeout_ms, 60'000));
+  auto answer = co_await client_of(*p).call(std::move(q), wait, resend_safe);
+  if (!answer) {
+    const std::string& why = answer.error().reason;
+    const bool unreachable = why == "net-connect" || why == "net-tls" || why == "net-busy";
+    finish(transaction, CallFailure{unreachable ? download::CallFault::unreachable
+                                    : why == "net-timeout" ? download::CallFault::timeout : download::CallFault::lost,
+                                    answer.error().text()});
+    co_return;
+  }
+  if (answer->status == 202 && answer->body.empty()) {
+    if (synchronous) finish(transaction, CallFailure{download::CallFault::fault, "202 although a synchronous answer was asked for"});
+    co_return;  // the callback will come
+  }
+  if (answer->status != 200) {
+    std::string detail = "HTTP " + std::to_string(answer->status);
+    auto f = es::read_fault(answer->body);
+    if (f) detail += ": " + f->reason;
+    // 503, and the fault that says "nothing was done, send again", did not execute anything.
+    const bool nothing_done = answer->status == 503 || (answer->status == 500 && f && f->code == "Receiver");
+    finish(transaction, CallFailure{nothing_done ? download::CallFault::unreachable : download::CallFault::fault, detail});
+    co_return;
+  }
+  es::CodecOptions o;
+  if (p->ns != es::kNs3) o.namespaces.push_back(p->ns);
+  std::variant<es::Message, es::Fault> m;
+  {
+    Stopwatch w(metrics_.soap_ns);
+    m = es::parse_message(answer->body, o);
+  }
+  if (auto* f = std::get_if<es::Fault>(&m)) {
+    spdlog::warn("answer of SM-SR {} not understood: {}", p->oid.str(), f->reason);
+    finish(transaction, CallFailure{download::CallFault::fault, "answer not understood: " + f->reason});
+    co_return;
+  }
+  auto& msg = std::get<es::Message>(m);
+  auto it = pending_.find(transaction);
+  auto* r = std::get_if<es::Response>(&msg.body);
+  if (it == pending_.end()) co_return;
+  if (r == nullptr || r->function != it->second.function ||
+      (!msg.header.relates_to.empty() && msg.header.relates_to != it->second.message_id)) {
+    finish(transaction, CallFailure{download::CallFault::fault, "answer to something else"});
+    co_return;
+  }
+  finish(transaction, std::move(*r));
+}
+
+Es3Client::Incoming Es3Client::on_callback(const Party& from, const es::Message& m, std::string& transaction) {
+  const auto& r = std::get<es::Response>(m.body);
+  transaction = m.header.relates_to.empty() ? m.header.transaction_id : parameter(m.header.relates_to, "TransactionId");
+  auto it = pending_.find(transaction);
+  if (it == pending_.end()) return Incoming::unknown;
+  Pending& p = it->second;
+  if (p.party != &from) return Incoming::wrong_party;
+  if (!m.header.relates_to.empty() && m.header.relates_to != p.message_id) return Incoming::unknown;
+  if (r.function != p.function) return Incoming::wrong_function;
+  finish(transaction, r);
+  return Incoming::taken;
+}
+
+void Es3Client::finish(const std::string& transaction, CallResult r) {
+  auto it = pending_.find(transaction);
+  if (it == pending_.end()) return;
+  Done done = std::move(it->second.done);
+  pending_.erase(it);
+  done(std::move(r));
+}
+
+void Es3Client::stop() {
+  pending_.clear();
+  clients_.clear();
+}
+
+}  // namespace kf::server

@@ -1,0 +1,65 @@
+// ES3 calls to SM-SRs: sends a request, waits for the answer on the same connection or by callback, reports exactly once.
+// SGP.02 5.4; sgp02-interfaces.md 1.4, 1.5. Loop thread only. Never retries by itself (that is the download's business),
+// except once on a fresh connection where the caller says that the request may be repeated.
+#pragma once
+
+#include <boost/asio/steady_timer.hpp>
+
+#include <functional>
+#include <memory>
+#include <unordered_map>
+#include <variant>
+
+#include "host/download/machine.hpp"
+#include "host/es/soap.hpp"
+#include "host/server/config.hpp"
+#include "host/server/metrics.hpp"
+
+namespace kf::server {
+
+namespace asio = boost::asio;
+
+struct CallFailure {
+  download::CallFault fault{};
+  std::string detail;
+};
+using CallResult = std::variant<es::Response, CallFailure>;
+
+class Es3Client {
+ public:
+  Es3Client(asio::io_context& io, const Config& c, Metrics& m) : io_(io), config_(c), metrics_(m) {}
+  using Done = std::function<void(CallResult)>;
+
+  // `transaction` is unique per call; FunctionCallIdentifier is the same. validity_s goes into ValidityPeriod.
+  void call(const Party& smsr, const std::string& transaction, es::Request r, std::int64_t timeout_ms, std::uint32_t validity_s,
+            bool resend_safe, Done done);
+
+  enum class Incoming { taken, unknown, wrong_party, wrong_function };
+  // A response element POSTed to our callback URL (1.4). `transaction` is filled in where it could be read.
+  Incoming on_callback(const Party& from, const es::Message& m, std::string& transaction);
+  void stop();
+
+ private:
+  struct Pending {
+    std::string transaction, message_id;
+    const Party* party = nullptr;
+    es::Function function{};
+    Done done;
+    std::unique_ptr<asio::steady_timer> timer;
+  };
+  asio::awaitable<void> send(std::string transaction, const Party* p, std::string body, std::string action, std::int64_t timeout_ms,
+                             bool resend_safe, bool synchronous);
+  void finish(const std::string& transaction, CallResult r);
+  net::HttpClient& client_of(const Party& p);
+
+  asio::io_context& io_;
+  const Config& config_;
+  Metrics& metrics_;
+  std::unordered_map<std::string, Pending> pending_;  // by transaction
+  std::unordered_map<const Party*, std::unique_ptr<net::HttpClient>> clients_;
+};
+
+bool is_quick(es::Function f);  // GetEIS, ProfileDownloadCompleted, UpdatePolicyRules: asked for synchronously
+net::ClientOptions client_options(const Config& c, const net::Url& u, std::size_t max_connections);
+
+}  // namespace kf::server

@@ -1,0 +1,130 @@
+#include "host/server/es3_service.hpp"
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <spdlog/spdlog.h>
+
+#include "host/base/calendar.hpp"
+#include "host/base/random.hpp"
+#include "host/server/es2_service.hpp"
+
+namespace kf::server {
+
+unsigned Es3Service::admit(const net::Request& head) const {
+  const auto u = net::parse_url(p_.config.es3_url);
+  const std::string base = u ? u->target : "/es3";
+  const unsigned status = admit_soap(p_.config, head, Role::smsr, base, base + "/callback");
+  if (status != 0) ++p_.metrics.refused;
+  return status;
+}
+
+asio::awaitable<net::Response> Es3Service::handle(net::Request http) {
+  const Party* from = p_.config.by_fingerprint(http.peer.fingerprint);
+  if (from == nullptr) co_return net::Response{.status = 403, .content_type = {}, .headers = {}, .body = {}};
+  es::CodecOptions o;
+  if (from->ns != es::kNs3) o.namespaces.push_back(from->ns);
+  std::variant<es::Message, es::Fault> parsed;
+  {
+    Stopwatch w(p_.metrics.soap_ns);
+    parsed = es::parse_message(http.body, o);
+  }
+  auto refuse = [&](es::Fault f) {
+    ++p_.metrics.faults_sent;
+    spdlog::warn("ES3 message of {} refused: {}", from->oid.str(), f.reason);
+    f.from = es::make_address(p_.config.es3_url, p_.config.oid.str(), p_.config.name);
+    return fault_response(f);
+  };
+  if (auto* f = std::get_if<es::Fault>(&parsed)) co_return refuse(*f);
+  const es::Message& m = std::get<es::Message>(parsed);
+  if (m.header.from_entity != from->oid.str() && !m.header.from_entity.empty()) {
+    // Rule 6: a well-formed message of another party than its certificate's is dropped, counted and logged.
+    ++p_.metrics.callbacks_dropped;
+    spdlog::warn("ES3 message dropped: certificate of {}, EntityId {}", from->oid.str(), m.header.from_entity);
+    co_return accepted_response();
+  }
+  if (auto* r = std::get_if<es::Response>(&m.body); r != nullptr && r->interface == es::Interface::es3) {
+    net::Response x = callback(*from, m);
+    co_return x;
+  }
+  if (auto* r = std::get_if<es::Request>(&m.body); r != nullptr && r->interface == es::Interface::es3 && es::is_notification(*r)) {
+    ++p_.metrics.notifications_in;
+    asio::co_spawn(p_.io, notification(from, *r), asio::detached);
+    co_return accepted_response();
+  }
+  es::Fault f;
+  f.subcode = "wsa:ActionNotSupported";
+  f.reason = "No function for this wsa:Action";
+  f.header = m.header;
+  co_return refuse(std::move(f));
+}
+
+net::Response Es3Service::callback(const Party& from, const es::Message& m) {
+  std::string transaction;
+  switch (p_.es3.on_callback(from, m, transaction)) {
+    case Es3Client::Incoming::taken:
+      ++p_.metrics.es3_callbacks;
+      return accepted_response();
+    case Es3Client::Incoming::wrong_function: {
+      ++p_.metrics.faults_sent;
+      spdlog::warn("callback of {} answers another function than was asked", from.oid.str());
+      es::Fault f;
+      f.reason = "This callback answers another function than was asked";
+      f.header = m.header;
+      return fault_response(f);
+    }
+    case Es3Client::Incoming::wrong_party:
+      ++p_.metrics.callbacks_dropped;
+      spdlog::warn("callback dropped: {} answers a call that went to another SM-SR", from.oid.str());
+      return accepted_response();
+    case Es3Client::Incoming::unknown: break;
+  }
+  ++p_.metrics.callbacks_dropped;  // repeated, late or made up: the sender is not told
+  spdlog::info("callback of {} belongs to no open call", from.oid.str());
+  downloads_.late_callback(from, transaction, std::get<es::Response>(m.body));
+  return accepted_response();
+}
+
+asio::awaitable<void> Es3Service::notification(const Party* from, es::Request r) {
+  const std::function<std::optional<store::ProfileRow>(store::Tx&)> look = [iccid = r.iccid.value_or("")](store::Tx& tx) {
+    return tx.get_profile(iccid);
+  };
+  auto row = co_await p_.storage.tx<std::optional<store::ProfileRow>>(look);
+  if (!row || !*row || (*row)->eid != r.eid) {
+    spdlog::warn("notification {} of {} for an EID or ICCID that is not ours: {} {}", es::function_name(r.function), from->oid.str(), r.eid,
+                 r.iccid.value_or(""));
+    co_return;
+  }
+  const store::ProfileRow& p = **row;
+  if (p.smsr != from->oid.str()) {
+    ++p_.metrics.alarms;
+    spdlog::error("ALARM notification {} for EID {} from {}, which does not manage it; dropped", es::function_name(r.function), r.eid,
+                  from->oid.str());
+    co_return;
+  }
+  if (r.function == es::Function::handle_profile_enabled) downloads_.enabled_seen(r.eid, p.iccid);
+  const Party* op = p_.config.by_oid(p.owner);
+  if (op == nullptr) co_return;
+  es::Request n = r;
+  n.interface = es::Interface::es2;
+  es::SendHeader h;
+  h.from = es::make_address(p_.config.es2_url, p_.config.oid.str(), p_.config.name);
+  h.to = es::make_address(op->url, op->oid.str(), "");
+  h.message_id = es::make_message_id(p_.config.oid.str(), random_uuid(), random_uuid(), iso_seconds(wall_now()));
+  h.action = es::action_for(n.interface, n.function, true);
+  store::DeliveryRow d;
+  d.party = op->oid.str();
+  d.kind = store::DeliveryKind::notification;
+  d.address = op->url;
+  d.body = es::write_message(h, n, op->ns);
+  d.created_ms = wall_now().time_since_epoch().count();
+  const std::function<std::int64_t(store::Tx&)> insert = [d](store::Tx& tx) { return tx.insert_delivery(d); };
+  auto stored = co_await p_.storage.tx<std::int64_t>(insert);
+  if (!stored) {
+    spdlog::error("notification for {} not stored: {}", op->oid.str(), stored.error().text());
+    co_return;
+  }
+  d.id = *stored;
+  p_.delivery.add(std::move(d));
+}
+
+}  // namespace kf::server

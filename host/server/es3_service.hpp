@@ -1,0 +1,23 @@
+// ES3, the SM-DP's server side: callbacks of SM-SRs and their notifications, relayed to the owning Operator.
+// sgp02-interfaces.md 1.4, 2.2, 6.1. Loop thread only.
+#pragma once
+
+#include "host/server/download_service.hpp"
+
+namespace kf::server {
+
+class Es3Service {
+ public:
+  Es3Service(DownloadService::Parts& p, DownloadService& d) : p_(p), downloads_(d) {}
+  unsigned admit(const net::Request& head) const;
+  asio::awaitable<net::Response> handle(net::Request r);
+
+ private:
+  net::Response callback(const Party& from, const es::Message& m);
+  asio::awaitable<void> notification(const Party* from, es::Request r);
+
+  DownloadService::Parts& p_;
+  DownloadService& downloads_;
+};
+
+}  // namespace kf::server

@@ -1,0 +1,19 @@
+#include "host/server/metrics.hpp"
+
+#include <time.h>
+
+#include <nlohmann/json.hpp>
+
+namespace kf::server {
+double thread_cpu_seconds() {
+  timespec t{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
+}
+nlohmann::json histogram_json(const Histogram& h) {
+  nlohmann::json bars = nlohmann::json::array();
+  for (const auto& b : h.bars()) bars.push_back({b.low, b.count});
+  return {{"count", h.count()}, {"mean", h.mean()}, {"p50", h.percentile(50)}, {"p95", h.percentile(95)},
+          {"p99", h.percentile(99)}, {"max", h.max()}, {"bars", bars}};
+}
+}  // namespace kf::server

@@ -1,0 +1,50 @@
+// What the server counts about itself. Owned and written by the loop thread; `keyferry status` and the burst report read
+// it as JSON through the admin socket.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "host/base/histogram.hpp"
+
+namespace kf::server {
+
+double thread_cpu_seconds();
+nlohmann::json histogram_json(const Histogram& h);
+
+class Stopwatch {  // adds the elapsed time of a scope to a counter of nanoseconds
+ public:
+  explicit Stopwatch(std::uint64_t& ns) : ns_(ns), t0_(std::chrono::steady_clock::now()) {}
+  ~Stopwatch() {
+    ns_ += static_cast<std::uint64_t>(
+        std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - t0_).count());
+  }
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+
+ private:
+  std::uint64_t& ns_;
+  std::chrono::steady_clock::time_point t0_;
+};
+
+struct Metrics {
+  // downloads
+  std::uint64_t accepted = 0, completed = 0, with_warning = 0, failed = 0, expired = 0, taken_up = 0, left_behind = 0;
+  std::size_t in_flight = 0, peak_in_flight = 0, waiting = 0;
+  Histogram download_ms;
+  std::map<std::string, std::uint64_t> failures;  // "8.4/6.1" -> count
+  // messages
+  std::uint64_t es2_requests = 0, es3_calls = 0, es3_callbacks = 0, notifications_in = 0, faults_sent = 0, refused = 0;
+  std::uint64_t callbacks_dropped = 0, deliveries = 0, delivery_retries = 0, alarms = 0;
+  // where loop time goes, nanoseconds of wall time spent inside
+  std::uint64_t soap_ns = 0, machine_ns = 0;
+  // SCP03t, written by the pool
+  std::atomic<std::uint64_t> scp03t_bytes{0}, scp03t_segments{0}, scp03t_cpu_ns{0}, personalise_cpu_ns{0};
+};
+
+}  // namespace kf::server

@@ -1,0 +1,112 @@
+// The configuration file: what `init` writes is good, and every mistake is one line that names the file and the key.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "host/base/random.hpp"
+#include "host/pki/test_pki.hpp"
+#include "host/server/config.hpp"
+
+namespace kf::server {
+namespace {
+namespace fs = std::filesystem;
+
+class ConfigTest : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    dir_ = fs::temp_directory_path() / ("kf-config-" + random_uuid());
+    fs::create_directories(dir_ / "pki");
+    fs::create_directories(dir_ / "token");
+    for (Curve c : {Curve::p256, Curve::brainpool_p256r1}) {
+      ASSERT_TRUE(ensure_test_pki((dir_ / "pki").string(), c, default_parties()).ok());
+      std::ofstream(dir_ / "pki" / ("cert-dp-" + std::string(curve_name(c)) + ".der")) << "x";
+    }
+    std::ofstream(dir_ / "token" / "pin") << "1234";
+    std::ofstream(dir_ / "module.so") << "x";
+    good_ = initial_config({}, "keyferry", (dir_ / "module.so").string());
+  }
+  static void TearDownTestSuite() { fs::remove_all(dir_); }
+  static Result<Config> load(const std::string& text) {
+    std::ofstream(dir_ / "smdp.toml") << text;
+    return load_config((dir_ / "smdp.toml").string());
+  }
+  static std::string with(const std::string& from, const std::string& to) {
+    std::string s = good_;
+    const auto at = s.find(from);
+    EXPECT_NE(at, std::string::npos) << from;
+    return at == std::string::npos ? s : s.replace(at, from.size(), to);
+  }
+  static void expect_bad(const std::string& text, const std::string& key, const std::string& what) {
+    const auto c = load(text);
+    ASSERT_FALSE(c.ok()) << key;
+    const std::string& line = c.error().detail;
+    EXPECT_NE(line.find("smdp.toml"), std::string::npos) << line;
+    EXPECT_NE(line.find(key), std::string::npos) << line;
+    EXPECT_NE(line.find(what), std::string::npos) << line;
+    EXPECT_EQ(line.find('\n'), std::string::npos) << line;
+  }
+  static inline fs::path dir_;
+  static inline std::string good_;
+};
+
+TEST_F(ConfigTest, WhatInitWritesIsGood) {
+  const auto c = load(good_);
+  ASSERT_TRUE(c.ok()) << c.error().text();
+  EXPECT_EQ(c->oid.str(), "2.999.20");
+  EXPECT_EQ(c->parties.size(), 2U);
+  EXPECT_EQ(c->identities.size(), 2U);
+  EXPECT_EQ(c->custody, CustodyPolicy::strict);
+  EXPECT_EQ(c->by_oid("2.999.30")->role, Role::smsr);
+  EXPECT_EQ(c->by_fingerprint(c->by_oid("2.999.10")->fingerprint)->oid.str(), "2.999.10");
+  EXPECT_EQ(c->by_oid("2.999.30")->callback_url, "https://127.0.0.1:8444/es3/callback");
+  EXPECT_TRUE(fs::path(c->store_path).is_absolute());
+}
+
+TEST_F(ConfigTest, MistakesNameFileAndKey) {
+  expect_bad(with("oid = \"2.999.20\"", "oid = \"2.x\""), "smdp.oid", "OID");
+  expect_bad(with("es2_url = \"https://127.0.0.1:8443/es2\"", ""), "smdp.es2_url", "required");
+  expect_bad(with("es2 = \"127.0.0.1:8443\"", "es2 = \"127.0.0.1\""), "listen.es2", "127.0.0.1:8443");
+  expect_bad(with("es2 = \"127.0.0.1:8443\"", "es2 = \"127.0.0.1:99999\""), "listen.es2", "127.0.0.1:8443");
+  expect_bad(with("certificate = \"pki/tls-smdp.pem\"", "certificate = \"pki/none.pem\""), "tls.certificate", "not found");
+  expect_bad(with("role = \"operator\"", "role = \"boss\""), "party[0].role", "operator");
+  expect_bad(with("oid = \"2.999.30\"", "oid = \"2.999.10\""), "party[1].oid", "two parties");
+  expect_bad(with("policy = \"strict\"", "policy = \"lax\""), "custody.policy", "strict");
+  expect_bad(with("policy = \"strict\"", "policy = \"core\""), "custody.policy", "core");
+  expect_bad(with("workers = 2", "workers = 0"), "token.workers", "from 1");
+  expect_bad(with("workers = 2", "workers = \"two\""), "token.workers", "whole number");
+  expect_bad(with("workers = 2", "workres = 2"), "token.workres", "unknown key");
+  expect_bad(with("pin_file = \"token/pin\"", ""), "token.pin_file", "pin_env");
+  expect_bad(with("[custody]", "[custdy]"), "custdy", "unknown key");
+  expect_bad(with("curve = \"brainpoolP256r1\"", "curve = \"P-256\""), "identity[1].curve", "twice");
+  expect_bad(with("[custody]", "[custody"), "smdp.toml:", "");
+  expect_bad(good_ + "\n[limits]\nmin_validity_s = -1\n", "limits.min_validity_s", "from 1");
+  expect_bad(good_ + "\n[download]\nkey_length = 17\n", "download.key_length", "16, 24 or 32");
+}
+
+TEST_F(ConfigTest, AFileThatIsNotThere) {
+  const auto c = load_config((dir_ / "none.toml").string());
+  ASSERT_FALSE(c.ok());
+  EXPECT_NE(c.error().detail.find("none.toml"), std::string::npos);
+}
+
+TEST_F(ConfigTest, OptionsReachTheirPlace) {
+  const auto c = load(good_ +
+                      "\n[download]\nkey_set = \"base-key\"\nkey_length = 24\nderivation_random = false\nkey_set_after = \"forget\"\n"
+                      "[[download.certified]]\ntype = \"SimChip-1\"\n"
+                      "[[download.profile_type]]\nname = \"meter\"\n[[download.profile_type.compatible]]\nversion = \"4.2.0\"\n"
+                      "[timeouts]\ncard_s = 7\n");
+  ASSERT_TRUE(c.ok()) << c.error().text();
+  EXPECT_EQ(c->plan.key_usage, 0x5C);
+  EXPECT_EQ(c->plan.key_length, 24);
+  EXPECT_EQ(c->plan.scenario_param, 0x09);
+  EXPECT_FALSE(c->keep_key_set);
+  EXPECT_EQ(c->timeouts.card, 7000);
+  ASSERT_EQ(c->certified.size(), 1U);
+  EXPECT_EQ(c->certified[0].type, "SimChip-1");
+  ASSERT_EQ(c->profile_types.size(), 1U);
+  EXPECT_EQ(c->profile_types[0].compatible.at(0).version, "4.2.0");
+}
+
+}  // namespace
+}  // namespace kf::server
