@@ -1,8 +1,9 @@
 // A simulated eUICC: ISD-R, ECASD, ISD-Ps and a Profile Package Interpreter, driven by remote-command scripts.
 //
-// Test equipment. Its key agreement, KDF, CMAC use, certificate check and SCP03t are written here from the reference and
-// share nothing with host/crypto, host/pki or host/es8, so that one bug cannot pass twice. Uses host/base only.
-// sgp02-crypto.md sections 4, 6, 9; sgp02-interfaces.md sections 3, 5, 7. Not thread-safe: one caller at a time per card.
+// Test equipment. Its key agreement, KDF, CMAC use, certificate check and SCP03t are written here from the reference
+// and share nothing with host/crypto, host/pki or host/es8, so that one bug cannot pass twice. Uses host/base only.
+// sgp02-crypto.md sections 4, 6, 9; sgp02-interfaces.md sections 3, 5, 7.
+// Not thread-safe: one caller at a time per card; different cards may run in different threads.
 #pragma once
 
 #include <functional>
@@ -73,7 +74,9 @@ class Euicc {
   ~Euicc();
   Euicc(Euicc&&) noexcept;
 
-  // One remote-command script (AE 80 ... 00 00 or AA L ...) for the given application AID (empty: the ISD-R).
+  // One remote-command script (AE 80 ... 00 00 or AA L ...) for the given application AID (empty: the ISD-R). Never
+  // fails: what is wrong with the script is in the answer (status word, 9F44/45/46, 90) and in script_status. Context
+  // (RC, SCP03t session) lives on to the next script only inside a chain (83 01 01/11, 02, 03).
   ScriptResult process_script(ByteView body, ByteView target_aid);
 
   [[nodiscard]] const EuiccIdentity& identity() const;

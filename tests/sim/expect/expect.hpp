@@ -1,0 +1,20 @@
+// What a personalised profile package must look like, by search and replace. Test equipment,
+// independent of host/profile. sgp02-interfaces.md section 7. Pure functions.
+#pragma once
+
+#include <string>
+
+#include "host/base/bytes.hpp"
+
+namespace kf::sim {
+
+struct ExpectedValues {
+  std::string iccid;  // 19 or 20 digits
+  std::string imsi;   // digits, empty: as the template has it
+  Bytes ki, opc;      // empty: as the template has them
+};
+
+// Reasons: bad-template (an old value or pattern is missing or found more often than it may be), bad-value.
+Result<Bytes> expected_package(ByteView template_der, const ExpectedValues& values);
+
+}  // namespace kf::sim

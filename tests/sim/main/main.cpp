@@ -1,0 +1,145 @@
+// keyferry-sim: the test world of an SM-DP. `run` starts SM-SR, fleet and sink; `operator` is an Operator by hand.
+#include <CLI/CLI.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <nlohmann/json.hpp>
+
+#include <cstdio>
+#include <iostream>
+
+#include "tests/sim/main/operator_cli.hpp"
+#include "tests/sim/main/simulator.hpp"
+
+namespace {
+
+using namespace kf;
+using namespace kf::sim;
+
+std::string fault_help() {
+  std::string s =
+      "Faults (--fault NAME[=VALUE][@COUNT][:SELECTOR], may be repeated; SELECTOR is every-N or the last digits\n"
+      "of an EID, COUNT limits faults of SM-SR and link per EID):\n";
+  for (const auto& f : fault_catalogue()) {
+    std::string left = "  " + std::string(f.name);
+    if (!f.value.empty()) left += "[=" + std::string(f.value) + "]";
+    if (left.size() < 34) left.resize(34, ' ');
+    s += left + "  " + std::string(f.text) + "\n";
+  }
+  return s;
+}
+
+int run(SimulatorOptions o) {
+  asio::io_context io(1);
+  Simulator sim(io, o);
+  const auto fail = [](const Error& e) {
+    std::cerr << "keyferry-sim: " << e.text() << "\n";
+    return 1;
+  };
+  if (const auto s = sim.start(); !s.ok()) return fail(s.error());
+  asio::signal_set signals(io, SIGINT, SIGTERM);
+  Control control(io, sim, o.control_port, [&io] { asio::post(io, [&io] { io.stop(); }); });
+  if (const auto s = control.start(); !s.ok()) return fail(s.error());
+  signals.async_wait([&io](const boost::system::error_code& ec, int) {
+    if (!ec) io.stop();
+  });
+  auto ready = nlohmann::ordered_json::parse(sim.ready_line());
+  ready["control_port"] = control.port();
+  std::cout << ready.dump() << std::endl;
+  io.run();
+  sim.stop();
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{
+      "Test equipment for an SM-DP of GSMA SGP.02: an SM-SR, a fleet of eUICCs, an M2M SP and an Operator.\n"
+      "Never part of the product."};
+  app.require_subcommand(1);
+  app.footer(
+      "Try it:\n"
+      "  keyferry-sim run --euiccs 10 --smdp-url https://127.0.0.1:8443\n"
+      "  curl -s http://127.0.0.1:CONTROL_PORT/summary\n"
+      "  keyferry-sim operator order --smdp-url https://127.0.0.1:8443/es2 --eid $(keyferry-sim eid 0) --type TYPE");
+
+  SimulatorOptions o;
+  std::string curve = "P-256", radio = "none";
+  std::vector<std::string> parties;
+  unsigned hold = 60'000, silence = 10'000;
+  bool plain_es5 = false;
+  auto* r = app.add_subcommand("run",
+                               "SM-SR (ES3 over HTTPS, ES5 over HTTP), fleet of eUICCs, M2M SP sink; prints one line\n"
+                               "of JSON when ready, ends on SIGINT, SIGTERM or POST /quit");
+  r->add_option("--pki", o.pki_dir, "directory of the test PKI; what is missing is made")->capture_default_str();
+  r->add_option("--curve", curve, "P-256 or brainpoolP256r1: CI, EUM and cards")->capture_default_str();
+  r->add_option("--euiccs", o.fleet.euiccs, "how many cards")->capture_default_str()->check(CLI::Range(1u, 1'000'000u));
+  r->add_option("--first", o.fleet.first, "number of the first EID (see: keyferry-sim eid N)")->capture_default_str();
+  r->add_option("--memory", o.fleet.memory, "bytes for profiles on each card")->capture_default_str();
+  r->add_option("--rc-length", o.fleet.rc_length, "length of the card's RC, 16 or 32")
+      ->check(CLI::IsMember({16u, 32u}))
+      ->capture_default_str();
+  r->add_flag("--r-mac-on-empty", o.fleet.r_mac_on_empty, "cards answer 86 08 R-MAC instead of 86 00");
+  r->add_option("--smdp-url", o.smdp_url,
+                "where ES3 notifications go; a bare origin gets /es3/callback. May be set later:\n"
+                "POST /config {\"smdp_url\":...}");
+  r->add_option("--smdp-oid", o.smdp_oid, "OID of the SM-DP")->capture_default_str();
+  r->add_option("--smdp-cert", o.smdp_cert, "its TLS certificate (default: tls-smdp.pem of --pki)");
+  r->add_option("--listen", o.listen_address, "IPv4 address of all servers")->capture_default_str();
+  r->add_option("--es3-port", o.es3_port, "0: any free port")->capture_default_str();
+  r->add_option("--es5-port", o.es5_port, "0: any free port")->capture_default_str();
+  r->add_option("--m2m-port", o.m2m_port, "0: any free port")->capture_default_str();
+  r->add_option("--control-port", o.control_port, "0: any free port; always on loopback, plain HTTP")
+      ->capture_default_str();
+  r->add_flag("--plain-es5", plain_es5, "ES5 without TLS-PSK");
+  r->add_option("--radio", radio,
+                "simulated radio, ms an exchange: none, constant:MS, uniform:MIN:MAX, lognormal:MEDIAN:SIGMA")
+      ->capture_default_str();
+  r->add_option("--seed", o.fleet.seed, "of the simulated radio")->capture_default_str();
+  r->add_option("--hold", hold, "ms the SM-SR holds a POST when there is nothing to do and MoreToDo was set")
+      ->capture_default_str();
+  r->add_option("--silence", silence, "ms without a word from a card before it is triggered again")
+      ->capture_default_str();
+  r->add_option("--fault", o.faults, "inject a fault, see below");
+  r->add_option("--audit", o.audit_file, "write everything relayed to this file, one JSON object a line");
+  bool no_m2m = false;
+  r->add_flag("--no-m2m", no_m2m, "send no ES4 notifications");
+  r->footer(fault_help() +
+            "\nControl (plain HTTP on loopback): GET /summary, GET /report[?eid=EID][?touched=1], GET /faults,\n"
+            "POST /fault (a fault as text, or {\"clear\":true,\"add\":[...]}), POST /config, POST /quit.");
+
+  std::uint64_t n = 0;
+  auto* eid = app.add_subcommand("eid", "prints the n-th EID of the fleet");
+  eid->add_option("n", n, "number")->required();
+
+  OperatorCli op;
+  add_operator_commands(app, op);
+
+  CLI11_PARSE(app, argc, argv);
+
+  if (*eid) {
+    std::cout << fleet_eid(n) << "\n";
+    return 0;
+  }
+  if (*r) {
+    const auto c = curve_by_name(curve);
+    if (!c || *c == Curve::frp256v1) {
+      std::cerr << "keyferry-sim: --curve " << curve << ": P-256 or brainpoolP256r1\n";
+      return 2;
+    }
+    o.curve = *c;
+    auto rd = Radio::parse(radio);
+    if (!rd.ok()) {
+      std::cerr << "keyferry-sim: " << rd.error().text() << "\n";
+      return 2;
+    }
+    o.fleet.radio = *rd;
+    o.fleet.psk = !plain_es5;
+    o.hold = net::Millis(hold);
+    o.silence = net::Millis(silence);
+    o.fleet.post_timeout = net::Millis(hold * 2 + 60'000);
+    o.m2m = !no_m2m;
+    return run(std::move(o));
+  }
+  return run_operator_command(op);
+}
