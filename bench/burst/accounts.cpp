@@ -1,0 +1,67 @@
+#include "bench/burst/accounts.hpp"
+
+#include <algorithm>
+#include <thread>
+
+namespace kf::bench {
+
+Result<Snapshot> take_snapshot(World& w) {
+  Snapshot s;
+  KF_TRY(s.status, w.smdp_status());
+  KF_TRY(s.smdp, proc::family_usage(w.smdp().pid()));
+  KF_TRY(s.sim_cpu_s, proc::cpu_seconds(w.sim().pid()));
+  s.own_cpu_s = proc::own_cpu_seconds();
+  return s;
+}
+
+void settle(World& w, Millis limit) {
+  const auto deadline = std::chrono::steady_clock::now() + limit;
+  while (std::chrono::steady_clock::now() < deadline && !proc::interrupted()) {
+    const auto s = w.smdp_status();
+    if (!s) return;
+    const Json d = s->value("downloads", Json::object());
+    const Json m = s->value("messages", Json::object());
+    if (d.value("in_flight", 0) == 0 && d.value("waiting", 0) == 0 && m.value("deliveries_waiting", 0) == 0) return;
+    std::this_thread::sleep_for(Millis(20));
+  }
+}
+
+void account(const Snapshot& before, const Snapshot& after, BurstReport& r) {
+  const auto cpu_a = before.status.value("cpu", Json::object());
+  const auto cpu_b = after.status.value("cpu", Json::object());
+  const auto spent = [&](const char* key) { return std::max(0.0, cpu_b.value(key, 0.0) - cpu_a.value(key, 0.0)); };
+  const double server = after.smdp.own_cpu_s - before.smdp.own_cpu_s;
+  const double workers = after.smdp.children_cpu_s - before.smdp.children_cpu_s;
+  const double loop = spent("loop_s");
+  const double soap = spent("soap_s");
+  const double machine = spent("machine_s");
+  const double personalise = spent("personalise_s");
+  const double seal = spent("seal_s");
+  const double store = spent("store_s");
+  r.smdp_cpu_s = server + workers;
+  r.smdp_peak_rss_bytes = after.smdp.peak_rss_bytes;
+  r.cpu = {
+      {"hsm_workers", "HSM workers", workers, true},
+      {"loop", "server loop: TLS, HTTP, the rest", std::max(0.0, loop - soap - machine), true},
+      {"soap", "server loop: SOAP", soap, true},
+      {"machine", "server loop: procedure", machine, true},
+      {"store", "store thread: SQLite", store, true},
+      {"personalise", "pool: personalising", personalise, true},
+      {"seal", "pool: sealing (SCP03t)", seal, true},
+      {"other_threads", r.custody == "strict" ? "other threads: verify, HSM I/O" : "other threads: verify, ECDH, HSM I/O",
+       std::max(0.0, server - loop - personalise - seal - store), true},
+      {"simulators", "keyferry-sim (SM-SR, eUICCs)", after.sim_cpu_s - before.sim_cpu_s, false},
+      {"bench", "keyferry-bench (the Operator)", after.own_cpu_s - before.own_cpu_s, false},
+  };
+  const Json& s = after.status;
+  r.operations = s.value("operations", Json::object());
+  r.batch_size = s.value("batch_size", Json::object());
+  const Json scp = s.value("scp03t", Json::object());
+  r.scp03t_bytes = scp.value("bytes", std::uint64_t{0});
+  r.scp03t_segments = scp.value("segments", std::uint64_t{0});
+  r.scp03t_cpu_s = scp.value("cpu_s", 0.0);
+  r.peak_in_flight = s.value("downloads", Json::object()).value("peak_in_flight", std::uint64_t{0});
+  r.hsm_workers = static_cast<unsigned>(s.value("worker_pids", Json::array()).size());
+}
+
+}  // namespace kf::bench

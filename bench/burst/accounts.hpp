@@ -1,0 +1,24 @@
+// What everything cost between two moments: CPU time of the SM-DP's processes and of the test equipment, and the SM-DP's
+// own counters.
+#pragma once
+
+#include "bench/report/burst_report.hpp"
+#include "bench/world/world.hpp"
+
+namespace kf::bench {
+
+struct Snapshot {
+  proc::FamilyUsage smdp;
+  Json status;             // of the admin socket
+  double sim_cpu_s = 0, own_cpu_s = 0;
+};
+Result<Snapshot> take_snapshot(World& w);  // reasons: proc-gone, wire
+
+// Waits until the SM-DP has nothing left to do for the burst (outcomes delivered, records stored), at most `limit`:
+// the tail of the work belongs to the downloads.
+void settle(World& w, Millis limit);
+
+// Fills in the SM-DP's side of the report.
+void account(const Snapshot& before, const Snapshot& after, BurstReport& r);
+
+}  // namespace kf::bench

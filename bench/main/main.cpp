@@ -1,0 +1,23 @@
+// keyferry-bench: load generator and benchmarks. Each subcommand lives in its own folder below bench/.
+#include <CLI/CLI.hpp>
+
+#include <cstdio>
+
+#include "bench/burst/burst.hpp"
+#include "generated/version.hpp"
+
+int main(int argc, char** argv) {
+  CLI::App app("Benchmarks of Keyferry. Try: keyferry-bench burst --downloads 500 --concurrency 64");
+  app.require_subcommand(1);
+  app.set_version_flag("--version", std::string("keyferry-bench ") + KEYFERRY_VERSION + " (" + KEYFERRY_COMMIT + ", " + KEYFERRY_BUILD + ")");
+  int status = 0;
+  kf::bench::add_burst(app, status);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version
+    std::fprintf(stderr, "keyferry-bench: %s (keyferry-bench --help)\n", e.what());
+    return 2;
+  }
+  return status;
+}

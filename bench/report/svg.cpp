@@ -1,0 +1,164 @@
+#include "bench/report/svg.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <iterator>
+
+#include "bench/report/burst_report.hpp"
+
+namespace kf::bench::svg {
+namespace {
+
+constexpr int kWidth = 860, kLeft = 56, kRight = 20, kTop = 22, kBottom = 30;
+
+class Canvas {
+ public:
+  explicit Canvas(int height) {
+    add(R"(<svg viewBox="0 0 {} {}" role="img">)", kWidth, height);
+  }
+  template <class... A>
+  void add(fmt::format_string<A...> f, A&&... a) {
+    fmt::format_to(std::back_inserter(s_), f, std::forward<A>(a)...);
+    s_ += '\n';
+  }
+  std::string take() {
+    s_ += "</svg>\n";
+    return std::move(s_);
+  }
+
+ private:
+  std::string s_;
+};
+
+struct Frame {  // maps values to pixels and draws the grid
+  Axis x;
+  double y_high = 1;
+  int height = 200;
+  [[nodiscard]] double px(double v) const { return kLeft + (v - x.low) / (x.high - x.low) * (kWidth - kLeft - kRight); }
+  [[nodiscard]] double py(double v) const { return height - kBottom - v / y_high * (height - kTop - kBottom); }
+
+  void grid(Canvas& c, const std::string& y_unit) const {
+    const double step = round_up_nice(y_high / 4);
+    for (double v = 0; v <= y_high * 1.0001; v += step) {
+      c.add(R"(<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>)", kLeft, kWidth - kRight, py(v), py(v));
+      c.add(R"(<text class="tick" x="{}" y="{:.1f}" text-anchor="end">{}</text>)", kLeft - 6, py(v) + 4, number(v));
+    }
+    c.add(R"(<text class="tick" x="{}" y="12">{}</text>)", kLeft, escape(y_unit));
+    const double x_step = round_up_nice((x.high - x.low) / 8);
+    for (double v = x.low; v <= x.high * 1.0001; v += x_step) {
+      const bool last = v + x_step > x.high * 1.0001;
+      c.add(R"(<text class="tick" x="{:.1f}" y="{}" text-anchor="{}">{}{}</text>)", px(v), height - 10, last ? "end" : "middle", number(v),
+            last ? " " + escape(x.unit) : "");
+    }
+  }
+};
+
+Frame frame_for(const std::vector<Column>& data, const Axis& x, int height) {
+  Frame f;
+  f.x = x;
+  if (!(f.x.high > f.x.low)) f.x.high = f.x.low + 1;
+  f.height = height;
+  double most = 0;
+  for (const auto& d : data) most = std::max(most, d.value);
+  const double step = round_up_nice((most > 0 ? most : 1) / 4);
+  f.y_high = step * std::ceil((most > 0 ? most : 1) / step - 1e-9);
+  return f;
+}
+
+}  // namespace
+
+std::string escape(std::string_view s) {
+  std::string out;
+  for (const char ch : s) {
+    switch (ch) {
+      case '&': out += "&amp;"; break;
+      case '<': out += "&lt;"; break;
+      case '>': out += "&gt;"; break;
+      case '"': out += "&quot;"; break;
+      default: out += ch;
+    }
+  }
+  return out;
+}
+
+std::string number(double v) {
+  if (v == 0) return "0";
+  const double a = std::fabs(v);
+  if (a >= 1000) {
+    std::string digits = fmt::format("{:.0f}", a);
+    for (std::ptrdiff_t at = static_cast<std::ptrdiff_t>(digits.size()) - 3; at > 0; at -= 3)
+      digits.insert(static_cast<std::size_t>(at), ",");
+    return (v < 0 ? "-" : "") + digits;
+  }
+  std::string s = fmt::format("{:.{}f}", v, a >= 100 ? 0 : a >= 10 ? 1 : a >= 1 ? 2 : 3);
+  if (s.find('.') != std::string::npos) {
+    while (s.back() == '0') s.pop_back();
+    if (s.back() == '.') s.pop_back();
+  }
+  return s;
+}
+
+std::string columns(const std::vector<Column>& data, const Axis& x, const std::string& y_unit, const std::vector<Mark>& marks, int height,
+                    std::string_view css) {
+  const Frame f = frame_for(data, x, height);
+  Canvas c(height);
+  f.grid(c, y_unit);
+  const double width = (f.px(f.x.high) - f.px(f.x.low)) / static_cast<double>(std::max<std::size_t>(data.size(), 1));
+  const double gap = width > 6 ? 2 : width > 3 ? 1 : 0;
+  for (std::size_t i = 0; i < data.size(); ++i) {
+    if (data[i].value <= 0) continue;
+    const double top = f.py(data[i].value);
+    c.add(R"(<rect class="{}" x="{:.2f}" y="{:.2f}" width="{:.2f}" height="{:.2f}"><title>{}</title></rect>)", css,
+          f.px(f.x.low) + width * static_cast<double>(i) + gap / 2, top, width - gap, f.py(0) - top, escape(data[i].tip));
+  }
+  double free_from = 0;  // labels side by side: the next one goes a line lower when it would touch
+  int line = 0;
+  for (const auto& m : marks) {
+    const double at = f.px(std::clamp(m.at, f.x.low, f.x.high));
+    line = at < free_from ? line + 1 : 0;
+    const bool left = at > kWidth - 110;
+    c.add(R"(<line class="mark" x1="{:.1f}" x2="{:.1f}" y1="{}" y2="{:.1f}"/>)", at, at, kTop - 6, f.py(0));
+    c.add(R"(<text class="label" x="{:.1f}" y="{}" text-anchor="{}">{}</text>)", left ? at - 4 : at + 4, kTop + 4 + 15 * line,
+          left ? "end" : "start", escape(m.label));
+    free_from = at + 8 + 6.5 * static_cast<double>(m.label.size());
+  }
+  return c.take();
+}
+
+std::string area(const std::vector<Column>& data, const Axis& x, const std::string& y_unit, int height, std::string_view css) {
+  const Frame f = frame_for(data, x, height);
+  Canvas c(height);
+  f.grid(c, y_unit);
+  const double width = (f.px(f.x.high) - f.px(f.x.low)) / static_cast<double>(std::max<std::size_t>(data.size(), 1));
+  std::string line;
+  for (std::size_t i = 0; i < data.size(); ++i) {
+    const double left = f.px(f.x.low) + width * static_cast<double>(i);
+    line += fmt::format("{}{:.2f},{:.2f} L{:.2f},{:.2f} ", i == 0 ? "M" : "L", left, f.py(data[i].value), left + width, f.py(data[i].value));
+  }
+  if (!data.empty()) {
+    c.add(R"(<path class="{} fill" d="{}L{:.2f},{:.2f} L{:.2f},{:.2f} Z"/>)", css, line, f.px(f.x.high), f.py(0), f.px(f.x.low), f.py(0));
+    c.add(R"(<path class="{} line" d="{}"/>)", css, line);
+  }
+  for (std::size_t i = 0; i < data.size(); ++i)
+    c.add(R"(<rect class="hover" x="{:.2f}" y="{}" width="{:.2f}" height="{}"><title>{}</title></rect>)",
+          f.px(f.x.low) + width * static_cast<double>(i), kTop, width, height - kTop - kBottom, escape(data[i].tip));
+  return c.take();
+}
+
+std::string bars(const std::vector<Bar>& data, double highest, int label_width) {
+  constexpr int kRow = 28, kText = 190;
+  Canvas c(kRow * static_cast<int>(data.size()) + 4);
+  const double room = kWidth - label_width - kText;
+  for (std::size_t i = 0; i < data.size(); ++i) {
+    const int y = kRow * static_cast<int>(i);
+    const double width = highest > 0 ? std::max(data[i].value / highest * room, data[i].value > 0 ? 1.5 : 0.0) : 0;
+    c.add(R"(<text class="row" x="{}" y="{}" text-anchor="end">{}</text>)", label_width - 10, y + 19, escape(data[i].label));
+    c.add(R"(<rect class="{}" x="{}" y="{}" width="{:.2f}" height="18" rx="2"/>)", data[i].css, label_width, y + 5, width);
+    c.add(R"(<text class="value" x="{:.1f}" y="{}">{}</text>)", label_width + width + 8, y + 19, escape(data[i].text));
+  }
+  return c.take();
+}
+
+}  // namespace kf::bench::svg
