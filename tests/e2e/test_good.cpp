@@ -1,0 +1,184 @@
+// Good runs: every custody, curve and pattern; the platform functions; notifications reach the Operator.
+#include "tests/e2e/rig.hpp"
+
+namespace kf::e2e {
+namespace {
+
+[[maybe_unused]] const auto* const kCleanUp = ::testing::AddGlobalTestEnvironment(new CleanUp);
+using F = es::Function;
+
+struct Kind {
+  const char* custody;
+  const char* curve;
+};
+class GoodRun : public ::testing::TestWithParam<Kind> {};
+
+TEST_P(GoodRun, EveryDownloadArrivesByteForByte) {
+  RigOptions o;
+  o.custody = GetParam().custody;
+  o.curve = GetParam().curve;
+  o.euiccs = 12;
+  Rig rig(o);
+  const auto out = rig.download_all();
+  for (unsigned i = 0; i < out.size(); ++i) {
+    EXPECT_EQ(told(out[i]), "EXECUTED_SUCCESS") << out[i].text();
+    EXPECT_TRUE(rig.verified(i)) << i;
+  }
+  EXPECT_EQ(rig.created_left(), 0U);
+  const Json s = Rig::must(rig.world().smdp_status());
+  EXPECT_EQ(s["downloads"]["completed"], 12);
+  const std::string ephemeral = std::string(GetParam().custody) == "strict" ? "hsm" : "software";
+  EXPECT_EQ(s["operations"]["sign"]["hsm"], 12);
+  EXPECT_EQ(s["operations"]["ephemeral"][ephemeral], 12);
+  EXPECT_EQ(s["operations"]["ephemeral"].size(), 1U) << "custody is never mixed";
+  EXPECT_EQ(s["messages"]["alarms"], 0);
+}
+INSTANTIATE_TEST_SUITE_P(Custody, GoodRun,
+                         ::testing::Values(Kind{"strict", "P-256"}, Kind{"strict", "brainpoolP256r1"}, Kind{"hybrid", "P-256"},
+                                           Kind{"hybrid", "brainpoolP256r1"}));
+
+TEST(Patterns, AllThreeGiveTheSameOutcome) {
+  RigOptions o;
+  o.euiccs = 3;
+  Rig rig(o);
+  unsigned i = 0;
+  for (Pattern p : {Pattern::sync, Pattern::callback, Pattern::polling}) {
+    const Outcome out = rig.download(i, false, p);
+    EXPECT_EQ(told(out), "EXECUTED_SUCCESS") << out.text();
+    EXPECT_EQ(out.response ? out.response->iccid.value_or("") : "", rig.subscriptions().list[i].iccid);
+    EXPECT_TRUE(rig.verified(i));
+    ++i;
+  }
+}
+
+TEST(ByProfileType, AFreeProfileIsPickedAndNamed) {
+  RigOptions o;
+  o.euiccs = 2;
+  Rig rig(o);
+  sim::Order order = rig.order_of(0);
+  order.iccid.clear();
+  order.profile_type = Rig::kType;
+  const Outcome out = rig.run(rig.op().order(order, Pattern::callback, std::chrono::seconds(60)));
+  ASSERT_EQ(told(out), "EXECUTED_SUCCESS") << out.text();
+  EXPECT_EQ(out.response->iccid.value_or("").size(), 20U);
+}
+
+TEST(Platform, EnableDisableUpdateDeleteAndGetEis) {
+  RigOptions o;
+  o.euiccs = 1;
+  Rig rig(o);
+  ASSERT_EQ(told(rig.download(0, true)), "EXECUTED_SUCCESS");
+  const std::string iccid = rig.subscriptions().list[0].iccid;
+  EXPECT_TRUE(rig.run(rig.op().wait_notification(F::handle_profile_downloaded, iccid, std::chrono::seconds(20))));
+  EXPECT_TRUE(rig.run(rig.op().wait_notification(F::handle_profile_enabled, iccid, std::chrono::seconds(20))));
+
+  const Outcome eis = rig.call(rig.request(F::get_eis, 0), Pattern::sync);
+  ASSERT_TRUE(eis.response && eis.response->eis) << eis.text();
+  ASSERT_EQ(eis.response->eis->profiles.size(), 1U);
+  EXPECT_EQ(eis.response->eis->profiles[0].state, "Enabled");
+
+  EXPECT_EQ(told(rig.call(rig.request(F::disable_profile, 0))), "EXECUTED_SUCCESS");
+  EXPECT_TRUE(rig.run(rig.op().wait_notification(F::handle_profile_disabled, iccid, std::chrono::seconds(20))));
+  EXPECT_EQ(told(rig.call(rig.request(F::enable_profile, 0))), "EXECUTED_SUCCESS");
+  EXPECT_EQ(told(rig.call(rig.request(F::disable_profile, 0))), "EXECUTED_SUCCESS");
+
+  es::Request pol2 = rig.request(F::update_policy_rules, 0);
+  pol2.pol2 = es::Pol2{{"PROFILE", "DELETE", "Not-Allowed"}};
+  EXPECT_EQ(told(rig.call(pol2)), "EXECUTED_SUCCESS");
+  EXPECT_EQ(told(rig.call(rig.request(F::delete_profile, 0))), "FAILED 8.2.3/3.8") << "POL2 is enforced at the SM-SR";
+  pol2.pol2 = es::Pol2{};
+  EXPECT_EQ(told(rig.call(pol2)), "EXECUTED_SUCCESS");
+  EXPECT_EQ(told(rig.call(rig.request(F::delete_profile, 0))), "EXECUTED_SUCCESS");
+  EXPECT_TRUE(rig.run(rig.op().wait_notification(F::handle_profile_deleted, iccid, std::chrono::seconds(20))));
+
+  // Once installed an ICCID is never given away again.
+  EXPECT_EQ(told(rig.download(0)), "FAILED 8.2.1/3.3");
+}
+
+TEST(Idempotence, ARepeatGivesTheSameOutcomeAndNoSecondDownload) {
+  RigOptions o;
+  o.euiccs = 2;
+  Rig rig(o);
+  sim::Order order = rig.order_of(0);
+  order.call_id = "call-1";
+  const Outcome first = rig.run(rig.op().order(order, Pattern::callback, std::chrono::seconds(60)));
+  EXPECT_EQ(told(first), "EXECUTED_SUCCESS");
+  for (Pattern p : {Pattern::callback, Pattern::sync, Pattern::polling})
+    EXPECT_EQ(told(rig.run(rig.op().order(order, p, std::chrono::seconds(20)))), "EXECUTED_SUCCESS");
+  sim::Order other = rig.order_of(1);
+  other.call_id = "call-1";
+  EXPECT_EQ(told(rig.run(rig.op().order(other, Pattern::callback, std::chrono::seconds(20)))), "FAILED 1.6/3.3");
+  EXPECT_EQ(Rig::must(rig.world().smdp_status())["downloads"]["accepted"], 1);
+}
+
+TEST(OneAtATime, TwoOrdersForOneEidRunOneAfterTheOther) {
+  RigOptions o;
+  o.euiccs = 2;
+  o.sim_args = {"--radio", "constant:20"};
+  Rig rig(o);
+  sim::Order a = rig.order_of(0), b = rig.order_of(1);
+  b.eid = a.eid;  // another ICCID on the same eUICC
+  std::vector<Outcome> out(2);
+  std::size_t left = 2;
+  for (auto* order : {&a, &b})
+    asio::co_spawn(rig.io(), rig.op().order(*order, Pattern::callback, std::chrono::seconds(60)),
+                   [&, i = order == &a ? 0 : 1](std::exception_ptr, Outcome x) {
+                     out[static_cast<std::size_t>(i)] = std::move(x);
+                     if (--left == 0) rig.io().stop();
+                   });
+  rig.io().restart();
+  rig.io().run();
+  EXPECT_EQ(told(out[0]), "EXECUTED_SUCCESS") << out[0].text();
+  EXPECT_EQ(told(out[1]), "EXECUTED_SUCCESS") << out[1].text();
+  EXPECT_EQ(Rig::must(rig.world().smdp_status())["downloads"]["peak_in_flight"], 1);
+}
+
+class RealProfiles : public ::testing::TestWithParam<const char*> {};
+TEST_P(RealProfiles, Ts48) {
+  const std::string file = std::string(KF_SOURCE_DIR) + "/../shared/profiles/" + GetParam();
+  if (!fs::exists(file)) GTEST_SKIP() << "the TS.48 profiles are not on this machine";
+  RigOptions o;
+  o.euiccs = 3;
+  o.profile = file;
+  o.custody = "hybrid";
+  Rig rig(o);
+  for (const auto& out : rig.download_all()) EXPECT_EQ(told(out), "EXECUTED_SUCCESS") << out.text();
+  for (unsigned i = 0; i < 3; ++i) EXPECT_TRUE(rig.verified(i));
+}
+INSTANTIATE_TEST_SUITE_P(Files, RealProfiles,
+                         ::testing::Values("ts48v7-saip23-bertlv-suci.der", "ts48v7-saip23-bertlv-suci-noramrfm.der",
+                                           "ts48v7-saip23-nobertlv.der", "ts48v7-saip23-nobertlv-noramrfm.der"));
+
+struct Variant {
+  const char* name;
+  std::vector<bench::Setting> settings;
+  std::vector<std::string> sim_args;
+};
+class Variants : public ::testing::TestWithParam<Variant> {};
+TEST_P(Variants, Complete) {
+  RigOptions o;
+  o.euiccs = 3;
+  o.settings = GetParam().settings;
+  o.sim_args = GetParam().sim_args;
+  Rig rig(o);
+  for (const auto& out : rig.download_all()) EXPECT_EQ(told(out), "EXECUTED_SUCCESS") << out.text();
+  for (unsigned i = 0; i < 3; ++i) EXPECT_TRUE(rig.verified(i));
+}
+INSTANTIATE_TEST_SUITE_P(
+    Settings, Variants,
+    ::testing::Values(Variant{"base-key", {{"download.key_set", std::string("base-key")}}, {}},
+                      Variant{"no-dr", {{"download.derivation_random", false}}, {}},
+                      Variant{"aes256", {{"download.key_length", std::int64_t{32}}}, {}},
+                      Variant{"aes192-base", {{"download.key_length", std::int64_t{24}}, {"download.key_set", std::string("base-key")}}, {}},
+                      Variant{"in-parts", {{"smsr.send_data_limit", std::int64_t{2048}}}, {}},
+                      Variant{"synchronous-smsr", {{"smsr.synchronous", true}}, {}},
+                      Variant{"rc-32-rmac-on-empty", {}, {"--rc-length", "32", "--r-mac-on-empty"}},
+                      Variant{"plain-es5", {}, {"--plain-es5"}}),
+    [](const auto& i) {
+      std::string n = i.param.name;
+      std::replace(n.begin(), n.end(), '-', '_');
+      return n;
+    });
+
+}  // namespace
+}  // namespace kf::e2e

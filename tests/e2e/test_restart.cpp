@@ -1,0 +1,80 @@
+// kill -9 in the middle of a burst: after the restart every order ends in exactly one outcome, the Operator is told, and no
+// ISD-P is left in state Created.
+#include "tests/e2e/rig.hpp"
+
+namespace kf::e2e {
+namespace {
+
+[[maybe_unused]] const auto* const kCleanUp = ::testing::AddGlobalTestEnvironment(new CleanUp);
+
+class KillNine : public ::testing::TestWithParam<int> {};
+
+TEST_P(KillNine, EveryOrderEndsInOneOutcome) {
+  RigOptions o;
+  o.euiccs = 60;
+  o.sim_args = {"--radio", "constant:10"};
+  o.settings = {{"timeouts.card_s", std::int64_t{15}}, {"timeouts.backoff_ms", std::int64_t{50}}};
+  Rig rig(o);
+  asio::steady_timer t(rig.io(), std::chrono::milliseconds(GetParam()));
+  unsigned kills = 0;
+  std::function<void(const boost::system::error_code&)> strike = [&](const boost::system::error_code&) {
+    rig.world().kill_smdp();
+    Rig::must(rig.world().start_smdp());
+    if (++kills < 2) {
+      t.expires_after(std::chrono::milliseconds(GetParam()));
+      t.async_wait(strike);
+    }
+  };
+  t.async_wait(strike);
+  // An order whose 202 was lost with the connection is placed again with the same FunctionCallIdentifier, as an Operator would.
+  std::size_t left = 60;
+  std::vector<Outcome> out(60);
+  std::function<void(unsigned, unsigned)> place = [&](unsigned i, unsigned attempt) {
+    sim::Order order = rig.order_of(i);
+    order.call_id = "burst-" + std::to_string(i);
+    asio::co_spawn(rig.io(), rig.op().order(order, Pattern::callback, std::chrono::seconds(60)), [&, i, attempt](std::exception_ptr, Outcome x) {
+      if (!x.response && attempt < 5) {
+        auto pause = std::make_shared<asio::steady_timer>(rig.io(), std::chrono::milliseconds(700));
+        pause->async_wait([&, i, attempt, pause](const boost::system::error_code&) { place(i, attempt + 1); });
+        return;
+      }
+      out[i] = std::move(x);
+      if (--left == 0) rig.io().stop();
+    });
+  };
+  for (unsigned i = 0; i < 60; ++i) place(i, 0);
+  rig.io().restart();
+  rig.io().run();
+
+  unsigned succeeded = 0;
+  for (unsigned i = 0; i < 60; ++i) {
+    ASSERT_TRUE(out[i].response.has_value()) << i << ": " << out[i].text();
+    const bool ok = out[i].succeeded();
+    succeeded += ok ? 1 : 0;
+    EXPECT_EQ(rig.verified(i), ok) << i << " was told " << told(out[i]);
+    if (!ok) EXPECT_EQ(told(out[i]), "FAILED 1.2/4.2") << out[i].text();
+  }
+  EXPECT_GE(kills, 1U);
+  EXPECT_GT(succeeded, 30U);
+  EXPECT_EQ(rig.created_left(), 0U);
+  const Json s = Rig::must(rig.world().smdp_status());
+  EXPECT_EQ(s["downloads"]["in_flight"], 0);
+  RecordProperty("succeeded", static_cast<int>(succeeded));
+}
+// Early, in the middle and late in the downloads.
+INSTANTIATE_TEST_SUITE_P(Moments, KillNine, ::testing::Values(120, 350, 700));
+
+TEST(Restart, StopsCleanlyAndGoesOn) {
+  RigOptions o;
+  o.euiccs = 2;
+  Rig rig(o);
+  EXPECT_EQ(told(rig.download(0)), "EXECUTED_SUCCESS");
+  Rig::must(rig.world().stop_smdp());
+  Rig::must(rig.world().start_smdp());
+  sim::Order again = rig.order_of(0);
+  EXPECT_EQ(told(rig.run(rig.op().order(again, Pattern::callback, std::chrono::seconds(20)))), "FAILED 8.2.1/3.3");
+  EXPECT_EQ(told(rig.download(1)), "EXECUTED_SUCCESS");
+}
+
+}  // namespace
+}  // namespace kf::e2e

@@ -1,0 +1,163 @@
+// The rules of the house, checked over the source tree.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <set>
+#include <sstream>
+#include <string>
+#include <vector>
+
+namespace {
+namespace fs = std::filesystem;
+const fs::path kRoot = KF_SOURCE_DIR;
+
+std::string slurp(const fs::path& p) {
+  std::ifstream f(p, std::ios::binary);
+  return {std::istreambuf_iterator<char>(f), {}};
+}
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> out;
+  std::istringstream s(text);
+  for (std::string l; std::getline(s, l);) out.push_back(l);
+  return out;
+}
+
+struct Room {
+  std::string name, dir;
+  std::set<std::string> rooms;
+};
+
+std::vector<Room> rooms() {
+  std::vector<Room> out;
+  for (const auto& line : lines_of(slurp(KF_EDGES_FILE))) {
+    const auto a = line.find('|');
+    const auto b = line.find('|', a + 1);
+    if (a == std::string::npos || b == std::string::npos) continue;
+    Room r{line.substr(0, a), line.substr(a + 1, b - a - 1), {}};
+    std::istringstream list(line.substr(b + 1));
+    for (std::string x; std::getline(list, x, ',');) r.rooms.insert(x);
+    out.push_back(std::move(r));
+  }
+  return out;
+}
+
+bool is_source(const fs::path& p) { return p.extension() == ".cpp" || p.extension() == ".hpp"; }
+std::vector<fs::path> sources() {
+  std::vector<fs::path> out;
+  for (const char* top : {"host", "hsm", "tests", "bench", "drivers"})
+    for (const auto& e : fs::recursive_directory_iterator(kRoot / top))
+      if (e.is_regular_file() && is_source(e.path())) out.push_back(e.path());
+  return out;
+}
+std::string in_tree(const fs::path& p) { return fs::relative(p, kRoot).string(); }
+
+// What a room may include: its own, those it names, and what those name (they are linked publicly).
+std::set<std::string> allowed_dirs(const Room& r, const std::map<std::string, Room>& by_name) {
+  std::set<std::string> names{r.name}, dirs;
+  std::vector<std::string> todo(r.rooms.begin(), r.rooms.end());
+  while (!todo.empty()) {
+    const std::string n = todo.back();
+    todo.pop_back();
+    auto it = by_name.find(n);
+    if (it == by_name.end() || !names.insert(n).second) continue;
+    todo.insert(todo.end(), it->second.rooms.begin(), it->second.rooms.end());
+  }
+  for (const auto& n : names)
+    if (auto it = by_name.find(n); it != by_name.end()) dirs.insert(it->second.dir);
+  return dirs;
+}
+
+TEST(House, IncludesStayWithinAllowedEdges) {
+  std::map<std::string, Room> by_name;
+  std::set<std::string> all_dirs;
+  for (auto& r : rooms()) {
+    all_dirs.insert(r.dir);
+    by_name[r.name] = r;
+  }
+  ASSERT_GT(by_name.size(), 12U) << "no edges found in " << KF_EDGES_FILE;
+  std::size_t checked = 0;
+  for (const auto& [name, r] : by_name) {
+    const auto dirs = allowed_dirs(r, by_name);
+    for (const auto& e : fs::directory_iterator(kRoot / r.dir)) {
+      const std::string file = e.path().filename().string();
+      if (!is_source(e.path()) || file.starts_with("test_") || file == "smdp_stub.hpp") continue;  // tests beside a room
+      for (const auto& line : lines_of(slurp(e.path()))) {
+        if (!line.starts_with("#include \"")) continue;
+        const std::string path = line.substr(10, line.find('"', 10) - 10);
+        const std::string dir = fs::path(path).parent_path().string();
+        if (all_dirs.count(dir) == 0) continue;
+        ++checked;
+        EXPECT_TRUE(dirs.count(dir) != 0) << in_tree(e.path()) << " includes " << path << ", which is no allowed edge of " << name;
+      }
+    }
+  }
+  EXPECT_GT(checked, 100U);
+}
+
+TEST(House, SimulatorsShareNoProtocolCodeWithTheProduct) {
+  for (const auto& p : sources()) {
+    const std::string rel = in_tree(p);
+    const std::string file = p.filename().string();
+    if (!rel.starts_with("tests/sim/") || file.starts_with("test_") || file == "smdp_stub.hpp") continue;  // the tests' host side
+    const bool card = rel.starts_with("tests/sim/card/");
+    for (const auto& line : lines_of(slurp(p))) {
+      if (!line.starts_with("#include \"host/") && !line.starts_with("#include \"hsm/")) continue;
+      EXPECT_EQ(line.find("host/es8/"), std::string::npos) << rel << ": " << line;
+      EXPECT_EQ(line.find("host/crypto/symmetric"), std::string::npos) << rel << ": " << line;
+      EXPECT_EQ(line.find("hsm/"), std::string::npos) << rel << ": " << line;
+      if (card) EXPECT_NE(line.find("host/base/"), std::string::npos) << rel << ": the card uses host/base only: " << line;
+    }
+  }
+}
+
+TEST(House, OnlyTheWorkerTouchesPkcs11) {
+  for (const auto& p : sources()) {
+    const std::string rel = in_tree(p);
+    if (rel.starts_with("hsm/p11/") || rel.starts_with("hsm/worker/") || rel.starts_with("tests/")) continue;
+    const std::string text = slurp(p);
+    EXPECT_EQ(text.find("p11-kit/pkcs11.h"), std::string::npos) << rel;
+    EXPECT_EQ(text.find("dlopen("), std::string::npos) << rel;
+  }
+}
+
+TEST(House, NoMemcmpInTheProduct) {  // secrets are compared with equal_ct; for the rest there is operator==
+  for (const auto& p : sources()) {
+    const std::string rel = in_tree(p);
+    if (!rel.starts_with("host/") && !rel.starts_with("hsm/")) continue;
+    for (const auto& line : lines_of(slurp(p)))
+      EXPECT_FALSE(line.find("memcmp(") != std::string::npos && line.find("CRYPTO_memcmp") == std::string::npos) << rel << ": " << line;
+  }
+}
+
+TEST(House, NoUnfinishedWork) {
+  const std::vector<std::string> words{std::string("TO") + "DO", std::string("FIX") + "ME", std::string("XX") + "X ", std::string("HA") + "CK"};
+  for (const auto& p : sources()) {
+    const std::string text = slurp(p);
+    for (const auto& w : words) EXPECT_EQ(text.find(w), std::string::npos) << in_tree(p) << " says " << w;
+  }
+}
+
+TEST(House, FilesAreReadable) {
+  for (const auto& p : sources()) {
+    const auto n = lines_of(slurp(p)).size();
+    EXPECT_LE(n, 900U) << in_tree(p) << " has " << n << " lines; split it";
+  }
+}
+
+TEST(House, EveryRoomHasAReadme) {
+  for (const auto& r : rooms()) EXPECT_TRUE(fs::exists(kRoot / r.dir / "README.md")) << r.dir << " has no README.md";
+}
+
+TEST(House, NoMachinePaths) {
+  const std::vector<std::string> paths{std::string("/wo") + "rk/", std::string("/ro") + "ot/", std::string("/fa") + "rm/"};
+  for (const auto& p : sources()) {
+    const std::string text = slurp(p);
+    for (const auto& w : paths) EXPECT_EQ(text.find(w), std::string::npos) << in_tree(p) << " holds " << w;
+  }
+}
+
+}  // namespace
