@@ -614,6 +614,11 @@ class Machine {
         }
         if (p != nullptr || d().create_retried)
           return fail(p != nullptr ? Cause{"8.2.1", "3.3", d().order.iccid.str(), "ICCID is in use at the SM-SR"} : down("CreateISDP"));
+        if (d().ask_after_refusal && d().restarts > 0 && d().in_creation_waits < 8) {
+          // In-Creation entries are not shown: most likely our own CreateISDP from before the restart. Ask again later.
+          emit(StartTimer{c_.timeouts.backoff << d().in_creation_waits++});
+          return;
+        }
         if (d().ask_after_refusal)
           return fail({"8.2.1", "3.3", d().order.iccid.str(), "SM-SR says that the ICCID is in use"});
         d().create_retried = true;
@@ -751,6 +756,11 @@ class Machine {
     Download& x = d();
     ++x.restarts;
     x.pending_call = 0;
+    x.enable_call = x.calls;
+    // The old life may have made calls that its last record does not know: a fresh block of numbers keeps
+    // FunctionCallIdentifiers unique, and the commit keeps a second crash from taking the same block.
+    x.calls = (x.calls / 1000 + 1) * 1000;
+    out_.persist = true;
     switch (x.state) {
       case State::received: case State::getting_eis: case State::checking: case State::cleaning_stale: case State::creating_isdp:
         return start();  // a Created entry of the old life is stale now and is cleaned before a new one is made
@@ -759,7 +769,6 @@ class Machine {
         return begin_delete({"1.2", "4.2", x.isd_p_aid, "interrupted by a restart of the SM-DP"});
       case State::completing: return probe();
       case State::enabling:
-        x.enable_call = x.calls;
         return probe();
       case State::deleting:
         if (!x.cause) x.cause = Cause{"1.2", "4.2", x.isd_p_aid, "interrupted by a restart of the SM-DP"};

@@ -89,6 +89,7 @@ struct Download {
   std::size_t answered = 0;          // TLVs of the script answered so far
   std::size_t segments_accepted = 0;
   unsigned resends = 0;
+  unsigned in_creation_waits = 0;    // after a restart: the old life's CreateISDP may still be running at the SM-SR
   unsigned enable_call = 0;          // ES3.EnableProfile made before a restart: its callback still counts
   std::optional<Cause> ineligible;   // found in the EIS, reported only when the certificates are good
   std::optional<Cause> ephemeral_failed;

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
@@ -317,10 +318,17 @@ int serve(const Config& c) {
     app.io.stop();
   });
   app.io.run();
+  app.io.restart();
+  app.io.run_for(std::chrono::milliseconds(200));  // answers already on their way
   app.pool->join();
+  app.store.reset();  // commits what is queued
+  app.hsm.reset();    // ends the workers
+  app.admin.reset();
   spdlog::info("stopped");
-  spdlog::shutdown();
-  return 0;
+  spdlog::default_logger()->flush();
+  // Calls to SM-SRs and held connections are suspended coroutines that refer to all of the above: the process ends here
+  // rather than unwinding them. Everything that must survive is committed.
+  std::_Exit(0);
 }
 
 }  // namespace kf::server

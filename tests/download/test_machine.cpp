@@ -1,6 +1,8 @@
 // The download procedure, state by state: every failure row of sgp02-interfaces.md 4.2 and a restart in every state.
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "host/download/machine.hpp"
 #include "host/download/record.hpp"
 #include "tests/download/card_double.hpp"
@@ -779,6 +781,49 @@ TEST(DownloadRestart, InTheKeyStepDeletesAndTriesOnceMoreWithFreshKeys) {
   Drive u = revived(t);
   u.answer(F::delete_isdp, Drive::ok(F::delete_isdp));
   u.expect_end(State::failed, "1.2", "4.2");
+}
+
+// Found by kill -9 in a burst: the SM-SR still worked on the CreateISDP of the old life, which GetEIS does not show.
+TEST(DownloadRestart, AnIsdpStillInCreationIsWaitedForAndCleaned) {
+  Drive a;
+  a.to_creating();
+  Drive t = revived(a);
+  t.answer_eis(t.eis());
+  t.certificates_good();
+  for (int i = 0; i < 2; ++i) {
+    t.answer(F::create_isdp, Drive::failed(F::create_isdp, "8.2.1", "3.3"));
+    t.answer_eis(t.eis());
+    ASSERT_NE(t.find<StartTimer>(), nullptr) << state_name(t.d.state);
+    EXPECT_EQ(t.find<StartTimer>()->ms, i == 0 ? 1000 : 2000);
+    t.feed(TimerFired{});
+  }
+  t.answer(F::create_isdp, Drive::failed(F::create_isdp, "8.2.1", "3.3"));
+  es::Eis e = t.eis();
+  e.profiles.push_back(t.entry(kIccid, "Created"));
+  t.answer_eis(e);
+  EXPECT_EQ(t.d.state, State::cleaning_stale);
+  t.answer(F::delete_isdp, Drive::ok(F::delete_isdp));
+  EXPECT_NE(t.call(F::create_isdp), nullptr);
+}
+
+// Found by kill -9 in a burst: calls made after the last record were made again under the same FunctionCallIdentifier, and
+// the SM-SR rightly refused them (1.6/3.3).
+TEST(DownloadRestart, CallNumbersAreNeverUsedTwice) {
+  Drive a;
+  a.to_creating();
+  const std::string record = to_record(a.d);
+  std::set<unsigned> used{a.call(F::create_isdp)->call};
+  a.created();  // the old life goes on after its record, then dies
+  used.insert(a.call(F::send_data)->call);
+  Drive t;
+  t.d = *from_record(record);
+  t.feed(Restart{});
+  EXPECT_TRUE(t.persisted) << "or a second crash takes the same numbers";
+  EXPECT_TRUE(used.insert(t.call(F::get_eis)->call).second);
+  Drive u;
+  u.d = *from_record(to_record(t.d));
+  u.feed(Restart{});
+  EXPECT_TRUE(used.insert(u.call(F::get_eis)->call).second);
 }
 
 TEST(DownloadRestart, CompletingIsDecidedByTheEis) {

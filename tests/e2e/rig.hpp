@@ -3,6 +3,8 @@
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <gtest/gtest.h>
 
 #include <deque>
@@ -27,7 +29,7 @@ using sim::Outcome;
 using sim::Pattern;
 
 struct RigOptions {
-  std::string curve = "P-256", custody = "strict", profile;  // profile: a DER file; empty: the sample
+  std::string curve = "P-256", custody = "strict", radio = "none", profile;  // profile: a DER file; empty: the sample
   unsigned euiccs = 8;
   std::vector<std::string> faults, sim_args;
   std::vector<bench::Setting> settings;
@@ -50,6 +52,7 @@ class Rig {
     w.curve = options_.curve;
     w.custody = options_.custody;
     w.euiccs = options_.euiccs;
+    w.radio = options_.radio;
     w.faults = options_.faults;
     w.sim_args = options_.sim_args;
     w.log_level = options_.log_level;
@@ -89,9 +92,8 @@ class Rig {
   T run(asio::awaitable<T> a) {
     std::optional<T> out;
     std::exception_ptr failed;
-    asio::co_spawn(io_, std::move(a), [&](std::exception_ptr e, T v) {
+    asio::co_spawn(io_, keep(std::move(a), &out), [&](std::exception_ptr e) {
       failed = e;
-      if (!e) out.emplace(std::move(v));
       io_.stop();
     });
     io_.restart();
@@ -157,6 +159,10 @@ class Rig {
   const std::string& dir() const { return dir_; }
 
  private:
+  template <class T>
+  static asio::awaitable<void> keep(asio::awaitable<T> a, std::optional<T>* out) {
+    out->emplace(co_await std::move(a));
+  }
   void new_operator() {
     sim::OperatorOptions o;
     o.smdp_url = world_->es2_url();

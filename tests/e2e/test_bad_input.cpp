@@ -53,7 +53,9 @@ class BadInput : public ::testing::Test {
     auto f = es::read_fault(r.body);
     ASSERT_TRUE(f.ok()) << r.body;
     EXPECT_EQ(f->code, code);
-    if (!subcode.empty()) EXPECT_EQ(f->subcode, subcode);
+    if (!subcode.empty()) {
+      EXPECT_EQ(f->subcode, subcode);
+    }
   }
   static void expect_failed(const net::Response& r, const std::string& status, const std::string& code) {
     ASSERT_EQ(r.status, 200U) << r.body;

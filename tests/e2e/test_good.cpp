@@ -114,7 +114,7 @@ TEST(Idempotence, ARepeatGivesTheSameOutcomeAndNoSecondDownload) {
 TEST(OneAtATime, TwoOrdersForOneEidRunOneAfterTheOther) {
   RigOptions o;
   o.euiccs = 2;
-  o.sim_args = {"--radio", "constant:20"};
+  o.radio = "constant:20";
   Rig rig(o);
   sim::Order a = rig.order_of(0), b = rig.order_of(1);
   b.eid = a.eid;  // another ICCID on the same eUICC

@@ -7,21 +7,25 @@ namespace {
 
 [[maybe_unused]] const auto* const kCleanUp = ::testing::AddGlobalTestEnvironment(new CleanUp);
 
-class KillNine : public ::testing::TestWithParam<int> {};
+struct Moment {
+  int ms;          // after the first order, and between kills
+  unsigned kills;
+};
+class KillNine : public ::testing::TestWithParam<Moment> {};
 
 TEST_P(KillNine, EveryOrderEndsInOneOutcome) {
   RigOptions o;
   o.euiccs = 60;
-  o.sim_args = {"--radio", "constant:10"};
+  o.radio = "constant:120";
   o.settings = {{"timeouts.card_s", std::int64_t{15}}, {"timeouts.backoff_ms", std::int64_t{50}}};
   Rig rig(o);
-  asio::steady_timer t(rig.io(), std::chrono::milliseconds(GetParam()));
+  asio::steady_timer t(rig.io(), std::chrono::milliseconds(GetParam().ms));
   unsigned kills = 0;
   std::function<void(const boost::system::error_code&)> strike = [&](const boost::system::error_code&) {
     rig.world().kill_smdp();
     Rig::must(rig.world().start_smdp());
-    if (++kills < 2) {
-      t.expires_after(std::chrono::milliseconds(GetParam()));
+    if (++kills < GetParam().kills) {
+      t.expires_after(std::chrono::milliseconds(GetParam().ms));
       t.async_wait(strike);
     }
   };
@@ -52,17 +56,22 @@ TEST_P(KillNine, EveryOrderEndsInOneOutcome) {
     const bool ok = out[i].succeeded();
     succeeded += ok ? 1 : 0;
     EXPECT_EQ(rig.verified(i), ok) << i << " was told " << told(out[i]);
-    if (!ok) EXPECT_EQ(told(out[i]), "FAILED 1.2/4.2") << out[i].text();
+    if (!ok) {
+      EXPECT_EQ(told(out[i]), "FAILED 1.2/4.2") << out[i].text();
+    }
   }
   EXPECT_GE(kills, 1U);
-  EXPECT_GT(succeeded, 30U);
+  // One crash costs no order: what was interrupted is done once more with fresh keys. A second one may end it (4.2).
+  if (GetParam().kills == 1) {
+    EXPECT_EQ(succeeded, 60U);
+  }
   EXPECT_EQ(rig.created_left(), 0U);
   const Json s = Rig::must(rig.world().smdp_status());
   EXPECT_EQ(s["downloads"]["in_flight"], 0);
   RecordProperty("succeeded", static_cast<int>(succeeded));
 }
 // Early, in the middle and late in the downloads.
-INSTANTIATE_TEST_SUITE_P(Moments, KillNine, ::testing::Values(120, 350, 700));
+INSTANTIATE_TEST_SUITE_P(Moments, KillNine, ::testing::Values(Moment{150, 1}, Moment{500, 1}, Moment{900, 1}, Moment{450, 2}));
 
 TEST(Restart, StopsCleanlyAndGoesOn) {
   RigOptions o;
