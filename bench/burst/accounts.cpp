@@ -1,7 +1,6 @@
 #include "bench/burst/accounts.hpp"
 
 #include <algorithm>
-#include <thread>
 
 namespace kf::bench {
 
@@ -14,16 +13,12 @@ Result<Snapshot> take_snapshot(World& w) {
   return s;
 }
 
-void settle(World& w, Millis limit) {
-  const auto deadline = std::chrono::steady_clock::now() + limit;
-  while (std::chrono::steady_clock::now() < deadline && !proc::interrupted()) {
-    const auto s = w.smdp_status();
-    if (!s) return;
-    const Json d = s->value("downloads", Json::object());
-    const Json m = s->value("messages", Json::object());
-    if (d.value("in_flight", 0) == 0 && d.value("waiting", 0) == 0 && m.value("deliveries_waiting", 0) == 0) return;
-    std::this_thread::sleep_for(Millis(20));
-  }
+Result<std::uint64_t> left_to_do(World& w) {
+  KF_TRY(const Json s, w.smdp_status());
+  const Json d = s.value("downloads", Json::object());
+  const Json m = s.value("messages", Json::object());
+  constexpr std::uint64_t none = 0;
+  return d.value("in_flight", none) + d.value("waiting", none) + m.value("deliveries_waiting", none);
 }
 
 void account(const Snapshot& before, const Snapshot& after, BurstReport& r) {
@@ -48,7 +43,8 @@ void account(const Snapshot& before, const Snapshot& after, BurstReport& r) {
       {"store", "store thread: SQLite", store, true},
       {"personalise", "pool: personalising", personalise, true},
       {"seal", "pool: sealing (SCP03t)", seal, true},
-      {"other_threads", r.custody == "strict" ? "other threads: verify, HSM I/O" : "other threads: verify, ECDH, HSM I/O",
+      {"other_threads",
+       r.custody == "strict" ? "other threads: verify, HSM I/O" : "other threads: verify, ECDH, HSM I/O",
        std::max(0.0, server - loop - personalise - seal - store), true},
       {"simulators", "keyferry-sim (SM-SR, eUICCs)", after.sim_cpu_s - before.sim_cpu_s, false},
       {"bench", "keyferry-bench (the Operator)", after.own_cpu_s - before.own_cpu_s, false},

@@ -1,5 +1,5 @@
-// What everything cost between two moments: CPU time of the SM-DP's processes and of the test equipment, and the SM-DP's
-// own counters.
+// What everything cost between two moments: CPU time of the SM-DP's processes and of the test equipment, and the
+// SM-DP's own counters.
 #pragma once
 
 #include "bench/report/burst_report.hpp"
@@ -9,14 +9,13 @@ namespace kf::bench {
 
 struct Snapshot {
   proc::FamilyUsage smdp;
-  Json status;             // of the admin socket
+  Json status;  // of the admin socket
   double sim_cpu_s = 0, own_cpu_s = 0;
 };
 Result<Snapshot> take_snapshot(World& w);  // reasons: proc-gone, wire
 
-// Waits until the SM-DP has nothing left to do for the burst (outcomes delivered, records stored), at most `limit`:
-// the tail of the work belongs to the downloads.
-void settle(World& w, Millis limit);
+// Downloads and messages that the SM-DP still has to do or to deliver: the tail of the work belongs to the downloads.
+Result<std::uint64_t> left_to_do(World& w);  // reasons: wire
 
 // Fills in the SM-DP's side of the report.
 void account(const Snapshot& before, const Snapshot& after, BurstReport& r);

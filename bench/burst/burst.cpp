@@ -1,7 +1,7 @@
 #include "bench/burst/burst.hpp"
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include <algorithm>
 #include <cstdio>
@@ -29,7 +29,8 @@ int complain(int status, const std::string& line) {
 
 int complain(const Error& e) {
   if (e.reason == "interrupted") return complain(130, "interrupted");
-  return complain(e.reason == "world-dir" ? 2 : 1, e.detail.empty() ? e.reason : e.detail);
+  return complain(e.reason == "world-dir" || e.reason == "world-option" ? 2 : 1,
+                  e.detail.empty() ? e.reason : e.detail);
 }
 
 Status write_file(const std::string& path, std::string_view text) {
@@ -134,14 +135,18 @@ struct Run {
       const auto it = by_eid.find(card.value("eid", ""));
       bool verified = false;
       for (const auto& p : card.value("profiles", Json::array())) {
-        const auto string_of = [&p](const char* key) { return p.contains(key) && p[key].is_string() ? p[key].get<std::string>() : std::string(); };
+        const auto string_of = [&p](const char* key) {
+          return p.contains(key) && p[key].is_string() ? p[key].get<std::string>() : std::string();
+        };
         const std::string eis = string_of("eis_state");
         const std::string on_card = string_of("card_state");
-        if (eis == "Created" || eis == "In-Creation" || on_card == "SELECTABLE" || on_card == "PERSONALIZED") ++report.isdp_left_created;
+        if (eis == "Created" || eis == "In-Creation" || on_card == "SELECTABLE" || on_card == "PERSONALIZED")
+          ++report.isdp_left_created;
         if (it == by_eid.end()) continue;
         const std::string state = options.enable ? "ENABLED" : "DISABLED";
-        verified = verified || (p.value("verified", false) && on_card == state && string_of("iccid") == it->second->iccid &&
-                                string_of("sha256") == to_hex(it->second->expected));
+        verified =
+            verified || (p.value("verified", false) && on_card == state && string_of("iccid") == it->second->iccid &&
+                         string_of("sha256") == to_hex(it->second->expected));
       }
       if (verified) ++report.euicc_verified;
     }
@@ -153,21 +158,24 @@ struct Run {
     KF_TRY(const LoadResult load,
            run_load(*world, subscriptions, {options.concurrency, options.pattern, options.enable, options.timeout_s}));
     take_orders(load);
-    if (const std::string t = load.trouble.empty() ? world->trouble() : load.trouble; !t.empty()) return Error{"world-smdp", t};
-    if (!load.interrupted) settle(*world, Millis(10'000));
+    if (const std::string t = load.trouble.empty() ? world->trouble() : load.trouble; !t.empty())
+      return Error{"world-smdp", t};
     KF_TRY(const Snapshot after, take_snapshot(*world));
     account(before, after, report);
     KF_TRY(const Json cards, world->sim_report());
     check_euiccs(cards);
     if (load.interrupted) return {};
-    KF_CHECK(world->stop_smdp());
+    const Status stopped = world->stop_smdp();
     say("measuring the crypto floor");
     KF_TRY(const server::Config config, server::load_config(world->config_file()));
     auto floor = measure_floor(config, *curve_by_name(options.curve), profile.der, options.floor_repetitions);
-    if (floor) report.floor = std::move(*floor);
-    else if (floor.error().reason != "interrupted") return std::move(floor).error();
-    else report.interrupted = true;
-    return {};
+    if (floor)
+      report.floor = std::move(*floor);
+    else if (floor.error().reason != "interrupted")
+      return std::move(floor).error();
+    else
+      report.interrupted = true;
+    return stopped;
   }
 };
 
@@ -176,7 +184,8 @@ std::string fault_in(const BurstOptions& o) {
   if (o.downloads < 1 || o.downloads > 1'000'000) return "--downloads: must be from 1 to 1000000";
   if (o.concurrency < 1 || o.concurrency > 100'000) return "--concurrency: must be from 1 to 100000";
   if (o.custody == "core") return "--custody core: needs the ECC core, not in this version; use strict or hybrid";
-  if (o.custody != "strict" && o.custody != "hybrid") return "--custody " + o.custody + ": must be strict, core or hybrid";
+  if (o.custody != "strict" && o.custody != "hybrid")
+    return "--custody " + o.custody + ": must be strict, core or hybrid";
   const auto curve = curve_by_name(o.curve);
   if (!curve || *curve == Curve::frp256v1) return "--curve " + o.curve + ": must be P-256 or brainpoolP256r1";
   if (o.pattern != "callback" && o.pattern != "sync" && o.pattern != "polling")
@@ -196,7 +205,9 @@ int run_burst(const BurstOptions& asked) {
   if (o.pattern == "poll") o.pattern = "polling";
   if (const std::string fault = fault_in(o); !fault.empty()) return complain(2, fault);
   auto profile = load_template(o.profile);
-  if (!profile) return complain(2, "--profile " + (profile.error().detail.empty() ? profile.error().reason : profile.error().detail));
+  if (!profile)
+    return complain(2,
+                    "--profile " + (profile.error().detail.empty() ? profile.error().reason : profile.error().detail));
   proc::catch_interrupts();
 
   Run run{.options = o, .profile = std::move(*profile), .world = {}, .subscriptions = {}, .report = {}};
@@ -215,29 +226,37 @@ int run_burst(const BurstOptions& asked) {
   if (!measured) return complain(measured.error());
   if (r.interrupted) return 130;
   if (r.clean()) return 0;
-  return complain(1, fmt::format("not clean: {} of {} completed, {} verified at their eUICC, {} ISD-P left in Created (logs in {}/run)", r.completed,
-                                 r.requested, r.euicc_verified, r.isdp_left_created, o.dir));
+  return complain(
+      1, fmt::format(
+             "not clean: {} of {} completed, {} verified at their eUICC, {} ISD-P left in Created (logs in {}/run)",
+             r.completed, r.requested, r.euicc_verified, r.isdp_left_created, o.dir));
 }
 
 void add_burst(CLI::App& app, int& status) {
   auto o = std::make_shared<BurstOptions>();
-  auto* s = app.add_subcommand("burst", "order many downloads at once and report rate, latency, CPU time and the ratio to the crypto floor");
+  auto* s = app.add_subcommand(
+      "burst", "order many downloads at once and report rate, latency, CPU time and the ratio to the crypto floor");
   s->add_option("--downloads", o->downloads, "how many, one for each simulated eUICC")->capture_default_str();
   s->add_option("--concurrency", o->concurrency, "orders in flight")->capture_default_str();
   s->add_option("--profile", o->profile, "DER profile package used as the template (default: the project's sample)");
   s->add_option("--custody", o->custody, "where ephemeral keys live: strict, core, hybrid")->capture_default_str();
   s->add_option("--curve", o->curve, "P-256 or brainpoolP256r1")->capture_default_str();
-  s->add_option("--pattern", o->pattern, "how the Operator wants its answers: callback, sync, poll")->capture_default_str();
+  s->add_option("--pattern", o->pattern, "how the Operator wants its answers: callback, sync, poll")
+      ->capture_default_str();
   s->add_flag("--enable", o->enable, "order the profiles enabled");
-  s->add_option("--radio", o->radio, "simulated radio: none, constant:MS, uniform:MIN:MAX, lognormal:MEDIAN:SIGMA")->capture_default_str();
-  s->add_option("--fault", o->faults, "fault that the simulators inject, may be repeated (keyferry-sim run --help lists them)");
+  s->add_option("--radio", o->radio, "simulated radio: none, constant:MS, uniform:MIN:MAX, lognormal:MEDIAN:SIGMA")
+      ->capture_default_str();
+  s->add_option("--fault", o->faults,
+                "fault that the simulators inject, may be repeated (keyferry-sim run --help lists them)");
   s->add_option("--report-json", o->report_json, "write the report as JSON");
   s->add_option("--report-html", o->report_html, "write the report as one HTML file");
   s->add_option("--dir", o->dir, "token, test PKI, store and logs of the run")->capture_default_str();
   s->add_option("--hsm-workers", o->hsm_workers, "HSM worker processes (default: as keyferry init configures)");
-  s->add_option("--crypto-threads", o->crypto_threads, "threads of the SM-DP for software cryptography (default: the SM-DP's)");
+  s->add_option("--crypto-threads", o->crypto_threads,
+                "threads of the SM-DP for software cryptography (default: the SM-DP's)");
   s->add_option("--timeout", o->timeout_s, "seconds to wait for one order's outcome")->capture_default_str();
-  s->add_option("--floor-repetitions", o->floor_repetitions, "repetitions of each part of the crypto floor")->capture_default_str();
+  s->add_option("--floor-repetitions", o->floor_repetitions, "repetitions of each part of the crypto floor")
+      ->capture_default_str();
   s->add_option("--log-level", o->log_level, "of the SM-DP: debug, info, warning, error")->capture_default_str();
   s->callback([o, &status] { status = run_burst(*o); });
 }

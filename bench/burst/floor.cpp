@@ -27,7 +27,8 @@ double mean_cpu(unsigned repetitions, F&& f) {
   return (proc::thread_cpu_seconds() - t0) / repetitions;
 }
 
-// The token through a worker process of its own, whose CPU time is the measure: submits `batch` at a time, waits for all.
+// The token through a worker process of its own, whose CPU time is the measure: submits `batch` at a time, waits for
+// all.
 class TokenMeter {
  public:
   static Result<TokenMeter> start(const server::Config& c) {
@@ -59,7 +60,8 @@ class TokenMeter {
         std::array<EccCompletion, kBatch> done;
         const std::size_t n = engine_->poll(done);
         for (std::size_t i = 0; i < n; ++i)
-          if (done.at(i).status != EccStatus::ok) return Error{"floor", "the token: " + std::string(to_string(done.at(i).status))};
+          if (done.at(i).status != EccStatus::ok)
+            return Error{"floor", "the token: " + std::string(to_string(done.at(i).status))};
         got += n;
         if (proc::interrupted()) return Error{"interrupted", "interrupted"};
         if (n == 0) {
@@ -137,11 +139,13 @@ Result<CryptoFloor> measure_floor(const server::Config& c, Curve curve, const By
     good = good && s.tlvs.size() > s.first_segment();
   });
   if (!good) return Error{"floor", "an operation of the crypto floor gave a wrong result"};
-  f.method =
-      "Measured in the same run, after the burst, on the same machine: the mean CPU time of " + std::to_string(repetitions) +
-      " repetitions of each part alone. Software parts run on one thread and count its CPU time. Parts on the token run in one HSM worker "
-      "process, 64 operations a message so that the way there is shared by many, and count that process's CPU time. The chain check is one "
-      "ECDSA verification with its hash: the EUM certificate's own check is made once a day.";
+  f.method = "Measured in the same run, after the burst, on the same machine: the mean CPU time of " +
+             std::to_string(repetitions) +
+             " repetitions of each part alone. Software parts run on one thread and count its CPU time. Parts on the "
+             "token run in one HSM worker "
+             "process, 64 operations a message so that the way there is shared by many, and count that process's CPU "
+             "time. The chain check is one "
+             "ECDSA verification with its hash: the EUM certificate's own check is made once a day.";
   return f;
 }
 

@@ -7,8 +7,8 @@
 
 namespace kf::bench {
 
-// On the token of `c` (a worker of its own is started) and in software, by the custody policy of `c`. `package` has the size
-// of a personalised one. Reasons: those of HsmEngine::start, floor (an operation failed), interrupted.
+// On the token of `c` (a worker of its own is started) and in software, by the custody policy of `c`. `package` has the
+// size of a personalised one. Reasons: those of HsmEngine::start, floor (an operation failed), interrupted.
 Result<CryptoFloor> measure_floor(const server::Config& c, Curve curve, const Bytes& package, unsigned repetitions);
 
 }  // namespace kf::bench

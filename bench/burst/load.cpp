@@ -1,16 +1,17 @@
 #include "bench/burst/load.hpp"
 
+#include <fmt/format.h>
+#include <unistd.h>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <fmt/format.h>
-#include <unistd.h>
 
 #include <array>
 #include <cstdio>
 
+#include "bench/burst/accounts.hpp"
 #include "tests/sim/operator/operator.hpp"
 
 namespace kf::bench {
@@ -18,6 +19,7 @@ namespace {
 
 namespace asio = boost::asio;
 using sim::Clock;
+constexpr int kSettleTries = 500;  // 20 ms apart
 
 // Without what differs from download to download, so that equal outcomes are counted together.
 std::string code_of(const sim::Outcome& o) {
@@ -40,10 +42,11 @@ class Progress {
     next_ = seconds + 5;
     const double rate = seconds > 0 ? static_cast<double>(done) / seconds : 0;
     const double left = rate > 0 ? static_cast<double>(total_ - done) / rate : 0;
-    const std::string line =
-        fmt::format("burst  {:>{}}/{}  {:5.1f} %  {:7.1f}/s  in flight {:<5}  failed {:<5}  {}", done, std::to_string(total_).size(), total_,
-                    100.0 * static_cast<double>(done) / static_cast<double>(std::max<std::size_t>(total_, 1)), rate, in_flight, failed,
-                    last || rate == 0 ? fmt::format("{:.1f} s", seconds) : fmt::format("{:.0f} s left", left));
+    const std::string line = fmt::format(
+        "burst  {:>{}}/{}  {:5.1f} %  {:7.1f}/s  in flight {:<5}  failed {:<5}  {}", done,
+        std::to_string(total_).size(), total_,
+        100.0 * static_cast<double>(done) / static_cast<double>(std::max<std::size_t>(total_, 1)), rate, in_flight,
+        failed, last || rate == 0 ? fmt::format("{:.1f} s", seconds) : fmt::format("{:.0f} s left", left));
     std::fprintf(stderr, tty_ ? "\r\033[K%s%s" : "%s%s", line.c_str(), !tty_ || last ? "\n" : "");
     std::fflush(stderr);
   }
@@ -71,7 +74,9 @@ struct Load {
   std::size_t next = 0, done = 0, failed = 0;
   bool ended = false;
 
-  [[nodiscard]] double since_start(Clock::time_point t) const { return std::chrono::duration<double>(t - start).count(); }
+  [[nodiscard]] double since_start(Clock::time_point t) const {
+    return std::chrono::duration<double>(t - start).count();
+  }
 
   asio::awaitable<void> lane() {
     while (next < subscriptions.size() && !ended) {
@@ -115,6 +120,14 @@ struct Load {
     }
     const double seconds = done == subscriptions.size() ? result.wall_s : since_start(Clock::now());
     progress.show(done, failed, result.sent - done, seconds, true);
+    // The Operator answers until the SM-DP has delivered everything: an outcome whose receipt stays out is sent again.
+    for (int i = 0; i < kSettleTries && !proc::interrupted() && result.trouble.empty(); ++i) {
+      const auto left = left_to_do(world);
+      if (!left || *left == 0) break;
+      asio::steady_timer timer(io, net::Millis(20));
+      boost::system::error_code ec;
+      co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ec));
+    }
     io.stop();
   }
 
@@ -142,7 +155,8 @@ Result<LoadResult> run_load(World& w, const std::vector<Subscription>& subscript
   load.op = std::make_unique<sim::Operator>(load.io, options);
   KF_CHECK(load.op->start());
   load.start = Clock::now();
-  for (std::size_t i = 0; i < std::min(o.concurrency, subscriptions.size()); ++i) asio::co_spawn(load.io, load.lane(), asio::detached);
+  for (std::size_t i = 0; i < std::min(o.concurrency, subscriptions.size()); ++i)
+    asio::co_spawn(load.io, load.lane(), asio::detached);
   asio::co_spawn(load.io, load.watch(), asio::detached);
   load.io.run();
   if (load.done < subscriptions.size()) load.result.wall_s = load.since_start(Clock::now());

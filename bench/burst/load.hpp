@@ -1,4 +1,5 @@
-// The Operator of a burst: keeps a number of orders in flight until all have an outcome. Own io_context, calling thread.
+// The Operator of a burst: keeps a number of orders in flight until all have an outcome. Own io_context, calling
+// thread.
 #pragma once
 
 #include <string>
@@ -18,15 +19,15 @@ struct LoadOptions {
 
 struct OrderResult {
   bool answered = false, succeeded = false, warning = false;
-  double sent_s = 0, done_s = 0;     // from the start of the load
-  std::string code;                  // "EXECUTED_SUCCESS", "FAILED 8.1.1/1.1", "fault ...", "error net-timeout"
+  double sent_s = 0, done_s = 0;  // from the start of the load
+  std::string code;               // "EXECUTED_SUCCESS", "FAILED 8.1.1/1.1", "fault ...", "error net-timeout"
 };
 struct LoadResult {
-  std::vector<OrderResult> orders;   // as the subscriptions; those never sent are not answered
+  std::vector<OrderResult> orders;  // as the subscriptions; those never sent are not answered
   std::size_t sent = 0;
-  double wall_s = 0;                 // first order sent to last outcome
+  double wall_s = 0;  // first order sent to last outcome
   bool interrupted = false;
-  std::string trouble;               // a process died: which, and the last line of its log
+  std::string trouble;  // a process died: which, and the last line of its log
   std::uint64_t notifications = 0;
 };
 // Shows a progress line (a terminal), or a line now and then. Reasons: net-bind, net-tls-files, bad-url.

@@ -13,7 +13,7 @@ namespace kf::bench {
 
 struct Template {
   Bytes der;
-  std::string name;           // for the report
+  std::string name;  // for the report
   std::string profile_type;
   std::size_t elements = 0;
   std::size_t iccid_digits = 20, imsi_digits = 0, ki_bytes = 0, opc_bytes = 0;  // 0: the package has no such place
@@ -23,11 +23,11 @@ Result<Template> load_template(const std::string& path);
 
 struct Subscription {
   std::string eid, iccid;
-  Digest32 expected{};        // of the personalised package
+  Digest32 expected{};  // of the personalised package
 };
 struct Subscriptions {
   std::vector<Subscription> list;
-  SecretBytes csv;            // for `keyferry profile import`, header line first
+  SecretBytes csv;  // for `keyferry profile import`, header line first
 };
 // One for each EID. Reasons: those of expected_package.
 Result<Subscriptions> make_subscriptions(const Template& t, const std::vector<std::string>& eids);

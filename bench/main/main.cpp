@@ -9,9 +9,16 @@
 int main(int argc, char** argv) {
   CLI::App app("Benchmarks of Keyferry. Try: keyferry-bench burst --downloads 500 --concurrency 64");
   app.require_subcommand(1);
-  app.set_version_flag("--version", std::string("keyferry-bench ") + KEYFERRY_VERSION + " (" + KEYFERRY_COMMIT + ", " + KEYFERRY_BUILD + ")");
+  app.set_version_flag("--version", std::string("keyferry-bench ") + KEYFERRY_VERSION + " (" + KEYFERRY_COMMIT + ", " +
+                                        KEYFERRY_BUILD + ")");
   int status = 0;
   kf::bench::add_burst(app, status);
+  try {
+    if (argc > 1 && argv[1][0] != '-') app.get_subcommand(argv[1]);
+  } catch (const CLI::OptionNotFound&) {
+    std::fprintf(stderr, "keyferry-bench: %s: no such benchmark (keyferry-bench --help)\n", argv[1]);
+    return 2;
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

@@ -68,7 +68,8 @@ class Fd {
 int open_log(const std::string& path) { return ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600); }
 
 // Between fork and exec: async-signal-safe calls only, since the parent may have other threads.
-[[noreturn]] void become(pid_t parent, const char* program, char* const* argv, char* const* envp, int out, int err, int report) {
+[[noreturn]] void become(pid_t parent, const char* program, char* const* argv, char* const* envp, int out, int err,
+                         int report) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(127);  // it died before the line above
   ::setpgid(0, 0);
@@ -140,7 +141,10 @@ Result<Child> Child::spawn(const SpawnOptions& o) {
 }
 
 Child::Child(Child&& o) noexcept
-    : name_(std::move(o.name_)), pid_(std::exchange(o.pid_, -1)), out_(std::exchange(o.out_, -1)), buffer_(std::move(o.buffer_)),
+    : name_(std::move(o.name_)),
+      pid_(std::exchange(o.pid_, -1)),
+      out_(std::exchange(o.out_, -1)),
+      buffer_(std::move(o.buffer_)),
       wait_status_(o.wait_status_) {}
 
 Child& Child::operator=(Child&& o) noexcept {
@@ -194,7 +198,8 @@ Result<std::string> Child::read_line(Millis limit) {
       return line;
     }
     if (interrupted()) return interrupted_error();
-    if (Clock::now() >= deadline) return Error{"proc-timeout", name_ + " said nothing within " + std::to_string(limit.count()) + " ms"};
+    if (Clock::now() >= deadline)
+      return Error{"proc-timeout", name_ + " said nothing within " + std::to_string(limit.count()) + " ms"};
     pollfd p{out_, POLLIN, 0};
     if (::poll(&p, 1, 50) <= 0) continue;
     std::array<char, 4096> chunk{};
@@ -212,7 +217,8 @@ Result<int> Child::wait(Millis limit) {
   const auto deadline = Clock::now() + limit;
   while (!reap(false)) {
     if (interrupted()) return interrupted_error();
-    if (Clock::now() >= deadline) return Error{"proc-timeout", name_ + " did not end within " + std::to_string(limit.count()) + " ms"};
+    if (Clock::now() >= deadline)
+      return Error{"proc-timeout", name_ + " did not end within " + std::to_string(limit.count()) + " ms"};
     std::this_thread::sleep_for(kTick);
   }
   return status();
@@ -240,7 +246,8 @@ int Child::kill_now() noexcept {
 Result<ToolResult> run_tool(SpawnOptions o, Millis limit) {
   const auto deadline = Clock::now() + limit;
   std::array<int, 2> err{-1, -1};
-  if (::pipe2(err.data(), O_CLOEXEC | O_NONBLOCK) != 0) return Error{"proc-spawn", std::string("pipe: ") + std::strerror(errno)};
+  if (::pipe2(err.data(), O_CLOEXEC | O_NONBLOCK) != 0)
+    return Error{"proc-spawn", std::string("pipe: ") + std::strerror(errno)};
   const Fd err_reader(err[0]);
   Fd err_writer(err[1]);
   o.pipe_stdout = true;
@@ -258,9 +265,12 @@ Result<ToolResult> run_tool(SpawnOptions o, Millis limit) {
     const auto left = std::chrono::duration_cast<Millis>(deadline - Clock::now());
     auto line = c.read_line(std::clamp(left, Millis(0), Millis(100)));
     drain_err();
-    if (line) r.out += *line + "\n";
-    else if (line.error().reason == "proc-ended") break;
-    else if (line.error().reason != "proc-timeout" || left.count() <= 0) return std::move(line).error();
+    if (line)
+      r.out += *line + "\n";
+    else if (line.error().reason == "proc-ended")
+      break;
+    else if (line.error().reason != "proc-timeout" || left.count() <= 0)
+      return std::move(line).error();
   }
   KF_TRY(r.status, c.wait(std::max(std::chrono::duration_cast<Millis>(deadline - Clock::now()), Millis(1))));
   drain_err();
@@ -275,11 +285,12 @@ Result<std::string> sibling(const std::string& program) {
     const auto p = dir / program;
     if (::access(p.c_str(), X_OK) == 0) return p.string();
   }
-  return Error{"proc-missing", program + " is not beside " + self.string() + "; build it first (./run test builds everything)"};
+  return Error{"proc-missing",
+               program + " is not beside " + self.string() + "; build it first (./run test builds everything)"};
 }
 
 void catch_interrupts() {
-  struct sigaction a{};
+  struct sigaction a {};
   a.sa_handler = [](int) { g_interrupted.store(true); };
   a.sa_flags = static_cast<int>(SA_RESETHAND);  // the second one ends us at once; the children die with us
   sigemptyset(&a.sa_mask);

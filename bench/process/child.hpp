@@ -1,5 +1,5 @@
-// One child process: spawned, watched, ended and reaped. One thread at a time; keep to the thread that spawned it, because
-// the child is killed when that thread ends (PR_SET_PDEATHSIG), on whatever path.
+// One child process: spawned, watched, ended and reaped. One thread at a time; keep to the thread that spawned it,
+// because the child is killed when that thread ends (PR_SET_PDEATHSIG), on whatever path.
 #pragma once
 
 #include <sys/types.h>
@@ -41,9 +41,9 @@ class Child {
   Result<std::string> read_line(Millis limit);
   // The end within `limit`: exit status, or 128 + the signal. Reasons: proc-timeout, interrupted.
   Result<int> wait(Millis limit);
-  void signal(int number) noexcept;        // only to this process, only while it is not reaped
-  int terminate(Millis grace) noexcept;    // SIGTERM, then SIGKILL; exit status as wait()
-  int kill_now() noexcept;                 // SIGKILL and reap: the power cut of the restart tests
+  void signal(int number) noexcept;            // only to this process, only while it is not reaped
+  int terminate(Millis grace) noexcept;        // SIGTERM, then SIGKILL; exit status as wait()
+  int kill_now() noexcept;                     // SIGKILL and reap: the power cut of the restart tests
   [[nodiscard]] std::string end_text() const;  // "exit status 3", "signal 9", "running"
 
  private:

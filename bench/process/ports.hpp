@@ -8,8 +8,8 @@
 
 namespace kf::proc {
 
-// `n` different ports that could be bound just now, outside the range from which the kernel gives out outgoing ports, so
-// that nothing takes them by chance before they are used. Reasons: proc-ports.
+// `n` different ports that could be bound just now, outside the range from which the kernel gives out outgoing ports,
+// so that nothing takes them by chance before they are used. Reasons: proc-ports.
 Result<std::vector<std::uint16_t>> free_ports(std::size_t n);
 
 }  // namespace kf::proc

@@ -19,10 +19,10 @@ std::vector<pid_t> children_of(pid_t pid);  // direct ones
 // A process with all its descendants. Differences of cpu_s stay right when a child ends meanwhile: what reaped children
 // used is taken from their parent's account (with its resolution of one clock tick).
 struct FamilyUsage {
-  double own_cpu_s = 0;       // of the process itself
-  double children_cpu_s = 0;  // of live and reaped descendants
+  double own_cpu_s = 0;              // of the process itself
+  double children_cpu_s = 0;         // of live and reaped descendants
   std::uint64_t peak_rss_bytes = 0;  // sum of VmHWM over the live ones
-  std::size_t children = 0;   // live
+  std::size_t children = 0;          // live
   [[nodiscard]] double cpu_s() const { return own_cpu_s + children_cpu_s; }
 };
 Result<FamilyUsage> family_usage(pid_t pid);  // reasons: proc-gone

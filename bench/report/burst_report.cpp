@@ -23,7 +23,8 @@ OrderedJson seconds_by_row(const std::vector<CpuRow>& rows, bool smdp) {
 }  // namespace
 
 bool BurstReport::clean() const {
-  return requested > 0 && completed == requested && failed == 0 && euicc_verified == requested && isdp_left_created == 0 && !interrupted;
+  return requested > 0 && completed == requested && failed == 0 && euicc_verified == requested &&
+         isdp_left_created == 0 && !interrupted;
 }
 
 double percentile(const std::vector<double>& sorted, double p) {
@@ -48,7 +49,8 @@ std::vector<Bin> latency_bins(const std::vector<double>& sorted, std::size_t abo
   const auto n = static_cast<std::size_t>(std::ceil(percentile(sorted, 99.5) / width + 1e-9));
   for (std::size_t i = 0; i < std::max<std::size_t>(n, 1); ++i)
     out.push_back({static_cast<double>(i) * width, static_cast<double>(i + 1) * width, 0});
-  for (const double v : sorted) ++out[std::min(static_cast<std::size_t>(std::max(v, 0.0) / width), out.size() - 1)].count;
+  for (const double v : sorted)
+    ++out[std::min(static_cast<std::size_t>(std::max(v, 0.0) / width), out.size() - 1)].count;
   return out;
 }
 
@@ -56,14 +58,16 @@ Timeline timeline(const BurstReport& r) {
   Timeline t;
   if (!(r.wall_s > 0)) return t;
   t.step_s = round_up_nice(std::max(r.wall_s / 60, 0.01));
-  const auto n = static_cast<std::size_t>(std::ceil(r.wall_s / t.step_s));
+  // The last step ends with the run: it takes up to half a step more, or as little as half of one.
+  const auto n = static_cast<std::size_t>(std::max(1.0, std::floor(r.wall_s / t.step_s + 0.5)));
+  const double last = r.wall_s - static_cast<double>(n - 1) * t.step_s;
   t.completed_per_s.assign(n, 0);
   t.in_flight.assign(n, 0);
   const auto step_of = [&](double s) { return std::min(static_cast<std::size_t>(std::max(s, 0.0) / t.step_s), n - 1); };
-  for (const double d : r.done_s) t.completed_per_s[step_of(d)] += 1 / std::min(t.step_s, r.wall_s);
-  // The last step may be cut short by the end of the run.
-  if (const double rest = r.wall_s - static_cast<double>(n - 1) * t.step_s; n > 1 && rest > 0 && rest < t.step_s)
-    t.completed_per_s[n - 1] *= t.step_s / rest;
+  for (const double d : r.done_s) {
+    const std::size_t i = step_of(d);
+    t.completed_per_s[i] += 1 / (i + 1 == n ? last : t.step_s);
+  }
 
   std::vector<std::pair<double, int>> events;
   for (const double s : r.sent_s) events.emplace_back(s, 1);
@@ -87,21 +91,27 @@ OrderedJson to_json(const BurstReport& r) {
   j["commit"] = r.commit;
   j["build"] = r.build;
   j["started"] = r.started;
-  j["machine"] = {{"cpu", r.machine.cpu}, {"cores", r.machine.cores}, {"memory_bytes", r.machine.memory_bytes},
-                  {"kernel", r.machine.kernel}, {"os", r.machine.os}};
+  j["machine"] = {{"cpu", r.machine.cpu},
+                  {"cores", r.machine.cores},
+                  {"memory_bytes", r.machine.memory_bytes},
+                  {"kernel", r.machine.kernel},
+                  {"os", r.machine.os}};
   j["custody"] = r.custody;
   j["curve"] = r.curve;
-  j["configuration"] = {{"concurrency", r.concurrency}, {"pattern", r.pattern}, {"radio", r.radio}, {"enable", r.enable},
-                        {"faults", r.faults}, {"hsm_workers", r.hsm_workers}};
+  j["configuration"] = {{"concurrency", r.concurrency}, {"pattern", r.pattern}, {"radio", r.radio},
+                        {"enable", r.enable},           {"faults", r.faults},   {"hsm_workers", r.hsm_workers}};
   j["profile"] = {{"bytes", r.profile_bytes}, {"elements", r.profile_elements}, {"name", r.profile_name}};
-  j["downloads"] = {{"requested", r.requested}, {"completed", r.completed}, {"with_warning", r.with_warning}, {"failed", r.failed},
+  j["downloads"] = {{"requested", r.requested},           {"completed", r.completed},
+                    {"with_warning", r.with_warning},     {"failed", r.failed},
                     {"euicc_verified", r.euicc_verified}, {"isdp_left_created", r.isdp_left_created}};
   j["outcomes"] = r.outcomes;
   j["interrupted"] = r.interrupted;
   j["wall_s"] = rounded(r.wall_s);
   j["downloads_per_s"] = rounded(r.downloads_per_s());
-  j["latency_ms"] = {{"p50", rounded(percentile(sorted, 50))}, {"p95", rounded(percentile(sorted, 95))},
-                     {"p99", rounded(percentile(sorted, 99))}, {"max", rounded(sorted.empty() ? 0 : sorted.back())}};
+  j["latency_ms"] = {{"p50", rounded(percentile(sorted, 50))},
+                     {"p95", rounded(percentile(sorted, 95))},
+                     {"p99", rounded(percentile(sorted, 99))},
+                     {"max", rounded(sorted.empty() ? 0 : sorted.back())}};
   j["peak_in_flight"] = r.peak_in_flight;
   j["smdp"] = {{"cpu_s", rounded(r.smdp_cpu_s)},
                {"downloads_per_cpu_s", rounded(r.smdp_cpu_s > 0 ? static_cast<double>(r.completed) / r.smdp_cpu_s : 0)},
@@ -110,24 +120,32 @@ OrderedJson to_json(const BurstReport& r) {
                {"cpu_by_part_s", seconds_by_row(r.cpu, true)}};
   j["test_equipment"] = {{"cpu_by_part_s", seconds_by_row(r.cpu, false)}};
   const CryptoFloor& f = r.floor;
-  j["crypto_floor"] = {{"cpu_s_per_download", rounded(f.total_s())},
-                       {"ratio", rounded(r.ratio())},
-                       {"parts_s",
-                        {{"verify", rounded(f.verify_s)}, {"sign", rounded(f.sign_s)}, {"ephemeral_ecka", rounded(f.ephemeral_s)},
-                         {"kdf_and_receipt", rounded(f.kdf_s)}, {"scp03t_seal", rounded(f.seal_s)}}},
-                       {"engines", {{"verify", f.verify_engine}, {"sign", f.sign_engine}, {"ephemeral_ecka", f.ephemeral_engine}}},
-                       {"one_operation_a_message_s", {{"sign", rounded(f.sign_single_s)}, {"ephemeral_ecka", rounded(f.ephemeral_single_s)}}},
-                       {"repetitions", f.repetitions},
-                       {"method", f.method}};
+  j["crypto_floor"] = {
+      {"cpu_s_per_download", rounded(f.total_s())},
+      {"ratio", rounded(r.ratio())},
+      {"parts_s",
+       {{"verify", rounded(f.verify_s)},
+        {"sign", rounded(f.sign_s)},
+        {"ephemeral_ecka", rounded(f.ephemeral_s)},
+        {"kdf_and_receipt", rounded(f.kdf_s)},
+        {"scp03t_seal", rounded(f.seal_s)}}},
+      {"engines", {{"verify", f.verify_engine}, {"sign", f.sign_engine}, {"ephemeral_ecka", f.ephemeral_engine}}},
+      {"one_operation_a_message_s",
+       {{"sign", rounded(f.sign_single_s)}, {"ephemeral_ecka", rounded(f.ephemeral_single_s)}}},
+      {"repetitions", f.repetitions},
+      {"method", f.method}};
   j["operations"] = r.operations;
   j["batch_size"] = r.batch_size;
-  j["scp03t"] = {{"bytes", r.scp03t_bytes}, {"segments", r.scp03t_segments},
-                 {"bytes_per_cpu_s", rounded(r.scp03t_cpu_s > 0 ? static_cast<double>(r.scp03t_bytes) / r.scp03t_cpu_s : 0)}};
+  j["scp03t"] = {
+      {"bytes", r.scp03t_bytes},
+      {"segments", r.scp03t_segments},
+      {"bytes_per_cpu_s", rounded(r.scp03t_cpu_s > 0 ? static_cast<double>(r.scp03t_bytes) / r.scp03t_cpu_s : 0)}};
   OrderedJson bins = OrderedJson::array();
   for (const auto& b : latency_bins(sorted)) bins.push_back({rounded(b.low), rounded(b.high), b.count});
   j["latency_bins_ms"] = std::move(bins);
   const Timeline t = timeline(r);
-  j["timeline"] = {{"step_s", rounded(t.step_s)}, {"completed_per_s", OrderedJson::array()}, {"in_flight", t.in_flight}};
+  j["timeline"] = {
+      {"step_s", rounded(t.step_s)}, {"completed_per_s", OrderedJson::array()}, {"in_flight", t.in_flight}};
   for (const double v : t.completed_per_s) j["timeline"]["completed_per_s"].push_back(rounded(v));
   return j;
 }

@@ -28,10 +28,11 @@ struct CryptoFloor {
   double ephemeral_s = 0;  // key pair and ECDH
   double kdf_s = 0;        // key derivation and receipt
   double seal_s = 0;       // SCP03t over this profile
-  double sign_single_s = 0, ephemeral_single_s = 0;  // the same on the token, one operation a message (0: not on the token)
+  double sign_single_s = 0,
+         ephemeral_single_s = 0;  // the same on the token, one operation a message (0: not on the token)
   std::string verify_engine, sign_engine, ephemeral_engine;
   unsigned repetitions = 0;
-  std::string method;      // one paragraph for the reader of the report
+  std::string method;  // one paragraph for the reader of the report
   [[nodiscard]] double total_s() const { return verify_s + sign_s + ephemeral_s + kdf_s + seal_s; }
 };
 
@@ -56,21 +57,23 @@ struct BurstReport {
   std::uint64_t isdp_left_created = 0;
   std::map<std::string, std::uint64_t> outcomes;  // "FAILED 8.4/6.1" -> count; successes included
   double wall_s = 0;
-  std::vector<double> latency_ms;                 // one each completed download, in any order
-  std::vector<double> sent_s, done_s;             // of every order that was answered, seconds from the start
+  std::vector<double> latency_ms;      // one each completed download, in any order
+  std::vector<double> sent_s, done_s;  // of every order that was answered, seconds from the start
   std::uint64_t peak_in_flight = 0;
 
-  double smdp_cpu_s = 0;                          // server and workers
+  double smdp_cpu_s = 0;  // server and workers
   std::uint64_t smdp_peak_rss_bytes = 0;
   std::vector<CpuRow> cpu;
   CryptoFloor floor;
-  Json operations = Json::object();               // op -> engine -> count
-  Json batch_size = Json::object();               // engine -> histogram (count, mean, p50 ..., bars [low, count])
+  Json operations = Json::object();  // op -> engine -> count
+  Json batch_size = Json::object();  // engine -> histogram (count, mean, p50 ..., bars [low, count])
   std::uint64_t scp03t_bytes = 0, scp03t_segments = 0;
   double scp03t_cpu_s = 0;
 
   [[nodiscard]] double downloads_per_s() const { return wall_s > 0 ? static_cast<double>(completed) / wall_s : 0; }
-  [[nodiscard]] double cpu_s_per_download() const { return completed > 0 ? smdp_cpu_s / static_cast<double>(completed) : 0; }
+  [[nodiscard]] double cpu_s_per_download() const {
+    return completed > 0 ? smdp_cpu_s / static_cast<double>(completed) : 0;
+  }
   [[nodiscard]] double ratio() const { return floor.total_s() > 0 ? cpu_s_per_download() / floor.total_s() : 0; }
   // Every order completed, every profile verified at its eUICC, nothing left in state Created: exit status 0.
   [[nodiscard]] bool clean() const;
@@ -82,8 +85,8 @@ double percentile(const std::vector<double>& sorted, double p);
 // Completed per second and orders in flight in steps of a round width, about 60 of them.
 struct Timeline {
   double step_s = 1;
-  std::vector<double> completed_per_s;
-  std::vector<double> in_flight;  // highest within the step
+  std::vector<double> completed_per_s;  // the last step is the one that ends with the run, half to one and a half long
+  std::vector<double> in_flight;        // highest within the step
 };
 Timeline timeline(const BurstReport& r);
 

@@ -26,7 +26,8 @@ p{margin:4px 0}.dim{color:var(--dim)}.small{font-size:13px}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(200px,1fr));gap:12px;margin-top:18px}
 .tile{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:12px 16px}
 .tile b{display:block;font-size:30px;line-height:1.2;font-weight:600;font-variant-numeric:tabular-nums}
-.tile span{color:var(--dim);font-size:13px}
+.tile b.long{font-size:22px;line-height:36px;white-space:nowrap}
+.tile span{display:block;line-height:1.35;color:var(--dim);font-size:13px}
 .ok{color:var(--ok)}.bad{color:var(--bad)}
 svg{width:100%;height:auto;display:block;margin-top:8px}
 svg text{font:12px system-ui,"DejaVu Sans",sans-serif;fill:var(--text)}
@@ -57,7 +58,9 @@ class Page {
   void tile(std::string_view value, std::string_view what, std::string_view css = "") {
     add("<div class=\"tile\"><b class=\"{}\">{}</b><span>{}</span></div>", css, escape(value), escape(what));
   }
-  void fact(std::string_view name, std::string_view value) { add("<tr><th>{}</th><td>{}</td></tr>", escape(name), escape(value)); }
+  void fact(std::string_view name, std::string_view value) {
+    add("<tr><th>{}</th><td>{}</td></tr>", escape(name), escape(value));
+  }
   [[nodiscard]] std::string take() { return std::move(s_); }
 
  private:
@@ -65,25 +68,34 @@ class Page {
 };
 
 void head(Page& p, const BurstReport& r, const std::vector<double>& sorted) {
-  p.add("<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">");
-  p.add("<title>Keyferry burst: {} downloads, {}</title><style>{}</style></head><body><main>", r.requested, escape(r.custody), kStyle);
-  p.add("<h1>Keyferry burst report</h1><p class=\"dim\">{} downloads, {} in flight, custody {}, {}, profile {} ({} bytes), {}. "
-        "keyferry {} ({}).{}</p>",
-        r.requested, r.concurrency, escape(r.custody), escape(r.curve), escape(r.profile_name), number(static_cast<double>(r.profile_bytes)),
-        escape(r.started), escape(r.version), escape(r.commit), r.interrupted ? " <b class=\"bad\">Interrupted.</b>" : "");
+  p.add(
+      "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
+      "content=\"width=device-width\">");
+  p.add("<title>Keyferry burst: {} downloads, {}</title><style>{}</style></head><body><main>", r.requested,
+        escape(r.custody), kStyle);
+  p.add(
+      "<h1>Keyferry burst report</h1><p class=\"dim\">{} downloads, {} in flight, custody {}, {}, profile {} ({} "
+      "bytes), {}. "
+      "keyferry {} ({}).{}</p>",
+      r.requested, r.concurrency, escape(r.custody), escape(r.curve), escape(r.profile_name),
+      number(static_cast<double>(r.profile_bytes)), escape(r.started), escape(r.version), escape(r.commit),
+      r.interrupted ? " <b class=\"bad\">Interrupted.</b>" : "");
   p.add("<div class=\"tiles\">");
   p.tile(number(r.downloads_per_s()), "downloads per second");
   p.tile(r.ratio() > 0 ? fmt::format("{:.2f}×", r.ratio()) : "–", "SM-DP CPU time against the crypto floor");
-  p.tile(fmt::format("{:.0f} / {:.0f} / {:.0f} ms", percentile(sorted, 50), percentile(sorted, 95), percentile(sorted, 99)),
-         "latency p50 / p95 / p99");
-  p.tile(fmt::format("{} / {}", r.euicc_verified, r.requested), "profiles verified at their eUICC", r.clean() ? "ok" : "bad");
+  p.tile(
+      fmt::format("{:.0f} / {:.0f} / {:.0f}", percentile(sorted, 50), percentile(sorted, 95), percentile(sorted, 99)),
+      "ms latency, p50 / p95 / p99", "long");
+  p.tile(fmt::format("{} / {}", r.euicc_verified, r.requested), "profiles verified at their eUICC",
+         r.clean() ? "long ok" : "long bad");
   p.add("</div>");
-  p.add("<p class=\"small dim\">{} completed ({} with warning), {} failed, {} ISD-P left in state Created.</p>", r.completed, r.with_warning,
-        r.failed, r.isdp_left_created);
+  p.add("<p class=\"small dim\">{} completed ({} with warning), {} failed, {} ISD-P left in state Created.</p>",
+        r.completed, r.with_warning, r.failed, r.isdp_left_created);
   if (r.failed != 0) {
     p.open("Outcomes", "");
     p.add("<table>");
-    for (const auto& [what, count] : r.outcomes) p.add("<tr><td class=\"n\">{}</td><td>{}</td></tr>", count, escape(what));
+    for (const auto& [what, count] : r.outcomes)
+      p.add("<tr><td class=\"n\">{}</td><td>{}</td></tr>", count, escape(what));
     p.add("</table>");
     p.close();
   }
@@ -92,14 +104,18 @@ void head(Page& p, const BurstReport& r, const std::vector<double>& sorted) {
 void latency(Page& p, const std::vector<double>& sorted) {
   const auto bins = latency_bins(sorted);
   if (bins.empty()) return;
-  p.open("Latency", "From sending the order to having its outcome at the Operator, completed downloads. The last column takes everything "
-                    "beyond.");
+  p.open("Latency",
+         "From sending the order to having its outcome at the Operator, completed downloads. The last column takes "
+         "everything "
+         "beyond.");
   std::vector<svg::Column> data;
   for (const auto& b : bins)
-    data.push_back({static_cast<double>(b.count), fmt::format("{} to {} ms: {} downloads", number(b.low), number(b.high), b.count)});
+    data.push_back({static_cast<double>(b.count),
+                    fmt::format("{} to {} ms: {} downloads", number(b.low), number(b.high), b.count)});
   const auto mark = [&](const char* name, double at) { return svg::Mark{at, fmt::format("{} {:.0f} ms", name, at)}; };
-  p.raw(svg::columns(data, {"ms", 0, bins.back().high}, "downloads",
-                     {mark("p50", percentile(sorted, 50)), mark("p95", percentile(sorted, 95)), mark("p99", percentile(sorted, 99))}));
+  p.raw(svg::columns(
+      data, {"ms", 0, bins.back().high}, "downloads",
+      {mark("p50", percentile(sorted, 50)), mark("p95", percentile(sorted, 95)), mark("p99", percentile(sorted, 99))}));
   p.close();
 }
 
@@ -123,30 +139,39 @@ void over_time(Page& p, const BurstReport& r) {
 void cpu(Page& p, const BurstReport& r) {
   const double n = static_cast<double>(std::max<std::uint64_t>(r.completed, 1));
   p.open("Where the CPU time went",
-         fmt::format("The SM-DP (server and HSM workers) used {:.2f} CPU seconds: {:.2f} ms a download, {:.1f} downloads per CPU second. Grey: "
+         fmt::format("The SM-DP (server and HSM workers) used {:.2f} CPU seconds: {:.2f} ms a download, {:.1f} "
+                     "downloads per CPU second. Grey: "
                      "the test equipment on the same machine, which is not part of it.",
-                     r.smdp_cpu_s, r.cpu_s_per_download() * 1e3, r.smdp_cpu_s > 0 ? static_cast<double>(r.completed) / r.smdp_cpu_s : 0.0));
+                     r.smdp_cpu_s, r.cpu_s_per_download() * 1e3,
+                     r.smdp_cpu_s > 0 ? static_cast<double>(r.completed) / r.smdp_cpu_s : 0.0));
   std::vector<svg::Bar> bars;
   double most = 0;
   for (const auto& c : r.cpu) {
     most = std::max(most, c.cpu_s);
     const std::string share = c.smdp && r.smdp_cpu_s > 0 ? fmt::format(", {:.1f} %", 100 * c.cpu_s / r.smdp_cpu_s) : "";
-    bars.push_back({c.label, c.cpu_s, fmt::format("{:.3f} ms a download{}", c.cpu_s / n * 1e3, share), c.smdp ? "c1" : "c3"});
+    bars.push_back(
+        {c.label, c.cpu_s, fmt::format("{:.3f} ms a download{}", c.cpu_s / n * 1e3, share), c.smdp ? "c1" : "c3"});
   }
   p.raw(svg::bars(bars, most));
   p.close();
 
   const CryptoFloor& f = r.floor;
   if (!(f.total_s() > 0)) return;
-  p.open("Crypto floor", fmt::format("{:.3f} ms a download is what the cryptography alone costs on these engines; the SM-DP spent {:.2f} times "
-                                     "that. {}",
-                                     f.total_s() * 1e3, r.ratio(), escape(f.method)));
-  const auto part = [](std::string label, double s) { return svg::Bar{std::move(label), s, fmt::format("{:.3f} ms", s * 1e3), "c1"}; };
-  p.raw(svg::bars({part("verify CERT.ECASD, " + f.verify_engine, f.verify_s), part("sign, " + f.sign_engine, f.sign_s),
-                   part("key pair and ECDH, " + f.ephemeral_engine, f.ephemeral_s), part("KDF and receipt", f.kdf_s),
-                   part("SCP03t seal", f.seal_s), svg::Bar{"floor", f.total_s(), fmt::format("{:.3f} ms", f.total_s() * 1e3), "c2"},
-                   svg::Bar{"SM-DP, really spent", r.cpu_s_per_download(), fmt::format("{:.3f} ms", r.cpu_s_per_download() * 1e3), "c3"}},
-                  std::max(f.total_s(), r.cpu_s_per_download())));
+  p.open("Crypto floor",
+         fmt::format(
+             "{:.3f} ms a download is what the cryptography alone costs on these engines; the SM-DP spent {:.2f} times "
+             "that. {}",
+             f.total_s() * 1e3, r.ratio(), escape(f.method)));
+  const auto part = [](std::string label, double s) {
+    return svg::Bar{std::move(label), s, fmt::format("{:.3f} ms", s * 1e3), "c1"};
+  };
+  p.raw(svg::bars(
+      {part("verify CERT.ECASD, " + f.verify_engine, f.verify_s), part("sign, " + f.sign_engine, f.sign_s),
+       part("key pair and ECDH, " + f.ephemeral_engine, f.ephemeral_s), part("KDF and receipt", f.kdf_s),
+       part("SCP03t seal", f.seal_s), svg::Bar{"floor", f.total_s(), fmt::format("{:.3f} ms", f.total_s() * 1e3), "c2"},
+       svg::Bar{"SM-DP, really spent", r.cpu_s_per_download(), fmt::format("{:.3f} ms", r.cpu_s_per_download() * 1e3),
+                "c3"}},
+      std::max(f.total_s(), r.cpu_s_per_download())));
   p.close();
 }
 
@@ -155,7 +180,8 @@ void engines(Page& p, const BurstReport& r) {
   p.add("<table><tr><th>operation</th><th>engine</th><th class=\"n\">count</th></tr>");
   for (const auto& [op, by_engine] : r.operations.items())
     for (const auto& [engine, count] : by_engine.items())
-      p.add("<tr><td>{}</td><td>{}</td><td class=\"n\">{}</td></tr>", escape(op), escape(engine), number(count.get<double>()));
+      p.add("<tr><td>{}</td><td>{}</td><td class=\"n\">{}</td></tr>", escape(op), escape(engine),
+            number(count.get<double>()));
   p.add("</table><div class=\"two\">");
   for (const auto& [engine, h] : r.batch_size.items()) {
     if (h.value("count", 0) == 0) continue;
@@ -173,11 +199,11 @@ void engines(Page& p, const BurstReport& r) {
       bars.back().text = number(bars.back().value) + (bars.size() == 1 ? " batches" : "");
       most = std::max(most, bars.back().value);
     }
-    p.raw(svg::bars(bars, most, 90));
+    p.raw(svg::bars(bars, most, 90, 90, 420));
     p.add("</div>");
   }
-  p.add("</div><p class=\"small dim\">SCP03t: {} bytes in {} segments, {} MiB per CPU second.</p>", number(static_cast<double>(r.scp03t_bytes)),
-        number(static_cast<double>(r.scp03t_segments)),
+  p.add("</div><p class=\"small dim\">SCP03t: {} bytes in {} segments, {} MiB per CPU second.</p>",
+        number(static_cast<double>(r.scp03t_bytes)), number(static_cast<double>(r.scp03t_segments)),
         number(r.scp03t_cpu_s > 0 ? static_cast<double>(r.scp03t_bytes) / r.scp03t_cpu_s / kMiB : 0));
   p.close();
 }
@@ -187,7 +213,8 @@ void facts(Page& p, const BurstReport& r) {
   for (const auto& f : r.faults) faults += (faults.empty() ? "" : ", ") + f;
   p.open("Machine and configuration", "");
   p.add("<table>");
-  p.fact("machine", fmt::format("{} × {}, {:.1f} GiB", r.machine.cores, r.machine.cpu, static_cast<double>(r.machine.memory_bytes) / kMiB / 1024));
+  p.fact("machine", fmt::format("{} × {}, {:.1f} GiB", r.machine.cores, r.machine.cpu,
+                                static_cast<double>(r.machine.memory_bytes) / kMiB / 1024));
   p.fact("system", r.machine.os + ", " + r.machine.kernel);
   p.fact("build", fmt::format("keyferry {} ({}), {}", r.version, r.commit, r.build));
   p.fact("custody", r.custody);
@@ -199,7 +226,8 @@ void facts(Page& p, const BurstReport& r) {
   p.fact("simulated radio", r.radio);
   p.fact("faults injected", faults.empty() ? "none" : faults);
   p.fact("profile", fmt::format("{}, {} bytes, {} elements", r.profile_name, r.profile_bytes, r.profile_elements));
-  p.fact("SM-DP peak memory", fmt::format("{:.1f} MiB, server and workers", static_cast<double>(r.smdp_peak_rss_bytes) / kMiB));
+  p.fact("SM-DP peak memory",
+         fmt::format("{:.1f} MiB, server and workers", static_cast<double>(r.smdp_peak_rss_bytes) / kMiB));
   p.fact("peak in flight", std::to_string(r.peak_in_flight));
   p.fact("wall time", fmt::format("{:.2f} s", r.wall_s));
   p.add("</table>");

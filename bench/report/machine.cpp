@@ -34,7 +34,7 @@ Machine machine_facts() {
   if (::uname(&u) == 0) m.kernel = std::string(u.sysname) + " " + u.release + " " + u.machine;
   if (m.cpu.empty()) m.cpu = u.machine;
   m.cores = static_cast<unsigned>(::sysconf(_SC_NPROCESSORS_ONLN));
-  struct sysinfo s{};
+  struct sysinfo s {};
   if (::sysinfo(&s) == 0) m.memory_bytes = static_cast<std::uint64_t>(s.totalram) * s.mem_unit;
   return m;
 }

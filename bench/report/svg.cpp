@@ -11,13 +11,11 @@
 namespace kf::bench::svg {
 namespace {
 
-constexpr int kWidth = 860, kLeft = 56, kRight = 20, kTop = 22, kBottom = 30;
+constexpr int kWidth = 860, kLeft = 56, kRight = 44, kTop = 22, kBottom = 30;
 
 class Canvas {
  public:
-  explicit Canvas(int height) {
-    add(R"(<svg viewBox="0 0 {} {}" role="img">)", kWidth, height);
-  }
+  explicit Canvas(int height, int width = kWidth) { add(R"(<svg viewBox="0 0 {} {}" role="img">)", width, height); }
   template <class... A>
   void add(fmt::format_string<A...> f, A&&... a) {
     fmt::format_to(std::back_inserter(s_), f, std::forward<A>(a)...);
@@ -47,11 +45,9 @@ struct Frame {  // maps values to pixels and draws the grid
     }
     c.add(R"(<text class="tick" x="{}" y="12">{}</text>)", kLeft, escape(y_unit));
     const double x_step = round_up_nice((x.high - x.low) / 8);
-    for (double v = x.low; v <= x.high * 1.0001; v += x_step) {
-      const bool last = v + x_step > x.high * 1.0001;
-      c.add(R"(<text class="tick" x="{:.1f}" y="{}" text-anchor="{}">{}{}</text>)", px(v), height - 10, last ? "end" : "middle", number(v),
-            last ? " " + escape(x.unit) : "");
-    }
+    for (double v = x.low; v <= x.high * 1.0001; v += x_step)
+      c.add(R"(<text class="tick" x="{:.1f}" y="{}" text-anchor="middle">{}</text>)", px(v), height - 10, number(v));
+    c.add(R"(<text class="tick" x="{}" y="{}" text-anchor="end">{}</text>)", kWidth, height - 10, escape(x.unit));
   }
 };
 
@@ -73,11 +69,20 @@ std::string escape(std::string_view s) {
   std::string out;
   for (const char ch : s) {
     switch (ch) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
-      default: out += ch;
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      default:
+        out += ch;
     }
   }
   return out;
@@ -100,8 +105,8 @@ std::string number(double v) {
   return s;
 }
 
-std::string columns(const std::vector<Column>& data, const Axis& x, const std::string& y_unit, const std::vector<Mark>& marks, int height,
-                    std::string_view css) {
+std::string columns(const std::vector<Column>& data, const Axis& x, const std::string& y_unit,
+                    const std::vector<Mark>& marks, int height, std::string_view css) {
   const Frame f = frame_for(data, x, height);
   Canvas c(height);
   f.grid(c, y_unit);
@@ -111,23 +116,26 @@ std::string columns(const std::vector<Column>& data, const Axis& x, const std::s
     if (data[i].value <= 0) continue;
     const double top = f.py(data[i].value);
     c.add(R"(<rect class="{}" x="{:.2f}" y="{:.2f}" width="{:.2f}" height="{:.2f}"><title>{}</title></rect>)", css,
-          f.px(f.x.low) + width * static_cast<double>(i) + gap / 2, top, width - gap, f.py(0) - top, escape(data[i].tip));
+          f.px(f.x.low) + width * static_cast<double>(i) + gap / 2, top, width - gap, f.py(0) - top,
+          escape(data[i].tip));
   }
   double free_from = 0;  // labels side by side: the next one goes a line lower when it would touch
   int line = 0;
   for (const auto& m : marks) {
     const double at = f.px(std::clamp(m.at, f.x.low, f.x.high));
-    line = at < free_from ? line + 1 : 0;
-    const bool left = at > kWidth - 110;
+    const bool left = at > kWidth - 130;
+    const double width_of_label = 7.0 * static_cast<double>(m.label.size());
+    line = (left ? at - 8 - width_of_label : at) < free_from ? line + 1 : 0;
     c.add(R"(<line class="mark" x1="{:.1f}" x2="{:.1f}" y1="{}" y2="{:.1f}"/>)", at, at, kTop - 6, f.py(0));
-    c.add(R"(<text class="label" x="{:.1f}" y="{}" text-anchor="{}">{}</text>)", left ? at - 4 : at + 4, kTop + 4 + 15 * line,
-          left ? "end" : "start", escape(m.label));
-    free_from = at + 8 + 6.5 * static_cast<double>(m.label.size());
+    c.add(R"(<text class="label" x="{:.1f}" y="{}" text-anchor="{}">{}</text>)", left ? at - 4 : at + 4,
+          kTop + 4 + 15 * line, left ? "end" : "start", escape(m.label));
+    free_from = left ? at : at + 8 + width_of_label;
   }
   return c.take();
 }
 
-std::string area(const std::vector<Column>& data, const Axis& x, const std::string& y_unit, int height, std::string_view css) {
+std::string area(const std::vector<Column>& data, const Axis& x, const std::string& y_unit, int height,
+                 std::string_view css) {
   const Frame f = frame_for(data, x, height);
   Canvas c(height);
   f.grid(c, y_unit);
@@ -135,10 +143,12 @@ std::string area(const std::vector<Column>& data, const Axis& x, const std::stri
   std::string line;
   for (std::size_t i = 0; i < data.size(); ++i) {
     const double left = f.px(f.x.low) + width * static_cast<double>(i);
-    line += fmt::format("{}{:.2f},{:.2f} L{:.2f},{:.2f} ", i == 0 ? "M" : "L", left, f.py(data[i].value), left + width, f.py(data[i].value));
+    line += fmt::format("{}{:.2f},{:.2f} L{:.2f},{:.2f} ", i == 0 ? "M" : "L", left, f.py(data[i].value), left + width,
+                        f.py(data[i].value));
   }
   if (!data.empty()) {
-    c.add(R"(<path class="{} fill" d="{}L{:.2f},{:.2f} L{:.2f},{:.2f} Z"/>)", css, line, f.px(f.x.high), f.py(0), f.px(f.x.low), f.py(0));
+    c.add(R"(<path class="{} fill" d="{}L{:.2f},{:.2f} L{:.2f},{:.2f} Z"/>)", css, line, f.px(f.x.high), f.py(0),
+          f.px(f.x.low), f.py(0));
     c.add(R"(<path class="{} line" d="{}"/>)", css, line);
   }
   for (std::size_t i = 0; i < data.size(); ++i)
@@ -147,15 +157,17 @@ std::string area(const std::vector<Column>& data, const Axis& x, const std::stri
   return c.take();
 }
 
-std::string bars(const std::vector<Bar>& data, double highest, int label_width) {
-  constexpr int kRow = 28, kText = 190;
-  Canvas c(kRow * static_cast<int>(data.size()) + 4);
-  const double room = kWidth - label_width - kText;
+std::string bars(const std::vector<Bar>& data, double highest, int label_width, int text_width, int width_of_all) {
+  constexpr int kRow = 28;
+  Canvas c(kRow * static_cast<int>(data.size()) + 4, width_of_all);
+  const double room = width_of_all - label_width - text_width;
   for (std::size_t i = 0; i < data.size(); ++i) {
     const int y = kRow * static_cast<int>(i);
     const double width = highest > 0 ? std::max(data[i].value / highest * room, data[i].value > 0 ? 1.5 : 0.0) : 0;
-    c.add(R"(<text class="row" x="{}" y="{}" text-anchor="end">{}</text>)", label_width - 10, y + 19, escape(data[i].label));
-    c.add(R"(<rect class="{}" x="{}" y="{}" width="{:.2f}" height="18" rx="2"/>)", data[i].css, label_width, y + 5, width);
+    c.add(R"(<text class="row" x="{}" y="{}" text-anchor="end">{}</text>)", label_width - 10, y + 19,
+          escape(data[i].label));
+    c.add(R"(<rect class="{}" x="{}" y="{}" width="{:.2f}" height="18" rx="2"/>)", data[i].css, label_width, y + 5,
+          width);
     c.add(R"(<text class="value" x="{:.1f}" y="{}">{}</text>)", label_width + width + 8, y + 19, escape(data[i].text));
   }
   return c.take();

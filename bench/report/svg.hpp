@@ -8,33 +8,36 @@
 
 namespace kf::bench::svg {
 
-std::string escape(std::string_view s);       // for text and attributes
-std::string number(double v);                 // for people: "0.35", "12.3", "1,234"
+std::string escape(std::string_view s);  // for text and attributes
+std::string number(double v);            // for people: "0.35", "12.3", "1,234"
 
 struct Column {
   double value = 0;
-  std::string tip;      // shown by the browser when the pointer rests on it
+  std::string tip;  // shown by the browser when the pointer rests on it
 };
 struct Axis {
-  std::string unit;     // behind the last tick label
+  std::string unit;  // behind the last tick label
   double low = 0, high = 1;
 };
-struct Mark {           // a vertical line with a label
-  double at = 0;        // on the x axis
+struct Mark {     // a vertical line with a label
+  double at = 0;  // on the x axis
   std::string label;
 };
 // Columns side by side over the x axis.
-std::string columns(const std::vector<Column>& data, const Axis& x, const std::string& y_unit, const std::vector<Mark>& marks = {},
-                    int height = 220, std::string_view css = "c1");
+std::string columns(const std::vector<Column>& data, const Axis& x, const std::string& y_unit,
+                    const std::vector<Mark>& marks = {}, int height = 220, std::string_view css = "c1");
 // A filled step line over the x axis.
-std::string area(const std::vector<Column>& data, const Axis& x, const std::string& y_unit, int height = 150, std::string_view css = "c2");
+std::string area(const std::vector<Column>& data, const Axis& x, const std::string& y_unit, int height = 150,
+                 std::string_view css = "c2");
 
 struct Bar {
   std::string label;
   double value = 0;
-  std::string text;     // written at its end
+  std::string text;  // written at its end
   std::string css = "c1";
 };
-std::string bars(const std::vector<Bar>& data, double highest, int label_width = 230);
+// Widths in the units of a drawing that is `width_of_all` wide; the page scales it to its column.
+std::string bars(const std::vector<Bar>& data, double highest, int label_width = 255, int text_width = 190,
+                 int width_of_all = 860);
 
 }  // namespace kf::bench::svg

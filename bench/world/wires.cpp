@@ -66,8 +66,8 @@ Result<std::string> read_unix_socket(const std::string& path, Millis limit) {
   return s.read_all();
 }
 
-Result<std::string> http_loopback(const std::string& method, std::uint16_t port, const std::string& target, const std::string& body,
-                                  Millis limit) {
+Result<std::string> http_loopback(const std::string& method, std::uint16_t port, const std::string& target,
+                                  const std::string& body, Millis limit) {
   sockaddr_in a{};
   a.sin_family = AF_INET;
   a.sin_port = htons(port);
@@ -75,7 +75,8 @@ Result<std::string> http_loopback(const std::string& method, std::uint16_t port,
   Socket s(AF_INET, limit);
   if (s.fd() < 0 || ::connect(s.fd(), reinterpret_cast<const sockaddr*>(&a), sizeof a) != 0)
     return Error{"wire", "port " + std::to_string(port) + ": " + std::strerror(errno)};
-  KF_CHECK(s.send_all(method + " " + target + " HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Type: application/json\r\n" +
+  KF_CHECK(s.send_all(method + " " + target +
+                      " HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Type: application/json\r\n" +
                       "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body));
   KF_TRY(std::string answer, s.read_all());
   const auto head = answer.find("\r\n\r\n");

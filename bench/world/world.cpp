@@ -113,11 +113,13 @@ Result<std::unique_ptr<World>> World::prepare(WorldOptions o) {
   w->es3_port_ = ports[1];
   w->smsr_port_ = ports[2];
   w->operator_port_ = ports[3];
-  const auto url = [](std::uint16_t port, const char* path) { return "https://127.0.0.1:" + std::to_string(port) + path; };
+  const auto url = [](std::uint16_t port, const char* path) {
+    return "https://127.0.0.1:" + std::to_string(port) + path;
+  };
   KF_TRY(const std::string said,
-         w->keyferry({"init", "--dir", dir, "--es2-port", std::to_string(ports[0]), "--es3-port", std::to_string(ports[1]), "--smsr-url",
-                      url(w->smsr_port_, "/es3"), "--operator-url", url(w->operator_port_, "/es2/callback"), "--custody",
-                      w->options_.custody, "--force-config"}));
+         w->keyferry({"init", "--dir", dir, "--es2-port", std::to_string(ports[0]), "--es3-port",
+                      std::to_string(ports[1]), "--smsr-url", url(w->smsr_port_, "/es3"), "--operator-url",
+                      url(w->operator_port_, "/es2/callback"), "--custody", w->options_.custody, "--force-config"}));
   std::vector<Setting> settings = {{"log.level", w->options_.log_level}, {"log.file", "run/smdp.log"}};
   settings.insert(settings.end(), w->options_.settings.begin(), w->options_.settings.end());
   KF_CHECK(apply_settings(w->config_file(), settings));
@@ -144,15 +146,16 @@ Status World::import_template(const std::string& template_file, std::string_view
   const std::string path = dir_ + "/run/subscriptions.csv";
   PrivateFile file(path);
   KF_CHECK(file.write(csv));
-  KF_TRY(const std::string said, keyferry({"profile", "import", "--config", config_file(), "--owner", kOperatorOid, "--type", type,
-                                           "--template", template_file, "--csv", path, "--required-memory",
-                                           std::to_string(required_memory)},
-                                          Millis(600'000)));
+  KF_TRY(const std::string said,
+         keyferry({"profile", "import", "--config", config_file(), "--owner", kOperatorOid, "--type", type,
+                   "--template", template_file, "--csv", path, "--required-memory", std::to_string(required_memory)},
+                  Millis(600'000)));
   return {};
 }
 
 Status World::import_packages(const std::vector<std::string>& files, const std::string& type) {
-  std::vector<std::string> args = {"profile", "import", "--config", config_file(), "--owner", kOperatorOid, "--type", type};
+  std::vector<std::string> args = {"profile", "import",     "--config", config_file(),
+                                   "--owner", kOperatorOid, "--type",   type};
   args.insert(args.end(), files.begin(), files.end());
   KF_TRY(const std::string said, keyferry(args, Millis(600'000)));
   return {};
@@ -161,8 +164,19 @@ Status World::import_packages(const std::vector<std::string>& files, const std::
 Status World::start_sim() {
   proc::SpawnOptions o;
   o.program = sim_program_;
-  o.args = {"run", "--pki", dir_ + "/pki", "--curve", options_.curve, "--euiccs", std::to_string(options_.euiccs), "--es3-port",
-            std::to_string(smsr_port_), "--smdp-url", "https://127.0.0.1:" + std::to_string(es3_port_), "--radio", options_.radio};
+  o.args = {"run",
+            "--pki",
+            dir_ + "/pki",
+            "--curve",
+            options_.curve,
+            "--euiccs",
+            std::to_string(options_.euiccs),
+            "--es3-port",
+            std::to_string(smsr_port_),
+            "--smdp-url",
+            "https://127.0.0.1:" + std::to_string(es3_port_),
+            "--radio",
+            options_.radio};
   for (const auto& f : options_.faults) {
     o.args.emplace_back("--fault");
     o.args.push_back(f);
@@ -175,7 +189,9 @@ Status World::start_sim() {
   if (!line) {
     if (line.error().reason == "interrupted") return std::move(line).error();
     const std::string why = last_line(sim_log());
-    return Error{"world-sim", why.empty() ? line.error().detail : why};
+    const bool bad_option =
+        why.find(": bad-fault") != std::string::npos || why.find(": bad-radio") != std::string::npos;
+    return Error{bad_option ? "world-option" : "world-sim", why.empty() ? line.error().detail : why};
   }
   const Json j = Json::parse(*line, nullptr, false);
   if (!j.is_object() || !j.contains("control_port") || !j["control_port"].is_number_unsigned())
@@ -200,7 +216,8 @@ Status World::start_smdp() {
     if (smdp_status()) return {};
     std::this_thread::sleep_for(Millis(10));
   }
-  return Error{"world-smdp", "keyferry serve is not ready after " + std::to_string(kStartLimit.count() / 1000) + " s, see " + smdp_log()};
+  return Error{"world-smdp", "keyferry serve is not ready after " + std::to_string(kStartLimit.count() / 1000) +
+                                 " s, see " + smdp_log()};
 }
 
 Status World::stop_smdp() {
@@ -208,7 +225,9 @@ Status World::stop_smdp() {
   const int status = smdp_->terminate(kStopGrace);
   const std::string text = smdp_->end_text();
   smdp_.reset();
-  if (status != 0) return Error{"world-smdp", "keyferry serve ended with " + text + "; last line of its log: " + last_line(smdp_log())};
+  if (status != 0)
+    return Error{"world-smdp",
+                 "keyferry serve ended with " + text + "; last line of its log: " + last_line(smdp_log())};
   return {};
 }
 
@@ -227,17 +246,24 @@ std::string World::trouble() {
   return s.empty() ? look(sim_, "keyferry-sim", sim_log()) : s;
 }
 
-Result<Json> World::smdp_status() { return parse(read_unix_socket(dir_ + "/run/admin.sock", Millis(30'000)), "admin socket"); }
-Result<Json> World::sim_summary() { return parse(http_loopback("GET", control_port_, "/summary", "", Millis(60'000)), "/summary"); }
+Result<Json> World::smdp_status() {
+  return parse(read_unix_socket(dir_ + "/run/admin.sock", Millis(30'000)), "admin socket");
+}
+Result<Json> World::sim_summary() {
+  return parse(http_loopback("GET", control_port_, "/summary", "", Millis(60'000)), "/summary");
+}
 Result<Json> World::sim_report(bool touched_only) {
-  return parse(http_loopback("GET", control_port_, touched_only ? "/report?touched=1" : "/report", "", Millis(120'000)), "/report");
+  return parse(http_loopback("GET", control_port_, touched_only ? "/report?touched=1" : "/report", "", Millis(120'000)),
+               "/report");
 }
 Status World::sim_fault(const std::string& spec) {
-  KF_TRY(const Json j, parse(http_loopback("POST", control_port_, "/fault", Json{{"add", {spec}}}.dump(), Millis(30'000)), "/fault"));
+  KF_TRY(const Json j,
+         parse(http_loopback("POST", control_port_, "/fault", Json{{"add", {spec}}}.dump(), Millis(30'000)), "/fault"));
   return {};
 }
 Status World::sim_clear_faults() {
-  KF_TRY(const Json j, parse(http_loopback("POST", control_port_, "/fault", Json{{"clear", true}}.dump(), Millis(30'000)), "/fault"));
+  KF_TRY(const Json j,
+         parse(http_loopback("POST", control_port_, "/fault", Json{{"clear", true}}.dump(), Millis(30'000)), "/fault"));
   return {};
 }
 

@@ -37,7 +37,7 @@ struct WorldOptions {
   std::vector<std::string> faults;
   std::vector<std::string> sim_args;  // further options of `keyferry-sim run`
   std::string log_level = "warning";
-  std::vector<Setting> settings;      // on top of what `keyferry init` writes
+  std::vector<Setting> settings;  // on top of what `keyferry init` writes
   bool keep_store = false;
 };
 
@@ -56,12 +56,14 @@ class World {
 
   // Runs `keyferry ARGS`; its lines on stderr become the error. Reasons: world-tool, proc-timeout, interrupted.
   Result<std::string> keyferry(const std::vector<std::string>& args, Millis limit = Millis(60'000));
-  // Subscriptions in CSV (header line first) into the inventory. The text goes through a file of mode 0600 that is removed
-  // on every path. While the SM-DP does not run, or runs: both work.
-  Status import_template(const std::string& template_file, std::string_view csv, const std::string& type, std::uint64_t required_memory);
+  // Subscriptions in CSV (header line first) into the inventory. The text goes through a file of mode 0600 that is
+  // removed on every path. While the SM-DP does not run, or runs: both work.
+  Status import_template(const std::string& template_file, std::string_view csv, const std::string& type,
+                         std::uint64_t required_memory);
   Status import_packages(const std::vector<std::string>& files, const std::string& type);
 
-  Status start_sim();   // returns when it is ready. Reasons: world-sim, interrupted
+  Status start_sim();   // returns when it is ready. Reasons: world-sim, world-option (a fault or radio it does not
+                        // know), interrupted
   Status start_smdp();  // returns when its admin socket answers. Reasons: world-smdp (detail: last line of its log)
   Status stop_smdp();   // SIGTERM, exit status 0 expected
   void kill_smdp();     // SIGKILL: the power cut; its workers die with it
@@ -70,17 +72,17 @@ class World {
   // Empty while both run; else which one ended how, with the last line of its log.
   std::string trouble();
 
-  Result<Json> smdp_status();                      // the admin socket's document
+  Result<Json> smdp_status();  // the admin socket's document
   Result<Json> sim_summary();
   Result<Json> sim_report(bool touched_only = true);
-  Status sim_fault(const std::string& spec);       // adds a fault while it runs
+  Status sim_fault(const std::string& spec);  // adds a fault while it runs
   Status sim_clear_faults();
 
   [[nodiscard]] std::string eid(std::uint64_t n);  // the n-th card of the fleet
   [[nodiscard]] std::string es2_url() const;
   [[nodiscard]] std::string es3_url() const;
   [[nodiscard]] std::uint16_t operator_port() const { return operator_port_; }  // where the Operator must listen
-  [[nodiscard]] TlsNames tls(const std::string& party) const;                  // operator, smsr, smdp, m2m
+  [[nodiscard]] TlsNames tls(const std::string& party) const;                   // operator, smsr, smdp, m2m
   [[nodiscard]] std::string config_file() const { return dir_ + "/smdp.toml"; }
   [[nodiscard]] const std::string& dir() const { return dir_; }
   [[nodiscard]] std::string smdp_log() const { return dir_ + "/run/smdp.log"; }
@@ -104,8 +106,8 @@ Status apply_settings(const std::string& toml_file, const std::vector<Setting>& 
 // A whole document from a Unix stream socket, closed by the other side. Reasons: wire.
 Result<std::string> read_unix_socket(const std::string& path, Millis limit);
 // Plain HTTP on loopback, one request a connection; the body of a 200. Reasons: wire.
-Result<std::string> http_loopback(const std::string& method, std::uint16_t port, const std::string& target, const std::string& body,
-                                  Millis limit);
+Result<std::string> http_loopback(const std::string& method, std::uint16_t port, const std::string& target,
+                                  const std::string& body, Millis limit);
 std::string last_line(const std::string& file);  // empty when there is none
 
 }  // namespace kf::bench

@@ -152,7 +152,9 @@ TEST(RunTool, TakesTheEnvironment) {
   EXPECT_EQ(run_tool(o, Millis(5000))->out, "a value\n");
 }
 
-TEST(RunTool, HangingOneIsGivenUp) { EXPECT_EQ(run_tool(shell("sleep 30"), Millis(200)).error().reason, "proc-timeout"); }
+TEST(RunTool, HangingOneIsGivenUp) {
+  EXPECT_EQ(run_tool(shell("sleep 30"), Millis(200)).error().reason, "proc-timeout");
+}
 
 TEST(Spawn, LogFilesArePrivate) {
   const auto dir = std::filesystem::temp_directory_path() / ("kf-proc-" + std::to_string(::getpid()));
@@ -162,7 +164,7 @@ TEST(Spawn, LogFilesArePrivate) {
   auto c = Child::spawn(o);
   ASSERT_TRUE(c);
   EXPECT_EQ(*c->wait(Millis(5000)), 0);
-  struct stat s{};
+  struct stat s {};
   ASSERT_EQ(::stat(o.stdout_file.c_str(), &s), 0);
   EXPECT_EQ(s.st_mode & 0777U, 0600U);
   EXPECT_EQ(s.st_size, 10);

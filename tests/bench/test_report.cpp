@@ -1,4 +1,5 @@
-// The report: percentiles, bins and time steps by hand-computed values, the exact JSON keys, and a page that stands alone.
+// The report: percentiles, bins and time steps by hand-computed values, the exact JSON keys, and a page that stands
+// alone.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -42,7 +43,8 @@ BurstReport sample() {
   r.floor.ephemeral_s = 0.03;
   r.floor.kdf_s = 0.015;
   r.floor.seal_s = 0.025;
-  r.operations = {{"sign", {{"hsm", 3}}}, {"ephemeral", {{"hsm", 3}}}, {"ecka", {{"hsm", 3}}}, {"verify", {{"software", 3}}}};
+  r.operations = {
+      {"sign", {{"hsm", 3}}}, {"ephemeral", {{"hsm", 3}}}, {"ecka", {{"hsm", 3}}}, {"verify", {{"software", 3}}}};
   r.batch_size = {{"hsm", {{"count", 2}, {"mean", 1.5}, {"p95", 2}, {"max", 2}, {"bars", {{1, 1}, {2, 1}}}}}};
   r.scp03t_bytes = 15000;
   r.scp03t_segments = 15;
@@ -96,7 +98,7 @@ TEST(Timeline, CountsOutcomesAndOrdersInFlight) {
   const Timeline t = timeline(r);
   double done = 0;
   for (const double v : t.completed_per_s) done += v * t.step_s;
-  EXPECT_NEAR(done, 4, 1e-6);
+  EXPECT_NEAR(done, 4, 1e-6);  // 2 s are a whole number of steps
   ASSERT_FALSE(t.in_flight.empty());
   EXPECT_EQ(t.in_flight.front(), 2);
   EXPECT_EQ(*std::max_element(t.in_flight.begin(), t.in_flight.end()), 2);  // one ends in the instant the next is sent
@@ -104,14 +106,28 @@ TEST(Timeline, CountsOutcomesAndOrdersInFlight) {
   EXPECT_TRUE(timeline(BurstReport{}).completed_per_s.empty());
 }
 
+TEST(Timeline, ARunThatEndsJustBehindAStepHasNoFalsePeak) {
+  BurstReport r;
+  r.wall_s = 6.0001;  // steps of 0.1 s
+  for (int i = 0; i < 600; ++i) {
+    r.sent_s.push_back(i * 0.01);
+    r.done_s.push_back((i + 1) * 0.01);
+  }
+  r.done_s.back() = r.wall_s;
+  const Timeline t = timeline(r);
+  EXPECT_LT(*std::max_element(t.completed_per_s.begin(), t.completed_per_s.end()), 130);
+}
+
 TEST(Json, HasExactlyTheKeysThatComparisonsRelyOn) {
   const Json j = Json::parse(to_json(sample()).dump());
-  for (const char* k : {"version", "commit", "machine", "custody", "curve", "profile", "downloads", "wall_s", "downloads_per_s", "latency_ms",
-                        "peak_in_flight", "smdp", "crypto_floor", "operations", "batch_size", "scp03t"})
+  for (const char* k :
+       {"version", "commit", "machine", "custody", "curve", "profile", "downloads", "wall_s", "downloads_per_s",
+        "latency_ms", "peak_in_flight", "smdp", "crypto_floor", "operations", "batch_size", "scp03t"})
     EXPECT_TRUE(j.contains(k)) << k;
   EXPECT_EQ(keys(j["latency_ms"]), (std::set<std::string>{"p50", "p95", "p99", "max"}));
   for (const char* k : {"bytes", "elements"}) EXPECT_TRUE(j["profile"].contains(k)) << k;
-  for (const char* k : {"requested", "completed", "with_warning", "failed", "euicc_verified"}) EXPECT_TRUE(j["downloads"].contains(k)) << k;
+  for (const char* k : {"requested", "completed", "with_warning", "failed", "euicc_verified"})
+    EXPECT_TRUE(j["downloads"].contains(k)) << k;
   for (const char* k : {"cpu_s", "downloads_per_cpu_s", "peak_rss_bytes"}) EXPECT_TRUE(j["smdp"].contains(k)) << k;
   for (const char* k : {"cpu_s_per_download", "ratio"}) EXPECT_TRUE(j["crypto_floor"].contains(k)) << k;
   EXPECT_EQ(keys(j["operations"]), (std::set<std::string>{"sign", "ephemeral", "ecka", "verify"}));
@@ -146,8 +162,9 @@ TEST(Clean, OnlyWhenNothingIsMissing) {
   r.requested = r.completed = r.euicc_verified = 5;
   EXPECT_TRUE(r.clean());
   for (const auto& spoil : std::vector<void (*)(BurstReport&)>{
-           [](BurstReport& x) { --x.completed; }, [](BurstReport& x) { ++x.failed; }, [](BurstReport& x) { --x.euicc_verified; },
-           [](BurstReport& x) { ++x.isdp_left_created; }, [](BurstReport& x) { x.interrupted = true; },
+           [](BurstReport& x) { --x.completed; }, [](BurstReport& x) { ++x.failed; },
+           [](BurstReport& x) { --x.euicc_verified; }, [](BurstReport& x) { ++x.isdp_left_created; },
+           [](BurstReport& x) { x.interrupted = true; },
            [](BurstReport& x) { x.requested = x.completed = x.euicc_verified = 0; }}) {
     BurstReport bad = r;
     spoil(bad);
@@ -161,7 +178,8 @@ TEST(Html, StandsAloneAndEscapes) {
   const std::string page = to_html(r);
   EXPECT_EQ(page.find("<script"), std::string::npos);
   EXPECT_NE(page.find("FAILED &lt;8.4/6.1&gt;"), std::string::npos);
-  for (const char* foreign : {"http://", "https://", "src=", "@import", "url("}) EXPECT_EQ(page.find(foreign), std::string::npos) << foreign;
+  for (const char* foreign : {"http://", "https://", "src=", "@import", "url("})
+    EXPECT_EQ(page.find(foreign), std::string::npos) << foreign;
   EXPECT_NE(page.find("prefers-color-scheme:dark"), std::string::npos);
   const auto count = [&page](std::string_view what) {
     std::size_t n = 0;

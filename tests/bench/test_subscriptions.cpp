@@ -12,7 +12,8 @@
 namespace kf::bench {
 namespace {
 
-const std::vector<std::string> kEids = {eid_with_check_digits("890010120123412340000000000000"), eid_with_check_digits("890010120123412340000000000001"),
+const std::vector<std::string> kEids = {eid_with_check_digits("890010120123412340000000000000"),
+                                        eid_with_check_digits("890010120123412340000000000001"),
                                         eid_with_check_digits("890010120123412340000000000002")};
 
 TEST(Subscriptions, ProductReadsAndPersonalisesThemAsExpected) {

@@ -40,7 +40,8 @@ std::string content(const std::string& file) {
 TEST(Settings, AreWrittenIntoTheRightSections) {
   const Folder dir;
   const std::string file = dir.file("smdp.toml");
-  std::ofstream(file) << "[smdp]\noid = \"2.999.20\"\n[[party]]\nrole = \"operator\"\n[[party]]\nrole = \"smsr\"\n[limits]\nmax_body_bytes = 5000\n";
+  std::ofstream(file) << "[smdp]\noid = \"2.999.20\"\n[[party]]\nrole = \"operator\"\n[[party]]\nrole = "
+                         "\"smsr\"\n[limits]\nmax_body_bytes = 5000\n";
   ASSERT_TRUE(apply_settings(file, {{"limits.downloads_in_flight", std::int64_t{7}},
                                     {"log.level", std::string("debug")},
                                     {"smsr.synchronous", true},
@@ -73,7 +74,8 @@ TEST(Wires, HttpTakesTheBodyOfA200Only) {
   socklen_t size = sizeof a;
   ASSERT_EQ(::getsockname(listener, reinterpret_cast<sockaddr*>(&a), &size), 0);
   std::thread server([listener] {
-    for (const std::string answer : {"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", "HTTP/1.1 400 Bad Request\r\n\r\n{\"error\":\"no\"}"}) {
+    for (const std::string answer :
+         {"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", "HTTP/1.1 400 Bad Request\r\n\r\n{\"error\":\"no\"}"}) {
       const int c = ::accept(listener, nullptr, nullptr);
       char buf[4096];
       [[maybe_unused]] const ssize_t n = ::recv(c, buf, sizeof buf, 0);
@@ -92,7 +94,9 @@ TEST(Wires, HttpTakesTheBodyOfA200Only) {
   EXPECT_FALSE(http_loopback("GET", ntohs(a.sin_port), "/", "", Millis(1000)));
 }
 
-TEST(Wires, UnixSocketThatIsNotThere) { EXPECT_EQ(read_unix_socket("/nonexistent/admin.sock", Millis(100)).error().reason, "wire"); }
+TEST(Wires, UnixSocketThatIsNotThere) {
+  EXPECT_EQ(read_unix_socket("/nonexistent/admin.sock", Millis(100)).error().reason, "wire");
+}
 
 TEST(LastLine, SkipsEmptyOnes) {
   const Folder dir;
