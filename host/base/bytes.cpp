@@ -72,14 +72,23 @@ Result<Bytes> from_base64(std::string_view s) {
   for (char c : s) {
     if (c == ' ' || c == '\n' || c == '\r' || c == '\t') continue;
     int v = -1;
-    if (c >= 'A' && c <= 'Z') v = c - 'A';
-    else if (c >= 'a' && c <= 'z') v = c - 'a' + 26;
-    else if (c >= '0' && c <= '9') v = c - '0' + 52;
-    else if (c == '+') v = 62;
-    else if (c == '/') v = 63;
-    else if (c == '=') v = 64;
+    if (c >= 'A' && c <= 'Z')
+      v = c - 'A';
+    else if (c >= 'a' && c <= 'z')
+      v = c - 'a' + 26;
+    else if (c >= '0' && c <= '9')
+      v = c - '0' + 52;
+    else if (c == '+')
+      v = 62;
+    else if (c == '/')
+      v = 63;
+    else if (c == '=')
+      v = 64;
     if (v < 0 || (pad > 0 && v != 64)) return Error{"bad-base64", "character out of place"};
-    if (v == 64) { ++pad; v = 0; }
+    if (v == 64) {
+      ++pad;
+      v = 0;
+    }
     w = w << 6 | static_cast<std::uint32_t>(v);
     if (++n == 4) {
       if (pad > 2) return Error{"bad-base64", "too much padding"};

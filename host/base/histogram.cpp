@@ -34,7 +34,8 @@ double Histogram::mean() const noexcept {
 }
 std::uint64_t Histogram::percentile(double p) const noexcept {
   if (count_ == 0) return 0;
-  const auto want = std::max<std::uint64_t>(1, static_cast<std::uint64_t>(p / 100.0 * static_cast<double>(count_) + 0.5));
+  const auto want =
+      std::max<std::uint64_t>(1, static_cast<std::uint64_t>(p / 100.0 * static_cast<double>(count_) + 0.5));
   std::uint64_t seen = 0;
   for (std::size_t i = 0; i < n_.size(); ++i) {
     seen += n_[i];

@@ -17,7 +17,10 @@ class Histogram {
   [[nodiscard]] std::uint64_t min() const noexcept { return count_ == 0 ? 0 : min_; }
   [[nodiscard]] double mean() const noexcept;
   [[nodiscard]] std::uint64_t percentile(double p) const noexcept;  // p in 0..100
-  struct Bar { std::uint64_t low; std::uint64_t count; };
+  struct Bar {
+    std::uint64_t low;
+    std::uint64_t count;
+  };
   [[nodiscard]] std::vector<Bar> bars() const;  // the occupied buckets, in rising order
 
  private:

@@ -15,7 +15,11 @@ class Named {  // a validated string that does not convert to another kind
   [[nodiscard]] const std::string& str() const noexcept { return s_; }
   [[nodiscard]] bool empty() const noexcept { return s_.empty(); }
   auto operator<=>(const Named&) const = default;
-  static Named trusted(std::string s) { Named n; n.s_ = std::move(s); return n; }  // value already validated
+  static Named trusted(std::string s) {
+    Named n;
+    n.s_ = std::move(s);
+    return n;
+  }  // value already validated
 
  private:
   std::string s_;
@@ -53,8 +57,14 @@ class Aid {  // 5 to 16 bytes
   Bytes b_;
 };
 
-inline const Aid& isd_r_aid() { static const Aid a = Aid::of("A0000005591010FFFFFFFF8900000100"); return a; }
-inline const Aid& ecasd_aid() { static const Aid a = Aid::of("A0000005591010FFFFFFFF8900000200"); return a; }
+inline const Aid& isd_r_aid() {
+  static const Aid a = Aid::of("A0000005591010FFFFFFFF8900000100");
+  return a;
+}
+inline const Aid& ecasd_aid() {
+  static const Aid a = Aid::of("A0000005591010FFFFFFFF8900000200");
+  return a;
+}
 
 }  // namespace kf
 

@@ -24,9 +24,18 @@ class [[nodiscard]] Result {
   Result(Error e) : v_(std::in_place_index<1>, std::move(e)) {}      // NOLINT(google-explicit-constructor)
   [[nodiscard]] bool ok() const noexcept { return v_.index() == 0; }
   explicit operator bool() const noexcept { return ok(); }
-  [[nodiscard]] T& value() & { require(); return *std::get_if<0>(&v_); }
-  [[nodiscard]] const T& value() const& { require(); return *std::get_if<0>(&v_); }
-  [[nodiscard]] T&& value() && { require(); return std::move(*std::get_if<0>(&v_)); }
+  [[nodiscard]] T& value() & {
+    require();
+    return *std::get_if<0>(&v_);
+  }
+  [[nodiscard]] const T& value() const& {
+    require();
+    return *std::get_if<0>(&v_);
+  }
+  [[nodiscard]] T&& value() && {
+    require();
+    return std::move(*std::get_if<0>(&v_));
+  }
   T& operator*() & { return value(); }
   const T& operator*() const& { return value(); }
   T&& operator*() && { return std::move(*this).value(); }
@@ -36,7 +45,9 @@ class [[nodiscard]] Result {
   [[nodiscard]] Error&& error() && { return std::move(*std::get_if<1>(&v_)); }
 
  private:
-  void require() const { if (!ok()) std::abort(); }  // reading a value that is not there is our own bug
+  void require() const {
+    if (!ok()) std::abort();
+  }  // reading a value that is not there is our own bug
   std::variant<T, Error> v_;
 };
 
@@ -66,7 +77,7 @@ using Status = Result<void>;
   auto tmp = (expr);                            \
   if (!tmp.ok()) return std::move(tmp).error(); \
   decl = std::move(tmp).value()
-#define KF_CHECK(expr)                                                         \
-  do {                                                                         \
+#define KF_CHECK(expr)                                                                 \
+  do {                                                                                 \
     if (auto kf_check_ = (expr); !kf_check_.ok()) return std::move(kf_check_).error(); \
   } while (false)

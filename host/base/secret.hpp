@@ -10,20 +10,34 @@
 
 namespace kf {
 
-void wipe(void* p, std::size_t n) noexcept;                      // not removed by the optimiser
-inline void wipe(Bytes& b) noexcept { wipe(b.data(), b.size()); b.clear(); }
-inline void wipe(std::string& s) noexcept { wipe(s.data(), s.size()); s.clear(); }
-bool equal_ct(ByteView a, ByteView b) noexcept;                  // false at once when the lengths differ
+void wipe(void* p, std::size_t n) noexcept;  // not removed by the optimiser
+inline void wipe(Bytes& b) noexcept {
+  wipe(b.data(), b.size());
+  b.clear();
+}
+inline void wipe(std::string& s) noexcept {
+  wipe(s.data(), s.size());
+  s.clear();
+}
+bool equal_ct(ByteView a, ByteView b) noexcept;  // false at once when the lengths differ
 
 class SecretBytes {
  public:
   SecretBytes() = default;
   explicit SecretBytes(std::size_t n) : b_(n) {}
   explicit SecretBytes(ByteView v) : b_(v.begin(), v.end()) {}
-  static SecretBytes adopt(Bytes&& b) { SecretBytes s; s.b_ = std::move(b); return s; }
+  static SecretBytes adopt(Bytes&& b) {
+    SecretBytes s;
+    s.b_ = std::move(b);
+    return s;
+  }
   SecretBytes(SecretBytes&& o) noexcept : b_(std::move(o.b_)) { o.b_.clear(); }
   SecretBytes& operator=(SecretBytes&& o) noexcept {
-    if (this != &o) { wipe_now(); b_ = std::move(o.b_); o.b_.clear(); }
+    if (this != &o) {
+      wipe_now();
+      b_ = std::move(o.b_);
+      o.b_.clear();
+    }
     return *this;
   }
   SecretBytes(const SecretBytes&) = delete;
@@ -35,7 +49,10 @@ class SecretBytes {
   [[nodiscard]] std::span<std::uint8_t> expose_mut() noexcept { return b_; }
   [[nodiscard]] std::size_t size() const noexcept { return b_.size(); }
   [[nodiscard]] bool empty() const noexcept { return b_.empty(); }
-  void wipe_now() noexcept { wipe(b_.data(), b_.size()); b_.clear(); }
+  void wipe_now() noexcept {
+    wipe(b_.data(), b_.size());
+    b_.clear();
+  }
 
  private:
   Bytes b_;
@@ -48,7 +65,10 @@ class SecretArray {
   SecretArray() = default;
   SecretArray(SecretArray&& o) noexcept : a_(o.a_) { o.wipe_now(); }
   SecretArray& operator=(SecretArray&& o) noexcept {
-    if (this != &o) { a_ = o.a_; o.wipe_now(); }
+    if (this != &o) {
+      a_ = o.a_;
+      o.wipe_now();
+    }
     return *this;
   }
   SecretArray(const SecretArray&) = delete;

@@ -1,5 +1,5 @@
-// Elliptic-curve primitives in software (OpenSSL 3): point checks, plain ECDSA, ECKA. sgp02-crypto.md section 3 and 4.6.
-// All functions are thread-safe. Curves: P-256, brainpoolP256r1, FRP256v1.
+// Elliptic-curve primitives in software (OpenSSL 3): point checks, plain ECDSA, ECKA. sgp02-crypto.md section 3
+// and 4.6. All functions are thread-safe. Curves: P-256, brainpoolP256r1, FRP256v1.
 #pragma once
 
 #include "host/base/secret.hpp"
@@ -20,9 +20,9 @@ struct KeyPair {
   SecretArray<32> d;
   Point q{};
 };
-KeyPair generate_key_pair(Curve c);                              // for tools, simulators' certificates and hybrid custody
-Result<Point> public_of(Curve c, ByteView d32);                  // 1 <= d < n; reasons: bad-scalar
-Signature ecdsa_sign(Curve c, ByteView d32, const Digest32& h);  // random k
+KeyPair generate_key_pair(Curve c);              // for tools, simulators' certificates and hybrid custody
+Result<Point> public_of(Curve c, ByteView d32);  // 1 <= d < n; reasons: bad-scalar
+Signature ecdsa_sign(Curve c, ByteView d32, const Digest32& h);          // random k
 Signature ecdsa_sign_rfc6979(Curve c, ByteView d32, const Digest32& h);  // deterministic, for vectors only
 // ECKA: x coordinate of [d]Q. Reasons: bad-point, bad-scalar.
 Result<SecretArray<32>> ecka(Curve c, ByteView d32, ByteView q);

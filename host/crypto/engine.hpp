@@ -19,7 +19,8 @@ namespace kf {
 
 enum class EccOp : std::uint8_t {
   sign,            // SK.DP.ECDSA (by curve) over `hash`           -> signature
-  ephemeral_ecka,  // fresh pair, ECKA with `peer`, scalar erased  -> epk, shs   (in one request: the scalar never waits)
+  ephemeral_ecka,  // fresh pair, ECKA with `peer`, scalar erased  -> epk, shs   (in one request: the scalar never
+                   // waits)
   verify,          // `signature` over `hash` with public `peer`   -> status ok or bad_signature
 };
 

@@ -9,9 +9,10 @@
 namespace kf::download {
 namespace {
 
-constexpr std::array<std::string_view, 15> kStates{
-    "Received", "GettingEis", "Checking", "CleaningStale", "CreatingIsdp", "SendingCert", "SendingKey", "Installing",
-    "Completing", "Enabling", "Deleting", "Done", "DoneWithWarning", "Failed", "Expired"};
+constexpr std::array<std::string_view, 15> kStates{"Received",        "GettingEis",  "Checking",   "CleaningStale",
+                                                   "CreatingIsdp",    "SendingCert", "SendingKey", "Installing",
+                                                   "Completing",      "Enabling",    "Deleting",   "Done",
+                                                   "DoneWithWarning", "Failed",      "Expired"};
 
 template <class... F>
 struct Overload : F... {
@@ -41,11 +42,10 @@ class Machine {
   Step run(Event e) {
     if (ended(d().state)) return std::move(out_);
     std::visit(Overload{[&](Start&) { start(); }, [&](Restart&) { restart(); }, [&](Answer& a) { on_answer(a); },
-                        [&](CallFailed& f) { on_call_failed(f); },
-                        [&](CertificatesChecked& x) { on_certificates(x); }, [&](EccDone& x) { on_ecc(x.completion); },
-                        [&](Sealed& x) { on_sealed(x); }, [&](HostChallenge& x) { on_host_challenge(x); },
-                        [&](TimerFired&) { on_timer(); }, [&](DeadlinePassed&) { on_deadline(); },
-                        [&](EnabledSeen&) { on_enabled_seen(); }},
+                        [&](CallFailed& f) { on_call_failed(f); }, [&](CertificatesChecked& x) { on_certificates(x); },
+                        [&](EccDone& x) { on_ecc(x.completion); }, [&](Sealed& x) { on_sealed(x); },
+                        [&](HostChallenge& x) { on_host_challenge(x); }, [&](TimerFired&) { on_timer(); },
+                        [&](DeadlinePassed&) { on_deadline(); }, [&](EnabledSeen&) { on_enabled_seen(); }},
                e);
     return std::move(out_);
   }
@@ -178,16 +178,19 @@ class Machine {
     }
     if (std::find(c_.rsp_majors.begin(), c_.rsp_majors.end(), major) == c_.rsp_majors.end())
       return no("remote provisioning version " + e.remote_provisioning_version);
-    if (!matches(c_.compatible, e)) return no("platform " + e.platform_type + " " + e.platform_version + " does not fit the profile type");
-    if (!matches(c_.certified, e)) return no("platform " + e.platform_type + " " + e.platform_version + " is not certified");
+    if (!matches(c_.compatible, e))
+      return no("platform " + e.platform_type + " " + e.platform_version + " does not fit the profile type");
+    if (!matches(c_.certified, e))
+      return no("platform " + e.platform_type + " " + e.platform_version + " is not certified");
     if (const auto* p = find_profile(e, o.iccid.str()); p != nullptr && p->state != "Created" && p->state != "Deleted")
       return Cause{"8.2.1", "3.3", o.iccid.str(), "ICCID is already on this eUICC"};
     std::uint64_t freed = 0;
     for (const auto& p : e.profiles)
       if (p.state == "Created" && !p.smdp_id.empty() && p.smdp_id == c_.smdp_oid) freed += p.allocated_memory;
     if (o.required_memory > e.remaining_memory + freed)
-      return Cause{"8.1", "4.8", o.eid.str(), "RequiredMemory " + std::to_string(o.required_memory) + " exceeds RemainingMemory " +
-                                                  std::to_string(e.remaining_memory)};
+      return Cause{"8.1", "4.8", o.eid.str(),
+                   "RequiredMemory " + std::to_string(o.required_memory) + " exceeds RemainingMemory " +
+                       std::to_string(e.remaining_memory)};
     return std::nullopt;
   }
 
@@ -243,7 +246,8 @@ class Machine {
       if (auto answers = es8::parse_euicc_response_data(*r.euicc_response_data); answers && !answers->empty()) {
         const std::uint16_t sw = answers->back().sw();
         if (sw == 0x6A84) c.subject = "8.1", c.reason = "4.8";
-        const std::string hex_sw = to_hex(std::array{static_cast<std::uint8_t>(sw >> 8), static_cast<std::uint8_t>(sw)});
+        const std::string hex_sw =
+            to_hex(std::array{static_cast<std::uint8_t>(sw >> 8), static_cast<std::uint8_t>(sw)});
         if (c.message.find(hex_sw) == std::string::npos) c.message += (c.message.empty() ? "SW " : ", SW ") + hex_sw;
       }
     }
@@ -254,7 +258,8 @@ class Machine {
     if (!d().warning) d().warning = passed_on(r, {"1.6", "4.3", "", "executed with a warning"});
   }
   void created(std::string aid) {
-    if (aid.size() < 10 || aid.size() > 32) return fail({"8.3.1", "2.1", aid, "CreateISDP answered with an unusable ISD-P AID"});
+    if (aid.size() < 10 || aid.size() > 32)
+      return fail({"8.3.1", "2.1", aid, "CreateISDP answered with an unusable ISD-P AID"});
     d().isd_p_aid = std::move(aid);
     if (d().ephemeral_failed) return begin_delete(*d().ephemeral_failed);
     enter_persisted(State::sending_cert);
@@ -284,8 +289,9 @@ class Machine {
     auto rc = es8::rc_of(*answers, 1 + std::size_t{d().blocks_sent});
     if (!rc) {
       const bool sw = rc.error().reason == "card-status";
-      return begin_delete({sw ? "8.8" : "8.4", sw ? "6.1" : "4.2", d().isd_p_aid,
-                           "Key establishment failed: " + (sw ? "card refused CERT.DP.ECDSA, " : std::string()) + rc.error().text()});
+      return begin_delete(
+          {sw ? "8.8" : "8.4", sw ? "6.1" : "4.2", d().isd_p_aid,
+           "Key establishment failed: " + (sw ? "card refused CERT.DP.ECDSA, " : std::string()) + rc.error().text()});
     }
     if (!executed(r)) return delete_as(r, "SendData refused");
     d().rc = std::move(*rc);
@@ -315,7 +321,8 @@ class Machine {
         d().ephemeral_failed = cause;
         return;
       }
-      if (d().state != State::creating_isdp && d().state != State::sending_cert && d().state != State::sending_key) return;
+      if (d().state != State::creating_isdp && d().state != State::sending_cert && d().state != State::sending_key)
+        return;
       d().secrets.epk = c.epk;
       d().secrets.shs = std::move(c.shs);
       if (d().sign_wanted && d().state == State::sending_key) sign();
@@ -324,7 +331,8 @@ class Machine {
     if (c.op != EccOp::sign || d().state != State::sending_key) return;
     if (c.status != EccStatus::ok)
       return begin_delete({"1.2", "4.2", "", "signature failed: " + std::string(to_string(c.status))});
-    send_data(isd_r_aid(), es8::wrap_c_apdus(es8::store_data_key(d().crt, *d().secrets.epk, c.signature, d().blocks_sent)), true);
+    send_data(isd_r_aid(),
+              es8::wrap_c_apdus(es8::store_data_key(d().crt, *d().secrets.epk, c.signature, d().blocks_sent)), true);
   }
 
   // ---- SendingKey ----
@@ -339,7 +347,8 @@ class Machine {
     if (!k) {
       const bool receipt = k.error().reason == "missing-dr" || k.error().reason == "bad-receipt";
       if (receipt) emit(Alarm{"receipt unusable for EID " + d().order.eid.str() + ": " + k.error().text()});
-      return begin_delete({"8.4", receipt ? "6.1" : "4.2", d().isd_p_aid, "Key establishment failed: " + k.error().text()});
+      return begin_delete(
+          {"8.4", receipt ? "6.1" : "4.2", d().isd_p_aid, "Key establishment failed: " + k.error().text()});
     }
     if (!executed(r)) return delete_as(r, "SendData refused");
     es8::DerivedKeys keys = es8::derive_keys(d().secrets.shs.expose(), c_.plan, k->dr);
@@ -421,8 +430,9 @@ class Machine {
     const std::size_t sent = read_tlvs(x.secrets.parts.front()).ok() ? read_tlvs(x.secrets.parts.front())->size() : 0;
     x.answered += opened->accepted;
     if (opened->accepted < sent && x.euicc_response.empty())
-      return begin_delete({"8.3", "4.2", x.isd_p_aid, "card answered " + std::to_string(opened->accepted) + " of " +
-                                                          std::to_string(sent) + " commands"});
+      return begin_delete(
+          {"8.3", "4.2", x.isd_p_aid,
+           "card answered " + std::to_string(opened->accepted) + " of " + std::to_string(sent) + " commands"});
     x.secrets.parts.erase(x.secrets.parts.begin());
     if (!x.secrets.parts.empty() && x.euicc_response.empty()) return send_part();
     on_euicc_response();
@@ -442,8 +452,10 @@ class Machine {
     for (const auto& s : res->statuses) {
       if (s.status == 0) continue;
       const auto& opt = c_.optional_elements;
-      if (s.identification && std::find(opt.begin(), opt.end(), *s.identification) != opt.end()) warn = true;
-      else bad = true;
+      if (s.identification && std::find(opt.begin(), opt.end(), *s.identification) != opt.end())
+        warn = true;
+      else
+        bad = true;
     }
     if (bad) return begin_delete(pe_cause(*res, x.order));
     if (!all_sent) return begin_delete({"8.3", "4.2", x.isd_p_aid, "EUICCResponse before the last segment"});
@@ -468,14 +480,16 @@ class Machine {
     if (!answers || answers->empty()) return delete_as(r, "INITIALIZE UPDATE not answered");
     auto a = es8::parse_initialize_update_answer(answers->front());
     if (!a) return begin_delete({"8.3", "4.2", d().isd_p_aid, "INITIALIZE UPDATE: " + a.error().text()});
-    d().sequence_counter = static_cast<std::uint32_t>(a->counter[0]) << 16 | static_cast<std::uint32_t>(a->counter[1]) << 8 | a->counter[2];
+    d().sequence_counter = static_cast<std::uint32_t>(a->counter[0]) << 16 |
+                           static_cast<std::uint32_t>(a->counter[1]) << 8 | a->counter[2];
     emit(SealOnline{d().secrets.keys->clone(), isd_p(), d().online_hc, *a});
   }
 
   // ---- Completing, Enabling ----
   void complete() {
     enter_persisted(State::completing);
-    if (c_.keep_key_set && d().secrets.keys) emit(KeepKeySet{std::move(*d().secrets.keys), isd_p(), d().sequence_counter});
+    if (c_.keep_key_set && d().secrets.keys)
+      emit(KeepKeySet{std::move(*d().secrets.keys), isd_p(), d().sequence_counter});
     d().secrets = Secrets{};
     call_completed();
   }
@@ -500,7 +514,8 @@ class Machine {
     d().cause.reset();
     if (!d().order.enable || d().expiring || c_.now_ms >= d().order.deadline_ms) {
       if (d().order.enable && !d().warning)
-        d().warning = Cause{"1.6", "5.3", d().order.iccid.str(), "Profile installed and Disabled; no time left to enable it"};
+        d().warning =
+            Cause{"1.6", "5.3", d().order.iccid.str(), "Profile installed and Disabled; no time left to enable it"};
       return succeed();
     }
     enter_persisted(State::enabling);
@@ -509,7 +524,8 @@ class Machine {
     d().enable_call = d().calls;
   }
   void not_enabled(const Cause& why) {
-    d().warning = Cause{why.subject, why.reason, d().order.iccid.str(), "Profile installed and Disabled; enabling failed"};
+    d().warning =
+        Cause{why.subject, why.reason, d().order.iccid.str(), "Profile installed and Disabled; enabling failed"};
     if (!why.message.empty()) d().warning->message += ": " + why.message;
     succeed();
   }
@@ -540,9 +556,7 @@ class Machine {
     if (d().isd_p_aid.empty()) return probe();  // not known whether the ISD-P was made
     call_delete();
   }
-  void call_delete() {
-    call(request_iccid(es::Function::delete_isdp, d().order.iccid.str()), c_.timeouts.card, true);
-  }
+  void call_delete() { call(request_iccid(es::Function::delete_isdp, d().order.iccid.str()), c_.timeouts.card, true); }
   void deleted(bool by_us) {
     if (d().again_after_delete && c_.now_ms < d().order.deadline_ms) {  // restart: once more, with fresh keys
       Download fresh;
@@ -613,7 +627,8 @@ class Machine {
           return created(p->isd_p_aid);
         }
         if (p != nullptr || d().create_retried)
-          return fail(p != nullptr ? Cause{"8.2.1", "3.3", d().order.iccid.str(), "ICCID is in use at the SM-SR"} : down("CreateISDP"));
+          return fail(p != nullptr ? Cause{"8.2.1", "3.3", d().order.iccid.str(), "ICCID is in use at the SM-SR"}
+                                   : down("CreateISDP"));
         if (d().ask_after_refusal && d().restarts > 0 && d().in_creation_waits < 8) {
           // In-Creation entries are not shown: most likely our own CreateISDP from before the restart. Ask again later.
           emit(StartTimer{c_.timeouts.backoff << d().in_creation_waits++});
@@ -655,18 +670,27 @@ class Machine {
     x.ask = Download::Ask::none;
     if (ask == Download::Ask::probe) return on_probe(a.response);
     switch (x.state) {
-      case State::getting_eis: return on_eis(a.response);
-      case State::cleaning_stale: return on_cleaned(a.response);
+      case State::getting_eis:
+        return on_eis(a.response);
+      case State::cleaning_stale:
+        return on_cleaned(a.response);
       case State::creating_isdp:
         x.ask_after_refusal = says(a.response, "8.2.1", "3.3");
         return on_created(a.response);
-      case State::sending_cert: return on_cert_answer(a.response);
-      case State::sending_key: return on_key_answer(a.response);
-      case State::installing: return on_install_answer(a.response);
-      case State::completing: return on_completed(a.response);
-      case State::enabling: return on_enabled(a.response);
-      case State::deleting: return on_deleted(a.response);
-      default: return;
+      case State::sending_cert:
+        return on_cert_answer(a.response);
+      case State::sending_key:
+        return on_key_answer(a.response);
+      case State::installing:
+        return on_install_answer(a.response);
+      case State::completing:
+        return on_completed(a.response);
+      case State::enabling:
+        return on_enabled(a.response);
+      case State::deleting:
+        return on_deleted(a.response);
+      default:
+        return;
     }
   }
 
@@ -681,14 +705,19 @@ class Machine {
         case State::creating_isdp:
           x.leftover = true;
           return fail(down("CreateISDP"));
-        case State::completing: return begin_delete(x.cause.value_or(down("ProfileDownloadCompleted")));
-        case State::enabling: return;
-        case State::deleting: return left_behind("GetEIS not answered");
-        default: return fail(down("GetEIS"));
+        case State::completing:
+          return begin_delete(x.cause.value_or(down("ProfileDownloadCompleted")));
+        case State::enabling:
+          return;
+        case State::deleting:
+          return left_behind("GetEIS not answered");
+        default:
+          return fail(down("GetEIS"));
       }
     }
     switch (x.state) {
-      case State::cleaning_stale: return probe();
+      case State::cleaning_stale:
+        return probe();
       case State::creating_isdp:
         // Never reached the SM-SR: nothing was made, the call may simply be made again.
         if (f.fault == CallFault::unreachable && again_later(c_.timeouts.get_eis_tries)) return;
@@ -700,7 +729,8 @@ class Machine {
           return send_cert();
         }
         return begin_delete(down("SendData"));
-      case State::sending_key: return begin_delete(down("SendData"));
+      case State::sending_key:
+        return begin_delete(down("SendData"));
       case State::installing:
         if (f.fault == CallFault::unreachable && x.resends < c_.timeouts.not_reached_resends && !x.online_open) {
           ++x.resends;
@@ -719,7 +749,8 @@ class Machine {
       case State::deleting:
         if (!again_later(c_.timeouts.delete_tries)) left_behind("DeleteISDP not answered");
         return;
-      default: return;
+      default:
+        return;
     }
   }
 
@@ -729,26 +760,39 @@ class Machine {
     if (x.ask == Download::Ask::probe || x.state == State::getting_eis)
       return ask_eis(x.state == State::getting_eis ? Download::Ask::step : Download::Ask::probe);
     switch (x.state) {
-      case State::creating_isdp: return create();
+      case State::creating_isdp:
+        return create();
       case State::installing:
         if (!x.secrets.parts.empty()) send_part();
         return;
-      case State::completing: return call_completed();
-      case State::deleting: return call_delete();
-      default: return;
+      case State::completing:
+        return call_completed();
+      case State::deleting:
+        return call_delete();
+      default:
+        return;
     }
   }
 
   void on_deadline() {
     switch (d().state) {
-      case State::received: case State::getting_eis: case State::checking: case State::cleaning_stale:
+      case State::received:
+      case State::getting_eis:
+      case State::checking:
+      case State::cleaning_stale:
         d().expiring = true;
         return fail(expired_cause());
-      case State::creating_isdp: case State::sending_cert: case State::sending_key: case State::installing: case State::completing:
+      case State::creating_isdp:
+      case State::sending_cert:
+      case State::sending_key:
+      case State::installing:
+      case State::completing:
         d().expiring = true;
         return begin_delete(expired_cause());
-      case State::enabling: return not_enabled(expired_cause());
-      default: return;  // Deleting goes on to its end
+      case State::enabling:
+        return not_enabled(expired_cause());
+      default:
+        return;  // Deleting goes on to its end
     }
   }
 
@@ -762,12 +806,19 @@ class Machine {
     x.calls = (x.calls / 1000 + 1) * 1000;
     out_.persist = true;
     switch (x.state) {
-      case State::received: case State::getting_eis: case State::checking: case State::cleaning_stale: case State::creating_isdp:
+      case State::received:
+      case State::getting_eis:
+      case State::checking:
+      case State::cleaning_stale:
+      case State::creating_isdp:
         return start();  // a Created entry of the old life is stale now and is cleaned before a new one is made
-      case State::sending_cert: case State::sending_key: case State::installing:
+      case State::sending_cert:
+      case State::sending_key:
+      case State::installing:
         x.again_after_delete = x.restarts == 1;
         return begin_delete({"1.2", "4.2", x.isd_p_aid, "interrupted by a restart of the SM-DP"});
-      case State::completing: return probe();
+      case State::completing:
+        return probe();
       case State::enabling:
         return probe();
       case State::deleting:
@@ -775,7 +826,8 @@ class Machine {
         x.tries = 0;
         if (x.isd_p_aid.empty()) return probe();
         return call_delete();
-      default: return;
+      default:
+        return;
     }
   }
 

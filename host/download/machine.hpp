@@ -1,8 +1,8 @@
 // The profile-download procedure (SGP.02 v4.2 3.1.1 to 3.1.5) as a pure state machine.
 //
-// States, time-outs, retries: sgp02-interfaces.md 4.1; failures: 4.2; clean-up: 4.4, 4.5. A Download is owned by its lane;
-// step() consumes it and gives it back. Secrets (ShS, keys, the sealed script) live in Download::secrets, are never part
-// of a record (record.hpp) and are wiped when a state is left that needs them.
+// States, time-outs, retries: sgp02-interfaces.md 4.1; failures: 4.2; clean-up: 4.4, 4.5. A Download is owned by its
+// lane; step() consumes it and gives it back. Secrets (ShS, keys, the sealed script) live in Download::secrets, are
+// never part of a record (record.hpp) and are wiped when a state is left that needs them.
 #pragma once
 
 #include <memory>
@@ -20,9 +20,21 @@
 namespace kf::download {
 
 enum class State : std::uint8_t {
-  received, getting_eis, checking, cleaning_stale, creating_isdp, sending_cert, sending_key, installing, completing,
-  enabling, deleting,
-  done, done_with_warning, failed, expired,  // ends
+  received,
+  getting_eis,
+  checking,
+  cleaning_stale,
+  creating_isdp,
+  sending_cert,
+  sending_key,
+  installing,
+  completing,
+  enabling,
+  deleting,
+  done,
+  done_with_warning,
+  failed,
+  expired,  // ends
 };
 std::string_view state_name(State s);
 std::optional<State> state_by_name(std::string_view n);
@@ -32,7 +44,7 @@ struct Cause {  // why a download ends other than well, or the warning it carrie
   std::string subject, reason, identifier, message;
 };
 
-struct Order {  // what the Operator asked for; never changes
+struct Order {     // what the Operator asked for; never changes
   std::string id;  // ours, a UUID
   Oid requester;
   std::string function_call_identifier;
@@ -62,36 +74,36 @@ struct Download {
   State state = State::received;
 
   // persisted with the state
-  std::string isd_p_aid;             // hex, once CreateISDP answered
-  std::optional<Cause> cause;        // the original cause while Deleting, the outcome's when ended
-  std::optional<Cause> warning;      // makes Done a DoneWithWarning
-  bool expiring = false;             // Deleting because the ValidityPeriod is over
-  bool header_taken = false;         // an 86 was sent: the card may hold the profile header with its POL1
+  std::string isd_p_aid;         // hex, once CreateISDP answered
+  std::optional<Cause> cause;    // the original cause while Deleting, the outcome's when ended
+  std::optional<Cause> warning;  // makes Done a DoneWithWarning
+  bool expiring = false;         // Deleting because the ValidityPeriod is over
+  bool header_taken = false;     // an 86 was sent: the card may hold the profile header with its POL1
   bool pol1_forbade = false;
-  bool completed = false;            // ProfileDownloadCompleted accepted
-  bool again_after_delete = false;   // restart: once more from GettingEis with fresh keys
+  bool completed = false;           // ProfileDownloadCompleted accepted
+  bool again_after_delete = false;  // restart: once more from GettingEis with fresh keys
   unsigned restarts = 0;
-  bool leftover = false;             // an ISD-P in state Created was left behind
-  unsigned calls = 0;                // ES3 calls made: transaction ids are <id>.<n>
+  bool leftover = false;  // an ISD-P in state Created was left behind
+  unsigned calls = 0;     // ES3 calls made: transaction ids are <id>.<n>
 
   // kept in memory only
-  unsigned tries = 0;                // of the call in hand
-  unsigned pending_call = 0;         // number of the ES3 call whose answer is awaited, 0: none
+  unsigned tries = 0;         // of the call in hand
+  unsigned pending_call = 0;  // number of the ES3 call whose answer is awaited, 0: none
   enum class Ask : std::uint8_t { none, step, probe } ask = Ask::none;  // probe: a GetEIS that decides what happened
   bool create_retried = false, cert_repeated = false, online_tried = false, online_open = false, delete_probed = false;
   bool ask_after_refusal = false, completing_repeated = false, ephemeral_asked = false;
-  bool sign_wanted = false;          // RC is here, ePK is not yet
-  std::vector<std::string> stale;    // ICCIDs to delete before CreateISDP
+  bool sign_wanted = false;        // RC is here, ePK is not yet
+  std::vector<std::string> stale;  // ICCIDs to delete before CreateISDP
   Curve curve = Curve::p256;
   std::optional<Point> pk_ecasd;
   Bytes rc, crt;
   std::uint8_t blocks_sent = 0;
-  std::size_t answered = 0;          // TLVs of the script answered so far
+  std::size_t answered = 0;  // TLVs of the script answered so far
   std::size_t segments_accepted = 0;
   unsigned resends = 0;
-  unsigned in_creation_waits = 0;    // after a restart: the old life's CreateISDP may still be running at the SM-SR
-  unsigned enable_call = 0;          // ES3.EnableProfile made before a restart: its callback still counts
-  std::optional<Cause> ineligible;   // found in the EIS, reported only when the certificates are good
+  unsigned in_creation_waits = 0;   // after a restart: the old life's CreateISDP may still be running at the SM-SR
+  unsigned enable_call = 0;         // ES3.EnableProfile made before a restart: its callback still counts
+  std::optional<Cause> ineligible;  // found in the EIS, reported only when the certificates are good
   std::optional<Cause> ephemeral_failed;
   std::uint32_t sequence_counter = 1;
   Bytes euicc_response;
@@ -100,68 +112,113 @@ struct Download {
 };
 
 // ---- what comes in ----
-struct Start {};                                              // a new order, committed
-struct Restart {};                                            // taken up again after a restart of the server
-struct Answer { unsigned call = 0; es::Response response; };  // to the ES3 call of that number
-enum class CallFault { unreachable, timeout, lost, fault };   // no answer; `lost`: may have been executed
-struct CallFailed { unsigned call = 0; CallFault fault{}; std::string detail; };
-struct CertificatesChecked { Status status; Curve curve = Curve::p256; Point pk_ecasd{}; };  // reasons of host/pki
-struct EccDone { EccCompletion completion; };
-struct Sealed { Status status; std::shared_ptr<es8::SealedScript> script; };
-struct HostChallenge { es8::Challenge hc{}; };                // asked for by DrawChallenge
+struct Start {};    // a new order, committed
+struct Restart {};  // taken up again after a restart of the server
+struct Answer {
+  unsigned call = 0;
+  es::Response response;
+};                                                           // to the ES3 call of that number
+enum class CallFault { unreachable, timeout, lost, fault };  // no answer; `lost`: may have been executed
+struct CallFailed {
+  unsigned call = 0;
+  CallFault fault{};
+  std::string detail;
+};
+struct CertificatesChecked {
+  Status status;
+  Curve curve = Curve::p256;
+  Point pk_ecasd{};
+};  // reasons of host/pki
+struct EccDone {
+  EccCompletion completion;
+};
+struct Sealed {
+  Status status;
+  std::shared_ptr<es8::SealedScript> script;
+};
+struct HostChallenge {
+  es8::Challenge hc{};
+};  // asked for by DrawChallenge
 struct TimerFired {};
 struct DeadlinePassed {};
-struct EnabledSeen {};                                        // ES3.HandleProfileEnabledNotification for this profile
-using Event = std::variant<Start, Restart, Answer, CallFailed, CertificatesChecked, EccDone, Sealed, HostChallenge, TimerFired,
-                           DeadlinePassed, EnabledSeen>;
+struct EnabledSeen {};  // ES3.HandleProfileEnabledNotification for this profile
+using Event = std::variant<Start, Restart, Answer, CallFailed, CertificatesChecked, EccDone, Sealed, HostChallenge,
+                           TimerFired, DeadlinePassed, EnabledSeen>;
 
 // ---- what goes out, in order ----
 struct CallEs3 {
-  unsigned call = 0;            // TransactionId and FunctionCallIdentifier derive from it
-  es::Request request;          // without call identifier and ValidityPeriod: the caller fills them
+  unsigned call = 0;    // TransactionId and FunctionCallIdentifier derive from it
+  es::Request request;  // without call identifier and ValidityPeriod: the caller fills them
   std::int64_t timeout_ms = 0;
-  bool resend_safe = false;     // may be sent again on a fresh connection
+  bool resend_safe = false;  // may be sent again on a fresh connection
 };
-struct CheckCertificates { Bytes cert_ecasd; std::optional<Bytes> eum_certificate; };
-struct MakeEphemeral { Curve curve = Curve::p256; Point peer{}; };
-struct Sign { Curve curve = Curve::p256; Digest32 hash{}; };
-struct SealOffline { es8::KeySet keys; Aid isd_p; };          // runner draws HC, loads and personalises the profile
-struct SealOnline { es8::KeySet keys; Aid isd_p; es8::Challenge hc{}; es8::InitializeUpdateAnswer answer; };
+struct CheckCertificates {
+  Bytes cert_ecasd;
+  std::optional<Bytes> eum_certificate;
+};
+struct MakeEphemeral {
+  Curve curve = Curve::p256;
+  Point peer{};
+};
+struct Sign {
+  Curve curve = Curve::p256;
+  Digest32 hash{};
+};
+struct SealOffline {
+  es8::KeySet keys;
+  Aid isd_p;
+};  // runner draws HC, loads and personalises the profile
+struct SealOnline {
+  es8::KeySet keys;
+  Aid isd_p;
+  es8::Challenge hc{};
+  es8::InitializeUpdateAnswer answer;
+};
 struct DrawChallenge {};
-struct StartTimer { std::int64_t ms = 0; };
-struct KeepKeySet { es8::KeySet keys; Aid isd_p; std::uint32_t sequence_counter = 1; };
-struct DropKeySet {};                                         // the ISD-P went after its record was stored
-struct Alarm { std::string text; };
-struct Finish {};                                             // state and cause hold the outcome
-using Effect = std::variant<CallEs3, CheckCertificates, MakeEphemeral, Sign, SealOffline, SealOnline, DrawChallenge, StartTimer,
-                            KeepKeySet, DropKeySet, Alarm, Finish>;
+struct StartTimer {
+  std::int64_t ms = 0;
+};
+struct KeepKeySet {
+  es8::KeySet keys;
+  Aid isd_p;
+  std::uint32_t sequence_counter = 1;
+};
+struct DropKeySet {};  // the ISD-P went after its record was stored
+struct Alarm {
+  std::string text;
+};
+struct Finish {};  // state and cause hold the outcome
+using Effect = std::variant<CallEs3, CheckCertificates, MakeEphemeral, Sign, SealOffline, SealOnline, DrawChallenge,
+                            StartTimer, KeepKeySet, DropKeySet, Alarm, Finish>;
 
 struct Step {
   Download download;
-  bool persist = false;         // commit the record before any effect is carried out
+  bool persist = false;  // commit the record before any effect is carried out
   std::vector<Effect> effects;
 };
 
-struct Timeouts {               // milliseconds; defaults are the reference's (4.1)
+struct Timeouts {  // milliseconds; defaults are the reference's (4.1)
   std::int64_t get_eis = 30'000, card = 600'000, completed = 30'000, enable = 86'400'000;
-  std::int64_t backoff = 1'000; // then x4 each time
+  std::int64_t backoff = 1'000;  // then x4 each time
   unsigned get_eis_tries = 3, completed_tries = 5, delete_tries = 3, not_reached_resends = 3;
 };
 
-struct Platform { std::string eum_id, type, version; };       // empty members match all
+struct Platform {
+  std::string eum_id, type, version;
+};  // empty members match all
 
-struct Context {                // what a step may know besides the download; values only
+struct Context {  // what a step may know besides the download; values only
   std::int64_t now_ms = 0;
   std::string smdp_oid;
-  Bytes cert_dp_p256, cert_dp_brainpool;                      // empty: no identity on that curve
+  Bytes cert_dp_p256, cert_dp_brainpool;  // empty: no identity on that curve
   es8::KeySetPlan plan;
   Timeouts timeouts;
-  std::size_t send_data_limit = 0;                            // bytes of Data a SendData may carry; 0: no limit
-  bool scp03t_in_22 = false;                                  // this SM-SR carries SCP03t TLVs inside 22
-  std::vector<unsigned> rsp_majors{2, 3, 4};                  // RemoteProvisioningVersion majors served
-  std::vector<Platform> compatible, certified;                // empty: all
+  std::size_t send_data_limit = 0;              // bytes of Data a SendData may carry; 0: no limit
+  bool scp03t_in_22 = false;                    // this SM-SR carries SCP03t TLVs inside 22
+  std::vector<unsigned> rsp_majors{2, 3, 4};    // RemoteProvisioningVersion majors served
+  std::vector<Platform> compatible, certified;  // empty: all
   bool keep_key_set = true;
-  std::vector<std::uint32_t> optional_elements;               // identifications of the profile's non-mandated PEs
+  std::vector<std::uint32_t> optional_elements;  // identifications of the profile's non-mandated PEs
 };
 
 Step step(Download d, Event e, const Context& c);

@@ -12,19 +12,37 @@ Json cause_json(const std::optional<Cause>& c) {
 }
 std::optional<Cause> cause_from(const Json& j) {
   if (j.is_null()) return std::nullopt;
-  return Cause{j.at(0).get<std::string>(), j.at(1).get<std::string>(), j.at(2).get<std::string>(), j.at(3).get<std::string>()};
+  return Cause{j.at(0).get<std::string>(), j.at(1).get<std::string>(), j.at(2).get<std::string>(),
+               j.at(3).get<std::string>()};
 }
 }  // namespace
 
 std::string to_record(const Download& d) {
   const Order& o = d.order;
-  Json j{{"id", o.id}, {"requester", o.requester.str()}, {"fcid", o.function_call_identifier}, {"eid", o.eid.str()},
-         {"iccid", o.iccid.str()}, {"smsr", o.smsr.str()}, {"by_type", o.by_profile_type}, {"type", o.profile_type},
-         {"enable", o.enable}, {"received", o.received_ms}, {"deadline", o.deadline_ms}, {"memory", o.required_memory},
+  Json j{{"id", o.id},
+         {"requester", o.requester.str()},
+         {"fcid", o.function_call_identifier},
+         {"eid", o.eid.str()},
+         {"iccid", o.iccid.str()},
+         {"smsr", o.smsr.str()},
+         {"by_type", o.by_profile_type},
+         {"type", o.profile_type},
+         {"enable", o.enable},
+         {"received", o.received_ms},
+         {"deadline", o.deadline_ms},
+         {"memory", o.required_memory},
          {"state", state_name(d.state)},
-         {"aid", d.isd_p_aid}, {"cause", cause_json(d.cause)}, {"warning", cause_json(d.warning)}, {"expiring", d.expiring},
-         {"header_taken", d.header_taken}, {"pol1", d.pol1_forbade}, {"completed", d.completed},
-         {"again", d.again_after_delete}, {"restarts", d.restarts}, {"leftover", d.leftover}, {"calls", d.calls}};
+         {"aid", d.isd_p_aid},
+         {"cause", cause_json(d.cause)},
+         {"warning", cause_json(d.warning)},
+         {"expiring", d.expiring},
+         {"header_taken", d.header_taken},
+         {"pol1", d.pol1_forbade},
+         {"completed", d.completed},
+         {"again", d.again_after_delete},
+         {"restarts", d.restarts},
+         {"leftover", d.leftover},
+         {"calls", d.calls}};
   if (o.pol2) {
     Json rules = Json::array();
     for (const auto& r : *o.pol2) rules.push_back(Json::array({r.subject, r.action, r.qualification}));

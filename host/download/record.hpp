@@ -6,7 +6,7 @@
 
 namespace kf::download {
 
-std::string to_record(const Download& d);                 // one line of JSON
-Result<Download> from_record(std::string_view record);    // reasons: bad-record
+std::string to_record(const Download& d);               // one line of JSON
+Result<Download> from_record(std::string_view record);  // reasons: bad-record
 
 }  // namespace kf::download

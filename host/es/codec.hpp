@@ -25,9 +25,24 @@ void set_from(MessageHeader& h, std::string address);
 enum class Kind { request, response, notification };
 
 enum class Field : std::uint8_t {
-  eid, smsr_id, profile_type, iccid, enable_profile, mno_id, required_memory, sd_aid, data, more_to_do, subscription,
-  new_subscription, pol2, completion_timestamp,                  // requests and notifications
-  answer_iccid, answer_isd_p_aid, answer_euicc_data, answer_eis  // responses
+  eid,
+  smsr_id,
+  profile_type,
+  iccid,
+  enable_profile,
+  mno_id,
+  required_memory,
+  sd_aid,
+  data,
+  more_to_do,
+  subscription,
+  new_subscription,
+  pol2,
+  completion_timestamp,  // requests and notifications
+  answer_iccid,
+  answer_isd_p_aid,
+  answer_euicc_data,
+  answer_eis  // responses
 };
 std::string_view field_name(Field f);
 
@@ -61,7 +76,7 @@ std::optional<Identity> identify(std::string_view element);
 // 1.3: tolerant of the spellings in the wild, false when the Action means something else.
 bool action_fits(std::string_view action, const Identity& id);
 
-Status read_request(const Element& e, const Context& c, const Identity& id, Request& out);   // reasons: schema, bad-xml
+Status read_request(const Element& e, const Context& c, const Identity& id, Request& out);  // reasons: schema, bad-xml
 Status read_response(const Element& e, const Context& c, const Identity& id,
                      Response& out);  // reasons: schema, bad-xml
 Status read_pol2(const Element& e, const Context& c, bool request, std::optional<Pol2>& out);

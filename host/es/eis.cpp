@@ -10,9 +10,12 @@ Status read_certificate(const Element& e, const Context& c, SecurityDomain::Keys
   static constexpr Rule kRules[] = {{"Index", true}, {"CaId"}, {"Value", true}};
   return read_children(e, c, kRules, Order::strict, [&](std::size_t i, const Element& x) -> Status {
     switch (i) {
-      case 0: return read_text(x, out.index);
-      case 1: return read_hex_text(x, out.ca_id, 0, 64);
-      default: return read_hex(x, out.value);
+      case 0:
+        return read_text(x, out.index);
+      case 1:
+        return read_hex_text(x, out.ca_id, 0, 64);
+      default:
+        return read_hex(x, out.value);
     }
   });
 }
@@ -23,9 +26,12 @@ Status read_keyset(const Element& e, const Context& c, SecurityDomain::Keyset& o
       {"Version", true}, {"Type"}, {"Cntr"}, {"Certificate", false, true}, {"Key", false, true}};
   return read_children(e, c, kRules, Order::any, [&](std::size_t i, const Element& x) -> Status {
     switch (i) {
-      case 0: return read_text(x, out.version);
-      case 1: return read_text(x, out.type);
-      case 2: return read_text(x, out.cntr);
+      case 0:
+        return read_text(x, out.version);
+      case 1:
+        return read_text(x, out.type);
+      case 2:
+        return read_text(x, out.cntr);
       case 3: {
         SecurityDomain::Keyset::Cert cert;
         KF_CHECK(read_certificate(x, c, cert));
@@ -33,77 +39,125 @@ Status read_keyset(const Element& e, const Context& c, SecurityDomain::Keyset& o
         out.certs.push_back(std::move(cert));
         return {};
       }
-      default: return {};  // keys of the SM-SR are not for us
+      default:
+        return {};  // keys of the SM-SR are not for us
     }
   });
 }
 
 Status read_security_domain(const Element& e, const Context& c, SecurityDomain& out) {
-  static constexpr Rule kRules[] = {{"Aid", true}, {"Tar", false, true}, {"Sin", true}, {"Sdin", true}, {"Role", true},
-                                    {"Keyset", false, true}};
+  static constexpr Rule kRules[] = {{"Aid", true},  {"Tar", false, true}, {"Sin", true},
+                                    {"Sdin", true}, {"Role", true},       {"Keyset", false, true}};
   return read_children(e, c, kRules, Order::strict, [&](std::size_t i, const Element& x) -> Status {
     switch (i) {
-      case 0: return read_aid(x, out.aid);
-      case 1: return read_hex_text(x, out.tars.emplace_back(), 3, 3);
-      case 2: return read_hex_text(x, out.sin, 0, 16);
-      case 3: return read_hex_text(x, out.sdin, 0, 16);
-      case 4: return read_text(x, out.role);
-      default: return read_keyset(x, c, out.keysets.emplace_back());
+      case 0:
+        return read_aid(x, out.aid);
+      case 1:
+        return read_hex_text(x, out.tars.emplace_back(), 3, 3);
+      case 2:
+        return read_hex_text(x, out.sin, 0, 16);
+      case 3:
+        return read_hex_text(x, out.sdin, 0, 16);
+      case 4:
+        return read_text(x, out.role);
+      default:
+        return read_keyset(x, c, out.keysets.emplace_back());
     }
   });
 }
 
 Status read_capabilities(const Element& e, const Context& c, Eis& out) {
-  static constexpr Rule kRules[] = {{"CattpSupport", true}, {"CattpVersion"}, {"HttpSupport", true}, {"HttpVersion"},
+  static constexpr Rule kRules[] = {{"CattpSupport", true},        {"CattpVersion"},
+                                    {"HttpSupport", true},         {"HttpVersion"},
                                     {"SecurePacketVersion", true}, {"RemoteProvisioningVersion", true}};
   return read_children(e, c, kRules, Order::strict, [&](std::size_t i, const Element& x) -> Status {
     switch (i) {
-      case 0: return read_bool(x, out.cattp_support);
-      case 1: return read_text(x, out.cattp_version);
-      case 2: return read_bool(x, out.http_support);
-      case 3: return read_text(x, out.http_version);
-      case 4: return read_text(x, out.secure_packet_version);
-      default: return read_text(x, out.remote_provisioning_version);
+      case 0:
+        return read_bool(x, out.cattp_support);
+      case 1:
+        return read_text(x, out.cattp_version);
+      case 2:
+        return read_bool(x, out.http_support);
+      case 3:
+        return read_text(x, out.http_version);
+      case 4:
+        return read_text(x, out.secure_packet_version);
+      default:
+        return read_text(x, out.remote_provisioning_version);
     }
   });
 }
 
 Status read_signed_info(const Element& e, const Context& c, Eis& out) {
-  static constexpr Rule kRules[] = {{"Eid", true}, {"Eum-id", true}, {"ProductionDate", true}, {"PlatformType", true},
-                                    {"PlatformVersion", true}, {"Isd-p-loadfile-aid", true}, {"Isd-p-module-aid", true},
-                                    {"Ecasd", true}, {"EuiccCapabilities", true}};
+  static constexpr Rule kRules[] = {{"Eid", true},
+                                    {"Eum-id", true},
+                                    {"ProductionDate", true},
+                                    {"PlatformType", true},
+                                    {"PlatformVersion", true},
+                                    {"Isd-p-loadfile-aid", true},
+                                    {"Isd-p-module-aid", true},
+                                    {"Ecasd", true},
+                                    {"EuiccCapabilities", true}};
   return read_children(e, c, kRules, Order::strict, [&](std::size_t i, const Element& x) -> Status {
     switch (i) {
-      case 0: return read_eid(x, out.eid);
-      case 1: return read_oid(x, out.eum_id);
-      case 2: return read_date_time(x, out.production_date);
-      case 3: return read_text(x, out.platform_type);
-      case 4: return read_text(x, out.platform_version);
-      case 5: return read_aid(x, out.isdp_loadfile_aid);
-      case 6: return read_aid(x, out.isdp_module_aid);
-      case 7: return read_security_domain(x, c, out.ecasd);
-      default: return read_capabilities(x, c, out);
+      case 0:
+        return read_eid(x, out.eid);
+      case 1:
+        return read_oid(x, out.eum_id);
+      case 2:
+        return read_date_time(x, out.production_date);
+      case 3:
+        return read_text(x, out.platform_type);
+      case 4:
+        return read_text(x, out.platform_version);
+      case 5:
+        return read_aid(x, out.isdp_loadfile_aid);
+      case 6:
+        return read_aid(x, out.isdp_module_aid);
+      case 7:
+        return read_security_domain(x, c, out.ecasd);
+      default:
+        return read_capabilities(x, c, out);
     }
   });
 }
 
 Status read_profile(const Element& e, const Context& c, ProfileInfo& out) {
-  static constexpr Rule kRules[] = {{"Iccid", true}, {"Isd-p-aid", true}, {"Mno-id", true}, {"FallbackAttribute", true},
-                                    {"SubscriptionAddress", true}, {"State", true}, {"Smdp-id"}, {"ProfileType"},
-                                    {"AllocatedMemory", true}, {"FreeMemory"}, {"pol2"}};
+  static constexpr Rule kRules[] = {{"Iccid", true},
+                                    {"Isd-p-aid", true},
+                                    {"Mno-id", true},
+                                    {"FallbackAttribute", true},
+                                    {"SubscriptionAddress", true},
+                                    {"State", true},
+                                    {"Smdp-id"},
+                                    {"ProfileType"},
+                                    {"AllocatedMemory", true},
+                                    {"FreeMemory"},
+                                    {"pol2"}};
   return read_children(e, c, kRules, Order::strict, [&](std::size_t i, const Element& x) -> Status {
     switch (i) {
-      case 0: return read_iccid(x, out.iccid);
-      case 1: return read_aid(x, out.isd_p_aid);
-      case 2: return read_oid(x, out.mno_id);
-      case 3: return read_bool(x, out.fallback);
-      case 4: return read_subscription(x, c, out.subscription);
-      case 5: return read_text(x, out.state);
-      case 6: return read_oid(x, out.smdp_id);
-      case 7: return read_text(x, out.profile_type);
-      case 8: return read_uint(x, out.allocated_memory);
-      case 9: return read_uint(x, out.free_memory.emplace());
-      default: return read_pol2(x, c, false, out.pol2);
+      case 0:
+        return read_iccid(x, out.iccid);
+      case 1:
+        return read_aid(x, out.isd_p_aid);
+      case 2:
+        return read_oid(x, out.mno_id);
+      case 3:
+        return read_bool(x, out.fallback);
+      case 4:
+        return read_subscription(x, c, out.subscription);
+      case 5:
+        return read_text(x, out.state);
+      case 6:
+        return read_oid(x, out.smdp_id);
+      case 7:
+        return read_text(x, out.profile_type);
+      case 8:
+        return read_uint(x, out.allocated_memory);
+      case 9:
+        return read_uint(x, out.free_memory.emplace());
+      default:
+        return read_pol2(x, c, false, out.pol2);
     }
   });
 }
@@ -209,23 +263,31 @@ Status find_certificate(const Element& e, std::size_t level, std::optional<Bytes
 
 Status read_eis(const Element& e, const Context& c, Eis& out) {
   // EumCertificateId is of v1; AuditTrail and AdditionalProperties carry nothing a download needs.
-  static constexpr Rule kRules[] = {{"EumSignedInfo", true}, {"EumSignature", true}, {"RemainingMemory", true},
-                                    {"AvailableMemoryForProfiles", true}, {"LastAuditDate"}, {"Smsr-id", true},
-                                    {"EumCertificateId"}, {"ProfileInfo", false, true}, {"Isd-r", true}, {"AuditTrail"},
-                                    {"AdditionalProperties"}};
+  static constexpr Rule kRules[] = {
+      {"EumSignedInfo", true}, {"EumSignature", true}, {"RemainingMemory", true}, {"AvailableMemoryForProfiles", true},
+      {"LastAuditDate"},       {"Smsr-id", true},      {"EumCertificateId"},      {"ProfileInfo", false, true},
+      {"Isd-r", true},         {"AuditTrail"},         {"AdditionalProperties"}};
   return read_children(e, c, kRules, Order::strict, [&](std::size_t i, const Element& x) -> Status {
     switch (i) {
-      case 0: return read_signed_info(x, c, out);
+      case 0:
+        return read_signed_info(x, c, out);
       case 1:
         KF_CHECK(keep_signature(x, c, out.eum_signature_xml));
         return find_certificate(x, 0, out.eum_certificate);
-      case 2: return read_uint(x, out.remaining_memory);
-      case 3: return read_uint(x, out.available_memory);
-      case 4: return read_date_time(x, out.last_audit_date);
-      case 5: return read_oid(x, out.smsr_id);
-      case 7: return read_profile(x, c, out.profiles.emplace_back());
-      case 8: return read_security_domain(x, c, out.isd_r);
-      default: return {};
+      case 2:
+        return read_uint(x, out.remaining_memory);
+      case 3:
+        return read_uint(x, out.available_memory);
+      case 4:
+        return read_date_time(x, out.last_audit_date);
+      case 5:
+        return read_oid(x, out.smsr_id);
+      case 7:
+        return read_profile(x, c, out.profiles.emplace_back());
+      case 8:
+        return read_security_domain(x, c, out.isd_r);
+      default:
+        return {};
     }
   });
 }

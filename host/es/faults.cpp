@@ -97,8 +97,9 @@ std::string write_fault(const Fault& f) {
   std::string out;
   out.reserve(1500 + f.reason.size());
   out += kXmlDeclaration;
-  out += "<s:Envelope xmlns:s=\"http://www.w3.org/2003/05/soap-envelope\" "
-         "xmlns:wsa=\"http://www.w3.org/2005/08/addressing\">\n<s:Header>";
+  out +=
+      "<s:Envelope xmlns:s=\"http://www.w3.org/2003/05/soap-envelope\" "
+      "xmlns:wsa=\"http://www.w3.org/2005/08/addressing\">\n<s:Header>";
   SendHeader h;
   h.from = f.from.empty() ? f.header.to : f.from;
   h.to = f.header.from;
@@ -153,8 +154,10 @@ Result<Fault> read_fault(std::string_view xml) {
     return read_children(e, env, kCode, Order::any, [&](std::size_t i, const Element& x) -> Status {
       if (i == 1) return self(self, x, false);
       KF_TRY(std::string code, read_code(x));
-      if (outermost) f.code = std::move(code);
-      else f.subcode.append(f.subcode.empty() ? "" : "/").append(code);
+      if (outermost)
+        f.code = std::move(code);
+      else
+        f.subcode.append(f.subcode.empty() ? "" : "/").append(code);
       return {};
     });
   };

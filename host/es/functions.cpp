@@ -35,7 +35,8 @@ constexpr FieldUse kAnswerCreate[] = {may(answer_isd_p_aid), may(answer_euicc_da
 constexpr FieldUse kAnswerCard[] = {may(answer_euicc_data)};
 constexpr std::span<const FieldUse> kNothing{};
 
-constexpr FunctionRow kRows[] = {  // in the order of enum Function
+constexpr FunctionRow kRows[] = {
+    // in the order of enum Function
     {F::get_eis, "GetEIS", kAll, false, true, kEidOnly, kAnswerEis},
     {F::download_profile, "DownloadProfile", kEs2, false, true, kDownload, kAnswerDownload},
     {F::create_isdp, "CreateISDP", kEs3, false, true, kCreate, kAnswerCreate},
@@ -78,10 +79,24 @@ constexpr std::string_view kOtherNames[] = {"UpdateConnectivityParameters",
                                             "HandleSMSRChangeNotification",
                                             "HandleSetPLMANotification"};
 
-constexpr std::array<std::string_view, 18> kFieldNames = {
-    "Eid", "Smsr-id", "ProfileType", "Iccid", "EnableProfile", "Mno-id", "RequiredMemory", "Sd-aid", "Data", "MoreToDo",
-    "SubscriptionAddress", "NewSubscriptionAddress", "pol2", "CompletionTimestamp",
-    "Iccid", "Isd-p-aid", "EuiccResponseData", "Eis"};
+constexpr std::array<std::string_view, 18> kFieldNames = {"Eid",
+                                                          "Smsr-id",
+                                                          "ProfileType",
+                                                          "Iccid",
+                                                          "EnableProfile",
+                                                          "Mno-id",
+                                                          "RequiredMemory",
+                                                          "Sd-aid",
+                                                          "Data",
+                                                          "MoreToDo",
+                                                          "SubscriptionAddress",
+                                                          "NewSubscriptionAddress",
+                                                          "pol2",
+                                                          "CompletionTimestamp",
+                                                          "Iccid",
+                                                          "Isd-p-aid",
+                                                          "EuiccResponseData",
+                                                          "Eis"};
 
 constexpr std::size_t kMaxCallIdentifier = 1000;  // characters
 
@@ -97,29 +112,43 @@ Status read_call_identifier(const Element& x, std::string& out) {
 
 Status read_request_field(Field f, const Element& x, const Context& c, Request& r) {
   switch (f) {
-    case eid: return read_eid(x, r.eid);
-    case smsr_id: return read_oid(x, r.smsr_id);
-    case profile_type: return read_text(x, r.profile_type.emplace());
-    case iccid: return read_iccid(x, r.iccid.emplace());
-    case enable_profile: return read_bool(x, r.enable_profile);
-    case mno_id: return read_oid(x, r.mno_id);
-    case required_memory: return read_uint(x, r.required_memory);
+    case eid:
+      return read_eid(x, r.eid);
+    case smsr_id:
+      return read_oid(x, r.smsr_id);
+    case profile_type:
+      return read_text(x, r.profile_type.emplace());
+    case iccid:
+      return read_iccid(x, r.iccid.emplace());
+    case enable_profile:
+      return read_bool(x, r.enable_profile);
+    case mno_id:
+      return read_oid(x, r.mno_id);
+    case required_memory:
+      return read_uint(x, r.required_memory);
     case sd_aid:
       KF_CHECK(read_hex(x, r.sd_aid));
       return r.sd_aid.size() < 5 || r.sd_aid.size() > 16 ? schema_error("Sd-aid must be of 5 to 16 bytes") : Status{};
-    case data: return read_hex(x, r.data);
-    case more_to_do: return read_bool(x, r.more_to_do.emplace());
+    case data:
+      return read_hex(x, r.data);
+    case more_to_do:
+      return read_bool(x, r.more_to_do.emplace());
     case subscription:
-    case new_subscription: return read_subscription(x, c, r.subscription.emplace());
-    case pol2: return read_pol2(x, c, true, r.pol2);
-    case completion_timestamp: return read_date_time(x, r.completion_timestamp);
-    default: return {};
+    case new_subscription:
+      return read_subscription(x, c, r.subscription.emplace());
+    case pol2:
+      return read_pol2(x, c, true, r.pol2);
+    case completion_timestamp:
+      return read_date_time(x, r.completion_timestamp);
+    default:
+      return {};
   }
 }
 
 Status read_response_field(Field f, const Element& x, const Context& c, Response& r) {
   switch (f) {
-    case answer_iccid: return read_iccid(x, r.iccid.emplace());
+    case answer_iccid:
+      return read_iccid(x, r.iccid.emplace());
     case answer_isd_p_aid:
       KF_CHECK(read_hex(x, r.isd_p_aid));
       return r.isd_p_aid.size() < 5 || r.isd_p_aid.size() > 16 ? schema_error("Isd-p-aid must be of 5 to 16 bytes")
@@ -128,12 +157,16 @@ Status read_response_field(Field f, const Element& x, const Context& c, Response
       std::string scratch;
       const auto t = x.text(scratch);
       auto b = t ? decode_hex(*t) : Result<Bytes>(t.error());
-      if (b) r.euicc_response_data = std::move(b).value();
-      else r.bad_euicc_response_data = true;
+      if (b)
+        r.euicc_response_data = std::move(b).value();
+      else
+        r.bad_euicc_response_data = true;
       return {};
     }
-    case answer_eis: return es::read_eis(x, c, r.eis.emplace());
-    default: return {};
+    case answer_eis:
+      return es::read_eis(x, c, r.eis.emplace());
+    default:
+      return {};
   }
 }
 
@@ -156,11 +189,20 @@ void read_leniently(const Element& e, const Context& c, const FunctionRow& row, 
       if (!uses(u, id.interface) || field_name(u.field) != name->local) continue;
       if (!read_request_field(u.field, x, c, r)) continue;
       switch (u.field) {
-        case eid: out.eid = r.eid; break;
-        case smsr_id: out.smsr_id = r.smsr_id; break;
-        case iccid: if (!out.iccid) out.iccid = r.iccid; break;  // AuditEIS may list several
-        case new_subscription: out.subscription = r.subscription; break;
-        default: break;
+        case eid:
+          out.eid = r.eid;
+          break;
+        case smsr_id:
+          out.smsr_id = r.smsr_id;
+          break;
+        case iccid:
+          if (!out.iccid) out.iccid = r.iccid;
+          break;  // AuditEIS may list several
+        case new_subscription:
+          out.subscription = r.subscription;
+          break;
+        default:
+          break;
       }
     }
   }
@@ -211,10 +253,14 @@ bool uses(FieldUse u, Interface i) { return u.field != smsr_id || i == Interface
 
 std::optional<Identity> identify(std::string_view element) {
   Identity id;
-  if (element.starts_with("ES2-")) id.interface = Interface::es2;
-  else if (element.starts_with("ES3-")) id.interface = Interface::es3;
-  else if (element.starts_with("ES4-")) id.interface = Interface::es4;
-  else return {};
+  if (element.starts_with("ES2-"))
+    id.interface = Interface::es2;
+  else if (element.starts_with("ES3-"))
+    id.interface = Interface::es3;
+  else if (element.starts_with("ES4-"))
+    id.interface = Interface::es4;
+  else
+    return {};
   std::string_view name = element.substr(4);
   const auto cut = [&](std::string_view suffix, Kind kind) {
     if (!name.ends_with(suffix)) return false;
@@ -222,8 +268,10 @@ std::optional<Identity> identify(std::string_view element) {
     id.kind = kind;
     return true;
   };
-  if (name.ends_with("Notification")) id.kind = Kind::notification;
-  else if (!cut("Request", Kind::request) && !cut("Response", Kind::response)) return {};
+  if (name.ends_with("Notification"))
+    id.kind = Kind::notification;
+  else if (!cut("Request", Kind::request) && !cut("Response", Kind::response))
+    return {};
   id.name = name;
   const bool notice_name = name.ends_with("Notification");
   if (notice_name != (id.kind == Kind::notification)) return {};
@@ -297,9 +345,8 @@ static Status read_rule(const Element& e, const Context& c, bool request, Policy
 Status read_pol2(const Element& e, const Context& c, bool request, std::optional<Pol2>& out) {
   static constexpr Rule kRules[] = {{"Rule", false, true, "rules"}};
   out.emplace();
-  return read_children(e, c, kRules, Order::strict, [&](std::size_t, const Element& x) {
-    return read_rule(x, c, request, out->emplace_back());
-  });
+  return read_children(e, c, kRules, Order::strict,
+                       [&](std::size_t, const Element& x) { return read_rule(x, c, request, out->emplace_back()); });
 }
 
 Status read_request(const Element& e, const Context& c, const Identity& id, Request& out) {
@@ -342,8 +389,8 @@ Status read_response(const Element& e, const Context& c, const Identity& id, Res
   out.interface = id.interface;
   out.function = id.function;
   if (id.function == F::other) out.other_name = id.name;
-  std::array<Rule, 8> rules = {{{"ProcessingStart"}, {"ProcessingEnd"}, {"AcceptableValidityPeriod"},
-                                {"FunctionExecutionStatus", true}}};
+  std::array<Rule, 8> rules = {
+      {{"ProcessingStart"}, {"ProcessingEnd"}, {"AcceptableValidityPeriod"}, {"FunctionExecutionStatus", true}}};
   std::array<Field, 8> fields{};
   std::size_t n = 4;
   for (const FieldUse& u : row.response) {
@@ -352,11 +399,16 @@ Status read_response(const Element& e, const Context& c, const Identity& id, Res
   }
   return read_children(e, c, std::span(rules.data(), n), Order::any, [&](std::size_t i, const Element& x) -> Status {
     switch (i) {
-      case 0: return read_text(x, out.processing_start);
-      case 1: return read_text(x, out.processing_end);
-      case 2: return read_period(x, out.acceptable_validity_period);
-      case 3: return read_execution_status(x, c, out);
-      default: return read_response_field(fields[i], x, c, out);
+      case 0:
+        return read_text(x, out.processing_start);
+      case 1:
+        return read_text(x, out.processing_end);
+      case 2:
+        return read_period(x, out.acceptable_validity_period);
+      case 3:
+        return read_execution_status(x, c, out);
+      default:
+        return read_response_field(fields[i], x, c, out);
     }
   });
 }

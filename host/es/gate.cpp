@@ -195,15 +195,16 @@ class Gate {
       if (digits.empty()) return bad("malformed character reference");
       for (char c : digits) {
         std::uint32_t d = 99;
-        if (c >= '0' && c <= '9') d = static_cast<std::uint32_t>(c - '0');
+        if (c >= '0' && c <= '9')
+          d = static_cast<std::uint32_t>(c - '0');
         else if (hex_form && (c | 0x20) >= 'a' && (c | 0x20) <= 'f')
           d = static_cast<std::uint32_t>((c | 0x20) - 'a') + 10;
         if (d == 99) return bad("malformed character reference");
         v = v * (hex_form ? 16 : 10) + d;
         if (v > 0x10FFFF) return bad("character reference out of range");
       }
-      const bool good = v == 9 || v == 10 || v == 13 || (v >= 0x20 && v < 0xD800) || (v >= 0xE000 && v < 0xFFFE) ||
-                        v >= 0x10000;
+      const bool good =
+          v == 9 || v == 10 || v == 13 || (v >= 0x20 && v < 0xD800) || (v >= 0xE000 && v < 0xFFFE) || v >= 0x10000;
       if (!good) return bad("reference to a character that XML does not permit");
     }
     return {};

@@ -17,8 +17,9 @@ std::string served(const CodecOptions& o) {
 }
 
 Fault mismatch(const MessageHeader& h, std::string_view element) {
-  return invalid_header("wsa:ActionMismatch", "wsa:Action " + clip(h.action, 200) + " contradicts the body element " +
-                        clip(element), "wsa:Action");
+  return invalid_header("wsa:ActionMismatch",
+                        "wsa:Action " + clip(h.action, 200) + " contradicts the body element " + clip(element),
+                        "wsa:Action");
 }
 
 class Parser {
@@ -96,8 +97,9 @@ class Parser {
     const bool is_served =
         name->ns != kNs1 && std::find(o_.namespaces.begin(), o_.namespaces.end(), name->ns) != o_.namespaces.end();
     if (!is_served) {
-      return sender_fault("Namespace " + clip(name->ns, 200) + " of " + clip(name->local) +
-                          " is not served; served: " + served(o_), "wsa:ActionNotSupported");
+      return sender_fault(
+          "Namespace " + clip(name->ns, 200) + " of " + clip(name->local) + " is not served; served: " + served(o_),
+          "wsa:ActionNotSupported");
     }
     const auto id = identify(name->local);
     if (!id) return sender_fault("No function for the element " + clip(name->local), "wsa:ActionNotSupported");

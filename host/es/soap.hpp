@@ -16,15 +16,15 @@ inline constexpr std::string_view kWsaAnonymous = "http://www.w3.org/2005/08/add
 inline constexpr std::string_view kMakeConnectionPrefix = "http://docs.oasis-open.org/ws-rx/wsmc/200702/anonymous?id=";
 
 struct MessageHeader {
-  std::string from;             // From/Address as received
-  std::string from_entity;      // EntityId in it
-  std::string from_name;        // EntityName
+  std::string from;         // From/Address as received
+  std::string from_entity;  // EntityId in it
+  std::string from_name;    // EntityName
   std::string to;
   std::string to_entity;
-  std::string reply_to;         // ReplyTo/Address; empty: absent
-  std::string message_id;       // the complete URI
-  std::string transaction_id;   // TransactionId inside it; may be empty
-  std::string relates_to;       // may be empty
+  std::string reply_to;        // ReplyTo/Address; empty: absent
+  std::string message_id;      // the complete URI
+  std::string transaction_id;  // TransactionId inside it; may be empty
+  std::string relates_to;      // may be empty
   std::string action;
   std::optional<bool> message_pending;  // wsmc:MessagePending
   bool operator==(const MessageHeader&) const = default;
@@ -35,19 +35,19 @@ struct MakeConnection {
   bool operator==(const MakeConnection&) const = default;
 };
 
-struct Fault {                  // becomes an HTTP error with a fault envelope
+struct Fault {  // becomes an HTTP error with a fault envelope
   unsigned http_status = 400;
   std::string code = "Sender";  // Sender, Receiver, VersionMismatch, MustUnderstand
   std::string subcode;  // "wsa:ActionNotSupported", nested ones "wsa:InvalidAddressingHeader/wsa:ActionMismatch"
   std::string reason;
-  std::string problem_qname;    // the header at fault, "wsa:To" or "{namespace}name"; may be empty
-  MessageHeader header;         // as far as it was read, for RelatesTo, To and From
-  std::string from;             // our own address for From; empty: the To of the request, when it was read
+  std::string problem_qname;  // the header at fault, "wsa:To" or "{namespace}name"; may be empty
+  MessageHeader header;       // as far as it was read, for RelatesTo, To and From
+  std::string from;           // our own address for From; empty: the To of the request, when it was read
 };
 
 struct Message {
   MessageHeader header;
-  std::string ns;               // namespace of the function element (answers use the one received)
+  std::string ns;  // namespace of the function element (answers use the one received)
   std::variant<Request, Response, MakeConnection> body;
   std::vector<std::string> unknown_elements;  // ignored child elements, for one log line a peer
 };
@@ -67,7 +67,7 @@ std::variant<Message, Fault> parse_message(std::string_view xml, const CodecOpti
 
 struct SendHeader {
   std::string from, to, reply_to, message_id, relates_to, action;  // empty: left out
-  std::optional<bool> message_pending;  // wsmc:MessagePending
+  std::optional<bool> message_pending;                             // wsmc:MessagePending
 };
 std::string write_message(const SendHeader& h, const Request& r, std::string_view ns = kNs3);
 std::string write_message(const SendHeader& h, const Response& r, std::string_view ns = kNs3);

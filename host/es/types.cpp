@@ -8,9 +8,12 @@ std::string_view function_name(Function f) { return row_of(f).name; }
 
 std::string_view interface_name(Interface i) {
   switch (i) {
-    case Interface::es2: return "ES2";
-    case Interface::es3: return "ES3";
-    case Interface::es4: return "ES4";
+    case Interface::es2:
+      return "ES2";
+    case Interface::es3:
+      return "ES3";
+    case Interface::es4:
+      return "ES4";
   }
   return "ES2";
 }

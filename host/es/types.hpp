@@ -18,26 +18,39 @@ namespace kf::es {
 enum class Interface { es2, es3, es4 };
 
 enum class Function {
-  get_eis, download_profile, create_isdp, send_data, profile_download_completed, update_policy_rules,
-  update_subscription_address, enable_profile, disable_profile, delete_profile, delete_isdp, audit_eis,
-  handle_profile_enabled, handle_profile_disabled, handle_profile_deleted, handle_profile_downloaded,
+  get_eis,
+  download_profile,
+  create_isdp,
+  send_data,
+  profile_download_completed,
+  update_policy_rules,
+  update_subscription_address,
+  enable_profile,
+  disable_profile,
+  delete_profile,
+  delete_isdp,
+  audit_eis,
+  handle_profile_enabled,
+  handle_profile_disabled,
+  handle_profile_deleted,
+  handle_profile_downloaded,
   other,  // a function of SGP.02 that is known by name and not implemented (SetPLMA ...)
 };
-std::string_view function_name(Function f);  // "GetEIS", "DeleteISDP", "HandleProfileEnabledNotification"
+std::string_view function_name(Function f);    // "GetEIS", "DeleteISDP", "HandleProfileEnabledNotification"
 std::string_view interface_name(Interface i);  // "ES2"
-bool is_notification(Function f);  // Function::other: see the overload for Request below
+bool is_notification(Function f);              // Function::other: see the overload for Request below
 
 enum class ExecStatus { success, with_warning, failed, expired };
 
 struct StatusCode {
-  std::string subject, reason;         // "8.1.1", "1.1"
-  std::string subject_identifier;      // may be empty
-  std::string message;                 // may be empty
+  std::string subject, reason;     // "8.1.1", "1.1"
+  std::string subject_identifier;  // may be empty
+  std::string message;             // may be empty
   bool operator==(const StatusCode&) const = default;
 };
 
 struct SubscriptionAddress {
-  std::string imsi, msisdn;            // may be empty
+  std::string imsi, msisdn;  // may be empty
   bool operator==(const SubscriptionAddress&) const = default;
 };
 
@@ -45,14 +58,14 @@ struct PolicyRule {
   std::string subject = "PROFILE", action, qualification;
   bool operator==(const PolicyRule&) const = default;
 };
-using Pol2 = std::vector<PolicyRule>;   // present and empty: explicitly no rules
+using Pol2 = std::vector<PolicyRule>;  // present and empty: explicitly no rules
 
 struct ProfileInfo {
   std::string iccid, isd_p_aid, mno_id;
   bool fallback = false;
   SubscriptionAddress subscription;
-  std::string state;                    // "Created", "Enabled", "Disabled", "Deleted"
-  std::string smdp_id, profile_type;    // may be empty
+  std::string state;                  // "Created", "Enabled", "Disabled", "Deleted"
+  std::string smdp_id, profile_type;  // may be empty
   std::uint64_t allocated_memory = 0;
   std::optional<std::uint64_t> free_memory;
   std::optional<Pol2> pol2;
@@ -64,13 +77,13 @@ struct SecurityDomain {
   std::vector<std::string> tars;
   struct Keyset {
     std::string version, type, cntr;
-    std::vector<Bytes> certificates;    // Value of each Certificate
+    std::vector<Bytes> certificates;  // Value of each Certificate
     struct Cert {
       std::string index, ca_id;
       Bytes value;
       bool operator==(const Cert&) const = default;
     };
-    std::vector<Cert> certs;            // the same certificates with Index and CaId; written from here when not empty
+    std::vector<Cert> certs;  // the same certificates with Index and CaId; written from here when not empty
     bool operator==(const Keyset&) const = default;
   };
   std::vector<Keyset> keysets;
@@ -82,9 +95,9 @@ struct Eis {
   SecurityDomain ecasd;
   bool cattp_support = false, http_support = false;
   std::string cattp_version, http_version, secure_packet_version, remote_provisioning_version;
-  std::string eum_signature_xml;        // the ds:Signature content as received, for relaying: octet for octet, with the
-                                        // namespace declarations it inherited written into its outermost elements
-  std::optional<Bytes> eum_certificate; // X509Certificate of KeyInfo; present and empty: it was not base64
+  std::string eum_signature_xml;  // the ds:Signature content as received, for relaying: octet for octet, with the
+                                  // namespace declarations it inherited written into its outermost elements
+  std::optional<Bytes> eum_certificate;  // X509Certificate of KeyInfo; present and empty: it was not base64
   std::uint64_t remaining_memory = 0, available_memory = 0;
   std::string last_audit_date, smsr_id;
   std::vector<ProfileInfo> profiles;
@@ -96,10 +109,10 @@ struct Eis {
 struct Request {
   Interface interface = Interface::es2;
   Function function = Function::get_eis;
-  std::string other_name;                          // Function::other: its name as in function_name(), "SetPLMA"
-  std::string function_call_identifier;            // empty in notifications
-  std::optional<std::uint32_t> validity_period;    // seconds
-  std::string eid;                                 // as received; 32 digits guaranteed by the codec
+  std::string other_name;                        // Function::other: its name as in function_name(), "SetPLMA"
+  std::string function_call_identifier;          // empty in notifications
+  std::optional<std::uint32_t> validity_period;  // seconds
+  std::string eid;                               // as received; 32 digits guaranteed by the codec
   std::string smsr_id;
   std::optional<std::string> iccid, profile_type;
   bool enable_profile = false;
@@ -107,10 +120,10 @@ struct Request {
   std::uint64_t required_memory = 0;
   std::optional<bool> more_to_do;
   Bytes sd_aid;
-  Bytes data;                                      // SendData
+  Bytes data;  // SendData
   std::optional<SubscriptionAddress> subscription;
   std::optional<Pol2> pol2;
-  std::string completion_timestamp;                // notifications
+  std::string completion_timestamp;  // notifications
   bool operator==(const Request&) const = default;
 };
 
@@ -128,7 +141,7 @@ struct Response {
   std::optional<std::string> iccid;
   Bytes isd_p_aid;
   std::optional<Bytes> euicc_response_data;
-  bool bad_euicc_response_data = false;            // present, but not hex: the call counts as failed, 8.4/4.2
+  bool bad_euicc_response_data = false;  // present, but not hex: the call counts as failed, 8.4/4.2
   std::optional<Eis> eis;
   bool operator==(const Response&) const = default;
 };

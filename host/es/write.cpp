@@ -146,19 +146,26 @@ std::size_t size_hint(const Eis& e) {
 void write_request_field(Body& b, Field f, const Request& r) {
   const std::string_view name = field_name(f);
   switch (f) {
-    case Field::eid: return b.text_if(name, r.eid);
-    case Field::smsr_id: return b.text_if(name, r.smsr_id);
+    case Field::eid:
+      return b.text_if(name, r.eid);
+    case Field::smsr_id:
+      return b.text_if(name, r.smsr_id);
     case Field::profile_type:
       if (r.profile_type) b.text(name, *r.profile_type);
       return;
     case Field::iccid:
       if (r.iccid) b.text(name, *r.iccid);
       return;
-    case Field::enable_profile: return b.flag(name, r.enable_profile);
-    case Field::mno_id: return b.text_if(name, r.mno_id);
-    case Field::required_memory: return b.number(name, r.required_memory);
-    case Field::sd_aid: return b.hex(name, r.sd_aid);
-    case Field::data: return b.hex(name, r.data);
+    case Field::enable_profile:
+      return b.flag(name, r.enable_profile);
+    case Field::mno_id:
+      return b.text_if(name, r.mno_id);
+    case Field::required_memory:
+      return b.number(name, r.required_memory);
+    case Field::sd_aid:
+      return b.hex(name, r.sd_aid);
+    case Field::data:
+      return b.hex(name, r.data);
     case Field::more_to_do:
       if (r.more_to_do) b.flag(name, *r.more_to_do);
       return;
@@ -169,8 +176,10 @@ void write_request_field(Body& b, Field f, const Request& r) {
     case Field::pol2:
       if (r.pol2) write_pol2(b, *r.pol2);
       return;
-    case Field::completion_timestamp: return b.text_if(name, r.completion_timestamp);
-    default: return;
+    case Field::completion_timestamp:
+      return b.text_if(name, r.completion_timestamp);
+    default:
+      return;
   }
 }
 
@@ -193,24 +202,30 @@ void write_response_field(Body& b, Field f, const Response& r) {
         b.close(name);
       }
       return;
-    default: return;
+    default:
+      return;
   }
 }
 
 std::string_view status_text(ExecStatus s) {
   switch (s) {
-    case ExecStatus::success: return "EXECUTED_SUCCESS";
-    case ExecStatus::with_warning: return "EXECUTED_WITHWARNING";
-    case ExecStatus::failed: return "FAILED";
-    case ExecStatus::expired: return "EXPIRED";
+    case ExecStatus::success:
+      return "EXECUTED_SUCCESS";
+    case ExecStatus::with_warning:
+      return "EXECUTED_WITHWARNING";
+    case ExecStatus::failed:
+      return "FAILED";
+    case ExecStatus::expired:
+      return "EXPIRED";
   }
   return "FAILED";
 }
 
 void open_envelope(std::string& out, const SendHeader& h, std::string_view ns, bool polling) {
   out += kXmlDeclaration;
-  out += "<s:Envelope xmlns:s=\"http://www.w3.org/2003/05/soap-envelope\" "
-         "xmlns:wsa=\"http://www.w3.org/2005/08/addressing\"";
+  out +=
+      "<s:Envelope xmlns:s=\"http://www.w3.org/2003/05/soap-envelope\" "
+      "xmlns:wsa=\"http://www.w3.org/2005/08/addressing\"";
   if (!ns.empty()) {
     out += " xmlns:rps=\"";
     append_escaped(out, ns);

@@ -122,9 +122,12 @@ std::string_view Scope::uri(std::string_view prefix) const {
     }
   }
   if (!done) {
-    if (parent_ != nullptr) found = parent_->uri(prefix);
-    else if (prefix.empty()) found = "";
-    else if (prefix == "xml") found = kXmlNs;
+    if (parent_ != nullptr)
+      found = parent_->uri(prefix);
+    else if (prefix.empty())
+      found = "";
+    else if (prefix == "xml")
+      found = kXmlNs;
   }
   cached_ = true;
   last_prefix_ = prefix;
@@ -193,9 +196,12 @@ Status read_text(const Element& e, std::string& out) {
 Status read_bool(const Element& e, bool& out) {
   std::string scratch;
   KF_TRY(const std::string_view t, e.text(scratch));
-  if (t == "true" || t == "1") out = true;
-  else if (t == "false" || t == "0") out = false;
-  else return schema_error(std::string(e.name) + " must be true, false, 1 or 0");
+  if (t == "true" || t == "1")
+    out = true;
+  else if (t == "false" || t == "0")
+    out = false;
+  else
+    return schema_error(std::string(e.name) + " must be true, false, 1 or 0");
   return {};
 }
 
@@ -321,12 +327,24 @@ void append_escaped(std::string& out, std::string_view s) {
     if (i == s.size()) return;
     const std::size_t n = xml_char(s.substr(i, 4));
     switch (s[i]) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
-      case '\r': out += "&#13;"; break;
-      default: n == 0 ? out += '?' : out.append(s, i, n); break;
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      case '\r':
+        out += "&#13;";
+        break;
+      default:
+        n == 0 ? out += '?' : out.append(s, i, n);
+        break;
     }
     i += std::max<std::size_t>(n, 1);
   }

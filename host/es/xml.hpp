@@ -70,7 +70,7 @@ class Scope {
  private:
   const Scope* parent_ = nullptr;
   pugi::xml_node node_;
-  bool own_ = false;  // has xmlns attributes
+  bool own_ = false;                                 // has xmlns attributes
   mutable std::string_view last_prefix_, last_uri_;  // one entry of memory: siblings share their prefix
   mutable bool cached_ = false;
 };

@@ -16,7 +16,7 @@ struct KeySetPlan {
   std::uint8_t key_length = 16;        // 16, 24, 32
   std::uint8_t kid = 0x01;
   std::uint8_t kvn = 0x30;
-  Bytes host_id, sin, sdin;            // only with b3
+  Bytes host_id, sin, sdin;  // only with b3
   [[nodiscard]] bool with_dr() const { return (scenario_param & 0x02) != 0; }
   [[nodiscard]] bool with_ids() const { return (scenario_param & 0x04) != 0; }
 };

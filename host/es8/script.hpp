@@ -5,20 +5,22 @@
 
 namespace kf::es8 {
 
-Bytes wrap_c_apdus(const std::vector<Bytes>& apdus);                 // 22 L <C-APDU> ...
-Bytes remote_script_indefinite(ByteView data);                       // AE 80 <data> 00 00
-Bytes remote_script_definite(ByteView data);                         // AA L <data>
+Bytes wrap_c_apdus(const std::vector<Bytes>& apdus);  // 22 L <C-APDU> ...
+Bytes remote_script_indefinite(ByteView data);        // AE 80 <data> 00 00
+Bytes remote_script_definite(ByteView data);          // AA L <data>
 
 struct CardAnswer {
   std::uint32_t tag = 0;  // 23 for R-APDUs (value = data and SW), else the SCP03t answer tag (84, 85, 86, 9F44 ...)
   Bytes value;
-  Bytes whole;            // the TLV as received
+  Bytes whole;                              // the TLV as received
   [[nodiscard]] std::uint16_t sw() const {  // 23 only; 0 when shorter than two bytes
-    return value.size() < 2 ? std::uint16_t{0} : static_cast<std::uint16_t>(value[value.size() - 2] << 8 | value[value.size() - 1]);
+    return value.size() < 2 ? std::uint16_t{0}
+                            : static_cast<std::uint16_t>(value[value.size() - 2] << 8 | value[value.size() - 1]);
   }
 };
-// Lenient as 2.4 demands: an outer AF80..0000 or AB is skipped, so are 80 01 n and 83; 23-wrapped and bare TLVs are taken.
-// `unwrap_scp03t`: a peer that carries SCP03t answers inside 23. Reasons: truncated, bad-length, bad-tag, bad-format (90).
+// Lenient as 2.4 demands: an outer AF80..0000 or AB is skipped, so are 80 01 n and 83; 23-wrapped and bare TLVs are
+// taken. `unwrap_scp03t`: a peer that carries SCP03t answers inside 23. Reasons: truncated, bad-length, bad-tag,
+// bad-format (90).
 Result<std::vector<CardAnswer>> parse_euicc_response_data(ByteView data, bool unwrap_scp03t = false);
 
 // Cuts a list of TLVs into runs of at most `limit` bytes, only between TLVs; a TLV longer than the limit goes alone.

@@ -60,8 +60,7 @@ Result<Curve> curve_of_oid(const ASN1_OBJECT* oid) {
   if (nid == NID_X9_62_prime256v1) return Curve::p256;
   if (nid == NID_brainpoolP256r1) return Curve::brainpool_p256r1;
   static constexpr std::array<std::uint8_t, 10> kFrp{0x2A, 0x81, 0x7A, 0x01, 0x81, 0x5F, 0x65, 0x82, 0x00, 0x01};
-  if (std::ranges::equal(ByteView(OBJ_get0_data(oid), OBJ_length(oid)), kFrp))
-    return Curve::frp256v1;
+  if (std::ranges::equal(ByteView(OBJ_get0_data(oid), OBJ_length(oid)), kFrp)) return Curve::frp256v1;
   char text[80];
   OBJ_obj2txt(text, sizeof text, oid, 1);
   return Error{"unknown-curve", text};

@@ -8,9 +8,9 @@
 
 namespace kf {
 
-struct X509Info {       // what the chain needs of one X.509 certificate; parsed once
+struct X509Info {  // what the chain needs of one X.509 certificate; parsed once
   Bytes der;
-  Bytes subject_der;    // X509_NAME encodings, compared byte for byte
+  Bytes subject_der;  // X509_NAME encodings, compared byte for byte
   Bytes issuer_der;
   std::string subject;  // one line, for messages
   Bytes ski, aki;       // empty when absent
@@ -19,7 +19,7 @@ struct X509Info {       // what the chain needs of one X.509 certificate; parsed
   std::int64_t not_before = 0, not_after = 0;  // Unix seconds
   Curve curve = Curve::p256;
   Point q{};
-  Bytes tbs;            // signed bytes
+  Bytes tbs;  // signed bytes
   Bytes signature_der;
   bool ecdsa_sha256 = false;
 };
@@ -38,7 +38,7 @@ struct EumCache {  // EUM certificates already verified on a day, by SHA-256 of 
 Status verify_eum_cached(EumCache& cache, const X509Info& eum, std::span<const X509Info> roots, Date today);
 
 // Steps 1 to 6. Reasons: prefix "eum:" for EUM failures (eum:untrusted-root ...), else those of gp_cert.hpp.
-Result<GpCertificate> verify_ecasd_chain(ByteView cert_ecasd, const X509Info& eum, std::span<const X509Info> roots, Date today,
-                                         const Eid& eid);
+Result<GpCertificate> verify_ecasd_chain(ByteView cert_ecasd, const X509Info& eum, std::span<const X509Info> roots,
+                                         Date today, const Eid& eid);
 
 }  // namespace kf

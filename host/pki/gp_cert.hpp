@@ -10,13 +10,13 @@
 namespace kf {
 
 struct GpCertificate {
-  Bytes serial;                     // 93
-  Bytes ca_id;                      // 42
-  Bytes subject;                    // 5F20
-  Bytes key_usage;                  // 95
-  std::optional<Date> effective;    // 5F25
-  Date expiry{};                    // 5F24
-  std::optional<Bytes> cin;         // 45
+  Bytes serial;                        // 93
+  Bytes ca_id;                         // 42
+  Bytes subject;                       // 5F20
+  Bytes key_usage;                     // 95
+  std::optional<Date> effective;       // 5F25
+  Date expiry{};                       // 5F24
+  std::optional<Bytes> cin;            // 45
   std::optional<Bytes> discretionary;  // value of 53 or 73
   std::optional<std::uint8_t> type;    // C8: 01 SM-DP, 02 SM-SR
   std::optional<Bytes> aki;            // C9: 20 bytes
@@ -27,8 +27,8 @@ struct GpCertificate {
   Bytes encoded;                       // the whole 7F21
 };
 
-// Parser rules of 5.1: any other order, unknown or double inner tags, bytes behind 7F21, bad BCD, unknown F0, a bad point
-// are refused. Reasons: truncated, bad-length, bad-tag, bad-format, bad-date, unknown-curve, bad-point.
+// Parser rules of 5.1: any other order, unknown or double inner tags, bytes behind 7F21, bad BCD, unknown F0, a bad
+// point are refused. Reasons: truncated, bad-length, bad-tag, bad-format, bad-date, unknown-curve, bad-point.
 Result<GpCertificate> parse_gp_certificate(ByteView der);
 
 enum class GpRole { dp, ecasd };
@@ -37,9 +37,10 @@ struct GpIssuer {
   Point q{};
   Bytes ski;  // 20 bytes
 };
-// Everything but the trust in the issuer: key usage (dp: 88 or 82; ecasd: 0080), C8 (dp: 01; ecasd: none), C9 = issuer's
-// SKI when present (ecasd: must be present), curve = issuer's curve, dates, subject = EID (ecasd, when eid is given), then
-// the signature. Reasons: bad-usage, bad-type, bad-aki, bad-curve, not-yet-valid, expired, wrong-subject, bad-signature.
+// Everything but the trust in the issuer: key usage (dp: 88 or 82; ecasd: 0080), C8 (dp: 01; ecasd: none), C9 =
+// issuer's SKI when present (ecasd: must be present), curve = issuer's curve, dates, subject = EID (ecasd, when eid is
+// given), then the signature. Reasons: bad-usage, bad-type, bad-aki, bad-curve, not-yet-valid, expired, wrong-subject,
+// bad-signature.
 Status verify_gp_certificate(const GpCertificate& c, GpRole role, const GpIssuer& issuer, Date today,
                              const std::optional<Eid>& eid);
 // The same without the signature, for callers whose engine verifies it: hash and signature are then in the certificate.

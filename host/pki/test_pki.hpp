@@ -1,5 +1,5 @@
-// The test PKI: CI root, EUM, TLS certificates for every party. For `keyferry init`, the simulators and the tests; a real
-// CI takes its place by configuration. Private keys go to files of mode 0600.
+// The test PKI: CI root, EUM, TLS certificates for every party. For `keyferry init`, the simulators and the tests; a
+// real CI takes its place by configuration. Private keys go to files of mode 0600.
 #pragma once
 
 #include <string>

@@ -15,7 +15,7 @@ struct RowError {
   std::string message;  // "ki: 32 hex digits expected": names the column, never prints a value
 };
 struct CsvResult {
-  std::vector<Row> rows;          // empty unless errors is empty
+  std::vector<Row> rows;  // empty unless errors is empty
   std::vector<RowError> errors;
 };
 // First line names the columns: iccid (required), imsi, ki, opc, msisdn, pin1, puk1, adm1, in any order and case.

@@ -11,10 +11,10 @@
 namespace kf::profile::der {
 
 struct Node {
-  std::uint32_t tag = 0;             // identifier octets as a number: 0xA0, 0xBF1F
+  std::uint32_t tag = 0;  // identifier octets as a number: 0xA0, 0xBF1F
   bool constructed = false;
-  std::size_t start = 0;             // of the tag, in the whole package
-  std::size_t value = 0, end = 0;    // [value, end)
+  std::size_t start = 0;           // of the tag, in the whole package
+  std::size_t value = 0, end = 0;  // [value, end)
   [[nodiscard]] std::size_t size() const noexcept { return end - value; }
 };
 

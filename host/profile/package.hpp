@@ -16,18 +16,18 @@
 namespace kf::profile {
 
 struct Element {
-  std::uint32_t tag = 0;                  // A0 header ... AA end, BF1F ...
-  std::string name;                       // "header", "usim", ... of table 7.2; "unknown" for a tag from the future
+  std::uint32_t tag = 0;  // A0 header ... AA end, BF1F ...
+  std::string name;       // "header", "usim", ... of table 7.2; "unknown" for a tag from the future
   std::optional<std::uint32_t> identification;
   bool mandated = false;
-  std::size_t offset = 0, size = 0;       // of the whole element in the package
+  std::size_t offset = 0, size = 0;  // of the whole element in the package
 };
 struct Header {
   unsigned major = 0, minor = 0;
   std::string profile_type;
-  Bytes iccid;              // 10 bytes
-  std::string iccid_digits; // 19 or 20
-  std::optional<Bytes> pol; // POL1
+  Bytes iccid;                        // 10 bytes
+  std::string iccid_digits;           // 19 or 20
+  std::optional<Bytes> pol;           // POL1
   std::vector<std::string> services;  // mandatory services: "usim", "milenage" ...; "service-N" beyond the known
 };
 struct Package {
@@ -57,8 +57,8 @@ Result<std::vector<Slot>> find_slots(ByteView der);
 class PinText {
  public:
   PinText() = default;
-  PinText(std::string_view s) : b_(view(s)) {}    // NOLINT(google-explicit-constructor)
-  PinText(const char* s) : PinText(std::string_view(s)) {}    // NOLINT(google-explicit-constructor)
+  PinText(std::string_view s) : b_(view(s)) {}                     // NOLINT(google-explicit-constructor)
+  PinText(const char* s) : PinText(std::string_view(s)) {}         // NOLINT(google-explicit-constructor)
   PinText(const std::string& s) : PinText(std::string_view(s)) {}  // NOLINT(google-explicit-constructor)
   [[nodiscard]] bool empty() const noexcept { return b_.empty(); }
   [[nodiscard]] std::string_view expose() const noexcept { return text(b_.expose()); }
@@ -67,11 +67,11 @@ class PinText {
   SecretBytes b_;
 };
 
-struct Personal {             // what one subscription differs in
+struct Personal {  // what one subscription differs in
   Iccid iccid;
-  std::string imsi;           // 6 to 15 digits, empty: leave
-  SecretBytes ki, opc;        // empty: leave
-  PinText pin1, puk1, adm1;   // 4 to 8 digits (PUK: 8), empty: leave
+  std::string imsi;          // 6 to 15 digits, empty: leave
+  SecretBytes ki, opc;       // empty: leave
+  PinText pin1, puk1, adm1;  // 4 to 8 digits (PUK: 8), empty: leave
 };
 // A copy of the template with the values written into its slots; nothing else changes. A value for which there is no
 // slot, or which does not fit, is an error. The result holds keys: never log it, wipe it after use.

@@ -1,15 +1,15 @@
 #include "host/server/app.hpp"
 
-#include <boost/asio/local/stream_protocol.hpp>
-#include <boost/asio/signal_set.hpp>
-#include <boost/asio/thread_pool.hpp>
-#include <boost/asio/write.hpp>
 #include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <boost/asio/local/stream_protocol.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <boost/asio/write.hpp>
 
 #include <cstdio>
 #include <cstdlib>
@@ -130,16 +130,19 @@ struct App {
     es3_client = std::make_unique<Es3Client>(io, config, metrics);
     replies = std::make_unique<Replies>(io, config);
     delivery = std::make_unique<DeliveryService>(io, config, *storage, metrics);
-    parts = std::make_unique<DownloadService::Parts>(DownloadService::Parts{
-        io, *pool, config, *storage, metrics, *crypto, *es3_client, *inventory, *replies, *delivery, *hsm, trust, cert_dp});
+    parts = std::make_unique<DownloadService::Parts>(DownloadService::Parts{io, *pool, config, *storage, metrics,
+                                                                            *crypto, *es3_client, *inventory, *replies,
+                                                                            *delivery, *hsm, trust, cert_dp});
     downloads = std::make_unique<DownloadService>(*parts);
     es2 = std::make_unique<Es2Service>(*parts, *downloads);
     es3 = std::make_unique<Es3Service>(*parts, *downloads);
 
-    es2_server = make_server(config.es2_address, config.es2_port, [this](const net::Request& h) { return es2->admit(h); },
-                             [this](net::Request r) { return es2->handle(std::move(r)); });
-    es3_server = make_server(config.es3_address, config.es3_port, [this](const net::Request& h) { return es3->admit(h); },
-                             [this](net::Request r) { return es3->handle(std::move(r)); });
+    es2_server = make_server(
+        config.es2_address, config.es2_port, [this](const net::Request& h) { return es2->admit(h); },
+        [this](net::Request r) { return es2->handle(std::move(r)); });
+    es3_server = make_server(
+        config.es3_address, config.es3_port, [this](const net::Request& h) { return es3->admit(h); },
+        [this](net::Request r) { return es3->handle(std::move(r)); });
     KF_CHECK(es3_server->start());  // callbacks must find us before downloads go on
     KF_CHECK(recover());
     KF_CHECK(es2_server->start());
@@ -151,7 +154,8 @@ struct App {
   }
 
   std::unique_ptr<net::HttpServer> make_server(const std::string& address, std::uint16_t port,
-                                               std::function<unsigned(const net::Request&)> admit, net::Handler handler) {
+                                               std::function<unsigned(const net::Request&)> admit,
+                                               net::Handler handler) {
     net::ServerOptions o;
     o.listen_address = address;
     o.port = port;
@@ -171,7 +175,8 @@ struct App {
     std::vector<store::CallRow> relays;
     std::vector<store::DeliveryRow> messages;
     std::vector<std::pair<download::Download, store::ProfileRow>> again;
-    const std::int64_t forget = wall_now().time_since_epoch().count() - std::int64_t{config.keep_outcomes_days} * 86'400'000;
+    const std::int64_t forget =
+        wall_now().time_since_epoch().count() - std::int64_t{config.keep_outcomes_days} * 86'400'000;
     KF_CHECK(store->run([&](store::Tx& tx) {
       records = tx.unfinished_downloads();
       relays = tx.unfinished_relays();
@@ -186,7 +191,8 @@ struct App {
       }
     }));
     if (!again.empty() || !relays.empty() || !messages.empty())
-      spdlog::info("taken up after a restart: {} downloads, {} relays, {} messages", again.size(), relays.size(), messages.size());
+      spdlog::info("taken up after a restart: {} downloads, {} relays, {} messages", again.size(), relays.size(),
+                   messages.size());
     for (auto& [d, p] : again) {
       if (auto s = inventory->subscription(p)) d.order.subscription = *s;
       downloads->take_up(std::move(d), std::move(p));
@@ -217,7 +223,9 @@ struct App {
     const store::StoreStats st = store->stats();
     rusage self{};
     getrusage(RUSAGE_SELF, &self);
-    auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) * 1e-6; };
+    auto seconds = [](const timeval& t) {
+      return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) * 1e-6;
+    };
     Json failures = Json::object();
     for (const auto& [k, v] : m.failures) failures[k] = v;
     return {{"version", KEYFERRY_VERSION},
@@ -227,26 +235,46 @@ struct App {
             {"custody", custody_name(config.custody)},
             {"uptime_s", std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count()},
             {"downloads",
-             {{"accepted", m.accepted}, {"completed", m.completed}, {"with_warning", m.with_warning}, {"failed", m.failed},
-              {"expired", m.expired}, {"taken_up", m.taken_up}, {"in_flight", m.in_flight}, {"waiting", m.waiting},
-              {"peak_in_flight", m.peak_in_flight}, {"left_behind", m.left_behind}, {"latency_ms", histogram_json(m.download_ms)},
+             {{"accepted", m.accepted},
+              {"completed", m.completed},
+              {"with_warning", m.with_warning},
+              {"failed", m.failed},
+              {"expired", m.expired},
+              {"taken_up", m.taken_up},
+              {"in_flight", m.in_flight},
+              {"waiting", m.waiting},
+              {"peak_in_flight", m.peak_in_flight},
+              {"left_behind", m.left_behind},
+              {"latency_ms", histogram_json(m.download_ms)},
               {"failures", failures}}},
             {"operations", ops},
             {"batch_size", batches},
             {"scp03t",
-             {{"bytes", m.scp03t_bytes.load()}, {"segments", m.scp03t_segments.load()},
+             {{"bytes", m.scp03t_bytes.load()},
+              {"segments", m.scp03t_segments.load()},
               {"cpu_s", static_cast<double>(m.scp03t_cpu_ns.load()) * 1e-9}}},
             {"cpu",
-             {{"user_s", seconds(self.ru_utime)}, {"system_s", seconds(self.ru_stime)}, {"loop_s", thread_cpu_seconds()},
-              {"soap_s", static_cast<double>(m.soap_ns) * 1e-9}, {"machine_s", static_cast<double>(m.machine_ns) * 1e-9},
+             {{"user_s", seconds(self.ru_utime)},
+              {"system_s", seconds(self.ru_stime)},
+              {"loop_s", thread_cpu_seconds()},
+              {"soap_s", static_cast<double>(m.soap_ns) * 1e-9},
+              {"machine_s", static_cast<double>(m.machine_ns) * 1e-9},
               {"personalise_s", static_cast<double>(m.personalise_cpu_ns.load()) * 1e-9},
-              {"seal_s", static_cast<double>(m.scp03t_cpu_ns.load()) * 1e-9}, {"store_s", st.cpu_s}}},
+              {"seal_s", static_cast<double>(m.scp03t_cpu_ns.load()) * 1e-9},
+              {"store_s", st.cpu_s}}},
             {"store", {{"group_size", histogram_json(st.group_size)}, {"commit_us", histogram_json(st.commit_us)}}},
             {"messages",
-             {{"es2_requests", m.es2_requests}, {"es3_calls", m.es3_calls}, {"es3_callbacks", m.es3_callbacks},
-              {"notifications_in", m.notifications_in}, {"deliveries", m.deliveries}, {"delivery_retries", m.delivery_retries},
-              {"deliveries_waiting", delivery->waiting()}, {"faults_sent", m.faults_sent}, {"refused", m.refused},
-              {"callbacks_dropped", m.callbacks_dropped}, {"alarms", m.alarms}}}};
+             {{"es2_requests", m.es2_requests},
+              {"es3_calls", m.es3_calls},
+              {"es3_callbacks", m.es3_callbacks},
+              {"notifications_in", m.notifications_in},
+              {"deliveries", m.deliveries},
+              {"delivery_retries", m.delivery_retries},
+              {"deliveries_waiting", delivery->waiting()},
+              {"faults_sent", m.faults_sent},
+              {"refused", m.refused},
+              {"callbacks_dropped", m.callbacks_dropped},
+              {"alarms", m.alarms}}}};
   }
 
   void stop() {
@@ -274,8 +302,8 @@ Result<std::vector<X509Info>> read_x509_files(const std::vector<std::string>& fi
   return out;
 }
 
-Result<LoadedIdentity> check_identity(const Bytes& certificate, const Point& token_key, Curve curve, std::span<const X509Info> roots,
-                                      Date today) {
+Result<LoadedIdentity> check_identity(const Bytes& certificate, const Point& token_key, Curve curve,
+                                      std::span<const X509Info> roots, Date today) {
   KF_TRY(GpCertificate c, parse_gp_certificate(certificate));
   if (c.curve != curve) return Error{"bad-curve", "CERT.DP.ECDSA is on " + std::string(curve_name(c.curve))};
   if (c.q != token_key) return Error{"wrong-key", "CERT.DP.ECDSA does not carry the public key that the token holds"};
@@ -290,8 +318,10 @@ Result<LoadedIdentity> check_identity(const Bytes& certificate, const Point& tok
 
 void set_up_log(const Config& c) {
   spdlog::sink_ptr sink;
-  if (c.log_file.empty()) sink = std::make_shared<spdlog::sinks::stderr_color_sink_mt>();
-  else sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(c.log_file);
+  if (c.log_file.empty())
+    sink = std::make_shared<spdlog::sinks::stderr_color_sink_mt>();
+  else
+    sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(c.log_file);
   auto logger = std::make_shared<spdlog::logger>("keyferry", std::move(sink));
   logger->set_pattern("%Y-%m-%dT%H:%M:%S.%eZ %l %v", spdlog::pattern_time_type::utc);
   logger->set_level(spdlog::level::from_str(c.log_level));
@@ -305,11 +335,13 @@ int serve(const Config& c) {
   App app(c);
   if (Status s = app.start(); !s) {
     spdlog::shutdown();
-    std::fprintf(stderr, "keyferry: %s\n", s.error().detail.empty() ? s.error().reason.c_str() : s.error().detail.c_str());
+    std::fprintf(stderr, "keyferry: %s\n",
+                 s.error().detail.empty() ? s.error().reason.c_str() : s.error().detail.c_str());
     return 1;
   }
-  spdlog::info("keyferry {} ({}) serves ES2 on {}:{} and ES3 on {}:{}, custody {}, {} HSM workers", KEYFERRY_VERSION, KEYFERRY_COMMIT,
-               c.es2_address, app.es2_server->port(), c.es3_address, app.es3_server->port(), custody_name(c.custody), c.token.workers);
+  spdlog::info("keyferry {} ({}) serves ES2 on {}:{} and ES3 on {}:{}, custody {}, {} HSM workers", KEYFERRY_VERSION,
+               KEYFERRY_COMMIT, c.es2_address, app.es2_server->port(), c.es3_address, app.es3_server->port(),
+               custody_name(c.custody), c.token.workers);
   asio::signal_set signals(app.io, SIGINT, SIGTERM);
   signals.async_wait([&](const boost::system::error_code& ec, int) {
     if (ec) return;

@@ -9,13 +9,14 @@ namespace kf::server {
 // Runs until SIGTERM or SIGINT. Exit status: 0 stopped, 1 could not start (one line on stderr says why).
 int serve(const Config& c);
 
-// Reads CI roots, EUM certificates and CERT.DP.ECDSA files and checks them against each other and against the public keys
-// that the token holds (crypto 5.2, last paragraph of "SM-DP, before"). Used by `serve` and `identity`.
+// Reads CI roots, EUM certificates and CERT.DP.ECDSA files and checks them against each other and against the public
+// keys that the token holds (crypto 5.2, last paragraph of "SM-DP, before"). Used by `serve` and `identity`.
 struct LoadedIdentity {
   Curve curve = Curve::p256;
   Bytes certificate;
 };
-Result<LoadedIdentity> check_identity(const Bytes& certificate, const Point& token_key, Curve curve, std::span<const X509Info> roots, Date today);
+Result<LoadedIdentity> check_identity(const Bytes& certificate, const Point& token_key, Curve curve,
+                                      std::span<const X509Info> roots, Date today);
 Result<std::vector<X509Info>> read_x509_files(const std::vector<std::string>& files);
 
 void set_up_log(const Config& c);

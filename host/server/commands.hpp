@@ -1,4 +1,5 @@
-// The verbs of `keyferry`. Each gives the exit status: 0 done, 1 failed, 2 wrong usage or configuration (one clear line).
+// The verbs of `keyferry`. Each gives the exit status: 0 done, 1 failed, 2 wrong usage or configuration (one clear
+// line).
 #pragma once
 
 #include <optional>

@@ -49,8 +49,10 @@ Status init(const InitCommand& c, std::vector<std::string>& done) {
 
   // The token: a private SoftHSM unless a module is named; then its token, PIN file and keys are the integrator's.
   if (!c.options.module.empty())
-    return Error{"init", "--module: set up your own token with your vendor's tools, then name it under [token] of the configuration "
-                         "(docs/configuration.md, \"Your own HSM\")"};
+    return Error{
+        "init",
+        "--module: set up your own token with your vendor's tools, then name it under [token] of the configuration "
+        "(docs/configuration.md, \"Your own HSM\")"};
   KF_TRY(hsm::TokenSetup setup, hsm::softhsm_setup((dir / "token").string(), kTokenLabel));
   setup.config.wrap_key_label = kWrapLabel;
   setup.config.workers = 1;
@@ -58,7 +60,8 @@ Status init(const InitCommand& c, std::vector<std::string>& done) {
   if (report.token_created) done.push_back("token \"keyferry\" in a private SoftHSM below " + (dir / "token").string());
   for (const auto& k : report.keys_created) done.push_back("key \"" + k + "\" generated in the token, not extractable");
 
-  for (Curve curve : {Curve::p256, Curve::brainpool_p256r1}) KF_CHECK(ensure_test_pki((dir / "pki").string(), curve, default_parties()));
+  for (Curve curve : {Curve::p256, Curve::brainpool_p256r1})
+    KF_CHECK(ensure_test_pki((dir / "pki").string(), curve, default_parties()));
 
   // CERT.DP.ECDSA by the test CI over what the token holds; an existing certificate is kept while it fits the key.
   KF_TRY(auto engine, hsm::HsmEngine::start(setup.config));

@@ -41,8 +41,10 @@ Result<std::optional<es::Pol2>> parse_pol2(const std::string& s) {
     const std::size_t eq = item.find('=');
     const std::string action = item.substr(0, eq);
     const std::string qualification = eq == std::string::npos ? "" : item.substr(eq + 1);
-    if ((action != "ENABLE" && action != "DISABLE" && action != "DELETE") || (qualification != "Not-Allowed" && qualification != "Auto-Delete"))
-      return Error{"pol2", "--pol2: \"" + item + "\" is not a rule; rules look like DELETE=Not-Allowed,DISABLE=Auto-Delete"};
+    if ((action != "ENABLE" && action != "DISABLE" && action != "DELETE") ||
+        (qualification != "Not-Allowed" && qualification != "Auto-Delete"))
+      return Error{"pol2",
+                   "--pol2: \"" + item + "\" is not a rule; rules look like DELETE=Not-Allowed,DISABLE=Auto-Delete"};
     p.push_back({"PROFILE", action, qualification});
     at = end + 1;
   }
@@ -77,7 +79,8 @@ int run_profile_import(const ImportCommand& c) {
   const auto owner = parse_oid(c.owner);
   if (!owner) return complain(2, "--owner: " + owner.error().detail);
   const bool by_template = !c.template_file.empty() || !c.csv_file.empty();
-  if (by_template && (c.template_file.empty() || c.csv_file.empty())) return complain(2, "--template and --csv go together");
+  if (by_template && (c.template_file.empty() || c.csv_file.empty()))
+    return complain(2, "--template and --csv go together");
   if (by_template == !c.packages.empty())
     return complain(2, "give either complete packages (FILE.der ...) or --template with --csv");
   const auto pol2 = parse_pol2(c.pol2);
@@ -105,11 +108,15 @@ int run_profile_import(const ImportCommand& c) {
   if (opened->config.by_oid(owner->str()) == nullptr)
     return complain(2, "--owner: " + owner->str() + " is no [[party]] of " + c.config);
   Inventory inventory(*opened->store, *opened->vault);
-  const ImportResult r = by_template ? inventory.import_template(fs::path(c.template_file).filename().string() + "@" + std::to_string(::getpid()),
-                                                                 files.front().second, text(csv), o)
-                                     : inventory.import_packages(files, o);
+  const ImportResult r =
+      by_template
+          ? inventory.import_template(fs::path(c.template_file).filename().string() + "@" + std::to_string(::getpid()),
+                                      files.front().second, text(csv), o)
+          : inventory.import_packages(files, o);
   wipe(csv);
-  for (const auto& e : r.errors) std::fprintf(stderr, "keyferry: %s%s\n", by_template && e.starts_with("line ") ? (c.csv_file + ": ").c_str() : "", e.c_str());
+  for (const auto& e : r.errors)
+    std::fprintf(stderr, "keyferry: %s%s\n", by_template && e.starts_with("line ") ? (c.csv_file + ": ").c_str() : "",
+                 e.c_str());
   if (!r.errors.empty()) return complain(1, "nothing was imported");
   std::printf("imported %zu profile%s of %s\n", r.imported, r.imported == 1 ? "" : "s", owner->str().c_str());
   return 0;
@@ -127,11 +134,13 @@ int run_profile_list(const std::string& config, bool rows) {
   if (!s) return complain(1, line_of(s.error()));
   std::printf("%-16s %-32s %10s %10s %10s\n", "owner", "profile type", "free", "reserved", "installed");
   for (const auto& c : counts)
-    std::printf("%-16s %-32s %10lld %10lld %10lld\n", c.owner.c_str(), c.profile_type.c_str(), static_cast<long long>(c.free),
-                static_cast<long long>(c.reserved), static_cast<long long>(c.installed));
+    std::printf("%-16s %-32s %10lld %10lld %10lld\n", c.owner.c_str(), c.profile_type.c_str(),
+                static_cast<long long>(c.free), static_cast<long long>(c.reserved),
+                static_cast<long long>(c.installed));
   static constexpr const char* kStates[] = {"free", "reserved", "installed"};
   for (const auto& p : list)
-    std::printf("%-20s %-9s %-16s %s %s\n", p.iccid.c_str(), kStates[static_cast<int>(p.state)], p.owner.c_str(), p.profile_type.c_str(), p.eid.c_str());
+    std::printf("%-20s %-9s %-16s %s %s\n", p.iccid.c_str(), kStates[static_cast<int>(p.state)], p.owner.c_str(),
+                p.profile_type.c_str(), p.eid.c_str());
   return 0;
 }
 
@@ -149,17 +158,19 @@ int run_profile_inspect(const std::string& file) {
   if (!b) return complain(2, b.error().detail);
   auto p = profile::parse_package(*b);
   if (!p) return complain(1, file + ": " + p.error().text());
-  std::printf("%zu bytes, SAIP %u.%u, type \"%s\", ICCID %s\n", b->size(), p->header.major, p->header.minor, p->header.profile_type.c_str(),
-              p->header.iccid_digits.c_str());
+  std::printf("%zu bytes, SAIP %u.%u, type \"%s\", ICCID %s\n", b->size(), p->header.major, p->header.minor,
+              p->header.profile_type.c_str(), p->header.iccid_digits.c_str());
   std::printf("%4s  %-24s %-14s %-10s %8s %6s\n", "#", "element", "identification", "mandated", "offset", "bytes");
   std::size_t n = 0;
   for (const auto& e : p->elements)
-    std::printf("%4zu  %-24s %-14s %-10s %8zu %6zu\n", ++n, e.name.c_str(), e.identification ? std::to_string(*e.identification).c_str() : "-",
-                e.mandated ? "yes" : "no", e.offset, e.size);
+    std::printf("%4zu  %-24s %-14s %-10s %8zu %6zu\n", ++n, e.name.c_str(),
+                e.identification ? std::to_string(*e.identification).c_str() : "-", e.mandated ? "yes" : "no", e.offset,
+                e.size);
   auto slots = profile::find_slots(*b);
   if (!slots) return complain(1, file + ": " + slots.error().text());
   for (const auto& s : *slots)
-    std::printf("personal  %-14s at byte %zu, %zu bytes\n", std::string(profile::field_name(s.field)).c_str(), s.offset, s.size);
+    std::printf("personal  %-14s at byte %zu, %zu bytes\n", std::string(profile::field_name(s.field)).c_str(), s.offset,
+                s.size);
   return 0;
 }
 
@@ -171,7 +182,8 @@ int run_identity_show(const std::string& config) {
   int worst = 0;
   for (const auto& i : opened->config.identities) {
     auto q = opened->hsm->public_key(i.curve);
-    std::printf("%s\n  key    \"%s\" %s\n", std::string(curve_name(i.curve)).c_str(), i.label.c_str(), q ? to_hex(*q).c_str() : q.error().text().c_str());
+    std::printf("%s\n  key    \"%s\" %s\n", std::string(curve_name(i.curve)).c_str(), i.label.c_str(),
+                q ? to_hex(*q).c_str() : q.error().text().c_str());
     auto b = read_file(i.certificate_file, 65536);
     if (!q || !b) {
       worst = 1;
@@ -181,8 +193,10 @@ int run_identity_show(const std::string& config) {
     const auto cert = parse_gp_certificate(*b);
     std::printf("  cert   %s\n", i.certificate_file.c_str());
     if (cert)
-      std::printf("         serial %s, subject %s, expires %s\n", to_hex(cert->serial).c_str(), to_hex(cert->subject).c_str(), to_string(cert->expiry).c_str());
-    std::printf("  state  %s\n", ok ? "good: key, usage, type, dates and the CI's signature fit" : ok.error().text().c_str());
+      std::printf("         serial %s, subject %s, expires %s\n", to_hex(cert->serial).c_str(),
+                  to_hex(cert->subject).c_str(), to_string(cert->expiry).c_str());
+    std::printf("  state  %s\n",
+                ok ? "good: key, usage, type, dates and the CI's signature fit" : ok.error().text().c_str());
     if (!ok) worst = 1;
   }
   return worst;
@@ -191,7 +205,8 @@ int run_identity_show(const std::string& config) {
 namespace {
 // SubjectPublicKeyInfo of an uncompressed point, PEM: what a CI takes with a request.
 std::string public_key_pem(Curve c, const Point& q) {
-  const Bytes algorithm = c == Curve::p256 ? hex("301306072A8648CE3D020106082A8648CE3D030107") : hex("301406072A8648CE3D020106092B2403030208010107");
+  const Bytes algorithm = c == Curve::p256 ? hex("301306072A8648CE3D020106082A8648CE3D030107")
+                                           : hex("301406072A8648CE3D020106092B2403030208010107");
   Bytes bits{0x00};
   append(bits, q);
   const std::string b64 = to_base64(make_tlv(0x30, concat(algorithm, make_tlv(0x03, bits))));
@@ -253,14 +268,16 @@ int run_identity_import(const std::string& config, const std::string& curve, con
   std::error_code ec;
   fs::rename(tmp, id->certificate_file, ec);
   if (ec) return complain(1, id->certificate_file + ": " + ec.message());
-  std::printf("CERT.DP.ECDSA on %s checked and stored as %s; restart `keyferry serve` to use it\n", curve.c_str(), id->certificate_file.c_str());
+  std::printf("CERT.DP.ECDSA on %s checked and stored as %s; restart `keyferry serve` to use it\n", curve.c_str(),
+              id->certificate_file.c_str());
   return 0;
 }
 
 int run_status(const std::string& config, bool json) {
   auto c = load_config(config);
   if (!c) return complain(2, c.error().detail);
-  if (c->admin_socket.empty()) return complain(2, config + ": listen.admin_socket: not set, so `status` cannot reach the server");
+  if (c->admin_socket.empty())
+    return complain(2, config + ": listen.admin_socket: not set, so `status` cannot reach the server");
   const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_un a{};
   a.sun_family = AF_UNIX;
@@ -281,27 +298,33 @@ int run_status(const std::string& config, bool json) {
   if (j.is_discarded()) return complain(1, "the server's answer cannot be read");
   const Json& d = j["downloads"];
   auto n = [&](const char* k) { return static_cast<long long>(d.value(k, 0)); };
-  std::printf("keyferry %s (%s), pid %d, up %.0f s, custody %s\n", j.value("version", "").c_str(), j.value("commit", "").c_str(), j.value("pid", 0),
-              j.value("uptime_s", 0.0), j.value("custody", "").c_str());
-  std::printf("downloads  accepted %lld, completed %lld (with warning %lld), failed %lld, expired %lld\n", n("accepted"), n("completed"),
-              n("with_warning"), n("failed"), n("expired"));
-  std::printf("           in flight %lld (peak %lld), waiting %lld, taken up after restart %lld, ISD-P left behind %lld\n", n("in_flight"),
-              n("peak_in_flight"), n("waiting"), n("taken_up"), n("left_behind"));
-  std::printf("latency    p50 %lld ms, p95 %lld ms, p99 %lld ms, max %lld ms\n", static_cast<long long>(d["latency_ms"].value("p50", 0)),
-              static_cast<long long>(d["latency_ms"].value("p95", 0)), static_cast<long long>(d["latency_ms"].value("p99", 0)),
-              static_cast<long long>(d["latency_ms"].value("max", 0)));
+  std::printf("keyferry %s (%s), pid %d, up %.0f s, custody %s\n", j.value("version", "").c_str(),
+              j.value("commit", "").c_str(), j.value("pid", 0), j.value("uptime_s", 0.0),
+              j.value("custody", "").c_str());
+  std::printf("downloads  accepted %lld, completed %lld (with warning %lld), failed %lld, expired %lld\n",
+              n("accepted"), n("completed"), n("with_warning"), n("failed"), n("expired"));
+  std::printf(
+      "           in flight %lld (peak %lld), waiting %lld, taken up after restart %lld, ISD-P left behind %lld\n",
+      n("in_flight"), n("peak_in_flight"), n("waiting"), n("taken_up"), n("left_behind"));
+  std::printf(
+      "latency    p50 %lld ms, p95 %lld ms, p99 %lld ms, max %lld ms\n",
+      static_cast<long long>(d["latency_ms"].value("p50", 0)), static_cast<long long>(d["latency_ms"].value("p95", 0)),
+      static_cast<long long>(d["latency_ms"].value("p99", 0)), static_cast<long long>(d["latency_ms"].value("max", 0)));
   for (const auto& [op, engines] : j["operations"].items())
-    for (const auto& [engine, count] : engines.items()) std::printf("engine     %s %s: %lld\n", engine.c_str(), op.c_str(), count.get<long long>());
-  std::printf("messages   alarms %lld, callbacks dropped %lld, deliveries waiting %lld\n", static_cast<long long>(j["messages"].value("alarms", 0)),
-              static_cast<long long>(j["messages"].value("callbacks_dropped", 0)), static_cast<long long>(j["messages"].value("deliveries_waiting", 0)));
+    for (const auto& [engine, count] : engines.items())
+      std::printf("engine     %s %s: %lld\n", engine.c_str(), op.c_str(), count.get<long long>());
+  std::printf("messages   alarms %lld, callbacks dropped %lld, deliveries waiting %lld\n",
+              static_cast<long long>(j["messages"].value("alarms", 0)),
+              static_cast<long long>(j["messages"].value("callbacks_dropped", 0)),
+              static_cast<long long>(j["messages"].value("deliveries_waiting", 0)));
   return 0;
 }
 
 int run_check_config(const std::string& config) {
   auto c = load_config(config);
   if (!c) return complain(2, c.error().detail);
-  std::printf("%s: good (%zu parties, %zu identities, custody %s)\n", config.c_str(), c->parties.size(), c->identities.size(),
-              std::string(custody_name(c->custody)).c_str());
+  std::printf("%s: good (%zu parties, %zu identities, custody %s)\n", config.c_str(), c->parties.size(),
+              c->identities.size(), std::string(custody_name(c->custody)).c_str());
   return 0;
 }
 

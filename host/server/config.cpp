@@ -16,8 +16,11 @@ struct Bad {
 // A table with its path, so that every error can name the key, and unknown keys are found.
 class Section {
  public:
-  Section(const toml::table* t, std::string path, fs::path base) : t_(t), path_(std::move(path)), base_(std::move(base)) {}
-  [[nodiscard]] std::string key(std::string_view k) const { return path_.empty() ? std::string(k) : path_ + "." + std::string(k); }
+  Section(const toml::table* t, std::string path, fs::path base)
+      : t_(t), path_(std::move(path)), base_(std::move(base)) {}
+  [[nodiscard]] std::string key(std::string_view k) const {
+    return path_.empty() ? std::string(k) : path_ + "." + std::string(k);
+  }
   [[noreturn]] void bad(std::string_view k, std::string what) const { throw Bad{key(k), std::move(what)}; }
 
   template <class T>
@@ -84,7 +87,8 @@ class Section {
     if (n == nullptr) return out;
     if (!n->is_array_of_tables()) bad(k, "must be a list of tables, [[" + key(k) + "]]");
     std::size_t i = 0;
-    for (const auto& e : *n->as_array()) out.emplace_back(e.as_table(), key(k) + "[" + std::to_string(i++) + "]", base_);
+    for (const auto& e : *n->as_array())
+      out.emplace_back(e.as_table(), key(k) + "[" + std::to_string(i++) + "]", base_);
     return out;
   }
   void done() const {  // a key nobody asked for is a typing mistake
@@ -127,9 +131,12 @@ std::vector<download::Platform> platforms(Section& s, std::string_view k) {
 void read_party(Section p, Config& c) {
   Party y;
   const std::string role = p.str("role");
-  if (role == "operator") y.role = Role::operator_;
-  else if (role == "smsr") y.role = Role::smsr;
-  else p.bad("role", "must be \"operator\" or \"smsr\"");
+  if (role == "operator")
+    y.role = Role::operator_;
+  else if (role == "smsr")
+    y.role = Role::smsr;
+  else
+    p.bad("role", "must be \"operator\" or \"smsr\"");
   y.oid = p.oid("oid");
   y.name = p.str("name", y.oid.str());
   y.url = p.str("url");
@@ -211,7 +218,8 @@ Config read(const toml::table& root, const fs::path& file) {
 
   Section pki = r.table("pki");
   for (const auto& f : pki.strings("ci_roots")) c.ci_roots.push_back((base / f).lexically_normal().string());
-  for (const auto& f : pki.strings("eum_certificates")) c.eum_certificates.push_back((base / f).lexically_normal().string());
+  for (const auto& f : pki.strings("eum_certificates"))
+    c.eum_certificates.push_back((base / f).lexically_normal().string());
   if (c.ci_roots.empty()) pki.bad("ci_roots", "required");
   for (const auto* list : {&c.ci_roots, &c.eum_certificates})
     for (const auto& f : *list)
@@ -238,7 +246,8 @@ Config read(const toml::table& root, const fs::path& file) {
   c.token.token_uri = t.str("uri");
   c.token.pin_file = t.file("pin_file", false);
   c.token.pin_env = t.str("pin_env", "");
-  if (c.token.pin_file.empty() == c.token.pin_env.empty()) t.bad("pin_file", "give exactly one of pin_file and pin_env");
+  if (c.token.pin_file.empty() == c.token.pin_env.empty())
+    t.bad("pin_file", "give exactly one of pin_file and pin_env");
   c.token.wrap_key_label = t.str("wrap_key");
   c.token.workers = static_cast<unsigned>(t.integer("workers", 2, 1, 64));
   c.token.worker_path = t.path("worker", "");
@@ -255,10 +264,15 @@ Config read(const toml::table& root, const fs::path& file) {
 
   Section cu = r.table("custody");
   const std::string policy = cu.str("policy", "strict");
-  if (policy == "strict") c.custody = CustodyPolicy::strict;
-  else if (policy == "hybrid") c.custody = CustodyPolicy::hybrid;
-  else if (policy == "core") cu.bad("policy", "\"core\" needs the ECC core, which this version does not drive yet; use \"strict\" or \"hybrid\"");
-  else cu.bad("policy", "must be \"strict\" or \"hybrid\"");
+  if (policy == "strict")
+    c.custody = CustodyPolicy::strict;
+  else if (policy == "hybrid")
+    c.custody = CustodyPolicy::hybrid;
+  else if (policy == "core")
+    cu.bad("policy",
+           "\"core\" needs the ECC core, which this version does not drive yet; use \"strict\" or \"hybrid\"");
+  else
+    cu.bad("policy", "must be \"strict\" or \"hybrid\"");
   cu.done();
 
   Section st = r.table("store");
@@ -278,7 +292,9 @@ Config read(const toml::table& root, const fs::path& file) {
   l.done();
 
   Section to = r.table("timeouts");
-  auto ms = [&](std::string_view k, std::int64_t fallback) { return to.integer(k, fallback / 1000, 1, 604'800) * 1000; };
+  auto ms = [&](std::string_view k, std::int64_t fallback) {
+    return to.integer(k, fallback / 1000, 1, 604'800) * 1000;
+  };
   c.timeouts.get_eis = ms("get_eis_s", c.timeouts.get_eis);
   c.timeouts.card = ms("card_s", c.timeouts.card);
   c.timeouts.completed = ms("completed_s", c.timeouts.completed);
@@ -296,7 +312,8 @@ Config read(const toml::table& root, const fs::path& file) {
   Section d = r.table("download");
   read_plan(d, c);
   const std::string keep = d.str("key_set_after", "keep");
-  if (keep != "keep" && keep != "forget") d.bad("key_set_after", "must be \"keep\" (sealed by the token) or \"forget\"");
+  if (keep != "keep" && keep != "forget")
+    d.bad("key_set_after", "must be \"keep\" (sealed by the token) or \"forget\"");
   c.keep_key_set = keep == "keep";
   c.certified = platforms(d, "certified");
   for (Section& s : d.tables("profile_type")) {
@@ -353,12 +370,16 @@ std::string initial_config(const InitOptions& o, const std::string& token_label,
 [smdp]
 oid = "2.999.20"
 name = "Keyferry"
-es2_url = "https://)" + es2 + R"(/es2"
-es3_url = "https://)" + es3 + R"(/es3"
+es2_url = "https://)" +
+         es2 + R"(/es2"
+es3_url = "https://)" +
+         es3 + R"(/es3"
 
 [listen]
-es2 = ")" + es2 + R"("
-es3 = ")" + es3 + R"("
+es2 = ")" +
+         es2 + R"("
+es3 = ")" +
+         es3 + R"("
 admin_socket = "run/admin.sock"
 
 [tls]
@@ -370,14 +391,16 @@ ca = "pki/tls-root.pem"
 role = "operator"
 oid = "2.999.10"
 name = "Test Operator"
-url = ")" + o.operator_url + R"("
+url = ")" +
+         o.operator_url + R"("
 certificate = "pki/tls-operator.pem"
 
 [[party]]
 role = "smsr"
 oid = "2.999.30"
 name = "Simulated SM-SR"
-url = ")" + o.smsr_url + R"("
+url = ")" +
+         o.smsr_url + R"("
 certificate = "pki/tls-smsr.pem"
 
 [pki]
@@ -395,8 +418,10 @@ label = "SK.DP.ECDSA brainpoolP256r1"
 certificate = "pki/cert-dp-brainpoolP256r1.der"
 
 [token]
-module = ")" + module + R"("
-uri = "pkcs11:token=)" + token_label + R"("
+module = ")" +
+         module + R"("
+uri = "pkcs11:token=)" +
+         token_label + R"("
 pin_file = "token/pin"
 wrap_key = "Keyferry wrap key"
 workers = 2
@@ -405,7 +430,8 @@ workers = 2
 SOFTHSM2_CONF = "token/softhsm2.conf"
 
 [custody]
-policy = ")" + std::string(custody_name(o.custody)) + R"("
+policy = ")" +
+         std::string(custody_name(o.custody)) + R"("
 
 [store]
 path = "store.db"

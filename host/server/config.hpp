@@ -1,5 +1,5 @@
-// The one TOML file that configures the SM-DP (docs/configuration.md). Read once, checked completely before anything starts.
-// Errors name the file and the key: "smdp.toml: token.module: required".
+// The one TOML file that configures the SM-DP (docs/configuration.md). Read once, checked completely before anything
+// starts. Errors name the file and the key: "smdp.toml: token.module: required".
 #pragma once
 
 #include <string>
@@ -20,18 +20,18 @@ struct Party {
   Role role = Role::operator_;
   Oid oid;
   std::string name;
-  std::string url;               // operator: where notifications go; smsr: its ES3 server
-  std::string fingerprint;       // SHA-256 of the client certificate, upper-case hex
-  std::string ns;                // namespace sent to this party
+  std::string url;                       // operator: where notifications go; smsr: its ES3 server
+  std::string fingerprint;               // SHA-256 of the client certificate, upper-case hex
+  std::string ns;                        // namespace sent to this party
   std::vector<std::string> reply_hosts;  // operator: hosts callbacks may go to (host or host:port)
-  bool scp03t_in_22 = false;     // smsr: wants each SCP03t TLV inside a 22
+  bool scp03t_in_22 = false;             // smsr: wants each SCP03t TLV inside a 22
   std::size_t send_data_limit = 0;       // smsr: bytes of Data a SendData, 0: no limit
   std::size_t max_connections = 32;
-  bool synchronous = false;      // smsr: ask for synchronous answers instead of callbacks
-  std::string callback_url;      // smsr: where its callbacks reach us; default smdp.es3_url + "/callback"
+  bool synchronous = false;  // smsr: ask for synchronous answers instead of callbacks
+  std::string callback_url;  // smsr: where its callbacks reach us; default smdp.es3_url + "/callback"
 };
 
-struct Identity {                // one per curve
+struct Identity {  // one per curve
   Curve curve = Curve::p256;
   std::string label;             // CKA_LABEL of SK.DP.ECDSA
   std::string certificate_file;  // CERT.DP.ECDSA, binary 7F21
@@ -53,7 +53,7 @@ struct Config {
   std::uint16_t es2_port = 8443;
   std::string es3_address = "127.0.0.1";
   std::uint16_t es3_port = 8444;
-  std::string admin_socket;      // empty: none
+  std::string admin_socket;  // empty: none
   net::TlsFiles tls;
   std::vector<Party> parties;
   // [pki]
@@ -91,13 +91,13 @@ Result<Config> load_config(const std::string& path);
 
 // Writes the configuration that `keyferry init` makes.
 struct InitOptions {
-  std::string dir = "var";       // everything goes below
+  std::string dir = "var";  // everything goes below
   std::string bind = "127.0.0.1";
   std::uint16_t es2_port = 8443, es3_port = 8444;
   std::string smsr_url = "https://127.0.0.1:9444/es3";
   std::string operator_url = "https://127.0.0.1:9443/es2";
   CustodyPolicy custody = CustodyPolicy::strict;
-  std::string module;            // empty: SoftHSM
+  std::string module;  // empty: SoftHSM
 };
 std::string initial_config(const InitOptions& o, const std::string& token_label, const std::string& module);
 

@@ -1,7 +1,7 @@
 #include "host/server/crypto_service.hpp"
 
-#include <boost/asio/post.hpp>
 #include <unistd.h>
+#include <boost/asio/post.hpp>
 
 #include <algorithm>
 #include <chrono>
@@ -9,7 +9,8 @@
 namespace kf::server {
 namespace {
 using Clock = std::chrono::steady_clock;
-// A worker that died is replaced within a second or two; a request whose result never left the engine may be made again.
+// A worker that died is replaced within a second or two; a request whose result never left the engine may be made
+// again.
 constexpr unsigned kMaxAttempts = 40;
 constexpr auto kRetryPause = std::chrono::milliseconds(250);
 }  // namespace
@@ -126,9 +127,15 @@ void CryptoService::drain(Lane& l) {
         continue;
       }
       switch (c.op) {
-        case EccOp::sign: ++l.counters.sign; break;
-        case EccOp::ephemeral_ecka: ++l.counters.ephemeral, ++l.counters.ecka; break;
-        case EccOp::verify: ++l.counters.verify; break;
+        case EccOp::sign:
+          ++l.counters.sign;
+          break;
+        case EccOp::ephemeral_ecka:
+          ++l.counters.ephemeral, ++l.counters.ecka;
+          break;
+        case EccOp::verify:
+          ++l.counters.verify;
+          break;
       }
       if (c.status != EccStatus::ok && c.status != EccStatus::bad_signature) ++l.counters.failures;
       l.counters.queue_us.add(static_cast<std::uint64_t>(

@@ -1,5 +1,5 @@
-// Routes elliptic-curve requests to engines by custody policy and gathers them: everything asked for within one turn of the
-// loop is submitted as one span. Loop thread only; callbacks run on the loop, never inside request().
+// Routes elliptic-curve requests to engines by custody policy and gathers them: everything asked for within one turn of
+// the loop is submitted as one span. Loop thread only; callbacks run on the loop, never inside request().
 #pragma once
 
 #include <boost/asio/io_context.hpp>

@@ -1,9 +1,9 @@
 #include "host/server/delivery.hpp"
 
+#include <spdlog/spdlog.h>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/redirect_error.hpp>
-#include <spdlog/spdlog.h>
 
 #include "host/base/calendar.hpp"
 #include "host/server/es3_client.hpp"
@@ -53,10 +53,13 @@ asio::awaitable<void> DeliveryService::send(Lane& l, store::DeliveryRow row) {
   const bool refused = answer.ok() && answer->status / 100 == 4 && answer->status != 408 && answer->status != 429;
   const std::int64_t age_s = (wall_now().time_since_epoch().count() - row.created_ms) / 1000;
   if (taken || refused || age_s > config_.delivery_give_up_s) {
-    if (taken) ++metrics_.deliveries;
+    if (taken)
+      ++metrics_.deliveries;
     else
       spdlog::error("message to {} given up after {} s: {}", row.party, age_s,
-                    refused ? "HTTP " + std::to_string(answer->status) : answer.ok() ? "no success" : answer.error().text());
+                    refused       ? "HTTP " + std::to_string(answer->status)
+                    : answer.ok() ? "no success"
+                                  : answer.error().text());
     storage_.submit([id = row.id](store::Tx& tx) { tx.delete_delivery(id); }, [](const Status&) {});
     pump(l);
     co_return;

@@ -1,5 +1,6 @@
-// Messages to Operators: callbacks with outcomes and notifications. Stored before they are sent, deleted when the receiver
-// took them, repeated with growing pauses until limits say stop; polled messages wait for MakeConnection. Loop thread only.
+// Messages to Operators: callbacks with outcomes and notifications. Stored before they are sent, deleted when the
+// receiver took them, repeated with growing pauses until limits say stop; polled messages wait for MakeConnection. Loop
+// thread only.
 #pragma once
 
 #include <boost/asio/steady_timer.hpp>
@@ -16,7 +17,8 @@ namespace kf::server {
 
 class DeliveryService {
  public:
-  DeliveryService(asio::io_context& io, const Config& c, Storage& s, Metrics& m) : io_(io), config_(c), storage_(s), metrics_(m) {}
+  DeliveryService(asio::io_context& io, const Config& c, Storage& s, Metrics& m)
+      : io_(io), config_(c), storage_(s), metrics_(m) {}
   void load(std::vector<store::DeliveryRow> rows);  // at start: what the old process left
   void add(store::DeliveryRow row);                 // committed; kind poll is left to MakeConnection
   void stop();

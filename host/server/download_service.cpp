@@ -1,7 +1,7 @@
 #include "host/server/download_service.hpp"
 
-#include <boost/asio/post.hpp>
 #include <spdlog/spdlog.h>
+#include <boost/asio/post.hpp>
 
 #include "host/base/calendar.hpp"
 #include "host/base/random.hpp"
@@ -19,10 +19,18 @@ es::Response outcome_of(const download::Download& d) {
   r.processing_end = iso_seconds(wall_now());
   r.iccid = d.order.iccid.str();
   switch (d.state) {
-    case download::State::done: r.status = es::ExecStatus::success; break;
-    case download::State::done_with_warning: r.status = es::ExecStatus::with_warning; break;
-    case download::State::expired: r.status = es::ExecStatus::expired; break;
-    default: r.status = es::ExecStatus::failed; break;
+    case download::State::done:
+      r.status = es::ExecStatus::success;
+      break;
+    case download::State::done_with_warning:
+      r.status = es::ExecStatus::with_warning;
+      break;
+    case download::State::expired:
+      r.status = es::ExecStatus::expired;
+      break;
+    default:
+      r.status = es::ExecStatus::failed;
+      break;
   }
   if (d.cause && r.status != es::ExecStatus::success)
     r.code = es::StatusCode{d.cause->subject, d.cause->reason, d.cause->identifier, d.cause->message};
@@ -135,13 +143,17 @@ void DownloadService::advance(const LivePtr& l) {
   }
 }
 
-void DownloadService::commit(const LivePtr& l, std::shared_ptr<std::vector<download::Effect>> effects, unsigned attempt) {
+void DownloadService::commit(const LivePtr& l, std::shared_ptr<std::vector<download::Effect>> effects,
+                             unsigned attempt) {
   p_.storage.submit(
-      [id = l->d.order.id, record = download::to_record(l->d)](store::Tx& tx) { tx.put_download(id, record, false, now_ms()); },
+      [id = l->d.order.id, record = download::to_record(l->d)](store::Tx& tx) {
+        tx.put_download(id, record, false, now_ms());
+      },
       [this, l, effects, attempt](const Status& s) {
         if (stopped_) return;
         if (!s) {  // a full disk: nothing goes on until the record is safe
-          if (attempt % 30 == 0) spdlog::error("download {}: state not stored, trying again: {}", l->d.order.id, s.error().text());
+          if (attempt % 30 == 0)
+            spdlog::error("download {}: state not stored, trying again: {}", l->d.order.id, s.error().text());
           l->timer = std::make_unique<asio::steady_timer>(p_.io, std::chrono::seconds(1));
           l->timer->async_wait([this, l, effects, attempt](const boost::system::error_code& ec) {
             if (!ec && !stopped_) commit(l, effects, attempt + 1);
@@ -164,9 +176,10 @@ void DownloadService::carry_out(const LivePtr& l, std::vector<download::Effect>&
         continue;
       }
       const std::int64_t left = std::max<std::int64_t>((l->d.order.deadline_ms - now_ms()) / 1000, 0);
-      const auto validity = static_cast<std::uint32_t>(left > 0 ? std::min<std::int64_t>(left, 86'400 * 30) : c->timeout_ms / 1000);
-      p_.es3.call(*smsr, l->d.order.id + "." + std::to_string(n), std::move(c->request), c->timeout_ms, validity, c->resend_safe,
-                  [this, l, n](CallResult r) {
+      const auto validity =
+          static_cast<std::uint32_t>(left > 0 ? std::min<std::int64_t>(left, 86'400 * 30) : c->timeout_ms / 1000);
+      p_.es3.call(*smsr, l->d.order.id + "." + std::to_string(n), std::move(c->request), c->timeout_ms, validity,
+                  c->resend_safe, [this, l, n](CallResult r) {
                     if (auto* ok = std::get_if<es::Response>(&r)) return post(l, download::Answer{n, std::move(*ok)});
                     auto& f = std::get<CallFailure>(r);
                     post(l, download::CallFailed{n, f.fault, std::move(f.detail)});
@@ -199,7 +212,8 @@ void DownloadService::carry_out(const LivePtr& l, std::vector<download::Effect>&
     } else if (auto* k = std::get_if<download::KeepKeySet>(&e)) {
       keep_key_set(l, std::move(*k));
     } else if (std::holds_alternative<download::DropKeySet>(e)) {
-      p_.storage.submit([iccid = l->d.order.iccid.str()](store::Tx& tx) { tx.delete_key_set(iccid); }, [](const Status&) {});
+      p_.storage.submit([iccid = l->d.order.iccid.str()](store::Tx& tx) { tx.delete_key_set(iccid); },
+                        [](const Status&) {});
     } else if (auto* a = std::get_if<download::Alarm>(&e)) {
       ++p_.metrics.alarms;
       spdlog::error("ALARM download {}: {}", l->d.order.id, a->text);
@@ -207,7 +221,8 @@ void DownloadService::carry_out(const LivePtr& l, std::vector<download::Effect>&
   }
 }
 
-// CERT.ECASD.ECKA against EUM and CI (crypto 5.2). The EUM link is cached a day; the leaf's signature goes to an engine.
+// CERT.ECASD.ECKA against EUM and CI (crypto 5.2). The EUM link is cached a day; the leaf's signature goes to an
+// engine.
 void DownloadService::check_certificates(const LivePtr& l, const download::CheckCertificates& c) {
   auto refuse = [&](Error e) { post(l, download::CertificatesChecked{Status(std::move(e)), Curve::p256, {}}); };
   const Date today = today_utc();
@@ -229,12 +244,14 @@ void DownloadService::check_certificates(const LivePtr& l, const download::Check
   const Bytes key(d.begin(), d.end());
   auto& cache = p_.trust.eum_cache.verified;
   if (auto it = cache.find(key); it == cache.end() || it->second != today) {
-    if (Status s = verify_eum(*eum, p_.trust.roots, today); !s) return refuse({"eum:" + s.error().reason, s.error().detail});
+    if (Status s = verify_eum(*eum, p_.trust.roots, today); !s)
+      return refuse({"eum:" + s.error().reason, s.error().detail});
     if (cache.size() >= 1024) cache.clear();
     cache[key] = today;
   }
   const GpIssuer issuer = issuer_of(*eum);
-  if (Status s = check_gp_certificate(*cert, GpRole::ecasd, issuer, today, l->d.order.eid); !s) return refuse(s.error());
+  if (Status s = check_gp_certificate(*cert, GpRole::ecasd, issuer, today, l->d.order.eid); !s)
+    return refuse(s.error());
   EccRequest r;
   r.op = EccOp::verify;
   r.curve = issuer.curve;
@@ -272,12 +289,15 @@ void DownloadService::seal(const LivePtr& l, download::Effect effect) {
       if (auto* off = std::get_if<download::SealOffline>(&job->effect)) {
         es8::Challenge hc{};
         random_fill(hc);
-        job->script = std::make_shared<es8::SealedScript>(es8::seal_offline(off->keys, off->isd_p, hc, {0, 0, 1}, package));
+        job->script =
+            std::make_shared<es8::SealedScript>(es8::seal_offline(off->keys, off->isd_p, hc, {0, 0, 1}, package));
       } else {
         auto& on = std::get<download::SealOnline>(job->effect);
         auto s = es8::seal_online(on.keys, on.isd_p, on.hc, on.answer, package);
-        if (s) job->script = std::make_shared<es8::SealedScript>(std::move(*s));
-        else job->status = s.error();
+        if (s)
+          job->script = std::make_shared<es8::SealedScript>(std::move(*s));
+        else
+          job->status = s.error();
       }
       p_.metrics.scp03t_bytes += package.size();
       if (job->script) p_.metrics.scp03t_segments += job->script->tlvs.size() - job->script->first_segment();
@@ -309,13 +329,16 @@ void DownloadService::keep_key_set(const LivePtr& l, download::KeepKeySet k) {
     auto sealed = p_.hsm.seal_record(view(place), plain);
     wipe(plain);
     if (!sealed) {
-      spdlog::error("key set of ICCID {} could not be sealed by the token and is not kept: {}", l->d.order.iccid.str(), sealed.error().text());
+      spdlog::error("key set of ICCID {} could not be sealed by the token and is not kept: {}", l->d.order.iccid.str(),
+                    sealed.error().text());
       return;
     }
-    store::KeySetRow row{l->d.order.iccid.str(), l->d.order.eid.str(), keys->isd_p.str(), keys->keys.kvn, std::move(*sealed)};
-    p_.storage.submit([row = std::move(row)](store::Tx& tx) { tx.put_key_set(row); }, [](const Status& s) {
-      if (!s) spdlog::error("key-set record not stored: {}", s.error().text());
-    });
+    store::KeySetRow row{l->d.order.iccid.str(), l->d.order.eid.str(), keys->isd_p.str(), keys->keys.kvn,
+                         std::move(*sealed)};
+    p_.storage.submit([row = std::move(row)](store::Tx& tx) { tx.put_key_set(row); },
+                      [](const Status& s) {
+                        if (!s) spdlog::error("key-set record not stored: {}", s.error().text());
+                      });
   });
 }
 
@@ -331,14 +354,17 @@ void DownloadService::finish_commit(const LivePtr& l, std::shared_ptr<es::Respon
         const auto& o = d.order;
         tx.put_download(o.id, download::to_record(d), true, now_ms());
         const bool installed = d.state == download::State::done || d.state == download::State::done_with_warning;
-        if (installed) tx.set_profile(o.iccid.str(), store::ProfileState::installed, o.eid.str(), o.smsr.str(), o.id);
-        else tx.set_profile(o.iccid.str(), store::ProfileState::free, "", "", "");
+        if (installed)
+          tx.set_profile(o.iccid.str(), store::ProfileState::installed, o.eid.str(), o.smsr.str(), o.id);
+        else
+          tx.set_profile(o.iccid.str(), store::ProfileState::free, "", "", "");
         *delivery = p_.replies.store_answer(tx, o.requester.str(), o.function_call_identifier, *r);
       },
       [this, l, r, delivery, attempt](const Status& s) {
         if (stopped_) return;
         if (!s) {
-          if (attempt % 30 == 0) spdlog::error("download {}: outcome not stored, trying again: {}", l->d.order.id, s.error().text());
+          if (attempt % 30 == 0)
+            spdlog::error("download {}: outcome not stored, trying again: {}", l->d.order.id, s.error().text());
           l->timer = std::make_unique<asio::steady_timer>(p_.io, std::chrono::seconds(1));
           l->timer->async_wait([this, l, r, attempt](const boost::system::error_code& ec) {
             if (!ec && !stopped_) finish_commit(l, r, attempt + 1);
@@ -346,20 +372,30 @@ void DownloadService::finish_commit(const LivePtr& l, std::shared_ptr<es::Respon
           return;
         }
         Metrics& m = p_.metrics;
-        const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - l->since).count();
+        const auto ms =
+            std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - l->since).count();
         m.download_ms.add(static_cast<std::uint64_t>(ms));
         const auto& d = l->d;
         switch (d.state) {
-          case download::State::done: ++m.completed; break;
-          case download::State::done_with_warning: ++m.completed, ++m.with_warning; break;
-          case download::State::expired: ++m.expired; break;
-          default: ++m.failed; break;
+          case download::State::done:
+            ++m.completed;
+            break;
+          case download::State::done_with_warning:
+            ++m.completed, ++m.with_warning;
+            break;
+          case download::State::expired:
+            ++m.expired;
+            break;
+          default:
+            ++m.failed;
+            break;
         }
         if (d.leftover) ++m.left_behind;
         if (d.cause) {
           ++m.failures[d.cause->subject + "/" + d.cause->reason];
-          spdlog::warn("download {} EID {} ICCID {} ended {}: {}/{} {}", d.order.id, d.order.eid.str(), d.order.iccid.str(),
-                       download::state_name(d.state), d.cause->subject, d.cause->reason, d.cause->message);
+          spdlog::warn("download {} EID {} ICCID {} ended {}: {}/{} {}", d.order.id, d.order.eid.str(),
+                       d.order.iccid.str(), download::state_name(d.state), d.cause->subject, d.cause->reason,
+                       d.cause->message);
         } else {
           spdlog::debug("download {} EID {} ICCID {} {} in {} ms", d.order.id, d.order.eid.str(), d.order.iccid.str(),
                         download::state_name(d.state), ms);
@@ -380,12 +416,14 @@ void DownloadService::late_callback(const Party& from, const std::string& transa
   auto it = dot == std::string::npos ? live_.end() : live_.find(transaction.substr(0, dot));
   if (it != live_.end() && it->second->d.order.smsr == from.oid) {
     unsigned n = 0;
-    for (char ch : transaction.substr(dot + 1)) n = ch >= '0' && ch <= '9' ? n * 10 + static_cast<unsigned>(ch - '0') : 0;
+    for (char ch : transaction.substr(dot + 1))
+      n = ch >= '0' && ch <= '9' ? n * 10 + static_cast<unsigned>(ch - '0') : 0;
     return post(it->second, download::Answer{n, r});  // the machine decides whether it still matters
   }
   if (r.function == es::Function::create_isdp && r.status == es::ExecStatus::success)
-    spdlog::warn("late CreateISDP success of SM-SR {}: ISD-P {} is stale and will be cleaned by the next order for its eUICC",
-                 from.oid.str(), to_hex(r.isd_p_aid));
+    spdlog::warn(
+        "late CreateISDP success of SM-SR {}: ISD-P {} is stale and will be cleaned by the next order for its eUICC",
+        from.oid.str(), to_hex(r.isd_p_aid));
 }
 
 void DownloadService::enabled_seen(const std::string& eid, const std::string& iccid) {

@@ -1,6 +1,6 @@
-// Runs downloads: carries out the effects of host/download's pure machine and feeds its events back. Bounded in flight, at
-// most one download an EID at a time, records committed before the effects that depend on them. Loop thread only; sealing
-// and profile loading run on the pool.
+// Runs downloads: carries out the effects of host/download's pure machine and feeds its events back. Bounded in flight,
+// at most one download an EID at a time, records committed before the effects that depend on them. Loop thread only;
+// sealing and profile loading run on the pool.
 #pragma once
 
 #include <boost/asio/steady_timer.hpp>
@@ -22,7 +22,7 @@
 
 namespace kf::server {
 
-struct Trust {                      // read at start from the configured files
+struct Trust {  // read at start from the configured files
   std::vector<X509Info> roots, eums;
   EumCache eum_cache;
 };
@@ -54,7 +54,8 @@ class DownloadService {
   [[nodiscard]] std::size_t running() const { return live_.size(); }
   [[nodiscard]] bool has(const std::string& id) const { return live_.count(id) != 0; }
 
-  // A callback whose call this process does not know: of an EnableProfile made before a restart, or a CreateISDP too late.
+  // A callback whose call this process does not know: of an EnableProfile made before a restart, or a CreateISDP too
+  // late.
   void late_callback(const Party& from, const std::string& transaction, const es::Response& r);
   void enabled_seen(const std::string& eid, const std::string& iccid);
   void stop();
@@ -65,8 +66,8 @@ class DownloadService {
     store::ProfileRow profile;
     std::vector<std::uint32_t> optional_elements;
     std::deque<download::Event> events;
-    bool busy = false;               // a commit is under way
-    bool queued = true;              // waits for its EID or a place
+    bool busy = false;   // a commit is under way
+    bool queued = true;  // waits for its EID or a place
     std::unique_ptr<asio::steady_timer> timer, deadline;
     std::chrono::steady_clock::time_point since;
   };
@@ -86,8 +87,8 @@ class DownloadService {
   download::Context context(const Live& l) const;
 
   Parts p_;
-  std::unordered_map<std::string, LivePtr> live_;           // by download id
-  std::unordered_map<std::string, LivePtr> by_eid_;         // the running one of an EID
+  std::unordered_map<std::string, LivePtr> live_;    // by download id
+  std::unordered_map<std::string, LivePtr> by_eid_;  // the running one of an EID
   std::deque<std::pair<LivePtr, download::Event>> queue_;
   bool stopped_ = false;
 };

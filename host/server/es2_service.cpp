@@ -1,8 +1,8 @@
 #include "host/server/es2_service.hpp"
 
+#include <spdlog/spdlog.h>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
-#include <spdlog/spdlog.h>
 
 #include "host/base/calendar.hpp"
 #include "host/base/random.hpp"
@@ -36,11 +36,13 @@ net::Response accepted_response() {
   return r;
 }
 
-unsigned admit_soap(const Config& c, const net::Request& head, Role role, std::string_view path, std::string_view second_path) {
+unsigned admit_soap(const Config& c, const net::Request& head, Role role, std::string_view path,
+                    std::string_view second_path) {
   const Party* p = c.by_fingerprint(head.peer.fingerprint);
   if (p == nullptr || p->role != role) {
     spdlog::warn("refused {} from {}: {}", head.target, head.peer.address,
-                 p == nullptr ? "certificate of no registered party, " + head.peer.subject : "interface not allowed for " + p->oid.str());
+                 p == nullptr ? "certificate of no registered party, " + head.peer.subject
+                              : "interface not allowed for " + p->oid.str());
     return 403;
   }
   const std::string_view target = std::string_view(head.target).substr(0, head.target.find('?'));
@@ -50,8 +52,8 @@ unsigned admit_soap(const Config& c, const net::Request& head, Role role, std::s
   return 0;
 }
 
-es::Response make_failed(es::Interface i, const es::Request& r, es::ExecStatus s, std::string subject, std::string reason,
-                         std::string identifier, std::string message) {
+es::Response make_failed(es::Interface i, const es::Request& r, es::ExecStatus s, std::string subject,
+                         std::string reason, std::string identifier, std::string message) {
   es::Response x;
   x.interface = i;
   x.function = r.function;
@@ -107,6 +109,7 @@ asio::awaitable<net::Response> Es2Service::handle(net::Request http) {
     co_return fault(*f);
   }
   es::Message& m = std::get<es::Message>(parsed);
+  note_unknown_elements(p_.metrics, from->oid.str(), m.unknown_elements);
   if (std::holds_alternative<es::MakeConnection>(m.body)) co_return co_await poll(from, std::move(m));
   auto* r = std::get_if<es::Request>(&m.body);
   if (r == nullptr || r->interface != es::Interface::es2 || es::is_notification(*r)) {
@@ -118,8 +121,8 @@ asio::awaitable<net::Response> Es2Service::handle(net::Request http) {
     co_return fault(f);
   }
   if (auto refused = refuse(*from, m, *r)) {
-    spdlog::warn("ES2.{} of {} refused: {}/{} {}", es::function_name(r->function), from->oid.str(), refused->code->subject,
-                 refused->code->reason, refused->code->message);
+    spdlog::warn("ES2.{} of {} refused: {}/{} {}", es::function_name(r->function), from->oid.str(),
+                 refused->code->subject, refused->code->reason, refused->code->message);
     ++p_.metrics.refused;
     co_return now(m, *refused);
   }
@@ -130,11 +133,13 @@ asio::awaitable<net::Response> Es2Service::handle(net::Request http) {
 // What is understood but cannot be done, before acceptance (6.1, in its order).
 std::optional<es::Response> Es2Service::refuse(const Party& from, const es::Message& m, const es::Request& r) const {
   auto failed = [&](std::string subject, std::string reason, std::string id, std::string why) {
-    return make_failed(es::Interface::es2, r, es::ExecStatus::failed, std::move(subject), std::move(reason), std::move(id), std::move(why));
+    return make_failed(es::Interface::es2, r, es::ExecStatus::failed, std::move(subject), std::move(reason),
+                       std::move(id), std::move(why));
   };
   if (m.header.from_entity != from.oid.str())
     return failed("1.1", "1.1", m.header.from_entity, "EntityId in From is not the one of the certificate");
-  if (m.header.to_entity != p_.config.oid.str()) return failed("1.2", "3.4", m.header.to_entity, "EntityId in To is not this SM-DP");
+  if (m.header.to_entity != p_.config.oid.str())
+    return failed("1.2", "3.4", m.header.to_entity, "EntityId in To is not this SM-DP");
   const std::string& reply = m.header.reply_to;
   if (!reply.empty() && reply != es::kWsaAnonymous && !reply.starts_with(es::kMakeConnectionPrefix)) {
     const auto u = net::parse_url(reply);
@@ -144,12 +149,19 @@ std::optional<es::Response> Es2Service::refuse(const Party& from, const es::Mess
     if (!known) return failed("1.1", "1.2", "", "ReplyTo is on a host that is not registered for this requester");
   }
   switch (r.function) {
-    case es::Function::download_profile: case es::Function::get_eis: case es::Function::enable_profile:
-    case es::Function::disable_profile: case es::Function::delete_profile: case es::Function::update_policy_rules: break;
-    default: return failed("1.6", "3.1", "", "function not implemented");
+    case es::Function::download_profile:
+    case es::Function::get_eis:
+    case es::Function::enable_profile:
+    case es::Function::disable_profile:
+    case es::Function::delete_profile:
+    case es::Function::update_policy_rules:
+      break;
+    default:
+      return failed("1.6", "3.1", "", "function not implemented");
   }
   if (r.validity_period && *r.validity_period < p_.config.min_validity_s) {
-    auto x = make_failed(es::Interface::es2, r, es::ExecStatus::expired, "1.6", "5.3", "", "ValidityPeriod is too short");
+    auto x =
+        make_failed(es::Interface::es2, r, es::ExecStatus::expired, "1.6", "5.3", "", "ValidityPeriod is too short");
     x.acceptable_validity_period = p_.config.min_validity_s;
     return x;
   }
@@ -242,7 +254,8 @@ asio::awaitable<net::Response> Es2Service::order(const Party* from, es::Message 
     };
     std::string iccid = r.iccid.value_or("");
     if (iccid.empty()) {
-      if (!tx.profile_type_known(call.requester, *r.profile_type)) return refuse_with("8.2.5", "3.9", *r.profile_type, "ProfileType unknown");
+      if (!tx.profile_type_known(call.requester, *r.profile_type))
+        return refuse_with("8.2.5", "3.9", *r.profile_type, "ProfileType unknown");
       auto free = tx.free_iccid(call.requester, *r.profile_type);
       if (!free) return refuse_with("8.2.5", "3.7", *r.profile_type, "no free profile of this ProfileType is left");
       iccid = *free;
@@ -254,7 +267,8 @@ asio::awaitable<net::Response> Es2Service::order(const Party* from, es::Message 
       return refuse_with("8.2.5", "3.10", *r.profile_type, "the ICCID is of another ProfileType");
     if (profile->state != store::ProfileState::free)
       return refuse_with("8.2.1", "3.3", iccid,
-                         profile->state == store::ProfileState::installed ? "profile is already installed" : "profile is in a running download");
+                         profile->state == store::ProfileState::installed ? "profile is already installed"
+                                                                          : "profile is in a running download");
     order->iccid = Iccid::trusted(iccid);
     order->profile_type = profile->profile_type;
     order->required_memory = profile->required_memory;
@@ -285,8 +299,8 @@ asio::awaitable<net::Response> Es2Service::order(const Party* from, es::Message 
     if (auto s = p_.inventory.subscription(a.profile)) order->subscription = *s;
     downloads_.start(*order, a.profile);
   } else if (a.kind == Accepted::Kind::refused) {
-    spdlog::warn("ES2.DownloadProfile of {} refused: {}/{} {}", from->oid.str(), a.response->code->subject, a.response->code->reason,
-                 a.response->code->message);
+    spdlog::warn("ES2.DownloadProfile of {} refused: {}/{} {}", from->oid.str(), a.response->code->subject,
+                 a.response->code->reason, a.response->code->message);
     ++p_.metrics.refused;
   }
   co_return co_await answer_accepted(from, &m, std::move(a));
@@ -352,7 +366,8 @@ asio::awaitable<net::Response> Es2Service::relay(const Party* from, es::Message 
       auto profile = tx.get_profile(r.iccid.value_or(""));
       if (!profile || profile->owner != call.requester) {
         a.kind = Accepted::Kind::refused;
-        a.response = make_failed(es::Interface::es2, r, es::ExecStatus::failed, "8.2.1", "3.9", r.iccid.value_or(""), "ICCID unknown");
+        a.response = make_failed(es::Interface::es2, r, es::ExecStatus::failed, "8.2.1", "3.9", r.iccid.value_or(""),
+                                 "ICCID unknown");
         return a;
       }
     }
@@ -370,7 +385,8 @@ asio::awaitable<net::Response> Es2Service::relay(const Party* from, es::Message 
     co_return fault(f);
   }
   if (accepted->kind == Accepted::Kind::started) {
-    const std::int64_t deadline = call.received_ms + std::int64_t{r.validity_period.value_or(p_.config.default_validity_s)} * 1000;
+    const std::int64_t deadline =
+        call.received_ms + std::int64_t{r.validity_period.value_or(p_.config.default_validity_s)} * 1000;
     asio::co_spawn(p_.io, run_relay(from, r, deadline), asio::detached);
   }
   co_return co_await answer_accepted(from, &m, std::move(*accepted));
@@ -384,15 +400,17 @@ asio::awaitable<void> Es2Service::run_relay(const Party* from, es::Request r, st
   q.iccid = r.iccid;
   q.pol2 = r.pol2;
   const std::int64_t left_ms = std::max<std::int64_t>(1000, deadline_ms - now_ms());
-  const std::int64_t limit = is_quick(q.function) ? p_.config.timeouts.get_eis
-                             : q.function == es::Function::delete_isdp ? p_.config.timeouts.card : p_.config.timeouts.enable;
+  const std::int64_t limit = is_quick(q.function)                      ? p_.config.timeouts.get_eis
+                             : q.function == es::Function::delete_isdp ? p_.config.timeouts.card
+                                                                       : p_.config.timeouts.enable;
   const std::string start = iso_seconds(wall_now());
   auto done = [this, from, r, start](CallResult result) {
     es::Response out;
     if (auto* f = std::get_if<CallFailure>(&result)) {
       const bool expired = f->fault == download::CallFault::timeout;
-      out = make_failed(es::Interface::es2, r, expired ? es::ExecStatus::expired : es::ExecStatus::failed, expired ? "1.6" : "8.7",
-                        expired ? "5.3" : "5.1", r.smsr_id, "SM-SR did not answer: " + f->detail);
+      out = make_failed(es::Interface::es2, r, expired ? es::ExecStatus::expired : es::ExecStatus::failed,
+                        expired ? "1.6" : "8.7", expired ? "5.3" : "5.1", r.smsr_id,
+                        "SM-SR did not answer: " + f->detail);
     } else {
       out = std::move(std::get<es::Response>(result));
       out.interface = es::Interface::es2;
@@ -407,30 +425,32 @@ asio::awaitable<void> Es2Service::run_relay(const Party* from, es::Request r, st
     out.processing_end = iso_seconds(wall_now());
     answer_call(from->oid.str(), r.function_call_identifier, std::move(out));
   };
-  p_.es3.call(*smsr, random_uuid(), std::move(q), std::min(limit, left_ms), static_cast<std::uint32_t>(left_ms / 1000), true, done);
+  p_.es3.call(*smsr, random_uuid(), std::move(q), std::min(limit, left_ms), static_cast<std::uint32_t>(left_ms / 1000),
+              true, done);
   co_return;
 }
 
 void Es2Service::answer_call(const std::string& requester, const std::string& fcid, es::Response r) {
   auto response = std::make_shared<es::Response>(std::move(r));
   auto delivery = std::make_shared<std::optional<store::DeliveryRow>>();
-  p_.storage.submit(
-      [this, requester, fcid, response, delivery](store::Tx& tx) { *delivery = p_.replies.store_answer(tx, requester, fcid, *response); },
-      [this, requester, fcid, response, delivery](const Status& s) {
-        if (!s) spdlog::error("answer to {} of {} not stored: {}", fcid, requester, s.error().text());
-        if (s.ok() && *delivery) p_.delivery.add(std::move(**delivery));
-        p_.replies.wake(requester, fcid, *response);
-      });
+  p_.storage.submit([this, requester, fcid, response,
+                     delivery](store::Tx& tx) { *delivery = p_.replies.store_answer(tx, requester, fcid, *response); },
+                    [this, requester, fcid, response, delivery](const Status& s) {
+                      if (!s) spdlog::error("answer to {} of {} not stored: {}", fcid, requester, s.error().text());
+                      if (s.ok() && *delivery) p_.delivery.add(std::move(**delivery));
+                      p_.replies.wake(requester, fcid, *response);
+                    });
 }
 
 void Es2Service::end_interrupted(std::vector<store::CallRow> calls) {
   for (const auto& c : calls) {
     es::Request r;
-    for (auto f : {es::Function::get_eis, es::Function::enable_profile, es::Function::disable_profile, es::Function::delete_profile,
-                   es::Function::update_policy_rules})
+    for (auto f : {es::Function::get_eis, es::Function::enable_profile, es::Function::disable_profile,
+                   es::Function::delete_profile, es::Function::update_policy_rules})
       if (c.function == es::function_name(f)) r.function = f;
     answer_call(c.requester, c.fcid,
-                make_failed(es::Interface::es2, r, es::ExecStatus::failed, "1.2", "4.2", "", "interrupted by a restart of the SM-DP"));
+                make_failed(es::Interface::es2, r, es::ExecStatus::failed, "1.2", "4.2", "",
+                            "interrupted by a restart of the SM-DP"));
   }
 }
 

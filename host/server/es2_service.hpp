@@ -1,5 +1,5 @@
-// ES2: the Operator's side of the SM-DP. Judges each request by the table of sgp02-interfaces.md 6.1, answers by the pattern
-// that was asked for, accepts orders only when their record is committed, relays the platform functions to ES3.
+// ES2: the Operator's side of the SM-DP. Judges each request by the table of sgp02-interfaces.md 6.1, answers by the
+// pattern that was asked for, accepts orders only when their record is committed, relays the platform functions to ES3.
 // Loop thread only.
 #pragma once
 
@@ -37,8 +37,9 @@ class Es2Service {
 // Shared with ES3: the HTTP answer for a fault, and for "taken, nothing to say".
 net::Response fault_response(const es::Fault& f);
 net::Response accepted_response();
-unsigned admit_soap(const Config& c, const net::Request& head, Role role, std::string_view path, std::string_view second_path);
-es::Response make_failed(es::Interface i, const es::Request& r, es::ExecStatus s, std::string subject, std::string reason,
-                         std::string identifier, std::string message);
+unsigned admit_soap(const Config& c, const net::Request& head, Role role, std::string_view path,
+                    std::string_view second_path);
+es::Response make_failed(es::Interface i, const es::Request& r, es::ExecStatus s, std::string subject,
+                         std::string reason, std::string identifier, std::string message);
 
 }  // namespace kf::server

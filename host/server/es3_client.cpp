@@ -1,8 +1,8 @@
 #include "host/server/es3_client.hpp"
 
+#include <spdlog/spdlog.h>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
-#include <spdlog/spdlog.h>
 
 #include "host/base/calendar.hpp"
 #include "host/base/random.hpp"
@@ -25,7 +25,8 @@ std::string parameter(std::string_view uri, std::string_view name) {  // value o
 }  // namespace
 
 bool is_quick(es::Function f) {
-  return f == es::Function::get_eis || f == es::Function::profile_download_completed || f == es::Function::update_policy_rules;
+  return f == es::Function::get_eis || f == es::Function::profile_download_completed ||
+         f == es::Function::update_policy_rules;
 }
 
 net::ClientOptions client_options(const Config& c, const net::Url& u, std::size_t max_connections) {
@@ -41,7 +42,8 @@ net::ClientOptions client_options(const Config& c, const net::Url& u, std::size_
 
 net::HttpClient& Es3Client::client_of(const Party& p) {
   auto& slot = clients_[&p];
-  if (!slot) slot = std::make_unique<net::HttpClient>(io_, client_options(config_, *net::parse_url(p.url), p.max_connections));
+  if (!slot)
+    slot = std::make_unique<net::HttpClient>(io_, client_options(config_, *net::parse_url(p.url), p.max_connections));
   return *slot;
 }
 
@@ -54,7 +56,8 @@ void Es3Client::call(const Party& smsr, const std::string& transaction, es::Requ
   es::SendHeader h;
   h.from = es::make_address(config_.es3_url, config_.oid.str(), config_.name);
   h.to = es::make_address(smsr.url, smsr.oid.str(), "");
-  h.reply_to = synchronous ? std::string(es::kWsaAnonymous) : es::make_address(smsr.callback_url, config_.oid.str(), config_.name);
+  h.reply_to = synchronous ? std::string(es::kWsaAnonymous)
+                           : es::make_address(smsr.callback_url, config_.oid.str(), config_.name);
   h.message_id = es::make_message_id(config_.oid.str(), random_uuid(), transaction, iso_seconds(wall_now()));
   h.action = es::action_for(r.interface, r.function, false);
 
@@ -75,7 +78,8 @@ void Es3Client::call(const Party& smsr, const std::string& transaction, es::Requ
     Stopwatch w(metrics_.soap_ns);
     body = es::write_message(h, r, smsr.ns);
   }
-  asio::co_spawn(io_, send(transaction, &smsr, std::move(body), h.action, timeout_ms, resend_safe, synchronous), asio::detached);
+  asio::co_spawn(io_, send(transaction, &smsr, std::move(body), h.action, timeout_ms, resend_safe, synchronous),
+                 asio::detached);
 }
 
 asio::awaitable<void> Es3Client::send(std::string transaction, const Party* p, std::string body, std::string action,
@@ -90,13 +94,15 @@ asio::awaitable<void> Es3Client::send(std::string transaction, const Party* p, s
   if (!answer) {
     const std::string& why = answer.error().reason;
     const bool unreachable = why == "net-connect" || why == "net-tls" || why == "net-busy";
-    finish(transaction, CallFailure{unreachable ? download::CallFault::unreachable
-                                    : why == "net-timeout" ? download::CallFault::timeout : download::CallFault::lost,
+    finish(transaction, CallFailure{unreachable            ? download::CallFault::unreachable
+                                    : why == "net-timeout" ? download::CallFault::timeout
+                                                           : download::CallFault::lost,
                                     answer.error().text()});
     co_return;
   }
   if (answer->status == 202 && answer->body.empty()) {
-    if (synchronous) finish(transaction, CallFailure{download::CallFault::fault, "202 although a synchronous answer was asked for"});
+    if (synchronous)
+      finish(transaction, CallFailure{download::CallFault::fault, "202 although a synchronous answer was asked for"});
     co_return;  // the callback will come
   }
   if (answer->status != 200) {
@@ -105,7 +111,8 @@ asio::awaitable<void> Es3Client::send(std::string transaction, const Party* p, s
     if (f) detail += ": " + f->reason;
     // 503, and the fault that says "nothing was done, send again", did not execute anything.
     const bool nothing_done = answer->status == 503 || (answer->status == 500 && f && f->code == "Receiver");
-    finish(transaction, CallFailure{nothing_done ? download::CallFault::unreachable : download::CallFault::fault, detail});
+    finish(transaction,
+           CallFailure{nothing_done ? download::CallFault::unreachable : download::CallFault::fault, detail});
     co_return;
   }
   es::CodecOptions o;
@@ -121,6 +128,7 @@ asio::awaitable<void> Es3Client::send(std::string transaction, const Party* p, s
     co_return;
   }
   auto& msg = std::get<es::Message>(m);
+  note_unknown_elements(metrics_, p->oid.str(), msg.unknown_elements);
   auto it = pending_.find(transaction);
   auto* r = std::get_if<es::Response>(&msg.body);
   if (it == pending_.end()) co_return;

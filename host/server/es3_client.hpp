@@ -1,6 +1,6 @@
-// ES3 calls to SM-SRs: sends a request, waits for the answer on the same connection or by callback, reports exactly once.
-// SGP.02 5.4; sgp02-interfaces.md 1.4, 1.5. Loop thread only. Never retries by itself (that is the download's business),
-// except once on a fresh connection where the caller says that the request may be repeated.
+// ES3 calls to SM-SRs: sends a request, waits for the answer on the same connection or by callback, reports exactly
+// once. SGP.02 5.4; sgp02-interfaces.md 1.4, 1.5. Loop thread only. Never retries by itself (that is the download's
+// business), except once on a fresh connection where the caller says that the request may be repeated.
 #pragma once
 
 #include <boost/asio/steady_timer.hpp>
@@ -31,8 +31,8 @@ class Es3Client {
   using Done = std::function<void(CallResult)>;
 
   // `transaction` is unique per call; FunctionCallIdentifier is the same. validity_s goes into ValidityPeriod.
-  void call(const Party& smsr, const std::string& transaction, es::Request r, std::int64_t timeout_ms, std::uint32_t validity_s,
-            bool resend_safe, Done done);
+  void call(const Party& smsr, const std::string& transaction, es::Request r, std::int64_t timeout_ms,
+            std::uint32_t validity_s, bool resend_safe, Done done);
 
   enum class Incoming { taken, unknown, wrong_party, wrong_function };
   // A response element POSTed to our callback URL (1.4). `transaction` is filled in where it could be read.
@@ -47,8 +47,8 @@ class Es3Client {
     Done done;
     std::unique_ptr<asio::steady_timer> timer;
   };
-  asio::awaitable<void> send(std::string transaction, const Party* p, std::string body, std::string action, std::int64_t timeout_ms,
-                             bool resend_safe, bool synchronous);
+  asio::awaitable<void> send(std::string transaction, const Party* p, std::string body, std::string action,
+                             std::int64_t timeout_ms, bool resend_safe, bool synchronous);
   void finish(const std::string& transaction, CallResult r);
   net::HttpClient& client_of(const Party& p);
 

@@ -1,8 +1,8 @@
 #include "host/server/es3_service.hpp"
 
+#include <spdlog/spdlog.h>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
-#include <spdlog/spdlog.h>
 
 #include "host/base/calendar.hpp"
 #include "host/base/random.hpp"
@@ -36,6 +36,7 @@ asio::awaitable<net::Response> Es3Service::handle(net::Request http) {
   };
   if (auto* f = std::get_if<es::Fault>(&parsed)) co_return refuse(*f);
   const es::Message& m = std::get<es::Message>(parsed);
+  note_unknown_elements(p_.metrics, from->oid.str(), m.unknown_elements);
   if (m.header.from_entity != from->oid.str() && !m.header.from_entity.empty()) {
     // Rule 6: a well-formed message of another party than its certificate's is dropped, counted and logged.
     ++p_.metrics.callbacks_dropped;
@@ -46,7 +47,8 @@ asio::awaitable<net::Response> Es3Service::handle(net::Request http) {
     net::Response x = callback(*from, m);
     co_return x;
   }
-  if (auto* r = std::get_if<es::Request>(&m.body); r != nullptr && r->interface == es::Interface::es3 && es::is_notification(*r)) {
+  if (auto* r = std::get_if<es::Request>(&m.body);
+      r != nullptr && r->interface == es::Interface::es3 && es::is_notification(*r)) {
     ++p_.metrics.notifications_in;
     asio::co_spawn(p_.io, notification(from, *r), asio::detached);
     co_return accepted_response();
@@ -76,7 +78,8 @@ net::Response Es3Service::callback(const Party& from, const es::Message& m) {
       ++p_.metrics.callbacks_dropped;
       spdlog::warn("callback dropped: {} answers a call that went to another SM-SR", from.oid.str());
       return accepted_response();
-    case Es3Client::Incoming::unknown: break;
+    case Es3Client::Incoming::unknown:
+      break;
   }
   ++p_.metrics.callbacks_dropped;  // repeated, late or made up: the sender is not told
   spdlog::info("callback of {} belongs to no open call", from.oid.str());
@@ -85,20 +88,19 @@ net::Response Es3Service::callback(const Party& from, const es::Message& m) {
 }
 
 asio::awaitable<void> Es3Service::notification(const Party* from, es::Request r) {
-  const std::function<std::optional<store::ProfileRow>(store::Tx&)> look = [iccid = r.iccid.value_or("")](store::Tx& tx) {
-    return tx.get_profile(iccid);
-  };
+  const std::function<std::optional<store::ProfileRow>(store::Tx&)> look =
+      [iccid = r.iccid.value_or("")](store::Tx& tx) { return tx.get_profile(iccid); };
   auto row = co_await p_.storage.tx<std::optional<store::ProfileRow>>(look);
   if (!row || !*row || (*row)->eid != r.eid) {
-    spdlog::warn("notification {} of {} for an EID or ICCID that is not ours: {} {}", es::function_name(r.function), from->oid.str(), r.eid,
-                 r.iccid.value_or(""));
+    spdlog::warn("notification {} of {} for an EID or ICCID that is not ours: {} {}", es::function_name(r.function),
+                 from->oid.str(), r.eid, r.iccid.value_or(""));
     co_return;
   }
   const store::ProfileRow& p = **row;
   if (p.smsr != from->oid.str()) {
     ++p_.metrics.alarms;
-    spdlog::error("ALARM notification {} for EID {} from {}, which does not manage it; dropped", es::function_name(r.function), r.eid,
-                  from->oid.str());
+    spdlog::error("ALARM notification {} for EID {} from {}, which does not manage it; dropped",
+                  es::function_name(r.function), r.eid, from->oid.str());
     co_return;
   }
   if (r.function == es::Function::handle_profile_enabled) downloads_.enabled_seen(r.eid, p.iccid);

@@ -7,7 +7,15 @@ namespace {
 using Json = nlohmann::json;
 
 // Personal values as TLVs, so that no key passes through a formatter.
-enum Tag : std::uint32_t { kImsi = 0x81, kMsisdn = 0x82, kKi = 0x83, kOpc = 0x84, kPin1 = 0x85, kPuk1 = 0x86, kAdm1 = 0x87 };
+enum Tag : std::uint32_t {
+  kImsi = 0x81,
+  kMsisdn = 0x82,
+  kKi = 0x83,
+  kOpc = 0x84,
+  kPin1 = 0x85,
+  kPuk1 = 0x86,
+  kAdm1 = 0x87
+};
 
 SecretBytes encode(const profile::Personal& p, const std::string& msisdn) {
   Bytes b;
@@ -31,14 +39,29 @@ Result<profile::Personal> decode(ByteView b, std::string* msisdn) {
     KF_TRY(Tlv t, read_tlv(b));
     const std::string s(text(t.value));
     switch (t.tag) {
-      case kImsi: p.imsi = s; break;
-      case kMsisdn: if (msisdn != nullptr) *msisdn = s; break;
-      case kKi: p.ki = SecretBytes(t.value); break;
-      case kOpc: p.opc = SecretBytes(t.value); break;
-      case kPin1: p.pin1 = s; break;
-      case kPuk1: p.puk1 = s; break;
-      case kAdm1: p.adm1 = s; break;
-      default: return Error{"bad-record", "personal values"};
+      case kImsi:
+        p.imsi = s;
+        break;
+      case kMsisdn:
+        if (msisdn != nullptr) *msisdn = s;
+        break;
+      case kKi:
+        p.ki = SecretBytes(t.value);
+        break;
+      case kOpc:
+        p.opc = SecretBytes(t.value);
+        break;
+      case kPin1:
+        p.pin1 = s;
+        break;
+      case kPuk1:
+        p.puk1 = s;
+        break;
+      case kAdm1:
+        p.adm1 = s;
+        break;
+      default:
+        return Error{"bad-record", "personal values"};
     }
   }
   return p;
@@ -74,7 +97,8 @@ std::optional<es::Pol2> pol2_from_json(const std::string& s) {
   return p;
 }
 
-ImportResult Inventory::import_packages(const std::vector<std::pair<std::string, Bytes>>& files, const ImportOptions& o) {
+ImportResult Inventory::import_packages(const std::vector<std::pair<std::string, Bytes>>& files,
+                                        const ImportOptions& o) {
   ImportResult r;
   std::vector<store::ProfileRow> rows;
   for (const auto& [name, der] : files) {
@@ -100,7 +124,8 @@ ImportResult Inventory::import_packages(const std::vector<std::pair<std::string,
   if (!r.errors.empty()) return r;
   const Status s = store_.run([&](store::Tx& tx) {
     for (std::size_t i = 0; i < rows.size(); ++i)
-      if (!tx.insert_profile(rows[i])) r.errors.push_back(files[i].first + ": ICCID " + rows[i].iccid + " is already in the inventory");
+      if (!tx.insert_profile(rows[i]))
+        r.errors.push_back(files[i].first + ": ICCID " + rows[i].iccid + " is already in the inventory");
     if (!r.errors.empty()) throw store::StoreError("nothing imported");
   });
   if (!s && r.errors.empty()) r.errors.push_back(s.error().text());
@@ -108,7 +133,8 @@ ImportResult Inventory::import_packages(const std::vector<std::pair<std::string,
   return r;
 }
 
-ImportResult Inventory::import_template(const std::string& name, const Bytes& der, std::string_view csv, const ImportOptions& o) {
+ImportResult Inventory::import_template(const std::string& name, const Bytes& der, std::string_view csv,
+                                        const ImportOptions& o) {
   ImportResult r;
   auto package = profile::parse_package(der);
   if (!package) {
@@ -170,7 +196,8 @@ Result<std::shared_ptr<const Inventory::Template>> Inventory::get_template(std::
   KF_TRY(t->der, vault_.open(place_of_template(row->name), row->sealed));
   try {
     for (const auto& s : Json::parse(row->slots))
-      t->slots.push_back({static_cast<profile::Field>(s.at(0).get<int>()), s.at(1).get<std::size_t>(), s.at(2).get<std::size_t>()});
+      t->slots.push_back(
+          {static_cast<profile::Field>(s.at(0).get<int>()), s.at(1).get<std::size_t>(), s.at(2).get<std::size_t>()});
   } catch (const Json::exception&) {
     return Error{"bad-record", "slots of template " + std::to_string(id)};
   }

@@ -1,7 +1,7 @@
 // The profile inventory: importing packages and templates, and loading one subscription's package for sealing.
 //
-// At rest everything but ICCID, owner and ProfileType is sealed by the vault. A template is opened once and shared; only what
-// is personal is opened per download. load() is called on pool threads.
+// At rest everything but ICCID, owner and ProfileType is sealed by the vault. A template is opened once and shared;
+// only what is personal is opened per download. load() is called on pool threads.
 #pragma once
 
 #include <memory>
@@ -25,13 +25,13 @@ std::optional<es::Pol2> pol2_from_json(const std::string& s);
 
 struct ImportOptions {
   Oid owner;
-  std::string profile_type;             // empty: that of the package header
+  std::string profile_type;  // empty: that of the package header
   std::optional<es::Pol2> pol2;
   std::uint64_t required_memory = 65536;
 };
 struct ImportResult {
   std::size_t imported = 0;
-  std::vector<std::string> errors;      // "line 7: ki: ..." ; when not empty nothing was imported
+  std::vector<std::string> errors;  // "line 7: ki: ..." ; when not empty nothing was imported
 };
 
 class Inventory {

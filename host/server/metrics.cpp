@@ -1,5 +1,6 @@
 #include "host/server/metrics.hpp"
 
+#include <spdlog/spdlog.h>
 #include <time.h>
 
 #include <nlohmann/json.hpp>
@@ -13,7 +14,21 @@ double thread_cpu_seconds() {
 nlohmann::json histogram_json(const Histogram& h) {
   nlohmann::json bars = nlohmann::json::array();
   for (const auto& b : h.bars()) bars.push_back({b.low, b.count});
-  return {{"count", h.count()}, {"mean", h.mean()}, {"p50", h.percentile(50)}, {"p95", h.percentile(95)},
-          {"p99", h.percentile(99)}, {"max", h.max()}, {"bars", bars}};
+  return {{"count", h.count()},
+          {"mean", h.mean()},
+          {"p50", h.percentile(50)},
+          {"p95", h.percentile(95)},
+          {"p99", h.percentile(99)},
+          {"max", h.max()},
+          {"bars", bars}};
 }
+
+void note_unknown_elements(Metrics& m, const std::string& oid, const std::vector<std::string>& elements) {
+  for (const auto& e : elements) {
+    if (m.unknown_elements.size() >= 1000) return;  // a peer that makes names up does not fill memory or log
+    if (m.unknown_elements.insert(oid + " " + e).second)
+      spdlog::info("{} sends an element that is ignored: {}", oid, e);
+  }
+}
+
 }  // namespace kf::server

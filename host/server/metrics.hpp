@@ -1,5 +1,5 @@
-// What the server counts about itself. Owned and written by the loop thread; `keyferry status` and the burst report read
-// it as JSON through the admin socket.
+// What the server counts about itself. Owned and written by the loop thread; `keyferry status` and the burst report
+// read it as JSON through the admin socket.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
@@ -8,7 +8,9 @@
 #include <chrono>
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "host/base/histogram.hpp"
 
@@ -43,8 +45,12 @@ struct Metrics {
   std::uint64_t callbacks_dropped = 0, deliveries = 0, delivery_retries = 0, alarms = 0;
   // where loop time goes, nanoseconds of wall time spent inside
   std::uint64_t soap_ns = 0, machine_ns = 0;
+  std::set<std::string> unknown_elements;  // "OID element", logged when first seen (sgp02-interfaces.md 10, rule 18)
   // SCP03t, written by the pool
   std::atomic<std::uint64_t> scp03t_bytes{0}, scp03t_segments{0}, scp03t_cpu_ns{0}, personalise_cpu_ns{0};
 };
+
+// One log line per party and element that we do not know and ignore.
+void note_unknown_elements(Metrics& m, const std::string& oid, const std::vector<std::string>& elements);
 
 }  // namespace kf::server

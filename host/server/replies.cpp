@@ -13,14 +13,15 @@ std::string Replies::envelope(const store::CallRow& c, const es::Response& r) co
   h.to = c.reply_to.empty() ? std::string(es::kWsaAnonymous) : c.reply_to;  // byte for byte (rule 4)
   h.message_id = es::make_message_id(config_.oid.str(), random_uuid(), random_uuid(), iso_seconds(wall_now()));
   h.relates_to = c.message_id;
-  h.action = r.function == es::Function::other ? es::action_for(r.interface, r.other_name, c.reply != store::ReplyKind::sync)
-                                               : es::action_for(r.interface, r.function, c.reply != store::ReplyKind::sync);
+  h.action = r.function == es::Function::other
+                 ? es::action_for(r.interface, r.other_name, c.reply != store::ReplyKind::sync)
+                 : es::action_for(r.interface, r.function, c.reply != store::ReplyKind::sync);
   if (c.reply == store::ReplyKind::poll) h.message_pending = false;
   return es::write_message(h, r, c.ns);
 }
 
-std::optional<store::DeliveryRow> Replies::store_answer(store::Tx& tx, const std::string& requester, const std::string& fcid,
-                                                        const es::Response& r) const {
+std::optional<store::DeliveryRow> Replies::store_answer(store::Tx& tx, const std::string& requester,
+                                                        const std::string& fcid, const es::Response& r) const {
   auto call = tx.find_call(requester, fcid);
   if (!call) return std::nullopt;
   call->response = envelope(*call, r);
@@ -46,7 +47,8 @@ std::string Replies::synchronous(const es::MessageHeader& request, const es::Res
   es::SendHeader h;
   h.from = es::make_address(config_.es2_url, config_.oid.str(), config_.name);
   h.to = request.from.empty() ? std::string(es::kWsaAnonymous) : request.from;
-  h.message_id = es::make_message_id(config_.oid.str(), random_uuid(), request.transaction_id.empty() ? random_uuid() : request.transaction_id,
+  h.message_id = es::make_message_id(config_.oid.str(), random_uuid(),
+                                     request.transaction_id.empty() ? random_uuid() : request.transaction_id,
                                      iso_seconds(wall_now()));
   h.relates_to = request.message_id;
   h.action = r.function == es::Function::other ? es::action_for(r.interface, r.other_name, false)

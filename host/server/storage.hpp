@@ -21,9 +21,8 @@ class Storage {
 
   // `done` runs on the loop.
   void submit(store::Store::Work w, std::function<void(Status)> done) {
-    store_.submit(std::move(w), [this, done = std::move(done)](Status s) {
-      asio::post(io_, [done, s = std::move(s)] { done(s); });
-    });
+    store_.submit(std::move(w),
+                  [this, done = std::move(done)](Status s) { asio::post(io_, [done, s = std::move(s)] { done(s); }); });
   }
   // GCC 12 destroys a lambda temporary inside a co_await expression twice: give tx() a named std::function.
   template <class T>
@@ -46,7 +45,8 @@ class Storage {
       auto h = std::make_shared<decltype(handler)>(std::move(handler));
       submit([state](store::Tx& t) { state->value.emplace(state->work(t)); }, [h](const Status& s) { (*h)(s); });
     };
-    const Status s = co_await asio::async_initiate<decltype(asio::use_awaitable), void(Status)>(initiate, asio::use_awaitable);
+    const Status s =
+        co_await asio::async_initiate<decltype(asio::use_awaitable), void(Status)>(initiate, asio::use_awaitable);
     if (!s) co_return Error(s.error());
     co_return std::move(*state->value);
   }

@@ -1,8 +1,8 @@
 #include "host/store/store.hpp"
 
+#include <fcntl.h>
 #include <sqlite3.h>
 #include <sys/stat.h>
-#include <fcntl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -74,7 +74,8 @@ struct Store::Impl {
       }
       const auto t0 = std::chrono::steady_clock::now();
       Status commit = carry_out(group, results);
-      const auto us = std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - t0).count();
+      const auto us =
+          std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - t0).count();
       for (std::size_t i = 0; i < group.size(); ++i)
         if (group[i].done) group[i].done(commit.ok() ? std::move(results[i]) : Status(commit));
       std::lock_guard lock(m);
@@ -86,20 +87,20 @@ struct Store::Impl {
 
   Status carry_out(std::vector<Job>& group, std::vector<Status>& results) {
     try {
-      tx->exec("BEGIN IMMEDIATE");
+      tx->control("BEGIN IMMEDIATE");
       for (Job& j : group) {
         try {
-          tx->exec("SAVEPOINT job");
+          tx->control("SAVEPOINT job");
           j.work(*tx);
-          tx->exec("RELEASE job");
+          tx->control("RELEASE job");
           results.emplace_back();
         } catch (const std::exception& e) {
-          tx->exec("ROLLBACK TO job");
-          tx->exec("RELEASE job");
+          tx->control("ROLLBACK TO job");
+          tx->control("RELEASE job");
           results.emplace_back(Error{"store-failed", e.what()});
         }
       }
-      tx->exec("COMMIT");
+      tx->control("COMMIT");
       return {};
     } catch (const std::exception& e) {
       if (sqlite3_get_autocommit(db) == 0) sqlite3_exec(db, "ROLLBACK", nullptr, nullptr, nullptr);
@@ -125,7 +126,8 @@ Result<std::unique_ptr<Store>> Store::open(const StoreOptions& o) {
   std::unique_ptr<Store> s(new Store());
   Impl& i = *s->impl_;
   i.options = o;
-  const int fd = ::open(o.path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);  // before SQLite would make it readable to others
+  const int fd =
+      ::open(o.path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);  // before SQLite would make it readable to others
   if (fd < 0) return Error{"store-open", o.path + ": cannot be opened for writing"};
   ::close(fd);
   if (sqlite3_open_v2(o.path.c_str(), &i.db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr) != SQLITE_OK)
@@ -135,7 +137,7 @@ Result<std::unique_ptr<Store>> Store::open(const StoreOptions& o) {
   try {
     i.tx->exec("PRAGMA journal_mode=WAL");
     i.tx->exec("PRAGMA synchronous=FULL");
-    i.tx->exec("PRAGMA secure_delete=ON");  // what is deleted is overwritten
+    i.tx->exec("PRAGMA secure_delete=FAST");  // what is deleted is overwritten where that costs no more I/O
     i.tx->exec("BEGIN IMMEDIATE");
     i.tx->exec(kSchema);
     const auto v = i.tx->meta("version");
@@ -143,7 +145,8 @@ Result<std::unique_ptr<Store>> Store::open(const StoreOptions& o) {
       i.tx->set_meta("version", view(std::to_string(kVersion)));
     } else if (std::string(text(*v)) != std::to_string(kVersion)) {
       i.tx->exec("ROLLBACK");
-      return Error{"store-version", o.path + ": schema version " + std::string(text(*v)) + ", this program knows " + std::to_string(kVersion)};
+      return Error{"store-version", o.path + ": schema version " + std::string(text(*v)) + ", this program knows " +
+                                        std::to_string(kVersion)};
     }
     i.tx->exec("COMMIT");
   } catch (const StoreError& e) {

@@ -1,8 +1,9 @@
 // The store's writer thread: jobs from any thread, committed in groups.
 //
-// A job's work runs on the writer thread inside a savepoint of the group's transaction; its `done` is called on the writer
-// thread after the group's commit (hand it to your own executor). "Acknowledged only when committed" is done(ok).
-// Durability: WAL with synchronous=FULL, so a commit survives kill -9 and power loss as far as the disk tells the truth.
+// A job's work runs on the writer thread inside a savepoint of the group's transaction; its `done` is called on the
+// writer thread after the group's commit (hand it to your own executor). "Acknowledged only when committed" is
+// done(ok). Durability: WAL with synchronous=FULL, so a commit survives kill -9 and power loss as far as the disk tells
+// the truth.
 #pragma once
 
 #include <functional>
@@ -23,7 +24,7 @@ struct StoreOptions {
 
 struct StoreStats {
   Histogram group_size, commit_us;
-  double cpu_s = 0;               // of the writer thread
+  double cpu_s = 0;  // of the writer thread
 };
 
 class Store {

@@ -23,7 +23,8 @@ class Statement {
     return check(sqlite3_bind_text(s_, ++n_, v.data(), static_cast<int>(v.size()), SQLITE_TRANSIENT));
   }
   Statement& bind(ByteView v) {
-    return check(sqlite3_bind_blob(s_, ++n_, v.empty() ? "" : static_cast<const void*>(v.data()), static_cast<int>(v.size()), SQLITE_TRANSIENT));
+    return check(sqlite3_bind_blob(s_, ++n_, v.empty() ? "" : static_cast<const void*>(v.data()),
+                                   static_cast<int>(v.size()), SQLITE_TRANSIENT));
   }
   bool row() {
     const int rc = sqlite3_step(s_);
@@ -79,6 +80,8 @@ void Tx::exec(const char* sql) {
   }
 }
 
+void Tx::control(const char* sql) { Statement(*this, sql).run(); }
+
 // ---- meta ----
 std::optional<Bytes> Tx::meta(std::string_view key) {
   Statement s(*this, "SELECT value FROM meta WHERE key=?");
@@ -118,12 +121,28 @@ std::optional<CallRow> Tx::find_call(const std::string& requester, const std::st
 }
 void Tx::insert_call(const CallRow& c) {
   Statement s(*this, "INSERT INTO calls VALUES(?,?,?,?,?,?,?,?,?,?,?)");
-  s.bind(c.requester).bind(c.fcid).bind(c.function).bind(ByteView(c.digest)).bind(static_cast<std::int64_t>(c.reply))
-      .bind(c.reply_to).bind(c.message_id).bind(c.ns).bind(c.download_id).bind(c.response).bind(c.received_ms).run();
+  s.bind(c.requester)
+      .bind(c.fcid)
+      .bind(c.function)
+      .bind(ByteView(c.digest))
+      .bind(static_cast<std::int64_t>(c.reply))
+      .bind(c.reply_to)
+      .bind(c.message_id)
+      .bind(c.ns)
+      .bind(c.download_id)
+      .bind(c.response)
+      .bind(c.received_ms)
+      .run();
 }
 void Tx::rebind_call(const CallRow& c) {
   Statement s(*this, "UPDATE calls SET reply=?,reply_to=?,message_id=?,ns=? WHERE requester=? AND fcid=?");
-  s.bind(static_cast<std::int64_t>(c.reply)).bind(c.reply_to).bind(c.message_id).bind(c.ns).bind(c.requester).bind(c.fcid).run();
+  s.bind(static_cast<std::int64_t>(c.reply))
+      .bind(c.reply_to)
+      .bind(c.message_id)
+      .bind(c.ns)
+      .bind(c.requester)
+      .bind(c.fcid)
+      .run();
 }
 void Tx::set_call_response(const std::string& requester, const std::string& fcid, const std::string& response) {
   Statement s(*this, "UPDATE calls SET response=? WHERE requester=? AND fcid=?");
@@ -145,9 +164,10 @@ std::int64_t Tx::forget_calls_before(std::int64_t ms) {
 
 // ---- downloads ----
 void Tx::put_download(const std::string& id, const std::string& record, bool is_ended, std::int64_t now_ms) {
-  Statement s(*this,
-              "INSERT INTO downloads(id,record,ended,updated_ms) VALUES(?,?,?,?) "
-              "ON CONFLICT(id) DO UPDATE SET record=excluded.record,ended=excluded.ended,updated_ms=excluded.updated_ms");
+  Statement s(
+      *this,
+      "INSERT INTO downloads(id,record,ended,updated_ms) VALUES(?,?,?,?) "
+      "ON CONFLICT(id) DO UPDATE SET record=excluded.record,ended=excluded.ended,updated_ms=excluded.updated_ms");
   s.bind(id).bind(record).bind(std::int64_t{is_ended ? 1 : 0}).bind(now_ms).run();
 }
 std::vector<std::string> Tx::unfinished_downloads() {
@@ -175,9 +195,18 @@ std::optional<TemplateRow> Tx::get_template(std::int64_t id) {
 }
 bool Tx::insert_profile(const ProfileRow& p) {
   Statement s(*this, "INSERT OR IGNORE INTO profiles VALUES(?,?,?,?,?,?,?,?,?,?,?)");
-  s.bind(p.iccid).bind(p.owner).bind(p.profile_type).bind(p.template_id).bind(ByteView(p.sealed)).bind(p.pol2)
-      .bind(static_cast<std::int64_t>(p.required_memory)).bind(static_cast<std::int64_t>(p.state)).bind(p.eid).bind(p.smsr)
-      .bind(p.download_id).run();
+  s.bind(p.iccid)
+      .bind(p.owner)
+      .bind(p.profile_type)
+      .bind(p.template_id)
+      .bind(ByteView(p.sealed))
+      .bind(p.pol2)
+      .bind(static_cast<std::int64_t>(p.required_memory))
+      .bind(static_cast<std::int64_t>(p.state))
+      .bind(p.eid)
+      .bind(p.smsr)
+      .bind(p.download_id)
+      .run();
   return sqlite3_changes(db_) == 1;
 }
 namespace {
@@ -239,7 +268,8 @@ std::vector<ProfileCount> Tx::profile_counts() {
 // ---- deliveries ----
 namespace {
 DeliveryRow delivery_row(Statement& s) {
-  return {s.i64(0), s.str(1), static_cast<DeliveryKind>(s.i64(2)), s.str(3), s.str(4), static_cast<int>(s.i64(5)), s.i64(6)};
+  return {s.i64(0), s.str(1), static_cast<DeliveryKind>(s.i64(2)), s.str(3), s.str(4), static_cast<int>(s.i64(5)),
+          s.i64(6)};
 }
 }  // namespace
 std::int64_t Tx::insert_delivery(const DeliveryRow& d) {
@@ -248,7 +278,8 @@ std::int64_t Tx::insert_delivery(const DeliveryRow& d) {
   return sqlite3_last_insert_rowid(db_);
 }
 std::vector<DeliveryRow> Tx::pending_deliveries(std::int64_t limit) {
-  Statement s(*this, "SELECT id,party,kind,address,body,attempts,created_ms FROM deliveries WHERE kind<>2 ORDER BY id LIMIT ?");
+  Statement s(
+      *this, "SELECT id,party,kind,address,body,attempts,created_ms FROM deliveries WHERE kind<>2 ORDER BY id LIMIT ?");
   s.bind(limit);
   std::vector<DeliveryRow> out;
   while (s.row()) out.push_back(delivery_row(s));

@@ -1,5 +1,5 @@
-// Every query of the store. A Tx is one open transaction on the writer's connection; errors are thrown as StoreError and
-// roll back the one job that caused them. Blobs named `sealed` come from the vault or the token.
+// Every query of the store. A Tx is one open transaction on the writer's connection; errors are thrown as StoreError
+// and roll back the one job that caused them. Blobs named `sealed` come from the vault or the token.
 #pragma once
 
 #include <cstdint>
@@ -22,13 +22,13 @@ class StoreError : public std::runtime_error {
 
 enum class ReplyKind : int { sync = 0, callback = 1, poll = 2 };
 
-struct CallRow {                 // one ES2 request, by (requester, FunctionCallIdentifier)
+struct CallRow {  // one ES2 request, by (requester, FunctionCallIdentifier)
   std::string requester, fcid, function;
-  Bytes digest;                  // SHA-256 of its values: "identical body"
+  Bytes digest;  // SHA-256 of its values: "identical body"
   ReplyKind reply = ReplyKind::sync;
   std::string reply_to, message_id, ns;
-  std::string download_id;       // empty: a relay
-  std::string response;          // the stored answer; empty: still running
+  std::string download_id;  // empty: a relay
+  std::string response;     // the stored answer; empty: still running
   std::int64_t received_ms = 0;
 };
 
@@ -47,18 +47,18 @@ struct ProfileRow {
 struct TemplateRow {
   std::int64_t id = 0;
   std::string name;
-  Bytes sealed;                  // the package
-  std::string slots;             // JSON
+  Bytes sealed;       // the package
+  std::string slots;  // JSON
 };
 
 enum class DeliveryKind : int { callback = 0, notification = 1, poll = 2 };
 
 struct DeliveryRow {
   std::int64_t id = 0;
-  std::string party;             // OID of the receiver
+  std::string party;  // OID of the receiver
   DeliveryKind kind = DeliveryKind::callback;
-  std::string address;           // URL, or the MakeConnection address
-  std::string body;              // the complete envelope
+  std::string address;  // URL, or the MakeConnection address
+  std::string body;     // the complete envelope
   int attempts = 0;
   std::int64_t created_ms = 0;
 };
@@ -66,7 +66,7 @@ struct DeliveryRow {
 struct KeySetRow {
   std::string iccid, eid, isd_p_aid;
   int kvn = 0x30;
-  Bytes sealed;                  // by the token
+  Bytes sealed;  // by the token
 };
 
 struct ProfileCount {
@@ -96,7 +96,9 @@ class Tx {
   // downloads
   void put_download(const std::string& id, const std::string& record, bool ended, std::int64_t now_ms);
   std::vector<std::string> unfinished_downloads();  // records, oldest first
-  struct DownloadCounts { std::int64_t running = 0, ended = 0; };
+  struct DownloadCounts {
+    std::int64_t running = 0, ended = 0;
+  };
   DownloadCounts download_counts();
 
   // profiles
@@ -106,7 +108,8 @@ class Tx {
   std::optional<ProfileRow> get_profile(const std::string& iccid);
   std::optional<std::string> free_iccid(const std::string& owner, const std::string& profile_type);
   bool profile_type_known(const std::string& owner, const std::string& profile_type);
-  void set_profile(const std::string& iccid, ProfileState s, const std::string& eid, const std::string& smsr, const std::string& download_id);
+  void set_profile(const std::string& iccid, ProfileState s, const std::string& eid, const std::string& smsr,
+                   const std::string& download_id);
   std::vector<ProfileCount> profile_counts();
   std::vector<ProfileRow> list_profiles(std::int64_t limit);  // without `sealed`
 
@@ -123,7 +126,8 @@ class Tx {
   void delete_key_set(const std::string& iccid);
   std::optional<KeySetRow> get_key_set(const std::string& iccid);
 
-  void exec(const char* sql);
+  void exec(const char* sql);     // several statements, not kept
+  void control(const char* sql);  // BEGIN, SAVEPOINT ...: a literal, prepared once
 
  private:
   friend class Statement;

@@ -55,7 +55,7 @@ TEST(Child, MissingProgramNamesIt) {
 }
 
 TEST(Child, SilentOneTimesOut) {
-  SpawnOptions o = shell("sleep 30");
+  SpawnOptions o = shell("exec sleep 30");
   o.pipe_stdout = true;
   auto c = Child::spawn(o);
   ASSERT_TRUE(c);
@@ -153,7 +153,7 @@ TEST(RunTool, TakesTheEnvironment) {
 }
 
 TEST(RunTool, HangingOneIsGivenUp) {
-  EXPECT_EQ(run_tool(shell("sleep 30"), Millis(200)).error().reason, "proc-timeout");
+  EXPECT_EQ(run_tool(shell("exec sleep 30"), Millis(200)).error().reason, "proc-timeout");
 }
 
 TEST(Spawn, LogFilesArePrivate) {
@@ -181,7 +181,8 @@ TEST(Usage, CountsTheCpuTimeOfAProcess) {
 
 TEST(Usage, CountsChildrenThatAreGoneToo) {
   // A family of three: a shell and two of its own children, one ended and one still there.
-  SpawnOptions o = shell("sh -c 'i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done'; sleep 30 & echo ready; wait");
+  SpawnOptions o = shell(
+      "sh -c 'i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done'; sleep 30 & trap \"kill $!\" TERM; echo ready; wait");
   o.pipe_stdout = true;
   auto c = Child::spawn(o);
   ASSERT_TRUE(c);

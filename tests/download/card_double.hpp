@@ -1,5 +1,5 @@
-// The answers a card would give, made from the SM-DP's own side of the protocol: enough to drive the state machine through
-// every branch. The real card is tests/sim/card; here only the procedure is under test.
+// The answers a card would give, made from the SM-DP's own side of the protocol: enough to drive the state machine
+// through every branch. The real card is tests/sim/card; here only the procedure is under test.
 #pragma once
 
 #include "host/crypto/ec.hpp"
@@ -28,7 +28,8 @@ struct CardDouble {
     return r_apdu(concat(make_tlv(0x85, dr), make_tlv(0x86, receipt)), 0x9000);
   }
   // The answers to a whole offline script, the last one carrying `euicc_response` protected.
-  [[nodiscard]] static Bytes script_answer(const es8::SealedScript& s, ByteView counter, std::uint8_t kvn, ByteView euicc_response) {
+  [[nodiscard]] static Bytes script_answer(const es8::SealedScript& s, ByteView counter, std::uint8_t kvn,
+                                           ByteView euicc_response) {
     Bytes out;
     if (s.offline) {
       Bytes iu(10, 0x00);

@@ -1,5 +1,5 @@
-// The golden run, SM-DP side, message by message: the sample answers go in as XML, what the machine sends must be the Data
-// of samples 08, 10, 12, 14 (sgp02 samples/README.md, "How to replay" 1).
+// The golden run, SM-DP side, message by message: the sample answers go in as XML, what the machine sends must be the
+// Data of samples 08, 10, 12, 14 (sgp02 samples/README.md, "How to replay" 1).
 #include <gtest/gtest.h>
 
 #include <fstream>
@@ -112,7 +112,8 @@ class Golden : public ::testing::Test {
     es8::Challenge hc{};
     const Bytes h = in("hc");
     std::copy(h.begin(), h.end(), hc.begin());
-    feed(Sealed{Status(), std::make_shared<es8::SealedScript>(es8::seal_offline(s->keys, s->isd_p, hc, {0, 0, 1}, in("profile")))});
+    feed(Sealed{Status(), std::make_shared<es8::SealedScript>(
+                              es8::seal_offline(s->keys, s->isd_p, hc, {0, 0, 1}, in("profile")))});
   }
   void to_created() {
     feed(Start{});

@@ -165,8 +165,10 @@ struct Drive {
     auto* s = find<SealOffline>();
     ASSERT_NE(s, nullptr);
     const Bytes profile(bytes, 0x5A);
-    script = std::make_shared<es8::SealedScript>(es8::seal_offline(s->keys, s->isd_p, {1, 2, 3, 4, 5, 6, 7, 8}, {0, 0, 1}, profile));
-    keep = std::make_shared<es8::SealedScript>(es8::seal_offline(s->keys, s->isd_p, {1, 2, 3, 4, 5, 6, 7, 8}, {0, 0, 1}, profile));
+    script = std::make_shared<es8::SealedScript>(
+        es8::seal_offline(s->keys, s->isd_p, {1, 2, 3, 4, 5, 6, 7, 8}, {0, 0, 1}, profile));
+    keep = std::make_shared<es8::SealedScript>(
+        es8::seal_offline(s->keys, s->isd_p, {1, 2, 3, 4, 5, 6, 7, 8}, {0, 0, 1}, profile));
     feed(Sealed{Status(), script});
   }
   std::shared_ptr<es8::SealedScript> keep;  // the card's view of the same session
@@ -267,9 +269,12 @@ TEST_P(CertificateFailure, HasItsCode) {
   t.expect_end(State::failed, GetParam().subject, GetParam().code);
 }
 INSTANTIATE_TEST_SUITE_P(Rows, CertificateFailure,
-                         ::testing::Values(CertificateRow{"bad-signature", "8.1.3", "6.1"}, CertificateRow{"expired", "8.1.3", "6.3"},
-                                           CertificateRow{"bad-point", "8.1.3", "6.1"}, CertificateRow{"truncated", "8.1.3", "6.1"},
-                                           CertificateRow{"eum:bad-signature", "8.1.2", "6.1"}, CertificateRow{"eum:expired", "8.1.2", "6.3"},
+                         ::testing::Values(CertificateRow{"bad-signature", "8.1.3", "6.1"},
+                                           CertificateRow{"expired", "8.1.3", "6.3"},
+                                           CertificateRow{"bad-point", "8.1.3", "6.1"},
+                                           CertificateRow{"truncated", "8.1.3", "6.1"},
+                                           CertificateRow{"eum:bad-signature", "8.1.2", "6.1"},
+                                           CertificateRow{"eum:expired", "8.1.2", "6.3"},
                                            CertificateRow{"eum:untrusted-root", "8.1.2", "6.1"}));
 
 TEST(Download, NotEligible) {
@@ -806,8 +811,8 @@ TEST(DownloadRestart, AnIsdpStillInCreationIsWaitedForAndCleaned) {
   EXPECT_NE(t.call(F::create_isdp), nullptr);
 }
 
-// Found by kill -9 in a burst: calls made after the last record were made again under the same FunctionCallIdentifier, and
-// the SM-SR rightly refused them (1.6/3.3).
+// Found by kill -9 in a burst: calls made after the last record were made again under the same FunctionCallIdentifier,
+// and the SM-SR rightly refused them (1.6/3.3).
 TEST(DownloadRestart, CallNumbersAreNeverUsedTwice) {
   Drive a;
   a.to_creating();
@@ -834,7 +839,8 @@ TEST(DownloadRestart, CompletingIsDecidedByTheEis) {
     es::Eis e = t.eis();
     e.profiles.push_back(t.entry(kIccid, state));
     t.answer_eis(e);
-    if (std::string(state) == "Created") t.answer(F::profile_download_completed, Drive::ok(F::profile_download_completed));
+    if (std::string(state) == "Created")
+      t.answer(F::profile_download_completed, Drive::ok(F::profile_download_completed));
     t.expect_end(State::done);
   }
 }

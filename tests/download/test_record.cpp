@@ -37,7 +37,8 @@ TEST(Record, HoldsNoSecret) {
   d.state = State::sending_key;
   d.rc = Bytes(16, 0xC1);
   for (auto& b : d.secrets.shs.expose_mut()) b = 0xAB;
-  d.secrets.keys = es8::KeySet{SecretBytes(Bytes(16, 0xAC)), SecretBytes(Bytes(16, 0xAD)), SecretBytes(Bytes(16, 0xAE)), 0x30};
+  d.secrets.keys =
+      es8::KeySet{SecretBytes(Bytes(16, 0xAC)), SecretBytes(Bytes(16, 0xAD)), SecretBytes(Bytes(16, 0xAE)), 0x30};
   const std::string text = to_record(d);
   for (const char* secret : {"ABAB", "ACAC", "ADAD", "AEAE", "abab", "acac", "C1C1", "001010123456789", "447700900123"})
     EXPECT_EQ(text.find(secret), std::string::npos) << secret;

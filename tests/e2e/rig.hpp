@@ -1,11 +1,11 @@
 // A world with an Operator in this process: what every end-to-end test stands on.
 #pragma once
 
+#include <gtest/gtest.h>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <gtest/gtest.h>
 
 #include <deque>
 #include <exception>
@@ -110,11 +110,13 @@ class Rig {
     o.enable = enable;
     return o;
   }
-  Outcome download(unsigned i, bool enable = false, Pattern p = Pattern::callback, std::chrono::seconds limit = std::chrono::seconds(120)) {
+  Outcome download(unsigned i, bool enable = false, Pattern p = Pattern::callback,
+                   std::chrono::seconds limit = std::chrono::seconds(120)) {
     return run(op_->order(order_of(i, enable), p, limit));
   }
   // All orders at once.
-  std::vector<Outcome> download_all(bool enable = false, Pattern p = Pattern::callback, std::chrono::seconds limit = std::chrono::seconds(240)) {
+  std::vector<Outcome> download_all(bool enable = false, Pattern p = Pattern::callback,
+                                    std::chrono::seconds limit = std::chrono::seconds(240)) {
     std::vector<Outcome> out(options_.euiccs);
     std::size_t left = out.size();
     for (unsigned i = 0; i < options_.euiccs; ++i)
@@ -135,7 +137,9 @@ class Rig {
     if (f != es::Function::get_eis) r.iccid = subscriptions_.list.at(i).iccid;
     return r;
   }
-  Outcome call(es::Request r, Pattern p = Pattern::callback) { return run(op_->call(std::move(r), p, std::chrono::seconds(60))); }
+  Outcome call(es::Request r, Pattern p = Pattern::callback) {
+    return run(op_->call(std::move(r), p, std::chrono::seconds(60)));
+  }
 
   // EIS entries in state Created left at the SM-SR.
   std::uint64_t created_left() { return must(world_->sim_summary())["created_left"].get<std::uint64_t>(); }

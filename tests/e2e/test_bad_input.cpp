@@ -1,4 +1,5 @@
-// The bad-input table of sgp02-interfaces.md 6.1, row by row, over the real listeners. After all of it the server serves.
+// The bad-input table of sgp02-interfaces.md 6.1, row by row, over the real listeners. After all of it the server
+// serves.
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -48,7 +49,8 @@ class BadInput : public ::testing::Test {
     }
     return xml;
   }
-  static void expect_fault(const net::Response& r, unsigned http, const std::string& code, const std::string& subcode = "") {
+  static void expect_fault(const net::Response& r, unsigned http, const std::string& code,
+                           const std::string& subcode = "") {
     EXPECT_EQ(r.status, http) << r.body;
     auto f = es::read_fault(r.body);
     ASSERT_TRUE(f.ok()) << r.body;
@@ -92,7 +94,9 @@ TEST_F(BadInput, OversizedBody) { EXPECT_EQ(post_body(std::string(70'000, 'x')).
 TEST_F(BadInput, NotXmlDtdEntitiesDepthEncoding) {
   expect_fault(post_body("this is not xml"), 400, "Sender");
   expect_fault(post_body("<a><b></a>"), 400, "Sender");
-  expect_fault(post_body("<?xml version=\"1.0\"?><!DOCTYPE x [<!ENTITY a \"b\">]>" + order().substr(order().find("?>") + 2)), 400, "Sender");
+  expect_fault(
+      post_body("<?xml version=\"1.0\"?><!DOCTYPE x [<!ENTITY a \"b\">]>" + order().substr(order().find("?>") + 2)),
+      400, "Sender");
   std::string deep;
   for (int i = 0; i < 100; ++i) deep += "<a>";
   expect_fault(post_body(deep), 400, "Sender");
@@ -110,7 +114,9 @@ TEST_F(BadInput, Soap11AndUnknownMustUnderstand) {
   EXPECT_NE(r.body.find("Upgrade"), std::string::npos);
   const std::string xml = order();
   const auto header_end = xml.find("Header>") + 7;
-  const std::string prefix = xml.substr(xml.rfind('<', xml.find("Header>")) + 1, xml.find(':', xml.rfind('<', xml.find("Header>"))) - xml.rfind('<', xml.find("Header>")) - 1);
+  const std::string prefix =
+      xml.substr(xml.rfind('<', xml.find("Header>")) + 1,
+                 xml.find(':', xml.rfind('<', xml.find("Header>"))) - xml.rfind('<', xml.find("Header>")) - 1);
   std::string odd = xml;
   odd.insert(header_end, "<x:Odd xmlns:x=\"urn:odd\" " + prefix + ":mustUnderstand=\"true\"/>");
   expect_fault(post_body(odd), 500, "MustUnderstand");
@@ -126,12 +132,14 @@ TEST_F(BadInput, AddressingHeaders) {
     xml.erase(start, end - start);
     expect_fault(post_body(xml), 400, "Sender", "wsa:MessageAddressingHeaderRequired");
   }
-  expect_fault(post_body(order("ES2-DownloadProfile</", "ES2-GetEIS</")), 400, "Sender", "wsa:InvalidAddressingHeader/wsa:ActionMismatch");
+  expect_fault(post_body(order("ES2-DownloadProfile</", "ES2-GetEIS</")), 400, "Sender",
+               "wsa:InvalidAddressingHeader/wsa:ActionMismatch");
 }
 
 TEST_F(BadInput, UnknownFunctionAndNamespace) {
   std::string xml = order();
-  for (auto at = xml.find("ES2-DownloadProfileRequest"); at != std::string::npos; at = xml.find("ES2-DownloadProfileRequest"))
+  for (auto at = xml.find("ES2-DownloadProfileRequest"); at != std::string::npos;
+       at = xml.find("ES2-DownloadProfileRequest"))
     xml.replace(at, 26, "ES2-MakeCoffeeRequest");
   expect_fault(post_body(xml), 400, "Sender");
   expect_fault(post_body(order("esim-messaging/3", "esim-messaging/1")), 400, "Sender");
@@ -201,16 +209,18 @@ TEST_F(BadInput, AnIccidInARunningDownload) {
   second.eid = rig_->subscriptions().list[4].eid;
   std::vector<Outcome> out(2);
   std::size_t left = 2;
-  asio::co_spawn(rig_->io(), rig_->op().order(first, Pattern::callback, std::chrono::seconds(60)), [&](std::exception_ptr, Outcome o) {
-    out[0] = std::move(o);
-    if (--left == 0) rig_->io().stop();
-  });
+  asio::co_spawn(rig_->io(), rig_->op().order(first, Pattern::callback, std::chrono::seconds(60)),
+                 [&](std::exception_ptr, Outcome o) {
+                   out[0] = std::move(o);
+                   if (--left == 0) rig_->io().stop();
+                 });
   asio::steady_timer t(rig_->io(), std::chrono::milliseconds(300));
   t.async_wait([&](const boost::system::error_code&) {
-    asio::co_spawn(rig_->io(), rig_->op().order(second, Pattern::callback, std::chrono::seconds(60)), [&](std::exception_ptr, Outcome o) {
-      out[1] = std::move(o);
-      if (--left == 0) rig_->io().stop();
-    });
+    asio::co_spawn(rig_->io(), rig_->op().order(second, Pattern::callback, std::chrono::seconds(60)),
+                   [&](std::exception_ptr, Outcome o) {
+                     out[1] = std::move(o);
+                     if (--left == 0) rig_->io().stop();
+                   });
   });
   rig_->io().restart();
   rig_->io().run();

@@ -1,5 +1,5 @@
-// Each fault of the simulator ends in the outcome that sgp02-interfaces.md 4.2 names, and leaves no ISD-P in state Created
-// unless DeleteISDP itself was made to fail.
+// Each fault of the simulator ends in the outcome that sgp02-interfaces.md 4.2 names, and leaves no ISD-P in state
+// Created unless DeleteISDP itself was made to fail.
 #include "tests/e2e/rig.hpp"
 
 namespace kf::e2e {
@@ -62,7 +62,9 @@ TEST(Faults, EachEndsAsTheSpecificationSays) {
   };
   RigOptions o;
   o.euiccs = static_cast<unsigned>(rows.size());
-  o.settings = {{"timeouts.card_s", std::int64_t{6}}, {"timeouts.get_eis_s", std::int64_t{4}}, {"timeouts.backoff_ms", std::int64_t{20}}};
+  o.settings = {{"timeouts.card_s", std::int64_t{6}},
+                {"timeouts.get_eis_s", std::int64_t{4}},
+                {"timeouts.backoff_ms", std::int64_t{20}}};
   o.sim_args = {"--silence", "1500"};
   Rig rig(o);
   std::uint64_t left = 0;

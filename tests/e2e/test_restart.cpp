@@ -1,5 +1,5 @@
-// kill -9 in the middle of a burst: after the restart every order ends in exactly one outcome, the Operator is told, and no
-// ISD-P is left in state Created.
+// kill -9 in the middle of a burst: after the restart every order ends in exactly one outcome, the Operator is told,
+// and no ISD-P is left in state Created.
 #include "tests/e2e/rig.hpp"
 
 namespace kf::e2e {
@@ -8,7 +8,7 @@ namespace {
 [[maybe_unused]] const auto* const kCleanUp = ::testing::AddGlobalTestEnvironment(new CleanUp);
 
 struct Moment {
-  int ms;          // after the first order, and between kills
+  int ms;  // after the first order, and between kills
   unsigned kills;
 };
 class KillNine : public ::testing::TestWithParam<Moment> {};
@@ -30,21 +30,24 @@ TEST_P(KillNine, EveryOrderEndsInOneOutcome) {
     }
   };
   t.async_wait(strike);
-  // An order whose 202 was lost with the connection is placed again with the same FunctionCallIdentifier, as an Operator would.
+  // An order whose 202 was lost with the connection is placed again with the same FunctionCallIdentifier, as an
+  // Operator would.
   std::size_t left = 60;
   std::vector<Outcome> out(60);
   std::function<void(unsigned, unsigned)> place = [&](unsigned i, unsigned attempt) {
     sim::Order order = rig.order_of(i);
     order.call_id = "burst-" + std::to_string(i);
-    asio::co_spawn(rig.io(), rig.op().order(order, Pattern::callback, std::chrono::seconds(60)), [&, i, attempt](std::exception_ptr, Outcome x) {
-      if (!x.response && attempt < 5) {
-        auto pause = std::make_shared<asio::steady_timer>(rig.io(), std::chrono::milliseconds(700));
-        pause->async_wait([&, i, attempt, pause](const boost::system::error_code&) { place(i, attempt + 1); });
-        return;
-      }
-      out[i] = std::move(x);
-      if (--left == 0) rig.io().stop();
-    });
+    asio::co_spawn(
+        rig.io(), rig.op().order(order, Pattern::callback, std::chrono::seconds(60)),
+        [&, i, attempt](std::exception_ptr, Outcome x) {
+          if (!x.response && attempt < 5) {
+            auto pause = std::make_shared<asio::steady_timer>(rig.io(), std::chrono::milliseconds(700));
+            pause->async_wait([&, i, attempt, pause](const boost::system::error_code&) { place(i, attempt + 1); });
+            return;
+          }
+          out[i] = std::move(x);
+          if (--left == 0) rig.io().stop();
+        });
   };
   for (unsigned i = 0; i < 60; ++i) place(i, 0);
   rig.io().restart();
@@ -71,7 +74,8 @@ TEST_P(KillNine, EveryOrderEndsInOneOutcome) {
   RecordProperty("succeeded", static_cast<int>(succeeded));
 }
 // Early, in the middle and late in the downloads.
-INSTANTIATE_TEST_SUITE_P(Moments, KillNine, ::testing::Values(Moment{150, 1}, Moment{500, 1}, Moment{900, 1}, Moment{450, 2}));
+INSTANTIATE_TEST_SUITE_P(Moments, KillNine,
+                         ::testing::Values(Moment{150, 1}, Moment{500, 1}, Moment{900, 1}, Moment{450, 2}));
 
 TEST(Restart, StopsCleanlyAndGoesOn) {
   RigOptions o;

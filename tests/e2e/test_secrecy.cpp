@@ -1,5 +1,5 @@
-// What must stay secret does: the SM-SR relays nothing readable, a recorded conversation opens nothing again, and neither
-// store nor logs hold a key or a readable profile.
+// What must stay secret does: the SM-SR relays nothing readable, a recorded conversation opens nothing again, and
+// neither store nor logs hold a key or a readable profile.
 #include "tests/e2e/rig.hpp"
 
 namespace kf::e2e {
@@ -52,7 +52,8 @@ class Secrecy : public ::testing::Test {
     return out;
   }
   static void expect_absent(const std::string& haystack, const std::string& where) {
-    for (const auto& w : windows(rig_->profile_template().der)) ASSERT_EQ(haystack.find(w), std::string::npos) << "profile bytes in " << where;
+    for (const auto& w : windows(rig_->profile_template().der))
+      ASSERT_EQ(haystack.find(w), std::string::npos) << "profile bytes in " << where;
     for (const auto& k : subscriber_keys()) {
       ASSERT_EQ(haystack.find(std::string(text(k))), std::string::npos) << "a subscriber key in " << where;
       ASSERT_EQ(haystack.find(to_hex(k)), std::string::npos) << "a subscriber key in hex in " << where;
@@ -83,8 +84,8 @@ TEST_F(Secrecy, TheSmsrRelaysNothingReadable) {
 }
 
 TEST_F(Secrecy, ARecordedConversationIsRefused) {
-  // The audit's commands of one download, sent again by the SM-SR's own means to the same card: see tests/sim/card for every
-  // step; here the whole chain: SendData with the recorded bytes through ES3 is refused by the card.
+  // The audit's commands of one download, sent again by the SM-SR's own means to the same card: see tests/sim/card for
+  // every step; here the whole chain: SendData with the recorded bytes through ES3 is refused by the card.
   const std::string lines = slurp(audit_);
   const std::string eid = rig_->subscriptions().list[0].eid;
   std::vector<Bytes> to_card;
@@ -92,7 +93,8 @@ TEST_F(Secrecy, ARecordedConversationIsRefused) {
     const std::size_t e = std::min(lines.find('\n', at), lines.size());
     const Json j = Json::parse(lines.substr(at, e - at), nullptr, false);
     at = e + 1;
-    if (j.is_object() && j.value("eid", "") == eid && j.value("function", "") == "SendData" && j.value("direction", "").find("card") != std::string::npos)
+    if (j.is_object() && j.value("eid", "") == eid && j.value("function", "") == "SendData" &&
+        j.value("direction", "").find("card") != std::string::npos)
       to_card.push_back(hex(j["data"].get<std::string>()));
   }
   ASSERT_GE(to_card.size(), 3U) << lines.substr(0, 300);

@@ -173,8 +173,8 @@ TEST(BadInput, UnknownFunction) {
   };
   unknown("ES2-ExplodeRequest");
   unknown("ES2-DownloadProfile");
-  unknown("ES2-CreateISDPRequest");       // ES3 only
-  unknown("ES3-DeleteProfileRequest");    // rule 1: ES3 has DeleteISDP
+  unknown("ES2-CreateISDPRequest");     // ES3 only
+  unknown("ES3-DeleteProfileRequest");  // rule 1: ES3 has DeleteISDP
   unknown("ES3-DownloadProfileRequest");
   unknown("ES9-GetEISRequest");
   unknown("GetEISRequest");

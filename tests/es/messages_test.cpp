@@ -106,8 +106,16 @@ TEST(Messages, Eis) {
   EXPECT_EQ(e.last_audit_date, "2026-01-01T00:00:00Z");
   EXPECT_EQ(e.smsr_id, "2.999.9");
   ASSERT_EQ(e.profiles.size(), 2U);
-  const ProfileInfo first{std::string(kIccid), "A0000005591010FFFFFFFF8900001000", "2.999.7", true,
-                          {"001010000000001", "4670000001"}, "Enabled", "2.999.8", "Meter", 70000, 0,
+  const ProfileInfo first{std::string(kIccid),
+                          "A0000005591010FFFFFFFF8900001000",
+                          "2.999.7",
+                          true,
+                          {"001010000000001", "4670000001"},
+                          "Enabled",
+                          "2.999.8",
+                          "Meter",
+                          70000,
+                          0,
                           Pol2{{"PROFILE", "DISABLE", "Auto-Delete"}}};
   EXPECT_TRUE(e.profiles[0] == first);
   EXPECT_EQ(e.profiles[1].state, "Created");
@@ -212,7 +220,8 @@ TEST(Messages, StatusInBothSpellingsAndUnknown) {
   const auto with = [](std::string_view status, std::string_view code = "") {
     return body<Response>(request(Interface::es3, "EnableProfile",
                                   "<r:FunctionExecutionStatus><r:Status>" + std::string(status) + "</r:Status>" +
-                                      std::string(code) + "</r:FunctionExecutionStatus>", "Response"));
+                                      std::string(code) + "</r:FunctionExecutionStatus>",
+                                  "Response"));
   };
   EXPECT_EQ(with("EXECUTED_SUCCESS").status, ExecStatus::success);
   EXPECT_EQ(with(" Executed-Success\n").status, ExecStatus::success);

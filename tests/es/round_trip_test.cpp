@@ -28,13 +28,17 @@ constexpr Function kFunctions[] = {Function::get_eis,
 
 bool exists(Interface i, Function f) {  // section 2, 2.1 to 2.3 and rule 1
   switch (f) {
-    case Function::download_profile: return i == Interface::es2;
+    case Function::download_profile:
+      return i == Interface::es2;
     case Function::create_isdp:
     case Function::send_data:
     case Function::profile_download_completed:
-    case Function::delete_isdp: return i == Interface::es3;
-    case Function::delete_profile: return i != Interface::es3;
-    default: return true;
+    case Function::delete_isdp:
+      return i == Interface::es3;
+    case Function::delete_profile:
+      return i != Interface::es3;
+    default:
+      return true;
   }
 }
 
@@ -64,7 +68,9 @@ Request full(Interface i, Function f) {
   r.validity_period = 77;
   if (i == Interface::es2) r.smsr_id = "1.2.5";
   switch (f) {
-    case Function::get_eis: r.iccid.reset(); break;
+    case Function::get_eis:
+      r.iccid.reset();
+      break;
     case Function::download_profile:
       r.profile_type = "T & U";
       r.enable_profile = true;
@@ -85,9 +91,14 @@ Request full(Interface i, Function f) {
       r.subscription = SubscriptionAddress{"00101", ""};
       r.pol2 = Pol2{{"PROFILE", "DELETE", "Not-Allowed"}, {"PROFILE", "ENABLE", "Auto-Delete"}};
       break;
-    case Function::update_policy_rules: r.pol2 = Pol2{}; break;
-    case Function::update_subscription_address: r.subscription = SubscriptionAddress{"", "4670"}; break;
-    default: break;
+    case Function::update_policy_rules:
+      r.pol2 = Pol2{};
+      break;
+    case Function::update_subscription_address:
+      r.subscription = SubscriptionAddress{"", "4670"};
+      break;
+    default:
+      break;
   }
   return r;
 }
@@ -204,10 +215,18 @@ TEST(RoundTrip, DamagedMessages) {
         case 6:  // gentler: one letter or digit becomes another
           if (std::isalnum(static_cast<unsigned char>(s[at])) != 0) s[at] = "0123456789abcXYZ"[rng() % 16];
           break;
-        case 0: s[at] = static_cast<char>(rng()); break;
-        case 1: s.erase(at, 1 + rng() % 20); break;
-        case 2: s.insert(at, s.substr(rng() % s.size(), rng() % 40)); break;
-        case 3: s[at] = "<>/&;'\"=: \n0aA-"[rng() % 15]; break;
+        case 0:
+          s[at] = static_cast<char>(rng());
+          break;
+        case 1:
+          s.erase(at, 1 + rng() % 20);
+          break;
+        case 2:
+          s.insert(at, s.substr(rng() % s.size(), rng() % 40));
+          break;
+        case 3:
+          s[at] = "<>/&;'\"=: \n0aA-"[rng() % 15];
+          break;
         default: {  // an element out, from '<' to a later '>'
           const std::size_t from = s.find('<', at);
           const std::size_t to = s.find('>', from == std::string::npos ? at : from + rng() % 60);

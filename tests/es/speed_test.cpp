@@ -56,9 +56,8 @@ TEST(Speed, HostileInputStaysLinear) {
   for (int i = 0; i < 30; ++i) declarations += " xmlns:p" + std::to_string(i) + "='u" + std::to_string(i) + "'";
   std::string children;
   while (children.size() < 1'000'000) children += "<r:x/><p0:y/>";
-  const std::string xml = replaced(
-      request(Interface::es2, "DownloadProfile", kCall + kEidElement + kSmsr + children),
-      "<r:ES2-DownloadProfileRequest", "<r:ES2-DownloadProfileRequest" + declarations);
+  const std::string xml = replaced(request(Interface::es2, "DownloadProfile", kCall + kEidElement + kSmsr + children),
+                                   "<r:ES2-DownloadProfileRequest", "<r:ES2-DownloadProfileRequest" + declarations);
   const auto t = std::chrono::steady_clock::now();
   const Message m = message(xml);
   const double ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - t).count();

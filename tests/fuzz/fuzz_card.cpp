@@ -114,7 +114,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const kf::ByteView in = kf::ByteView(data, size).subspan(1);
   const EuiccIdentity id = identity((data[0] & 0x80) != 0 ? CardCurve::brainpool_p256r1 : CardCurve::p256);
   switch (data[0] & 0x03) {
-    case 0: scripts(in); break;
+    case 0:
+      scripts(in);
+      break;
     case 1: {
       kf::Bytes pk;
       demand(card::check_dp_certificate(in, id, pk) != card::kOk || pk.size() == 65);
@@ -132,7 +134,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       demand(card::ephemeral_point(in, id.curve, point) != card::kOk || point.size() == 65);
       break;
     }
-    default: package(in); break;
+    default:
+      package(in);
+      break;
   }
   return 0;
 }

@@ -55,8 +55,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   static const CodecOptions options{{std::string(kNs3), "http://namespaces.gsma.org/esim-messaging/4"}, {}};
   const std::string_view xml = kf::text(kf::ByteView(data, size));
   auto r = parse_message(xml, options);
-  if (auto* m = std::get_if<Message>(&r)) check_message(std::move(*m), options);
-  else check_fault(std::get<Fault>(r));
+  if (auto* m = std::get_if<Message>(&r))
+    check_message(std::move(*m), options);
+  else
+    check_fault(std::get<Fault>(r));
   // A peer's fault may hold codes that are no names; writing it is not our business, it must not go wrong all the same.
   if (const auto f = read_fault(xml); f.ok())
     require(read_fault(write_fault(*f)).ok(), "not readable", write_fault(*f));

@@ -84,14 +84,16 @@ TEST(House, IncludesStayWithinAllowedEdges) {
     const auto dirs = allowed_dirs(r, by_name);
     for (const auto& e : fs::directory_iterator(kRoot / r.dir)) {
       const std::string file = e.path().filename().string();
-      if (!is_source(e.path()) || file.starts_with("test_") || file == "smdp_stub.hpp") continue;  // tests beside a room
+      if (!is_source(e.path()) || file.starts_with("test_") || file == "smdp_stub.hpp")
+        continue;  // tests beside a room
       for (const auto& line : lines_of(slurp(e.path()))) {
         if (!line.starts_with("#include \"")) continue;
         const std::string path = line.substr(10, line.find('"', 10) - 10);
         const std::string dir = fs::path(path).parent_path().string();
         if (all_dirs.count(dir) == 0) continue;
         ++checked;
-        EXPECT_TRUE(dirs.count(dir) != 0) << in_tree(e.path()) << " includes " << path << ", which is no allowed edge of " << name;
+        EXPECT_TRUE(dirs.count(dir) != 0)
+            << in_tree(e.path()) << " includes " << path << ", which is no allowed edge of " << name;
       }
     }
   }
@@ -102,7 +104,8 @@ TEST(House, SimulatorsShareNoProtocolCodeWithTheProduct) {
   for (const auto& p : sources()) {
     const std::string rel = in_tree(p);
     const std::string file = p.filename().string();
-    if (!rel.starts_with("tests/sim/") || file.starts_with("test_") || file == "smdp_stub.hpp") continue;  // the tests' host side
+    if (!rel.starts_with("tests/sim/") || file.starts_with("test_") || file == "smdp_stub.hpp")
+      continue;  // the tests' host side
     const bool card = rel.starts_with("tests/sim/card/");
     for (const auto& line : lines_of(slurp(p))) {
       if (!line.starts_with("#include \"host/") && !line.starts_with("#include \"hsm/")) continue;
@@ -131,12 +134,14 @@ TEST(House, NoMemcmpInTheProduct) {  // secrets are compared with equal_ct; for 
     const std::string rel = in_tree(p);
     if (!rel.starts_with("host/") && !rel.starts_with("hsm/")) continue;
     for (const auto& line : lines_of(slurp(p)))
-      EXPECT_FALSE(line.find("memcmp(") != std::string::npos && line.find("CRYPTO_memcmp") == std::string::npos) << rel << ": " << line;
+      EXPECT_FALSE(line.find("memcmp(") != std::string::npos && line.find("CRYPTO_memcmp") == std::string::npos)
+          << rel << ": " << line;
   }
 }
 
 TEST(House, NoUnfinishedWork) {
-  const std::vector<std::string> words{std::string("TO") + "DO", std::string("FIX") + "ME", std::string("XX") + "X ", std::string("HA") + "CK"};
+  const std::vector<std::string> words{std::string("TO") + "DO", std::string("FIX") + "ME", std::string("XX") + "X ",
+                                       std::string("HA") + "CK"};
   for (const auto& p : sources()) {
     const std::string text = slurp(p);
     for (const auto& w : words) EXPECT_EQ(text.find(w), std::string::npos) << in_tree(p) << " says " << w;
@@ -155,7 +160,8 @@ TEST(House, EveryRoomHasAReadme) {
 }
 
 TEST(House, NoMachinePaths) {
-  const std::vector<std::string> paths{std::string("/wo") + "rk/", std::string("/ro") + "ot/", std::string("/fa") + "rm/"};
+  const std::vector<std::string> paths{std::string("/wo") + "rk/", std::string("/ro") + "ot/",
+                                       std::string("/fa") + "rm/"};
   for (const auto& p : sources()) {
     const std::string text = slurp(p);
     for (const auto& w : paths) EXPECT_EQ(text.find(w), std::string::npos) << in_tree(p) << " holds " << w;

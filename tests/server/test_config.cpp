@@ -68,7 +68,8 @@ TEST_F(ConfigTest, MistakesNameFileAndKey) {
   expect_bad(with("es2_url = \"https://127.0.0.1:8443/es2\"", ""), "smdp.es2_url", "required");
   expect_bad(with("es2 = \"127.0.0.1:8443\"", "es2 = \"127.0.0.1\""), "listen.es2", "127.0.0.1:8443");
   expect_bad(with("es2 = \"127.0.0.1:8443\"", "es2 = \"127.0.0.1:99999\""), "listen.es2", "127.0.0.1:8443");
-  expect_bad(with("certificate = \"pki/tls-smdp.pem\"", "certificate = \"pki/none.pem\""), "tls.certificate", "not found");
+  expect_bad(with("certificate = \"pki/tls-smdp.pem\"", "certificate = \"pki/none.pem\""), "tls.certificate",
+             "not found");
   expect_bad(with("role = \"operator\"", "role = \"boss\""), "party[0].role", "operator");
   expect_bad(with("oid = \"2.999.30\"", "oid = \"2.999.10\""), "party[1].oid", "two parties");
   expect_bad(with("policy = \"strict\"", "policy = \"lax\""), "custody.policy", "strict");
@@ -91,11 +92,12 @@ TEST_F(ConfigTest, AFileThatIsNotThere) {
 }
 
 TEST_F(ConfigTest, OptionsReachTheirPlace) {
-  const auto c = load(good_ +
-                      "\n[download]\nkey_set = \"base-key\"\nkey_length = 24\nderivation_random = false\nkey_set_after = \"forget\"\n"
-                      "[[download.certified]]\ntype = \"SimChip-1\"\n"
-                      "[[download.profile_type]]\nname = \"meter\"\n[[download.profile_type.compatible]]\nversion = \"4.2.0\"\n"
-                      "[timeouts]\ncard_s = 7\n");
+  const auto c = load(
+      good_ +
+      "\n[download]\nkey_set = \"base-key\"\nkey_length = 24\nderivation_random = false\nkey_set_after = \"forget\"\n"
+      "[[download.certified]]\ntype = \"SimChip-1\"\n"
+      "[[download.profile_type]]\nname = \"meter\"\n[[download.profile_type.compatible]]\nversion = \"4.2.0\"\n"
+      "[timeouts]\ncard_s = 7\n");
   ASSERT_TRUE(c.ok()) << c.error().text();
   EXPECT_EQ(c->plan.key_usage, 0x5C);
   EXPECT_EQ(c->plan.key_length, 24);

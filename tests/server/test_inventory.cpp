@@ -1,4 +1,5 @@
-// The profile inventory: all or nothing, errors by line, nothing readable on disk, personal values back in their places.
+// The profile inventory: all or nothing, errors by line, nothing readable on disk, personal values back in their
+// places.
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -51,13 +52,16 @@ class InventoryTest : public ::testing::Test {
 };
 
 const std::string kKi = "A1A2A3A4A5A6A7A8A9AAABACADAEAFB0", kOpc = "C1C2C3C4C5C6C7C8C9CACBCCCDCECFD0";
-std::string csv_row(const std::string& iccid, const std::string& imsi) { return iccid + "," + imsi + "," + kKi + "," + kOpc + ",447700900123\n"; }
+std::string csv_row(const std::string& iccid, const std::string& imsi) {
+  return iccid + "," + imsi + "," + kKi + "," + kOpc + ",447700900123\n";
+}
 const std::string kHeader = "iccid,imsi,ki,opc,msisdn\n";
 
 TEST_F(InventoryTest, TemplateAndCsv) {
   const Bytes t = profile::sample_package();
   const std::string a = iccid_with_luhn("8900012345678900001"), b = iccid_with_luhn("8900012345678900002");
-  const auto r = inventory_->import_template("sample", t, kHeader + csv_row(a, "001010000000001") + csv_row(b, "001010000000002"), options_);
+  const auto r = inventory_->import_template(
+      "sample", t, kHeader + csv_row(a, "001010000000001") + csv_row(b, "001010000000002"), options_);
   ASSERT_TRUE(r.errors.empty()) << r.errors.front();
   EXPECT_EQ(r.imported, 2U);
   const auto loaded = inventory_->load(row(b));
@@ -75,14 +79,16 @@ TEST_F(InventoryTest, TemplateAndCsv) {
 TEST_F(InventoryTest, NothingReadableOnDisk) {
   const Bytes t = profile::sample_package();
   const std::string a = iccid_with_luhn("8900012345678900001");
-  ASSERT_TRUE(inventory_->import_template("sample", t, kHeader + csv_row(a, "001010000000001"), options_).errors.empty());
+  ASSERT_TRUE(
+      inventory_->import_template("sample", t, kHeader + csv_row(a, "001010000000001"), options_).errors.empty());
   const std::string disk = everything_on_disk();
   ASSERT_NE(disk.find(a), std::string::npos) << "the ICCID is the key and stands in the clear";
   EXPECT_EQ(disk.find(std::string(text(hex(kKi)))), std::string::npos);
   EXPECT_EQ(disk.find(kKi), std::string::npos);
   EXPECT_EQ(disk.find("001010000000001"), std::string::npos);
   for (std::size_t at = 0; at + 16 <= t.size(); at += 16)
-    ASSERT_EQ(disk.find(std::string(text(ByteView(t).subspan(at, 16)))), std::string::npos) << "16 bytes of the template at " << at;
+    ASSERT_EQ(disk.find(std::string(text(ByteView(t).subspan(at, 16)))), std::string::npos)
+        << "16 bytes of the template at " << at;
 }
 
 TEST_F(InventoryTest, OneBadRowAndNothingIsImported) {
@@ -99,8 +105,10 @@ TEST_F(InventoryTest, OneBadRowAndNothingIsImported) {
 TEST_F(InventoryTest, AnIccidThatIsThereAlready) {
   const Bytes t = profile::sample_package();
   const std::string a = iccid_with_luhn("8900012345678900001"), b = iccid_with_luhn("8900012345678900002");
-  ASSERT_TRUE(inventory_->import_template("sample", t, kHeader + csv_row(a, "001010000000001"), options_).errors.empty());
-  const auto r = inventory_->import_template("sample", t, kHeader + csv_row(b, "001010000000002") + csv_row(a, "001010000000003"), options_);
+  ASSERT_TRUE(
+      inventory_->import_template("sample", t, kHeader + csv_row(a, "001010000000001"), options_).errors.empty());
+  const auto r = inventory_->import_template(
+      "sample", t, kHeader + csv_row(b, "001010000000002") + csv_row(a, "001010000000003"), options_);
   ASSERT_EQ(r.errors.size(), 1U);
   EXPECT_NE(r.errors[0].find("line 3"), std::string::npos) << r.errors[0];
   EXPECT_NE(r.errors[0].find(a), std::string::npos);
@@ -122,7 +130,8 @@ TEST_F(InventoryTest, CompletePackages) {
 TEST_F(InventoryTest, ARecordMovedToAnotherIccidDoesNotOpen) {
   const Bytes t = profile::sample_package();
   const std::string a = iccid_with_luhn("8900012345678900001");
-  ASSERT_TRUE(inventory_->import_template("sample", t, kHeader + csv_row(a, "001010000000001"), options_).errors.empty());
+  ASSERT_TRUE(
+      inventory_->import_template("sample", t, kHeader + csv_row(a, "001010000000001"), options_).errors.empty());
   store::ProfileRow moved = row(a);
   moved.iccid = iccid_with_luhn("8900012345678900002");
   EXPECT_FALSE(inventory_->load(moved).ok());

@@ -81,7 +81,9 @@ TEST_F(StoreTest, CallsAreFoundReboundAndForgotten) {
     tx.insert_call(a_call("2"));
   });
   EXPECT_EQ(twice.error().reason, "store-failed");
-  ASSERT_TRUE(s->run([](Tx& tx) { EXPECT_FALSE(tx.find_call("2.999.10", "2").has_value()) << "a failed job leaves nothing"; }).ok());
+  ASSERT_TRUE(s->run([](Tx& tx) {
+                 EXPECT_FALSE(tx.find_call("2.999.10", "2").has_value()) << "a failed job leaves nothing";
+               }).ok());
 }
 
 TEST_F(StoreTest, ProfilesGoFromFreeToInstalled) {
@@ -180,7 +182,8 @@ TEST_F(StoreTest, KillNineLosesNothingThatWasAcknowledged) {
   ASSERT_TRUE(WIFSIGNALED(status)) << "the child ended by itself: " << status;
   ASSERT_GE(last, 500);
   auto s = open();
-  ASSERT_TRUE(s->run([last](Tx& tx) { EXPECT_GE(tx.unfinished_downloads().size(), static_cast<std::size_t>(last) + 1); }).ok());
+  ASSERT_TRUE(
+      s->run([last](Tx& tx) { EXPECT_GE(tx.unfinished_downloads().size(), static_cast<std::size_t>(last) + 1); }).ok());
 }
 
 TEST_F(StoreTest, FullDiskRefusesAndRecovers) {
@@ -202,7 +205,9 @@ TEST_F(StoreTest, FullDiskRefusesAndRecovers) {
 }
 
 TEST_F(StoreTest, AnotherSchemaVersionIsRefused) {
-  { ASSERT_TRUE(open()->run([](Tx& tx) { tx.set_meta("version", view("99")); }).ok()); }
+  {
+    ASSERT_TRUE(open()->run([](Tx& tx) { tx.set_meta("version", view("99")); }).ok());
+  }
   auto s = Store::open({path_});
   ASSERT_FALSE(s.ok());
   EXPECT_EQ(s.error().reason, "store-version");

@@ -16,7 +16,9 @@ void must(bool ok) {
   if (!ok) std::abort();
 }
 
-struct CipherFree { void operator()(EVP_CIPHER_CTX* c) const { EVP_CIPHER_CTX_free(c); } };
+struct CipherFree {
+  void operator()(EVP_CIPHER_CTX* c) const { EVP_CIPHER_CTX_free(c); }
+};
 using CipherCtx = std::unique_ptr<EVP_CIPHER_CTX, CipherFree>;
 
 // Fetched once: looking a cipher up by name costs more than a block.
@@ -68,11 +70,17 @@ Block doubled(const Block& in) {
   return out;
 }
 
-struct BnFree { void operator()(BIGNUM* b) const { BN_clear_free(b); } };
+struct BnFree {
+  void operator()(BIGNUM* b) const { BN_clear_free(b); }
+};
 using Bn = std::unique_ptr<BIGNUM, BnFree>;
-struct BnCtxFree { void operator()(BN_CTX* c) const { BN_CTX_free(c); } };
+struct BnCtxFree {
+  void operator()(BN_CTX* c) const { BN_CTX_free(c); }
+};
 using BnCtx = std::unique_ptr<BN_CTX, BnCtxFree>;
-struct PointFree { void operator()(EC_POINT* p) const { EC_POINT_clear_free(p); } };
+struct PointFree {
+  void operator()(EC_POINT* p) const { EC_POINT_clear_free(p); }
+};
 using Point = std::unique_ptr<EC_POINT, PointFree>;
 
 Bn bn() {
@@ -148,8 +156,8 @@ Block cmac(ByteView key, Parts parts) {
   Block k1{};
   aes(k1);
   k1 = doubled(k1);
-  Block x{};      // CBC-MAC state
-  Block last{};   // the block not yet processed: it may turn out to be the final one
+  Block x{};     // CBC-MAC state
+  Block last{};  // the block not yet processed: it may turn out to be the final one
   std::size_t fill = 0;
   for (const ByteView part : parts) {
     for (const std::uint8_t byte : part) {

@@ -21,9 +21,9 @@ namespace kf::sim::card {
 using Block = std::array<std::uint8_t, 16>;
 using Parts = std::initializer_list<ByteView>;
 
-Block aes_block(ByteView key, const Block& in);                        // one AES-ECB encryption
-Block cmac(ByteView key, Parts parts);                                 // RFC 4493
-Bytes cbc_encrypt(ByteView key, const Block& iv, ByteView padded);     // input is a multiple of 16
+Block aes_block(ByteView key, const Block& in);                     // one AES-ECB encryption
+Block cmac(ByteView key, Parts parts);                              // RFC 4493
+Bytes cbc_encrypt(ByteView key, const Block& iv, ByteView padded);  // input is a multiple of 16
 Bytes cbc_decrypt(ByteView key, const Block& iv, ByteView cipher);
 
 std::array<std::uint8_t, 32> sha256(Parts parts);
@@ -46,7 +46,9 @@ class Sha256 {  // streaming
   Bytes finish();  // once
 
  private:
-  struct Free { void operator()(evp_md_ctx_st* c) const; };
+  struct Free {
+    void operator()(evp_md_ctx_st* c) const;
+  };
   std::unique_ptr<evp_md_ctx_st, Free> ctx_;
 };
 

@@ -34,8 +34,8 @@ bool point_and_curve(ByteView in, ByteView& point, std::uint8_t& curve) {
   TlvWalker w(in);
   TlvItem b0;
   TlvItem f0;
-  if (!w.next(b0) || b0.tag != 0xB0 || b0.value.size() != 65 || !w.next(f0) || f0.tag != 0xF0 ||
-      f0.value.size() != 1 || !w.finished())
+  if (!w.next(b0) || b0.tag != 0xB0 || b0.value.size() != 65 || !w.next(f0) || f0.tag != 0xF0 || f0.value.size() != 1 ||
+      !w.finished())
     return false;
   point = b0.value;
   curve = f0.value[0];
@@ -50,10 +50,14 @@ Sw check_dp_certificate(ByteView cert, const EuiccIdentity& id, Bytes& pk_dp) {
   ByteView body;
   if (!single_tlv(cert, 0x7F21, body)) return kWrongData;
   // The order of crypto 5.1; 53 and 73 share a place.
-  struct Field { std::uint32_t tag; std::size_t low, high; bool mandatory; };
-  static constexpr Field fields[] = {{0x93, 1, 16, true},   {0x42, 1, 16, true},  {0x5F20, 1, 16, true},
+  struct Field {
+    std::uint32_t tag;
+    std::size_t low, high;
+    bool mandatory;
+  };
+  static constexpr Field fields[] = {{0x93, 1, 16, true},   {0x42, 1, 16, true},   {0x5F20, 1, 16, true},
                                      {0x95, 1, 2, true},    {0x5F25, 4, 4, false}, {0x5F24, 4, 4, true},
-                                     {0x45, 1, 16, false},  {0x73, 3, 127, true}, {0x7F49, 1, 255, true},
+                                     {0x45, 1, 16, false},  {0x73, 3, 127, true},  {0x7F49, 1, 255, true},
                                      {0x5F37, 64, 64, true}};
   ByteView usage;
   ByteView discretionary;

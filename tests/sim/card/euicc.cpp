@@ -47,13 +47,13 @@ struct Reply {
 struct Isdp {
   Bytes aid;
   IsdpState state = IsdpState::selectable;
-  std::uint32_t reserved = 0;        // bytes taken from the card's memory
-  bool has_quota = false;            // memory was requested at creation
+  std::uint32_t reserved = 0;  // bytes taken from the card's memory
+  bool has_quota = false;      // memory was requested at creation
   KeySet keys;
-  std::string iccid;                 // of the last header taken
+  std::string iccid;  // of the last header taken
   std::optional<std::uint8_t> pol;
   bool header_taken = false;
-  bool delete_pending = false;       // POL1 bit 3, once disabled: goes with the confirmation of the notification
+  bool delete_pending = false;  // POL1 bit 3, once disabled: goes with the confirmation of the notification
   Bytes sha256, plaintext;
   std::size_t bytes = 0, elements = 0;
   bool verified = false;
@@ -201,8 +201,9 @@ ScriptResult Euicc::Impl::process(ByteView body, ByteView aid) {
       stopped = !scp03t(t, *isdp, out);
     } else if (t.tag == 0x22) {
       const Reply r = to_isd_r ? command(t.value) : Reply{kConditions, {}};
-      put_tlv(out, 0x23, concat(r.data, std::array<std::uint8_t, 2>{static_cast<std::uint8_t>(r.sw >> 8),
-                                                                    static_cast<std::uint8_t>(r.sw & 0xFF)}));
+      put_tlv(out, 0x23,
+              concat(r.data, std::array<std::uint8_t, 2>{static_cast<std::uint8_t>(r.sw >> 8),
+                                                         static_cast<std::uint8_t>(r.sw & 0xFF)}));
       stopped = r.sw != kOk;
       if (stopped) establishment.reset();
     } else {
@@ -345,10 +346,14 @@ Reply Euicc::Impl::command(ByteView a) {
   if (a[0] != 0x80) return {kClass, {}};
   const ByteView data = a.subspan(5, lc);
   switch (a[1]) {
-    case 0xE6: return install(a[2], a[3], data);
-    case 0xE2: return store_data(a[2], a[3], data);
-    case 0xE4: return remove_command(a[2], a[3], data);
-    default: return {kWrongP1P2, {}};
+    case 0xE6:
+      return install(a[2], a[3], data);
+    case 0xE2:
+      return store_data(a[2], a[3], data);
+    case 0xE4:
+      return remove_command(a[2], a[3], data);
+    default:
+      return {kWrongP1P2, {}};
   }
 }
 
@@ -428,9 +433,12 @@ Reply Euicc::Impl::key_block(std::uint8_t p1, ByteView data) {
   ByteView in = e.buffer;
   DgiItem cert;
   switch (read_dgi(in, cert)) {
-    case DgiRead::bad: return {kWrongData, {}};
-    case DgiRead::incomplete: return {data.size() == 255 ? kOk : kWrongData, {}};  // A2: only full blocks go on
-    case DgiRead::ok: break;
+    case DgiRead::bad:
+      return {kWrongData, {}};
+    case DgiRead::incomplete:
+      return {data.size() == 255 ? kOk : kWrongData, {}};  // A2: only full blocks go on
+    case DgiRead::ok:
+      break;
   }
   if (!in.empty()) return {kWrongData, {}};
   if (const Sw sw = check_dp_certificate(cert.value, id, e.pk_dp); sw != kOk) return {sw, {}};
@@ -521,8 +529,9 @@ void Euicc::Impl::notify(std::uint8_t type, ByteView isdp_aid) {
   const auto eid = from_hex(id.eid);
   put_tlv(inner, 0x4C, eid.ok() ? ByteView(*eid) : ByteView());
   put_tlv(inner, 0x4D, std::array<std::uint8_t, 1>{type});
-  put_tlv(inner, 0x4E, std::array<std::uint8_t, 2>{static_cast<std::uint8_t>(sequence >> 8),
-                                                   static_cast<std::uint8_t>(sequence & 0xFF)});
+  put_tlv(inner, 0x4E,
+          std::array<std::uint8_t, 2>{static_cast<std::uint8_t>(sequence >> 8),
+                                      static_cast<std::uint8_t>(sequence & 0xFF)});
   put_tlv(inner, 0x2F, isdp_aid);
   Bytes out;
   put_tlv(out, 0xE1, inner);

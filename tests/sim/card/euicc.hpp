@@ -22,31 +22,31 @@ namespace kf::sim {
 enum class CardCurve { p256, brainpool_p256r1 };
 
 struct EuiccIdentity {
-  std::string eid;                 // 32 digits
+  std::string eid;  // 32 digits
   CardCurve curve = CardCurve::p256;
-  Bytes sk_ecasd;                  // 32 bytes
-  Bytes cert_ecasd;                // 7F21
-  Bytes pk_ci;                     // 65 bytes: PK.CI.ECDSA
-  Bytes ci_ski;                    // 20 bytes
-  Bytes sin, sdin;                 // of the ISD-R, may be empty
-  std::uint32_t memory = 524288;   // bytes for profiles
-  unsigned rc_length = 16;         // 16 or 32
-  bool r_mac_on_empty = false;     // answer 86 08 R-MAC instead of 86 00 (A17)
+  Bytes sk_ecasd;                 // 32 bytes
+  Bytes cert_ecasd;               // 7F21
+  Bytes pk_ci;                    // 65 bytes: PK.CI.ECDSA
+  Bytes ci_ski;                   // 20 bytes
+  Bytes sin, sdin;                // of the ISD-R, may be empty
+  std::uint32_t memory = 524288;  // bytes for profiles
+  unsigned rc_length = 16;        // 16 or 32
+  bool r_mac_on_empty = false;    // answer 86 08 R-MAC instead of 86 00 (A17)
 };
 
 // Faults on request; each names a failure of sgp02-interfaces.md 4.2.
 struct EuiccFaults {
   bool wrong_receipt = false;
   bool wrong_r_mac = false;
-  bool wrong_counter = false;                  // sequence counter differs once: 85 fails with 9F45 01 02
+  bool wrong_counter = false;  // sequence counter differs once: 85 fails with 9F45 01 02
   bool omit_dr = false;
-  bool pol1_forbids_delete = false;            // DELETE answers 69E1 whatever `pol` says, once the header was taken
+  bool pol1_forbids_delete = false;  // DELETE answers 69E1 whatever `pol` says, once the header was taken
   bool enable_rolls_back = false;
-  bool refuse_install = false;                 // INSTALL [for install] answers 6A80
-  bool memory_full = false;                    // INSTALL [for install] answers 6A84
-  bool delete_fails = false;                   // DELETE answers 6581
-  std::optional<unsigned> pe_error_at;         // index of the PE (0 = header) that is refused
-  unsigned pe_error_status = 3;                // its EUICCResponse status
+  bool refuse_install = false;          // INSTALL [for install] answers 6A80
+  bool memory_full = false;             // INSTALL [for install] answers 6A84
+  bool delete_fails = false;            // DELETE answers 6581
+  std::optional<unsigned> pe_error_at;  // index of the PE (0 = header) that is refused
+  unsigned pe_error_status = 3;         // its EUICCResponse status
   bool pe_error_aborts = true;
   std::optional<unsigned> scp_error_at_segment;  // this 86 (0 = first) answers 9F46 01 02
 };
@@ -54,17 +54,17 @@ struct EuiccFaults {
 enum class IsdpState { selectable, personalized, disabled, enabled };
 
 struct InstalledProfile {
-  std::string isdp_aid;            // hex
+  std::string isdp_aid;  // hex
   IsdpState state = IsdpState::selectable;
-  std::string iccid;               // digits from the package header; empty before it was read
-  Bytes sha256;                    // of the complete plaintext package
+  std::string iccid;  // digits from the package header; empty before it was read
+  Bytes sha256;       // of the complete plaintext package
   std::size_t bytes = 0, elements = 0;
-  bool verified = false;           // decrypted, every MAC right, every PE walked, PE-End last
+  bool verified = false;  // decrypted, every MAC right, every PE walked, PE-End last
 };
 
 struct ScriptResult {
-  Bytes body;                      // AF 80 ... 00 00
-  std::string script_status;       // X-Admin-Script-Status: ok, unknown-application ...
+  Bytes body;                 // AF 80 ... 00 00
+  std::string script_status;  // X-Admin-Script-Status: ok, unknown-application ...
 };
 
 class Euicc {

@@ -9,7 +9,11 @@ namespace {
 
 // Status values of the EUICCResponse (7.4).
 enum : std::uint32_t {
-  kPeNotSupported = 1, kBadValues = 3, kNotEnoughMemory = 4, kInvalidFormat = 5, kUnsupportedVersion = 31
+  kPeNotSupported = 1,
+  kBadValues = 3,
+  kNotEnoughMemory = 4,
+  kInvalidFormat = 5,
+  kUnsupportedVersion = 31
 };
 constexpr std::uint16_t kHeader = 0xA0, kEnd = 0xAA;
 constexpr std::size_t kMaxStatuses = 64;
@@ -184,7 +188,8 @@ void Interpreter::header_field() {
       if (length_ == 0 || length_ > 4) return wrong(kBadValues);
       candidate_.pol = v[0];
       break;
-    default: break;
+    default:
+      break;
   }
 }
 

@@ -19,14 +19,17 @@ struct PeStatusEntry {
 };
 
 struct PackageHeader {
-  std::string iccid;                 // digits, the pad nibble F removed
-  std::optional<std::uint8_t> pol;   // first octet of POL1
+  std::string iccid;                // digits, the pad nibble F removed
+  std::optional<std::uint8_t> pol;  // first octet of POL1
 };
 
 class Interpreter {
  public:
   enum class Outcome { more, done, aborted };
-  struct Injected { std::uint32_t status = 0; bool aborts = true; };
+  struct Injected {
+    std::uint32_t status = 0;
+    bool aborts = true;
+  };
   // Asked once per complete PE with its index (0 = header): a status to report instead of acceptance.
   using Inject = std::function<std::optional<Injected>(unsigned index)>;
 
@@ -51,11 +54,11 @@ class Interpreter {
   enum class Verdict { incomplete, complete, bad };
 
   Verdict take_header_byte(std::uint8_t b);
-  void open_tlv();                      // head_ holds a complete tag and length
+  void open_tlv();  // head_ holds a complete tag and length
   void close_finished(const Inject& inject);
   void primitive_complete();
   void element_complete(const Inject& inject);
-  void fail(std::uint32_t status);      // reports and aborts
+  void fail(std::uint32_t status);  // reports and aborts
   void header_field();
   void finish_header();
   [[nodiscard]] bool in_pe_header() const;
@@ -74,9 +77,9 @@ class Interpreter {
 
   Bytes identification_;  // of the current PE
   bool mandated_ = false, supported_ = true, has_pe_header_ = false;
-  std::uint16_t last_field_ = 0;      // of the ProfileHeader
-  unsigned header_fields_ = 0;        // bits by tag number
-  std::uint32_t header_status_ = 0;   // first thing wrong with the ProfileHeader's values
+  std::uint16_t last_field_ = 0;     // of the ProfileHeader
+  unsigned header_fields_ = 0;       // bits by tag number
+  std::uint32_t header_status_ = 0;  // first thing wrong with the ProfileHeader's values
   PackageHeader candidate_;
 
   std::optional<PackageHeader> header_;

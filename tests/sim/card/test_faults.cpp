@@ -48,7 +48,7 @@ TEST(Faults, WrongRMac) {
   Bytes response;
   const std::string a = w.download(k, package(), 1, isdp_aid(), &response);
   EXPECT_NE(a.find("8618"), std::string::npos);
-  EXPECT_TRUE(response.empty());  // the host's check fails
+  EXPECT_TRUE(response.empty());                      // the host's check fails
   EXPECT_EQ(w.profile().state, IsdpState::disabled);  // the card itself is content
 }
 
@@ -74,7 +74,9 @@ TEST(Faults, Pol1ForbidsDeleteOnlyAfterTheHeader) {
   const HostKeys k = w.establish();
   w.card->faults().scp_error_at_segment = 1;
   const std::string a = w.download(k, package(std::nullopt, middle_pe(1500)));
-  EXPECT_EQ(a.substr(a.size() - 16), "85008600" "9F460102");
+  EXPECT_EQ(a.substr(a.size() - 16),
+            "85008600"
+            "9F460102");
   EXPECT_EQ(send(*w.card, delete_apdu(isdp_aid())), "69E1");
   EXPECT_EQ(w.card->profiles().size(), 1U);
   w.card->faults().pol1_forbids_delete = false;
@@ -121,7 +123,12 @@ TEST(Faults, InstallAndDelete) {
 }
 
 TEST(Faults, ProfileElementErrors) {
-  struct Case { unsigned at; bool aborts; std::uint32_t status; std::string response; };
+  struct Case {
+    unsigned at;
+    bool aborts;
+    std::uint32_t status;
+    std::string response;
+  };
   for (const Case& c :
        {Case{0, true, 3, pe_response({{"03", ""}}, true)}, Case{1, true, 2, pe_response({{"02", "01"}}, true)},
         Case{3, true, 4, pe_response({{"04", "09"}}, true)}, Case{1, false, 3, pe_response({{"03", "01"}}, false)},

@@ -394,7 +394,7 @@ inline Bytes pe(std::uint32_t tag, std::uint8_t identification, bool mandated = 
 }
 inline Bytes header_pe(std::optional<std::uint8_t> pol = {}, const std::string& iccid = "89000123456789012341",
                        std::uint8_t major = 2) {
-  Bytes v = concat(Bytes{0x80, 0x01, major}, hex("8101038204") , view("Demo"), tlv(0x83, hex(iccid)));
+  Bytes v = concat(Bytes{0x80, 0x01, major}, hex("8101038204"), view("Demo"), tlv(0x83, hex(iccid)));
   if (pol) append(v, tlv(0x84, Bytes{*pol}));
   append(v, hex("A5028100A608060667810F010201"));
   return tlv(0xA0, v);

@@ -38,7 +38,11 @@ Walked walk(ByteView der, std::uint32_t quota = 1U << 20) {
 const char* const kSuccess = "3007A0053003800100";
 
 TEST(Interpreter, Ts48Packages) {
-  struct Known { const char* file; std::size_t bytes; unsigned elements; };
+  struct Known {
+    const char* file;
+    std::size_t bytes;
+    unsigned elements;
+  };
   unsigned run = 0;
   for (const Known k :
        {Known{"ts48v7-saip23-bertlv-suci.der", 12385, 30}, Known{"ts48v7-saip23-bertlv-suci-noramrfm.der", 12037, 26},
@@ -93,7 +97,11 @@ TEST(Interpreter, IccidOf19Digits) {
 TEST(Interpreter, FramingErrors) {
   const Bytes head = header_pe();
   const Bytes end = pe(0xAA, 9);
-  struct Case { const char* name; Bytes der; std::string response; };
+  struct Case {
+    const char* name;
+    Bytes der;
+    std::string response;
+  };
   const std::string format = pe_response({{"05", ""}}, true);  // no PE to name
   const std::string format_pe1 = pe_response({{"05", "01"}}, true);
   const std::vector<Case> cases = {

@@ -174,7 +174,11 @@ TEST(StatusWords, Apdus) {
   World w;
   w.create();
   const Bytes aid = isdp_aid();
-  struct Case { const char* name; Bytes apdu; const char* sw; };
+  struct Case {
+    const char* name;
+    Bytes apdu;
+    const char* sw;
+  };
   Bytes long_lc = delete_apdu(aid);
   long_lc[4] += 3;
   Bytes short_lc = delete_apdu(aid);
@@ -245,7 +249,11 @@ TEST(StatusWords, Certificate) {
   flipped.back() ^= 0x01;
   Bytes other_tag = w.cert();
   other_tag[1] = 0x22;
-  struct Case { const char* name; Bytes cert; const char* sw; };
+  struct Case {
+    const char* name;
+    Bytes cert;
+    const char* sw;
+  };
   const std::vector<Case> cases = {
       {"wrong outer tag", other_tag, "6A80"},
       {"bytes behind 7F21", trailing, "6A80"},
@@ -299,7 +307,11 @@ TEST(StatusWords, StoreDataOne) {
   World w;
   w.create();
   const Bytes cert_dgi = dgi(0x3A01, w.cert());
-  struct Case { const char* name; Bytes apdu; const char* sw; };
+  struct Case {
+    const char* name;
+    Bytes apdu;
+    const char* sw;
+  };
   const std::vector<Case> cases = {
       {"last block at once", apdu({0x80, 0xE2, 0x89, 0x00}, cert_dgi), "6A86"},
       {"block number", apdu({0x80, 0xE2, 0x09, 0x01}, cert_dgi), "6A86"},
@@ -337,7 +349,11 @@ TEST(StatusWords, StoreDataTwo) {
   const auto changed = [&](const std::function<Bytes(Bytes)>& f) {
     return Make([&w, &e, crt, f](ByteView rc) { return f(w.key_data(e, rc, crt)); });
   };
-  struct Case { const char* name; Make make; const char* sw; };
+  struct Case {
+    const char* name;
+    Make make;
+    const char* sw;
+  };
   const std::size_t crt_dgi = 3 + crt.size();
   const std::vector<Case> cases = {
       {"signature", changed([](Bytes d) {
@@ -551,13 +567,13 @@ TEST_F(Scp03t, Errors) {
   EXPECT_EQ(run(HostSession::init(Bytes(8), 0x30, 0x01)).substr(62), "000001");  // the set's own KID is accepted
   ++n;
   EXPECT_EQ(run(hex("850133")), "9F450101");
-  EXPECT_EQ(run(tlv(0x85, Bytes(17, 0x33))), "9F450102");          // no 84 in this script
-  EXPECT_EQ(run(tlv(0x86, Bytes(24))), "9F460102");                // no session
-  EXPECT_EQ(run(tlv(0x86, Bytes(23))), "9F460101");                // structure comes first
+  EXPECT_EQ(run(tlv(0x85, Bytes(17, 0x33))), "9F450102");  // no 84 in this script
+  EXPECT_EQ(run(tlv(0x86, Bytes(24))), "9F460102");        // no session
+  EXPECT_EQ(run(tlv(0x86, Bytes(23))), "9F460101");        // structure comes first
   EXPECT_EQ(run(tlv(0x86, Bytes(8))), "9F460101");
-  EXPECT_EQ(run(hex("8700")), "9F460101");                          // unknown tag
-  EXPECT_EQ(run(hex("840A30")), "9F440101");                        // truncated
-  EXPECT_EQ(run(hex("85811133")), "9F450101");                      // length not minimal
+  EXPECT_EQ(run(hex("8700")), "9F460101");      // unknown tag
+  EXPECT_EQ(run(hex("840A30")), "9F440101");    // truncated
+  EXPECT_EQ(run(hex("85811133")), "9F450101");  // length not minimal
   EXPECT_EQ(run(hex("868180")), "9F460101");
   const auto broken = [&](const std::function<Bytes(HostSession&)>& rest) {
     HostSession s = session(++n);
@@ -565,10 +581,23 @@ TEST_F(Scp03t, Errors) {
     return run(concat(HostSession::init(hc), tail)).substr(68);
   };
   EXPECT_EQ(broken([](auto& s) { return s.auth(0x11); }), "9F450102");
-  EXPECT_EQ(broken([](auto& s) { return s.auth(0x33, true); }), "9F450102");                  // cryptogram
-  EXPECT_EQ(broken([](auto& s) { Bytes a = s.auth(); a.back() ^= 1; return a; }), "9F450102");  // MAC
-  EXPECT_EQ(broken([](auto& s) { s.auth(); return s.segment(header_pe()); }), "9F460102");    // 85 left out
-  EXPECT_EQ(broken([](auto& s) { const Bytes a = s.auth(); return concat(a, s.auth()); }), "85009F450102");
+  EXPECT_EQ(broken([](auto& s) { return s.auth(0x33, true); }), "9F450102");  // cryptogram
+  EXPECT_EQ(broken([](auto& s) {
+              Bytes a = s.auth();
+              a.back() ^= 1;
+              return a;
+            }),
+            "9F450102");  // MAC
+  EXPECT_EQ(broken([](auto& s) {
+              s.auth();
+              return s.segment(header_pe());
+            }),
+            "9F460102");  // 85 left out
+  EXPECT_EQ(broken([](auto& s) {
+              const Bytes a = s.auth();
+              return concat(a, s.auth());
+            }),
+            "85009F450102");
   EXPECT_EQ(broken([](auto& s) {
               const Bytes a = s.auth();
               return concat(a, s.segment(Bytes(32, 0x11), false));
@@ -598,13 +627,15 @@ TEST_F(Scp03t, Errors) {
               const Bytes a = s.auth();
               const Bytes one = s.segment(header_pe());
               return concat(a, one, one);
-            }), "850086009F460102");
+            }),
+            "850086009F460102");
   EXPECT_EQ(broken([](auto& s) {  // segments swapped
               const Bytes a = s.auth();
               const Bytes one = s.segment(ByteView(header_pe()).first(10));
               const Bytes two = s.segment(ByteView(header_pe()).subspan(10));
               return concat(a, two, one);
-            }), "85009F460102");
+            }),
+            "85009F460102");
   Bytes response;
   w.download(keys, package(), ++n, isdp_aid(), &response);
   EXPECT_EQ(to_hex(response), "3007A0053003800100");
@@ -689,7 +720,11 @@ TEST(Script, ActionTlvsAreIgnored) {
 
 // RC lives from one script to the next only inside a chain.
 TEST(Script, Chaining) {
-  struct Case { int first; int second; bool kept; };
+  struct Case {
+    int first;
+    int second;
+    bool kept;
+  };
   for (const Case& c :
        {Case{0x11, 0x03, true}, Case{0x01, 0x03, true}, Case{0x11, 0x02, true}, Case{-1, 0x03, false},
         Case{0x11, -1, false}, Case{0x03, 0x03, false}, Case{0x11, 0x11, false}, Case{0x02, 0x03, true}}) {
