@@ -2,8 +2,10 @@
 #   ROOMS  rooms of this project that this one may include (the allowed edges; tests/house/ checks the #includes)
 #   LIBS   third-party targets
 # kf_test(NAME SOURCES ... ROOMS ... [LABELS ...] [TIMEOUT seconds]): one GoogleTest program, registered with ctest.
+#   The label `threads` marks what has threads of its own: the tsan preset builds and runs just that (target tests_threads).
 include(CMakeParseArguments)
 set_property(GLOBAL PROPERTY KF_EDGES "")
+add_custom_target(tests_threads)
 
 function(kf_room name)
   cmake_parse_arguments(A "" "" "SOURCES;ROOMS;LIBS" ${ARGN})
@@ -32,6 +34,9 @@ function(kf_test name)
   target_compile_definitions(${name} PRIVATE KF_SOURCE_DIR="${CMAKE_SOURCE_DIR}" KF_BIN_DIR="${CMAKE_BINARY_DIR}/bin")
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  if("threads" IN_LIST A_LABELS)
+    add_dependencies(tests_threads ${name})
+  endif()
   if(NOT A_TIMEOUT)
     set(A_TIMEOUT 300)
   endif()
