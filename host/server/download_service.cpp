@@ -314,8 +314,11 @@ void DownloadService::seal(const LivePtr& l, download::Effect effect) {
 
 // The key set of the new ISD-P, sealed inside the token (crypto 8). Off the download's path: completion does not wait.
 void DownloadService::keep_key_set(const LivePtr& l, download::KeepKeySet k) {
+  // Values only: the pool must not look into a download that the loop goes on with.
   auto keys = std::make_shared<download::KeepKeySet>(std::move(k));
-  asio::post(p_.pool, [this, l, keys] {
+  auto row = std::make_shared<store::KeySetRow>(
+      store::KeySetRow{l->d.order.iccid.str(), l->d.order.eid.str(), keys->isd_p.str(), keys->keys.kvn, {}});
+  asio::post(p_.pool, [this, row, keys] {
     Bytes plain;
     plain.reserve(128);
     append_tlv(plain, 0x81, keys->keys.enc.expose());
@@ -325,17 +328,16 @@ void DownloadService::keep_key_set(const LivePtr& l, download::KeepKeySet k) {
                                               static_cast<std::uint8_t>(keys->sequence_counter >> 8),
                                               static_cast<std::uint8_t>(keys->sequence_counter)};
     append_tlv(plain, 0x84, counter);
-    const std::string place = "keyset:" + l->d.order.iccid.str();
+    const std::string place = "keyset:" + row->iccid;
     auto sealed = p_.hsm.seal_record(view(place), plain);
     wipe(plain);
     if (!sealed) {
-      spdlog::error("key set of ICCID {} could not be sealed by the token and is not kept: {}", l->d.order.iccid.str(),
+      spdlog::error("key set of ICCID {} could not be sealed by the token and is not kept: {}", row->iccid,
                     sealed.error().text());
       return;
     }
-    store::KeySetRow row{l->d.order.iccid.str(), l->d.order.eid.str(), keys->isd_p.str(), keys->keys.kvn,
-                         std::move(*sealed)};
-    p_.storage.submit([row = std::move(row)](store::Tx& tx) { tx.put_key_set(row); },
+    row->sealed = std::move(*sealed);
+    p_.storage.submit([row](store::Tx& tx) { tx.put_key_set(*row); },
                       [](const Status& s) {
                         if (!s) spdlog::error("key-set record not stored: {}", s.error().text());
                       });
@@ -348,16 +350,15 @@ void DownloadService::finish(const LivePtr& l) {
 
 void DownloadService::finish_commit(const LivePtr& l, std::shared_ptr<es::Response> r, unsigned attempt) {
   auto delivery = std::make_shared<std::optional<store::DeliveryRow>>();
+  const bool installed = l->d.state == download::State::done || l->d.state == download::State::done_with_warning;
   p_.storage.submit(
-      [this, l, r, delivery](store::Tx& tx) {
-        const auto& d = l->d;
-        const auto& o = d.order;
-        tx.put_download(o.id, download::to_record(d), true, now_ms());
-        const bool installed = d.state == download::State::done || d.state == download::State::done_with_warning;
-        if (installed)
+      [this, o = l->d.order, record = download::to_record(l->d), installed, r, delivery](store::Tx& tx) {
+        tx.put_download(o.id, record, true, now_ms());
+        if (installed) {
           tx.set_profile(o.iccid.str(), store::ProfileState::installed, o.eid.str(), o.smsr.str(), o.id);
-        else
+        } else {
           tx.set_profile(o.iccid.str(), store::ProfileState::free, "", "", "");
+        }
         *delivery = p_.replies.store_answer(tx, o.requester.str(), o.function_call_identifier, *r);
       },
       [this, l, r, delivery, attempt](const Status& s) {

@@ -134,7 +134,8 @@ TEST(Faults, AWorkerKilledLosesNoDownload) {
   Rig rig(o);
   asio::steady_timer t(rig.io(), std::chrono::milliseconds(400));
   t.async_wait([&](const boost::system::error_code&) {
-    for (const auto& pid : Rig::must(rig.world().smdp_status())["worker_pids"]) ::kill(pid.get<pid_t>(), SIGKILL);
+    const Json status = Rig::must(rig.world().smdp_status());
+    for (const auto& pid : status["worker_pids"]) ::kill(pid.get<pid_t>(), SIGKILL);
   });
   for (const auto& out : rig.download_all()) EXPECT_EQ(told(out), "EXECUTED_SUCCESS") << out.text();
   EXPECT_EQ(rig.created_left(), 0U);

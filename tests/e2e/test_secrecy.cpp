@@ -168,7 +168,8 @@ TEST_F(Secrecy, NoSecretOnACommandLine) {
   const std::string pin = slurp(rig_->dir() + "/token/pin");
   ASSERT_GE(pin.size(), 4U);
   std::vector<pid_t> pids{rig_->world().smdp().pid(), rig_->world().sim().pid()};
-  for (const auto& p : Rig::must(rig_->world().smdp_status())["worker_pids"]) pids.push_back(p.get<pid_t>());
+  const Json status = Rig::must(rig_->world().smdp_status());
+  for (const auto& p : status["worker_pids"]) pids.push_back(p.get<pid_t>());
   for (pid_t p : pids) {
     const std::string cmd = slurp("/proc/" + std::to_string(p) + "/cmdline");
     ASSERT_FALSE(cmd.empty());
