@@ -240,15 +240,8 @@ void DownloadService::check_certificates(const LivePtr& l, const download::Check
       if (e.ski == *cert->aki) eum = &e;
   }
   if (eum == nullptr) return refuse({"eum:unknown", "no EUM certificate in the EIS and none configured for C9"});
-  const Digest32 d = sha256(eum->der);
-  const Bytes key(d.begin(), d.end());
-  auto& cache = p_.trust.eum_cache.verified;
-  if (auto it = cache.find(key); it == cache.end() || it->second != today) {
-    if (Status s = verify_eum(*eum, p_.trust.roots, today); !s)
-      return refuse({"eum:" + s.error().reason, s.error().detail});
-    if (cache.size() >= 1024) cache.clear();
-    cache[key] = today;
-  }
+  if (Status s = verify_eum_cached(p_.trust.eum_cache, *eum, p_.trust.roots, today); !s)
+    return refuse({"eum:" + s.error().reason, s.error().detail});
   const GpIssuer issuer = issuer_of(*eum);
   if (Status s = check_gp_certificate(*cert, GpRole::ecasd, issuer, today, l->d.order.eid); !s)
     return refuse(s.error());

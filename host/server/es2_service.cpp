@@ -18,8 +18,6 @@ Bytes digest_of(es::Request r) {
   const Digest32 d = sha256(view(es::write_message(es::SendHeader{}, r)));
   return Bytes(d.begin(), d.end());
 }
-
-std::string host_of(const net::Url& u) { return u.host; }
 }  // namespace
 
 net::Response fault_response(const es::Fault& f) {
@@ -65,7 +63,7 @@ es::Response make_failed(es::Interface i, const es::Request& r, es::ExecStatus s
 }
 
 struct Es2Service::Accepted {
-  enum class Kind { started, running, answered, refused, busy } kind = Kind::started;
+  enum class Kind { started, running, answered, refused } kind = Kind::started;
   std::optional<es::Response> response;        // answered, refused
   std::optional<store::DeliveryRow> delivery;  // answered by callback or polling
   store::ProfileRow profile;                   // started: the reserved one
@@ -145,7 +143,7 @@ std::optional<es::Response> Es2Service::refuse(const Party& from, const es::Mess
     const auto u = net::parse_url(reply);
     bool known = false;
     if (u && u->tls)
-      for (const auto& h : from.reply_hosts) known = known || h == host_of(*u) || h == u->authority();
+      for (const auto& h : from.reply_hosts) known = known || h == u->host || h == u->authority();
     if (!known) return failed("1.1", "1.2", "", "ReplyTo is on a host that is not registered for this requester");
   }
   switch (r.function) {
