@@ -32,8 +32,8 @@ double mean_cpu(unsigned repetitions, F&& f) {
 class TokenMeter {
  public:
   static Result<TokenMeter> start(const server::Config& c) {
-    hsm::HsmConfig token = c.token;
-    token.workers = 1;
+    hsm::HsmConfig token = c.hsm;
+    token.tokens.front().workers = 1;
     TokenMeter m;
     KF_TRY(m.engine_, hsm::HsmEngine::start(token));
     const auto pids = m.engine_->worker_pids();

@@ -63,6 +63,7 @@ Result<std::string> read_unix_socket(const std::string& path, Millis limit) {
   Socket s(AF_UNIX, limit);
   if (s.fd() < 0 || ::connect(s.fd(), reinterpret_cast<const sockaddr*>(&a), sizeof a) != 0)
     return Error{"wire", path + ": " + std::strerror(errno)};
+  KF_CHECK(s.send_all("status\n"));
   return s.read_all();
 }
 

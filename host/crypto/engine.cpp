@@ -15,6 +15,10 @@ std::string_view to_string(EccStatus s) {
       return "engine-down";
     case EccStatus::failed:
       return "failed";
+    case EccStatus::busy:
+      return "busy";
+    case EccStatus::timed_out:
+      return "timed_out";
   }
   return "unknown";
 }

@@ -9,6 +9,7 @@
 // SGP.02 v4.2 3.1.2; docs/architecture.md "engines".
 #pragma once
 
+#include <chrono>
 #include <span>
 #include <string_view>
 
@@ -31,6 +32,8 @@ enum class EccStatus : std::uint8_t {
   no_key,         // no identity key for that curve
   engine_down,    // the engine cannot serve now; nothing was produced
   failed,         // the engine tried and failed; nothing was produced
+  busy,           // the device stayed full through every retry; nothing was produced
+  timed_out,      // not done by its deadline; nothing was delivered, nothing will be
 };
 std::string_view to_string(EccStatus s);
 
@@ -41,6 +44,7 @@ struct EccRequest {
   Digest32 hash{};
   Point peer{};
   Signature signature{};
+  std::chrono::steady_clock::time_point deadline{};  // zero: the engine's own limit
 };
 
 struct EccCompletion {

@@ -6,10 +6,8 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/thread_pool.hpp>
-#include <boost/asio/write.hpp>
 
 #include <cstdio>
 #include <cstdlib>
@@ -19,8 +17,11 @@
 
 #include "generated/version.hpp"
 #include "host/crypto/software_engine.hpp"
+#include "host/pki/gp_cert.hpp"
+#include "host/server/admin_socket.hpp"
 #include "host/server/es2_service.hpp"
 #include "host/server/es3_service.hpp"
+#include "host/server/hsm_status.hpp"
 
 namespace kf::server {
 namespace {
@@ -31,51 +32,6 @@ Result<Bytes> read_file(const std::string& path) {
   if (!f) return Error{"file", path + ": cannot be read"};
   return Bytes(std::istreambuf_iterator<char>(f), {});
 }
-
-// The administration socket: one JSON document a connection, then closed.
-class AdminSocket {
- public:
-  AdminSocket(asio::io_context& io, const std::string& path, std::function<std::string()> status)
-      : acceptor_(io), path_(path), status_(std::move(status)) {}
-  ~AdminSocket() {
-    if (open_) ::unlink(path_.c_str());
-  }
-  Status start() {
-    ::unlink(path_.c_str());
-    try {
-      const asio::local::stream_protocol::endpoint ep(path_);
-      acceptor_.open(ep.protocol());
-      const mode_t old = ::umask(0177);
-      acceptor_.bind(ep);
-      ::umask(old);
-      acceptor_.listen();
-    } catch (const std::exception& e) {
-      return Error{"admin", path_ + ": " + e.what()};
-    }
-    open_ = true;
-    accept();
-    return {};
-  }
-  void stop() {
-    boost::system::error_code ec;
-    acceptor_.close(ec);
-  }
-
- private:
-  void accept() {
-    acceptor_.async_accept([this](const boost::system::error_code& ec, asio::local::stream_protocol::socket s) {
-      if (ec) return;
-      auto socket = std::make_shared<asio::local::stream_protocol::socket>(std::move(s));
-      auto text = std::make_shared<std::string>(status_());
-      asio::async_write(*socket, asio::buffer(*text), [socket, text](const boost::system::error_code&, std::size_t) {});
-      accept();
-    });
-  }
-  asio::local::stream_protocol::acceptor acceptor_;
-  std::string path_;
-  std::function<std::string()> status_;
-  bool open_ = false;
-};
 
 struct App {
   explicit App(const Config& c) : config(c) {}
@@ -107,7 +63,21 @@ struct App {
   Status start() {
     KF_TRY(trust.roots, read_x509_files(config.ci_roots));
     KF_TRY(trust.eums, read_x509_files(config.eum_certificates));
-    KF_TRY(hsm, hsm::HsmEngine::start(config.token));
+    // A token that holds another key than the certificate carries must not sign anything: the engine is told
+    // beforehand.
+    hsm::HsmConfig tokens = config.hsm;
+    for (const auto& i : config.identities) {
+      KF_TRY(const Bytes file, read_file(i.certificate_file));
+      const auto c = parse_gp_certificate(file);
+      if (!c) return Error{"identity", i.certificate_file + ": " + c.error().text()};
+      for (auto& k : tokens.identity_keys) {
+        if (k.curve == i.curve && c->curve == i.curve) k.expected = c->q;
+      }
+    }
+    tokens.log = [](const std::string& line) {
+      spdlog::log(line.rfind("ALARM", 0) == 0 ? spdlog::level::err : spdlog::level::warn, "hsm: {}", line);
+    };
+    KF_TRY(hsm, hsm::HsmEngine::start(tokens));
     for (const auto& i : config.identities) {
       KF_TRY(Bytes file, read_file(i.certificate_file));
       KF_TRY(Point key, hsm->public_key(i.curve));
@@ -147,7 +117,8 @@ struct App {
     KF_CHECK(recover());
     KF_CHECK(es2_server->start());
     if (!config.admin_socket.empty()) {
-      admin = std::make_unique<AdminSocket>(io, config.admin_socket, [this] { return status().dump(1) + "\n"; });
+      admin = std::make_unique<AdminSocket>(
+          io, config.admin_socket, [this](const std::string& line) { return administer(line).dump(1) + "\n"; });
       KF_CHECK(admin->start());
     }
     return {};
@@ -202,6 +173,19 @@ struct App {
     return {};
   }
 
+  Json administer(const std::string& line) {
+    const auto blank = line.find(' ');
+    const std::string verb = line.substr(0, blank);
+    const std::string name = blank == std::string::npos ? "" : line.substr(blank + 1);
+    if (verb.empty() || verb == "status") return status();
+    if (verb == "drain" || verb == "resume") {
+      const bool known = verb == "drain" ? hsm->drain(name) : hsm->resume(name);
+      if (known) spdlog::warn("hsm: token {} {}", name, verb == "drain" ? "gets no new jobs" : "gets jobs again");
+      return {{"ok", known}, {"hsm", hsm_status(hsm->stats())}};
+    }
+    return {{"ok", false}, {"error", "unknown command: " + verb}};
+  }
+
   Json status() const {
     const Metrics& m = metrics;
     Json ops = Json::object();
@@ -216,9 +200,18 @@ struct App {
       put("ecka", c.ecka);
       put("verify", c.verify);
       batches[c.engine] = histogram_json(c.batch_size);
-      batches[c.engine]["queue_us"] = histogram_json(c.queue_us);
+      batches[c.engine]["answer_us"] = histogram_json(c.queue_us);
       batches[c.engine]["failures"] = c.failures;
       batches[c.engine]["retries"] = c.retries;
+    }
+    const Json token_status = hsm_status(hsm->stats());
+    if (batches.contains("hsm")) {
+      // The engine's own: what its workers got in one turn, and how long a job waited for one of them.
+      Json& h = batches["hsm"];
+      h["submitted"] = h;
+      h.update(token_status.at("batch_size"));
+      h["queue_us"] = token_status.at("queue_us");
+      h["service_us"] = token_status.at("service_us");
     }
     const store::StoreStats st = store->stats();
     rusage self{};
@@ -249,6 +242,7 @@ struct App {
               {"failures", failures}}},
             {"operations", ops},
             {"batch_size", batches},
+            {"hsm", token_status},
             {"scp03t",
              {{"bytes", m.scp03t_bytes.load()},
               {"segments", m.scp03t_segments.load()},
@@ -339,9 +333,11 @@ int serve(const Config& c) {
                  s.error().detail.empty() ? s.error().reason.c_str() : s.error().detail.c_str());
     return 1;
   }
+  unsigned workers = 0;
+  for (const auto& t : c.hsm.tokens) workers += t.workers;
   spdlog::info("keyferry {} ({}) serves ES2 on {}:{} and ES3 on {}:{}, custody {}, {} HSM workers", KEYFERRY_VERSION,
                KEYFERRY_COMMIT, c.es2_address, app.es2_server->port(), c.es3_address, app.es3_server->port(),
-               custody_name(c.custody), c.token.workers);
+               custody_name(c.custody), workers);
   asio::signal_set signals(app.io, SIGINT, SIGTERM);
   signals.async_wait([&](const boost::system::error_code& ec, int) {
     if (ec) return;

@@ -30,7 +30,17 @@ int run_identity_show(const std::string& config);
 int run_identity_export(const std::string& config, const std::string& curve, const std::string& out);
 int run_identity_import(const std::string& config, const std::string& curve, const std::string& certificate);
 
+// 0 whenever the page was printed, also for a module that will not do; 1 no survey possible; 130 after Ctrl-C.
+struct ProbeCommand {
+  std::string module, token, pin_file, pin_env, report_json, report_html;
+  std::vector<std::string> identity, environment;
+  double seconds = 1;
+  unsigned max_threads = 8, max_processes = 0;
+};
+int run_probe(const ProbeCommand& c);
+
 int run_status(const std::string& config, bool json);
+int run_token(const std::string& config, const std::string& verb, const std::string& token);  // drain, resume
 int run_check_config(const std::string& config);
 
 int complain(int status, const std::string& line);  // "keyferry: line" on stderr

@@ -55,7 +55,7 @@ Status init(const InitCommand& c, std::vector<std::string>& done) {
         "(docs/configuration.md, \"Your own HSM\")"};
   KF_TRY(hsm::TokenSetup setup, hsm::softhsm_setup((dir / "token").string(), kTokenLabel));
   setup.config.wrap_key_label = kWrapLabel;
-  setup.config.workers = 1;
+  setup.config.tokens.front().workers = 1;
   KF_TRY(hsm::TokenSetupReport report, hsm::set_up_token(setup));
   if (report.token_created) done.push_back("token \"keyferry\" in a private SoftHSM below " + (dir / "token").string());
   for (const auto& k : report.keys_created) done.push_back("key \"" + k + "\" generated in the token, not extractable");
@@ -89,7 +89,7 @@ Status init(const InitCommand& c, std::vector<std::string>& done) {
 
   const fs::path config = dir / "smdp.toml";
   if (!fs::exists(config) || c.force_config) {
-    KF_CHECK(write_file(config, initial_config(c.options, kTokenLabel, setup.config.module_path)));
+    KF_CHECK(write_file(config, initial_config(c.options, kTokenLabel, setup.config.tokens.front().module_path)));
     done.push_back("configuration " + config.string());
   }
   return {};

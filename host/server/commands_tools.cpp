@@ -1,6 +1,4 @@
 // `keyferry profile|identity|status|check-config`: what an SM-DP operator does by hand.
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -10,8 +8,10 @@
 #include <nlohmann/json.hpp>
 
 #include "host/pki/gp_cert.hpp"
+#include "host/server/admin_socket.hpp"
 #include "host/server/app.hpp"
 #include "host/server/commands.hpp"
+#include "host/server/hsm_status.hpp"
 #include "host/server/inventory.hpp"
 
 namespace kf::server {
@@ -60,10 +60,10 @@ struct Opened {
 Result<Opened> open_all(const std::string& config, bool with_vault) {
   Opened o;
   KF_TRY(o.config, load_config(config));
-  o.config.token.workers = 1;
+  o.config.hsm.tokens.front().workers = 1;
   KF_TRY(o.store, store::Store::open({o.config.store_path}));
   if (!with_vault) return o;
-  KF_TRY(o.hsm, hsm::HsmEngine::start(o.config.token));
+  KF_TRY(o.hsm, hsm::HsmEngine::start(o.config.hsm));
   std::optional<Bytes> wrapped;
   KF_CHECK(o.store->run([&](store::Tx& tx) { wrapped = tx.meta("data_key"); }));
   if (!wrapped) return Error{"store", o.config.store_path + ": has no data key; `keyferry init` makes the store"};
@@ -278,18 +278,9 @@ int run_status(const std::string& config, bool json) {
   if (!c) return complain(2, c.error().detail);
   if (c->admin_socket.empty())
     return complain(2, config + ": listen.admin_socket: not set, so `status` cannot reach the server");
-  const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_un a{};
-  a.sun_family = AF_UNIX;
-  c->admin_socket.copy(a.sun_path, sizeof a.sun_path - 1);
-  if (fd < 0 || ::connect(fd, reinterpret_cast<sockaddr*>(&a), sizeof a) != 0) {
-    if (fd >= 0) ::close(fd);
-    return complain(1, "not running: nobody answers at " + c->admin_socket);
-  }
-  std::string text;
-  char buf[65536];
-  for (ssize_t n = 0; (n = ::read(fd, buf, sizeof buf)) > 0;) text.append(buf, static_cast<std::size_t>(n));
-  ::close(fd);
+  const auto answer = ask_server(c->admin_socket, "status");
+  if (!answer) return complain(1, answer.error().detail);
+  const std::string& text = *answer;
   if (json) {
     std::fputs(text.c_str(), stdout);
     return 0;
@@ -313,10 +304,25 @@ int run_status(const std::string& config, bool json) {
   for (const auto& [op, engines] : j["operations"].items())
     for (const auto& [engine, count] : engines.items())
       std::printf("engine     %s %s: %lld\n", engine.c_str(), op.c_str(), count.get<long long>());
+  std::fputs(hsm_lines(j.value("hsm", Json::object())).c_str(), stdout);
   std::printf("messages   alarms %lld, callbacks dropped %lld, deliveries waiting %lld\n",
               static_cast<long long>(j["messages"].value("alarms", 0)),
               static_cast<long long>(j["messages"].value("callbacks_dropped", 0)),
               static_cast<long long>(j["messages"].value("deliveries_waiting", 0)));
+  return 0;
+}
+
+int run_token(const std::string& config, const std::string& verb, const std::string& token) {
+  auto c = load_config(config);
+  if (!c) return complain(2, c.error().detail);
+  if (c->admin_socket.empty())
+    return complain(2, config + ": listen.admin_socket: not set, so the server cannot be reached");
+  const auto answer = ask_server(c->admin_socket, verb + " " + token);
+  if (!answer) return complain(1, answer.error().detail);
+  const Json j = Json::parse(*answer, nullptr, false);
+  if (j.is_discarded()) return complain(1, "the server's answer cannot be read");
+  std::fputs(hsm_lines(j.value("hsm", Json::object())).c_str(), stdout);
+  if (!j.value("ok", false)) return complain(2, "token \"" + token + "\": no token of that name (see above)");
   return 0;
 }
 

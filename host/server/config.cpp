@@ -128,6 +128,35 @@ std::vector<download::Platform> platforms(Section& s, std::string_view k) {
   return out;
 }
 
+void read_token(Section& t, const toml::table& table, const fs::path& base, Config& c) {
+  hsm::TokenConfig k;
+  k.name = t.str("name", "");
+  k.module_path = t.str("module");
+  if (!fs::exists(k.module_path)) t.bad("module", "PKCS#11 module not found: " + k.module_path);
+  k.token_uri = t.str("uri");
+  k.pin_file = t.file("pin_file", false);
+  k.pin_env = t.str("pin_env", "");
+  k.pin_credential = t.str("pin_credential", "");
+  if ((k.pin_file.empty() ? 0 : 1) + (k.pin_env.empty() ? 0 : 1) + (k.pin_credential.empty() ? 0 : 1) != 1)
+    t.bad("pin_file", "give exactly one of pin_file, pin_env and pin_credential");
+  const std::string wrap = t.str("wrap_key");
+  if (!c.hsm.wrap_key_label.empty() && c.hsm.wrap_key_label != wrap)
+    t.bad("wrap_key", "must be the same for all tokens: a record sealed by one must open in every other");
+  c.hsm.wrap_key_label = wrap;
+  k.workers = static_cast<unsigned>(t.integer("workers", 2, 1, 64));
+  k.threads = static_cast<unsigned>(t.integer("threads", 1, 1, 64));
+  Section env = t.table("environment");
+  if (const toml::table* e = table["environment"].as_table()) {
+    for (const auto& [name, v] : *e) {
+      std::string value = env.str(name.str());
+      if (name.str() == "SOFTHSM2_CONF") value = fs::absolute(base / value).lexically_normal().string();
+      k.environment.emplace_back(std::string(name.str()), value);
+    }
+  }
+  t.done();
+  c.hsm.tokens.push_back(std::move(k));
+}
+
 void read_party(Section p, Config& c) {
   Party y;
   const std::string role = p.str("role");
@@ -240,27 +269,27 @@ Config read(const toml::table& root, const fs::path& file) {
   }
   if (c.identities.empty()) r.bad("identity", "at least one [[identity]] is needed");
 
-  Section t = r.table("token");
-  c.token.module_path = t.str("module");
-  if (!fs::exists(c.token.module_path)) t.bad("module", "PKCS#11 module not found: " + c.token.module_path);
-  c.token.token_uri = t.str("uri");
-  c.token.pin_file = t.file("pin_file", false);
-  c.token.pin_env = t.str("pin_env", "");
-  if (c.token.pin_file.empty() == c.token.pin_env.empty())
-    t.bad("pin_file", "give exactly one of pin_file and pin_env");
-  c.token.wrap_key_label = t.str("wrap_key");
-  c.token.workers = static_cast<unsigned>(t.integer("workers", 2, 1, 64));
-  c.token.worker_path = t.path("worker", "");
-  Section env = t.table("environment");
-  if (root["token"]["environment"].is_table()) {
-    for (const auto& [k, v] : *root["token"]["environment"].as_table()) {
-      std::string value = env.str(k.str());
-      if (k.str() == "SOFTHSM2_CONF") value = fs::absolute(base / value).lexically_normal().string();
-      c.token.environment.emplace_back(std::string(k.str()), value);
-    }
+  // One [token], or several [[token]] that hold the same keys.
+  if (root["token"].is_array_of_tables()) {
+    const toml::array& list = *root["token"].as_array();
+    std::size_t i = 0;
+    for (Section& t : r.tables("token")) read_token(t, *list[i++].as_table(), base, c);
+  } else {
+    Section t = r.table("token");
+    const toml::table none;
+    read_token(t, root["token"].is_table() ? *root["token"].as_table() : none, base, c);
   }
-  t.done();
-  for (const Identity& i : c.identities) c.token.identity_keys.push_back({i.curve, i.label});
+  for (const Identity& i : c.identities) c.hsm.identity_keys.push_back({i.curve, i.label, std::nullopt});
+
+  Section h = r.table("hsm");
+  c.hsm.ring_entries = static_cast<std::size_t>(h.integer("entries", 1024, 1, 65'536));
+  c.hsm.job_limit = std::chrono::milliseconds(h.integer("job_limit_ms", 10'000, 10, 600'000));
+  c.hsm.call_limit = std::chrono::milliseconds(h.integer("call_limit_ms", 2'000, 10, 600'000));
+  c.hsm.start_limit = std::chrono::milliseconds(h.integer("start_limit_ms", 20'000, 100, 600'000));
+  c.hsm.keep_alive = std::chrono::seconds(h.integer("keep_alive_s", 10, 0, 86'400));
+  c.hsm.memory_budget = static_cast<std::size_t>(h.integer("memory_budget_mib", 256, 16, 1 << 20)) << 20;
+  c.hsm.worker_path = h.path("worker", "");
+  h.done();
 
   Section cu = r.table("custody");
   const std::string policy = cu.str("policy", "strict");

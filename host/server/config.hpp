@@ -59,7 +59,7 @@ struct Config {
   // [pki]
   std::vector<std::string> ci_roots, eum_certificates;
   std::vector<Identity> identities;
-  hsm::HsmConfig token;
+  hsm::HsmConfig hsm;
   CustodyPolicy custody = CustodyPolicy::strict;
   // [store]
   std::string store_path;

@@ -9,10 +9,14 @@
 namespace kf::server {
 namespace {
 using Clock = std::chrono::steady_clock;
-// A worker that died is replaced within a second or two; a request whose result never left the engine may be made
-// again.
-constexpr unsigned kMaxAttempts = 40;
+// The engine itself tries again what one worker or token could not do. What comes back as one of these left nothing
+// outside, so that it may be asked for again: a token that is away for a while costs time, not downloads.
+constexpr auto kHold = std::chrono::seconds(120);
 constexpr auto kRetryPause = std::chrono::milliseconds(250);
+
+bool may_come_back(EccStatus s) {
+  return s == EccStatus::engine_down || s == EccStatus::busy || s == EccStatus::timed_out;
+}
 }  // namespace
 
 struct CryptoService::Lane {
@@ -20,7 +24,6 @@ struct CryptoService::Lane {
   struct Job {
     EccRequest request;
     Callback callback;
-    unsigned attempts = 0;
     Clock::time_point since, not_before;
   };
   EccEngine& engine;
@@ -54,7 +57,7 @@ void CryptoService::request(EccRequest r, Callback cb) {
   Lane& l = *lanes_[to_hsm ? 0 : 1];
   r.id = next_id_++;
   const auto now = Clock::now();
-  l.waiting.push_back({r, std::move(cb), 0, now, now});
+  l.waiting.push_back({r, std::move(cb), now, now});
   if (!flush_posted_) {
     flush_posted_ = true;
     asio::post(io_, [this] { flush(); });
@@ -120,7 +123,7 @@ void CryptoService::drain(Lane& l) {
       if (it == l.in_flight.end()) continue;
       Lane::Job job = std::move(it->second);
       l.in_flight.erase(it);
-      if (c.status == EccStatus::engine_down && ++job.attempts < kMaxAttempts) {
+      if (may_come_back(c.status) && Clock::now() - job.since < kHold) {
         ++l.counters.retries;
         job.not_before = Clock::now() + kRetryPause;
         l.waiting.push_back(std::move(job));

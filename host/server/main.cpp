@@ -51,11 +51,54 @@ int main(int argc, char** argv) {
     status = c ? serve(*c) : complain(2, c.error().detail);
   });
 
+  ProbeCommand probe;
+  auto* s_probe = app.add_subcommand(
+      "probe",
+      "learn what a PKCS#11 module can do, by trying it, and print one page: what it has, what is missing for which\n"
+      "custody, how fast it is, and the [token] block for your configuration. Nothing is left in the token.\n"
+      "  keyferry probe --module /usr/lib/softhsm/libsofthsm2.so\n"
+      "  keyferry probe --module M --token pkcs11:token=NAME --pin-file pin --identity 'SK.DP.ECDSA P-256'");
+  s_probe->add_option("--module", probe.module, "the vendor's PKCS#11 library (.so)");
+  s_probe->add_option("--token", probe.token, "RFC 7512 URI; default: the only initialised token");
+  s_probe->add_option("--pin-file", probe.pin_file, "file whose first line is the user PIN; without a PIN: survey only");
+  s_probe->add_option("--pin-env", probe.pin_env, "environment variable that holds the user PIN");
+  s_probe->add_option("--identity", probe.identity, "label or URI of an identity key; once for each")
+      ->allow_extra_args(false);
+  s_probe->add_option("--seconds", probe.seconds, "for each measurement; 0: measure nothing")
+      ->check(CLI::Range(0.0, 60.0))
+      ->capture_default_str();
+  s_probe->add_option("--max-threads", probe.max_threads, "1 to 64")->check(CLI::Range(1, 64))->capture_default_str();
+  s_probe->add_option("--max-processes", probe.max_processes, "1 to 64; default: twice the processors")
+      ->check(CLI::Range(1, 64));
+  s_probe->add_option("--report-json", probe.report_json, "everything, as JSON");
+  s_probe->add_option("--report-html", probe.report_html, "the page with plots");
+  s_probe->add_option("--env", probe.environment, "NAME=VALUE for the module, for example SOFTHSM2_CONF=...; repeat")
+      ->allow_extra_args(false);
+  std::string pin;
+  auto* o_pin = s_probe->add_option("--pin", pin)->group("");
+  s_probe->callback([&] {
+    status = o_pin->count() != 0 ? complain(2,
+                                            "--pin: a PIN never goes on the command line, where every user sees it; "
+                                            "use --pin-file or --pin-env")
+                                 : run_probe(probe);
+  });
+
   bool json = false;
   auto* s_status = app.add_subcommand("status", "ask the running server how it is");
   with_config(s_status);
   s_status->add_flag("--json", json, "everything, as JSON");
   s_status->callback([&] { status = run_status(config, json); });
+
+  std::string token;
+  auto* s_token = app.add_subcommand("token", "maintenance of one token of the running server");
+  s_token->require_subcommand(1);
+  for (const auto& [verb, text] : {std::pair{"drain", "give it no new jobs; with several tokens the others carry on"},
+                                   std::pair{"resume", "give it jobs again"}}) {
+    auto* s = s_token->add_subcommand(verb, text);
+    with_config(s);
+    s->add_option("token", token, "its name, see `keyferry status`")->required();
+    s->callback([&, verb = std::string(verb)] { status = run_token(config, verb, token); });
+  }
 
   auto* s_check = app.add_subcommand("check-config", "read the configuration and say what is wrong with it");
   with_config(s_check);

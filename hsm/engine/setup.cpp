@@ -6,7 +6,7 @@ constexpr std::chrono::minutes kProvisioningLimit{2};  // real tokens take their
 }
 
 Result<TokenSetupReport> set_up_token(const TokenSetup& s) {
-  KF_TRY(auto worker, WorkerProcess::spawn(s.config, wire::Configuration::Mode::provision));
+  KF_TRY(auto worker, WorkerProcess::spawn(s.config, s.config.tokens.front(), wire::Configuration::Mode::provision));
   KF_CHECK(worker.wait_ready(s.config.start_limit));
   wire::Writer args;
   args.field(s.so_pin_file);

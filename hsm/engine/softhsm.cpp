@@ -81,28 +81,29 @@ Status write_pin_file(const std::string& path) {
 
 Result<TokenSetup> softhsm_setup(const std::string& dir, const std::string& token_label) {
   TokenSetup s;
-  KF_TRY(s.config.module_path, find_softhsm_module());
+  s.config.tokens.emplace_back();
+  KF_TRY(s.config.tokens.front().module_path, find_softhsm_module());
   KF_TRY(const std::string conf, write_softhsm_conf(dir));
   const fs::path base = fs::path(conf).parent_path();
   s.token_label = token_label;
   s.so_pin_file = (base / "so-pin").string();
-  s.config.pin_file = (base / "pin").string();
+  s.config.tokens.front().pin_file = (base / "pin").string();
   KF_CHECK(write_pin_file(s.so_pin_file));
-  KF_CHECK(write_pin_file(s.config.pin_file));
-  s.config.environment = {{"SOFTHSM2_CONF", conf}};
-  s.config.token_uri = "pkcs11:token=";
+  KF_CHECK(write_pin_file(s.config.tokens.front().pin_file));
+  s.config.tokens.front().environment = {{"SOFTHSM2_CONF", conf}};
+  s.config.tokens.front().token_uri = "pkcs11:token=";
   for (const char c : token_label) {  // RFC 7512: percent-encoded
     const auto u = static_cast<std::uint8_t>(c);
     if ((u >= 'a' && u <= 'z') || (u >= 'A' && u <= 'Z') || (u >= '0' && u <= '9') || u == '-' || u == '_' ||
         u == '.') {
-      s.config.token_uri += c;
+      s.config.tokens.front().token_uri += c;
     } else {
-      s.config.token_uri += '%';
-      append_hex(s.config.token_uri, ByteView(&u, 1));
+      s.config.tokens.front().token_uri += '%';
+      append_hex(s.config.tokens.front().token_uri, ByteView(&u, 1));
     }
   }
-  s.config.identity_keys = {{Curve::p256, "SK.DP.ECDSA P-256"},
-                            {Curve::brainpool_p256r1, "SK.DP.ECDSA brainpoolP256r1"}};
+  s.config.identity_keys = {{Curve::p256, "SK.DP.ECDSA P-256", {}},
+                            {Curve::brainpool_p256r1, "SK.DP.ECDSA brainpoolP256r1", {}}};
   s.config.wrap_key_label = "KEK";
   return s;
 }

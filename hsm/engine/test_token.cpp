@@ -26,7 +26,7 @@ Result<std::unique_ptr<TestTokenClient>> TestTokenClient::start(const HsmConfig&
   HsmConfig own = c;
   own.identity_keys.clear();
   own.wrap_key_label.clear();
-  KF_TRY(auto worker, WorkerProcess::spawn(own, wire::Configuration::Mode::test_vectors));
+  KF_TRY(auto worker, WorkerProcess::spawn(own, own.tokens.front(), wire::Configuration::Mode::test_vectors));
   KF_CHECK(worker.wait_ready(c.start_limit));
   std::unique_ptr<TestTokenClient> t(new TestTokenClient);
   t->impl_.reset(new Impl{std::move(worker)});

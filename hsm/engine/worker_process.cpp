@@ -20,7 +20,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-std::vector<std::string> environment_for(const HsmConfig& c) {
+std::vector<std::string> environment_for(const TokenConfig& c) {
   std::vector<std::string> out;
   for (char** e = environ; *e != nullptr; ++e) {
     const std::string_view entry(*e);
@@ -49,10 +49,19 @@ struct SpawnPlan {
   }
 };
 
-Result<pid_t> spawn_process(const std::string& path, const std::vector<std::string>& environment, int worker_end) {
+Result<pid_t> spawn_process(const std::string& path, const std::vector<std::string>& environment,
+                            std::array<int, 3> fds) {
   SpawnPlan plan;
-  posix_spawn_file_actions_adddup2(&plan.actions, worker_end, wire::kWorkerFd);
-  posix_spawn_file_actions_addclosefrom_np(&plan.actions, wire::kWorkerFd + 1);
+  // In two steps: a descriptor may already have the number that another one is to get.
+  constexpr int kAside = 100;
+  int next = wire::kWorkerFd;
+  for (std::size_t i = 0; i < fds.size(); ++i) {
+    if (fds[i] >= 0) posix_spawn_file_actions_adddup2(&plan.actions, fds[i], kAside + static_cast<int>(i));
+  }
+  for (std::size_t i = 0; i < fds.size(); ++i) {
+    if (fds[i] >= 0) posix_spawn_file_actions_adddup2(&plan.actions, kAside + static_cast<int>(i), next++);
+  }
+  posix_spawn_file_actions_addclosefrom_np(&plan.actions, next);
   sigset_t none;
   sigset_t all;
   sigemptyset(&none);
@@ -101,15 +110,19 @@ Result<IdentityPoints> decode_ready(ByteView answer) {
   return points;
 }
 
-Result<WorkerProcess> WorkerProcess::spawn(const HsmConfig& c, wire::Configuration::Mode mode) {
+Result<WorkerProcess> WorkerProcess::spawn(const HsmConfig& c, const TokenConfig& t, wire::Configuration::Mode mode,
+                                           int ring_fd, int event_fd) {
   wire::Configuration w;
   w.mode = mode;
-  w.module_path = c.module_path;
-  w.token_uri = c.token_uri;
-  w.pin_file = c.pin_file;
-  w.pin_env = c.pin_env;
+  w.module_path = t.module_path;
+  w.token_uri = t.token_uri;
+  w.pin_file = t.pin_file;
+  w.pin_env = t.pin_env;
+  w.pin_credential = t.pin_credential;
   w.wrap_key_label = c.wrap_key_label;
   for (const auto& k : c.identity_keys) w.keys.push_back({static_cast<std::uint8_t>(k.curve), k.label});
+  w.threads = t.threads;
+  w.keep_alive_ms = static_cast<std::uint32_t>(c.keep_alive.count());
   w.allow_test_import = mode == wire::Configuration::Mode::test_vectors;
 
   KF_TRY(const std::string path, worker_path(c));
@@ -117,7 +130,7 @@ Result<WorkerProcess> WorkerProcess::spawn(const HsmConfig& c, wire::Configurati
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0) {
     return Error{"hsm-worker", std::string("socketpair: ") + std::strerror(errno)};
   }
-  auto pid = spawn_process(path, environment_for(c), ends[1]);
+  auto pid = spawn_process(path, environment_for(t), {ends[1], ring_fd, event_fd});
   ::close(ends[1]);
   if (!pid) {
     ::close(ends[0]);
@@ -125,7 +138,7 @@ Result<WorkerProcess> WorkerProcess::spawn(const HsmConfig& c, wire::Configurati
   }
   WorkerProcess p(*pid, ends[0]);
   const SecretBytes message = w.encode();
-  if (const int rc = wire::send_message(p.fd_, wire::Kind::configure, 0, 0, message.expose()); rc != 0 && rc != EPIPE) {
+  if (const int rc = wire::send_message(p.fd_, wire::Kind::configure, 0, message.expose()); rc != 0 && rc != EPIPE) {
     return Error{"hsm-worker", std::string("sending the configuration: ") + std::strerror(rc)};
   }
   return p;
@@ -180,7 +193,7 @@ Result<SecretBytes> WorkerProcess::call(wire::AdminOp op, const wire::Writer& ar
   wire::Writer message;
   message.u32(static_cast<std::uint32_t>(op));
   const SecretBytes full = SecretBytes::adopt(concat(message.bytes(), args.bytes()));
-  if (const int rc = wire::send_message(fd_, wire::Kind::call, 0, 1, full.expose()); rc != 0 && rc != EPIPE) {
+  if (const int rc = wire::send_message(fd_, wire::Kind::call, 1, full.expose()); rc != 0 && rc != EPIPE) {
     return Error{"hsm-worker", std::string("sending a call: ") + std::strerror(rc)};
   }
   KF_TRY(const SecretBytes answer, receive(wire::Kind::answer, limit));

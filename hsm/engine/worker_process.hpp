@@ -25,7 +25,9 @@ Result<IdentityPoints> decode_ready(ByteView answer);
 class WorkerProcess {
  public:
   // posix_spawn and the configuration message; does not wait. Reasons: hsm-worker.
-  static Result<WorkerProcess> spawn(const HsmConfig& c, wire::Configuration::Mode mode);
+  // Mode serve: the ring at descriptor 4, the engine's eventfd at 5.
+  static Result<WorkerProcess> spawn(const HsmConfig& c, const TokenConfig& t, wire::Configuration::Mode mode,
+                                     int ring_fd = -1, int event_fd = -1);
   WorkerProcess(WorkerProcess&& o) noexcept : pid_(std::exchange(o.pid_, -1)), fd_(std::exchange(o.fd_, -1)) {}
   WorkerProcess& operator=(WorkerProcess&& o) noexcept;
   WorkerProcess(const WorkerProcess&) = delete;

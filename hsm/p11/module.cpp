@@ -30,10 +30,14 @@ Result<std::unique_ptr<Module>> Module::load(const std::string& path) {
   args.flags = CKF_OS_LOCKING_OK;
   // Already initialised would mean that somebody else in this process uses the module: that is our own mistake, so no
   // pardon.
-  if (const CK_RV rv = f->C_Initialize(&args); rv != CKR_OK) {
+  CK_RV rv = f->C_Initialize(&args);
+  const bool one_thread = rv == CKR_CANT_LOCK;  // then only one thread may ever call it
+  if (one_thread) rv = f->C_Initialize(nullptr);
+  if (rv != CKR_OK)
     return rv_error("hsm-module", "C_Initialize of " + path, rv, "check the module's own configuration");
-  }
-  return std::unique_ptr<Module>(new Module(path, f));
+  std::unique_ptr<Module> m(new Module(path, f));
+  m->one_thread_ = one_thread;
+  return m;
 }
 
 Module::~Module() { functions_->C_Finalize(nullptr); }

@@ -18,6 +18,7 @@ class Module {
   ~Module();  // C_Finalize; never dlclose: vendor libraries leave threads and exit handlers behind (L15)
 
   [[nodiscard]] CK_FUNCTION_LIST& f() const noexcept { return *functions_; }
+  [[nodiscard]] bool one_thread_only() const noexcept { return one_thread_; }  // it cannot lock
   [[nodiscard]] const std::string& path() const noexcept { return path_; }
   [[nodiscard]] Result<std::vector<CK_SLOT_ID>> slots_with_token() const;  // reasons: hsm-module
   [[nodiscard]] std::string library() const;                               // manufacturer, description, version
@@ -26,6 +27,7 @@ class Module {
   Module(std::string path, CK_FUNCTION_LIST* f) : path_(std::move(path)), functions_(f) {}
   std::string path_;
   CK_FUNCTION_LIST* functions_;
+  bool one_thread_ = false;
 };
 
 // A fixed-width, blank-padded PKCS#11 text field without its padding.

@@ -7,8 +7,8 @@ namespace kf::p11 {
 Session& Session::operator=(Session&& o) noexcept {
   if (this != &o) {
     close();
-    module_ = std::exchange(o.module_, nullptr);
-    h_ = o.h_;
+    module_ = o.module_;
+    h_ = std::exchange(o.h_, CK_INVALID_HANDLE);
   }
   return *this;
 }
@@ -17,13 +17,14 @@ CK_RV Session::open(Module& m, CK_SLOT_ID slot, bool read_write) noexcept {
   close();
   const CK_FLAGS flags = CKF_SERIAL_SESSION | (read_write ? CKF_RW_SESSION : 0UL);
   const CK_RV rv = m.f().C_OpenSession(slot, flags, nullptr, nullptr, &h_);
-  if (rv == CKR_OK) module_ = &m;
+  module_ = &m;
+  if (rv != CKR_OK) h_ = CK_INVALID_HANDLE;
   return rv;
 }
 
 void Session::close() noexcept {
-  if (module_ != nullptr) module_->f().C_CloseSession(h_);
-  module_ = nullptr;
+  if (h_ != CK_INVALID_HANDLE) module_->f().C_CloseSession(h_);
+  h_ = CK_INVALID_HANDLE;
 }
 
 CK_RV Session::find(std::span<CK_ATTRIBUTE> match, std::vector<CK_OBJECT_HANDLE>& out) const {

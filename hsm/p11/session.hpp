@@ -29,12 +29,13 @@ inline CK_ATTRIBUTE attr_octets(CK_ATTRIBUTE_TYPE type, ByteView v) noexcept {
 class Session {
  public:
   Session() = default;
-  Session(Session&& o) noexcept : module_(o.module_), h_(o.h_) { o.module_ = nullptr; }
+  Session(Session&& o) noexcept : module_(o.module_), h_(o.h_) { o.h_ = CK_INVALID_HANDLE; }
   Session& operator=(Session&& o) noexcept;
   ~Session() { close(); }
   CK_RV open(Module& m, CK_SLOT_ID slot, bool read_write) noexcept;  // closes what was open
   void close() noexcept;
 
+  // Of an open session. A closed one keeps its module: its handle is simply invalid there.
   [[nodiscard]] CK_FUNCTION_LIST& f() const noexcept { return module_->f(); }
   [[nodiscard]] CK_SESSION_HANDLE handle() const noexcept { return h_; }
 
@@ -51,8 +52,8 @@ class Session {
   }
 
  private:
-  Module* module_ = nullptr;
-  CK_SESSION_HANDLE h_ = 0;
+  Module* module_ = nullptr;  // of the last open()
+  CK_SESSION_HANDLE h_ = CK_INVALID_HANDLE;
 };
 
 // A session object that is destroyed when the scope ends, whatever happened. slot() is where a C_ function writes it.

@@ -30,6 +30,7 @@ class Token {
   [[nodiscard]] CK_RV open_session(Session& s, bool read_write) const noexcept {
     return s.open(module_, info_.slot, read_write);
   }
+  [[nodiscard]] Session& keeper() noexcept { return keeper_; }
   [[nodiscard]] const TokenInfo& info() const noexcept { return info_; }
   [[nodiscard]] Module& module() const noexcept { return module_; }
 

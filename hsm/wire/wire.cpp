@@ -45,7 +45,10 @@ ByteView Reader::field() {
 SecretBytes Configuration::encode() const {
   Writer w;
   w.u32(static_cast<std::uint32_t>(mode));
-  for (const std::string* s : {&module_path, &token_uri, &pin_file, &pin_env, &wrap_key_label}) w.field(*s);
+  for (const std::string* s : {&module_path, &token_uri, &pin_file, &pin_env, &pin_credential, &wrap_key_label})
+    w.field(*s);
+  w.u32(threads);
+  w.u32(keep_alive_ms);
   w.u32(allow_test_import ? 1 : 0);
   w.u32(static_cast<std::uint32_t>(keys.size()));
   for (const Key& k : keys) {
@@ -59,7 +62,10 @@ std::optional<Configuration> Configuration::decode(ByteView v) {
   Reader r(v);
   Configuration c;
   c.mode = static_cast<Mode>(r.u32());
-  for (std::string* s : {&c.module_path, &c.token_uri, &c.pin_file, &c.pin_env, &c.wrap_key_label}) *s = r.string();
+  for (std::string* s : {&c.module_path, &c.token_uri, &c.pin_file, &c.pin_env, &c.pin_credential, &c.wrap_key_label})
+    *s = r.string();
+  c.threads = r.u32();
+  c.keep_alive_ms = r.u32();
   c.allow_test_import = r.u32() != 0;
   const std::uint32_t n = r.u32();
   for (std::uint32_t i = 0; i < n && r.ok(); ++i) {
@@ -68,7 +74,7 @@ std::optional<Configuration> Configuration::decode(ByteView v) {
     k.label = r.string();
     c.keys.push_back(std::move(k));
   }
-  if (!r.at_end() || c.mode < Mode::serve || c.mode > Mode::test_vectors) return std::nullopt;
+  if (!r.at_end() || c.mode < Mode::serve || c.mode > Mode::probe) return std::nullopt;
   return c;
 }
 
@@ -96,14 +102,12 @@ Result<SecretBytes> decode_answer(ByteView v) {
   return Error{"hsm-worker", "malformed answer from the worker"};
 }
 
-int send_message(int fd, Kind kind, std::uint32_t count, std::uint64_t serial, ByteView body, int flags, bool leaving) {
+int send_message(int fd, Kind kind, std::uint64_t serial, ByteView body, int flags) {
   if (sizeof(Header) + body.size() > kMaxMessage) return EMSGSIZE;
   Header h;
   h.kind = kind;
-  h.count = count;
   h.octets = static_cast<std::uint32_t>(body.size());
   h.serial = serial;
-  h.leaving = leaving ? 1 : 0;
   iovec iov[2] = {{&h, sizeof h}, {const_cast<std::uint8_t*>(body.data()), body.size()}};
   msghdr m{};
   m.msg_iov = iov;
@@ -125,8 +129,6 @@ int receive_message(int fd, std::span<std::uint8_t> buffer, Message& out, int fl
   std::memcpy(&out.header, buffer.data(), sizeof(Header));
   const Header& h = out.header;
   if (h.magic != kMagic || h.version != kVersion || h.octets != got - sizeof(Header)) return EPROTO;
-  if (h.kind == Kind::jobs && (h.count > kMaxBatch || h.octets != h.count * sizeof(JobEntry))) return EPROTO;
-  if (h.kind == Kind::done && (h.count > kMaxBatch || h.octets != h.count * sizeof(DoneEntry))) return EPROTO;
   out.body = ByteView(buffer.data() + sizeof(Header), h.octets);
   return 0;
 }

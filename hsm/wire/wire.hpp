@@ -1,4 +1,5 @@
-// Messages between HsmEngine and keyferry-hsm-worker: layout of the entries, and fields of the small messages.
+// Messages between HsmEngine and keyferry-hsm-worker: the entries of the ring (ring.hpp), and the small messages on the
+// socket: configuration, ready, administration.
 //
 // Both ends are built together and run on one machine: integers are native, kVersion guards against a stale worker
 // binary. Threading: free functions and values only. Errors: Reader never reads past the end, ok() tells.
@@ -16,33 +17,34 @@ namespace kf::hsm::wire {
 
 inline constexpr int kWorkerFd = 3;                   // the worker's end of its socket pair
 inline constexpr std::uint32_t kMagic = 0x4B46484DU;  // "KFHM"
-inline constexpr std::uint16_t kVersion = 1;
-inline constexpr std::size_t kMaxBatch = 64;           // entries per message
+inline constexpr std::uint16_t kVersion = 2;
 inline constexpr std::size_t kMaxMessage = 64 * 1024;  // octets, header included
 inline constexpr std::size_t kMaxRecord = 16 * 1024;   // plaintext octets of seal_record
 
 enum class Kind : std::uint8_t {
   configure = 1,  // client -> worker, first message: Configuration
   ready,          // worker -> client: Answer; the worker exits after a refusal
-  jobs,           // client -> worker: count JobEntry
-  done,           // worker -> client: count DoneEntry
   call,           // client -> worker: AdminOp and its fields; Header.serial names the call
   answer,         // worker -> client: Answer, same serial
+  leaving,        // worker -> client: Answer with the reason; the worker ends
 };
 
 struct Header {
   std::uint32_t magic = kMagic;
   std::uint16_t version = kVersion;
-  Kind kind = Kind::jobs;
-  std::uint8_t leaving = 0;  // done: the worker ends after this message; what it still has will not be done
-  std::uint32_t count = 0;   // entries that follow (jobs, done)
+  Kind kind = Kind::configure;
+  std::uint8_t reserved = 0;
   std::uint32_t octets = 0;  // octets after the header
+  std::uint32_t reserved2 = 0;
   std::uint64_t serial = 0;  // of an admin call
 };
 static_assert(sizeof(Header) == 24 && std::is_trivially_copyable_v<Header>);
 
+// How a job failed, as the table of return codes judges it (hsm/p11/rv.hpp, same order): it decides who tries again.
+enum class Fault : std::uint8_t { none, job, session, key, busy, device, fatal };
+
 struct JobEntry {
-  std::uint64_t tag;   // the client's; comes back unchanged
+  std::uint64_t tag;   // the engine's; comes back unchanged
   std::uint8_t op;     // EccOp
   std::uint8_t curve;  // Curve
   std::uint8_t reserved[6];
@@ -55,17 +57,19 @@ static_assert(sizeof(JobEntry) == 192 && std::is_trivially_copyable_v<JobEntry>)
 
 struct DoneEntry {  // carries a shared secret: whoever holds a copy wipes it
   std::uint64_t tag;
+  std::uint64_t begun_ns;    // CLOCK_MONOTONIC
+  std::uint32_t service_ns;  // saturates
+  std::uint32_t rv;          // CK_RV of the call that failed, 0 when none did
   std::uint8_t op;
-  std::uint8_t status;  // EccStatus
-  std::uint8_t reserved[2];
-  std::uint32_t rv;  // CK_RV of the call that failed, 0 when none did
+  std::uint8_t status;   // EccStatus
+  std::uint8_t fault;    // Fault
+  std::uint8_t healthy;  // after a fault of class device: the token did another job at once
   std::uint8_t signature[64];
   std::uint8_t epk[65];
   std::uint8_t shs[32];
-  std::uint8_t pad[15];
+  std::uint8_t pad[3];
 };
 static_assert(sizeof(DoneEntry) == 192 && std::is_trivially_copyable_v<DoneEntry>);
-static_assert(sizeof(Header) + kMaxBatch * sizeof(JobEntry) <= kMaxMessage);
 
 enum class AdminOp : std::uint32_t {
   new_data_key = 1,  // -> wrapped
@@ -76,6 +80,9 @@ enum class AdminOp : std::uint32_t {
   describe,          // -> pairs of name and value
   key_facts,         // -> rows of KeyFact
   provision,         // so-pin file, token label -> created?, names of keys
+  random,            // u32 octets -> random octets from the token
+  probe,             // mode probe only: name of the step, arguments -> JSON text
+  measure,           // mode probe only: direct calls without an engine, see direct.hpp
   sign_with,         // test import only, from here on
   ecka_with,
   verify_with,
@@ -117,14 +124,16 @@ class Reader {
 };
 
 struct Configuration {
-  enum class Mode : std::uint32_t { serve = 1, provision, test_vectors };
+  enum class Mode : std::uint32_t { serve = 1, provision, test_vectors, probe };
   struct Key {
     std::uint8_t curve = 0;
     std::string label;
   };
   Mode mode = Mode::serve;
-  std::string module_path, token_uri, pin_file, pin_env, wrap_key_label;
+  std::string module_path, token_uri, pin_file, pin_env, pin_credential, wrap_key_label;
   std::vector<Key> keys;
+  std::uint32_t threads = 1;        // mode serve: sessions at work
+  std::uint32_t keep_alive_ms = 0;  // mode serve; 0: never
   bool allow_test_import = false;
   [[nodiscard]] SecretBytes encode() const;
   static std::optional<Configuration> decode(ByteView v);
@@ -139,8 +148,7 @@ struct Message {
   ByteView body;  // into the buffer given to receive()
 };
 // One message out. `flags` as for send(2); MSG_NOSIGNAL is added. 0, or the errno.
-int send_message(int fd, Kind kind, std::uint32_t count, std::uint64_t serial, ByteView body, int flags = 0,
-                 bool leaving = false);
+int send_message(int fd, Kind kind, std::uint64_t serial, ByteView body, int flags = 0);
 // One message in. 0 and a message; EAGAIN; EPIPE at the end of the stream; EPROTO when malformed; else the errno.
 int receive_message(int fd, std::span<std::uint8_t> buffer, Message& out, int flags = 0);
 

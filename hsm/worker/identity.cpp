@@ -12,90 +12,151 @@ namespace {
 using p11::attr;
 using p11::attr_octets;
 
-// The handle of the one object of this class and label. Reasons: hsm-key.
+// Tells the copies of identity keys, which live as long as their session, from what a job has left behind.
+constexpr std::string_view kCopyLabel = "Keyferry work copy";
+
+// The handle of the one object of this class and name. Reasons: hsm-key; `rv` is the code of a failed call, if any.
 Result<CK_OBJECT_HANDLE> only_object(p11::Session& s, CK_OBJECT_CLASS cls, std::string_view kind,
-                                     const std::string& label) {
-  std::array match{attr(CKA_CLASS, cls), attr_octets(CKA_LABEL, view(label)), attr(CKA_TOKEN, p11::kTrue)};
+                                     const p11::KeyName& name, CK_RV& rv) {
+  std::vector<CK_ATTRIBUTE> match = name.match(cls);
   std::vector<CK_OBJECT_HANDLE> found;
-  if (const CK_RV rv = s.find(match, found); rv != CKR_OK) return p11::rv_error("hsm-key", "C_FindObjects", rv);
+  rv = s.find(match, found);
+  if (rv != CKR_OK) return p11::rv_error("hsm-key", "C_FindObjects", rv);
   if (found.size() == 1) return found.front();
   if (found.empty()) {
-    return Error{"hsm-key",
-                 "no " + std::string(kind) + " labelled '" + label + "' in the token; create it with `keyferry init`"};
+    return Error{"hsm-key", "no " + std::string(kind) + " named '" + name.text() +
+                                "' in the token; create it with `keyferry init` or correct the name"};
   }
-  return Error{"hsm-key", std::to_string(found.size()) + " objects of kind " + std::string(kind) + " are labelled '" +
-                              label + "'; the label must be unique in the token"};
+  return Error{"hsm-key", std::to_string(found.size()) + " objects of kind " + std::string(kind) + " are named '" +
+                              name.text() + "'; the name must be unique in the token"};
 }
 
 }  // namespace
 
-Result<std::unique_ptr<TokenOps>> TokenOps::open(p11::Token& token, const wire::Configuration& c) {
-  std::unique_ptr<TokenOps> ops(new TokenOps(token));
+Result<std::unique_ptr<TokenOps>> TokenOps::open(p11::Token& token, p11::SessionPool& pool,
+                                                 const wire::Configuration& c, const Learnt* learnt) {
+  std::unique_ptr<TokenOps> ops(new TokenOps(token, pool));
   ops->allow_test_import_ = c.allow_test_import;
-  ops->wrap_key_label_ = c.wrap_key_label;
-  if (const CK_RV rv = token.open_session(ops->session_, false); rv != CKR_OK) {
+  if (const CK_RV rv = pool.lease(ops->lease_); rv != CKR_OK)
     return p11::rv_error("hsm-token", "C_OpenSession for work", rv);
+  if (!c.wrap_key_label.empty()) {
+    KF_TRY(ops->wrap_key_name_, p11::KeyName::parse(c.wrap_key_label));
+    ops->has_wrap_key_ = true;
   }
+  // A dead session at this moment is replaced like any other.
+  const auto looked_up = [&](auto&& find) -> Status {
+    Status s;
+    ops->with_retry([&] {
+      s = find();
+      return s.ok() ? CKR_OK : ops->last_rv_;
+    });
+    return s;
+  };
   for (const auto& k : c.keys) {
     IdentityKey key;
     key.curve = static_cast<Curve>(k.curve);
     key.label = k.label;
+    KF_TRY(key.name, p11::KeyName::parse(k.label));
     if (ec_params(key.curve).empty()) return Error{"hsm-key", "key '" + k.label + "': curve not supported in the HSM"};
-    KF_CHECK(ops->find_identity_key(key));
+    KF_CHECK(looked_up([&] { return ops->find_identity_key(key); }));
     ops->keys_.push_back(std::move(key));
   }
-  KF_CHECK(ops->find_wrap_key());
+  KF_CHECK(looked_up([&] { return ops->find_wrap_key(); }));
+  if (learnt != nullptr) {
+    ops->learnt_ = *learnt;
+    for (IdentityKey& k : ops->keys_) k.stamp = 0;  // copies are made at first use
+    return ops;
+  }
   for (const Curve curve : {Curve::p256, Curve::brainpool_p256r1}) {
     const bool required =
         std::any_of(ops->keys_.begin(), ops->keys_.end(), [&](const auto& k) { return k.curve == curve; });
     KF_CHECK(ops->self_test(required, curve));
   }
-  if (ops->curves_.empty()) return Error{"hsm-token", "the token passed the self test on no curve"};
+  if (ops->learnt_.curves.empty()) return Error{"hsm-token", "the token passed the self test on no curve"};
+  ops->try_copies();
   return ops;
 }
 
 Status TokenOps::find_identity_key(IdentityKey& k) {
   const std::string where = "key '" + k.label + "' (" + std::string(curve_name(k.curve)) + "): ";
-  KF_TRY(k.handle, only_object(session_, CKO_PRIVATE_KEY, "private key", k.label));
-  KF_TRY(const auto pub, only_object(session_, CKO_PUBLIC_KEY, "public key", k.label));
+  KF_TRY(k.handle, only_object(session(), CKO_PRIVATE_KEY, "private key", k.name, last_rv_));
+  KF_TRY(const auto pub, only_object(session(), CKO_PUBLIC_KEY, "public key", k.name, last_rv_));
   Bytes params;
-  if (const CK_RV rv = session_.read(k.handle, CKA_EC_PARAMS, params); rv != CKR_OK) {
-    return p11::rv_error("hsm-key", where + "C_GetAttributeValue of CKA_EC_PARAMS", rv);
-  }
+  last_rv_ = session().read(k.handle, CKA_EC_PARAMS, params);
+  if (last_rv_ != CKR_OK) return p11::rv_error("hsm-key", where + "C_GetAttributeValue of CKA_EC_PARAMS", last_rv_);
   if (!std::ranges::equal(params, ec_params(k.curve)))
     return Error{"hsm-key", where + "the key in the token is on another curve"};
   Bytes raw;
-  if (const CK_RV rv = session_.read(pub, CKA_EC_POINT, raw); rv != CKR_OK) {
-    return p11::rv_error("hsm-key", where + "C_GetAttributeValue of CKA_EC_POINT", rv);
-  }
-  if (!point_from_attribute(raw, k.q) || !check_point(k.curve, k.q)) {
+  last_rv_ = session().read(pub, CKA_EC_POINT, raw);
+  if (last_rv_ != CKR_OK) return p11::rv_error("hsm-key", where + "C_GetAttributeValue of CKA_EC_POINT", last_rv_);
+  if (!point_from_attribute(raw, k.q) || !check_point(k.curve, k.q))
     return Error{"hsm-key", where + "the public key object holds no point of that curve"};
-  }
+  k.copy = CK_INVALID_HANDLE;
+  k.stamp = lease_.generation();
   return {};
 }
 
 Status TokenOps::find_wrap_key() {
-  if (wrap_key_label_.empty()) return {};
-  KF_TRY(wrap_key_, only_object(session_, CKO_SECRET_KEY, "secret key", wrap_key_label_));
+  if (!has_wrap_key_) return {};
+  KF_TRY(wrap_key_, only_object(session(), CKO_SECRET_KEY, "secret key", wrap_key_name_, last_rv_));
   CK_ULONG length = 0;
   CK_KEY_TYPE type = 0;
-  if (session_.read_fixed(wrap_key_, CKA_KEY_TYPE, type) != CKR_OK || type != CKK_AES ||
-      session_.read_fixed(wrap_key_, CKA_VALUE_LEN, length) != CKR_OK || length != 32) {
-    return Error{"hsm-key", "wrap key '" + wrap_key_label_ + "' is not an AES-256 key"};
-  }
+  last_rv_ = session().read_fixed(wrap_key_, CKA_KEY_TYPE, type);
+  if (last_rv_ == CKR_OK) last_rv_ = session().read_fixed(wrap_key_, CKA_VALUE_LEN, length);
+  if (last_rv_ != CKR_OK || type != CKK_AES || length != 32)
+    return Error{"hsm-key", "wrap key '" + wrap_key_name_.text() + "' is not an AES-256 key"};
+  wrap_key_stamp_ = lease_.generation();
   return {};
 }
 
-bool TokenOps::find_keys_again() noexcept {
-  for (IdentityKey& k : keys_) {
-    IdentityKey fresh;
-    fresh.curve = k.curve;
-    fresh.label = k.label;
-    // A handle of an earlier generation may point at another key: the same public point is demanded (L10).
-    if (!find_identity_key(fresh) || fresh.q != k.q) return false;
-    k.handle = fresh.handle;
+// A handle of an earlier generation may point at another key: it is looked up, and the same public point is demanded
+// (L10).
+CK_RV TokenOps::refresh(IdentityKey& k) noexcept {
+  IdentityKey fresh = k;
+  last_rv_ = CKR_OK;
+  const Status found = find_identity_key(fresh);
+  if (!found.ok() && last_rv_ != CKR_OK) return last_rv_;
+  if (!found.ok() || fresh.q != k.q) {
+    must_exit_ = found.ok() ? Error{"hsm-key", "key '" + k.label + "' in the token is another key than at start"}
+                            : found.error();
+    return CKR_DEVICE_ERROR;  // not this job's fault: another token may still have the key
   }
-  return find_wrap_key().ok();
+  k = std::move(fresh);
+  return learnt_.encodings.copy ? copy_key(k) : CKR_OK;
+}
+
+CK_RV TokenOps::refresh_wrap_key() noexcept {
+  if (wrap_key_stamp_ == lease_.generation()) return CKR_OK;
+  last_rv_ = CKR_OK;
+  const Status found = find_wrap_key();
+  if (found.ok()) return CKR_OK;
+  if (last_rv_ != CKR_OK) return last_rv_;
+  must_exit_ = found.error();
+  return CKR_DEVICE_ERROR;
+}
+
+// A session object of the same key: some modules sign faster with it than with the object in the token (SoftHSM: 1.4
+// times).
+CK_RV TokenOps::copy_key(IdentityKey& k) noexcept {
+  std::array t{attr(CKA_TOKEN, p11::kFalse), attr_octets(CKA_LABEL, view(kCopyLabel))};
+  const CK_RV rv = session().f().C_CopyObject(session().handle(), k.handle, t.data(), t.size(), &k.copy);
+  if (rv != CKR_OK) k.copy = CK_INVALID_HANDLE;
+  return rv;
+}
+
+void TokenOps::try_copies() {
+  const Digest32 hash = sha256(view("Keyferry copy test"));
+  bool good = !keys_.empty();
+  for (IdentityKey& k : keys_) {
+    Signature s{};
+    good = good && copy_key(k) == CKR_OK && sign(k.copy, hash, s) == CKR_OK && ecdsa_verify(k.curve, k.q, hash, s);
+  }
+  learnt_.encodings.copy = good;
+  if (good) return;
+  for (IdentityKey& k : keys_) {
+    if (k.copy != CK_INVALID_HANDLE) session().f().C_DestroyObject(session().handle(), k.copy);
+    k.copy = CK_INVALID_HANDLE;
+  }
 }
 
 // Learns the encodings and shows, against OpenSSL, that the token's arithmetic is what the protocol means.
@@ -111,12 +172,12 @@ Status TokenOps::self_test(bool required, Curve c) {
   SecretArray<32> shs;
   const auto try_ecka = [&] { return with_retry([&] { return ephemeral_ecka(c, peer.q, epk, shs.expose_mut()); }); };
   CK_RV rv = try_ecka();
-  if (rv != CKR_OK && !encodings_.ecdh_point_der) {
-    encodings_.ecdh_point_der = true;
+  if (rv != CKR_OK && !learnt_.encodings.ecdh_point_der) {
+    learnt_.encodings.ecdh_point_der = true;
     if (const CK_RV der = try_ecka(); der == CKR_OK) {
       rv = der;
     } else {
-      encodings_.ecdh_point_der = false;
+      learnt_.encodings.ecdh_point_der = false;
     }
   }
   if (rv != CKR_OK) return give_up(rv, "ephemeral key pair and ECDH");
@@ -129,45 +190,58 @@ Status TokenOps::self_test(bool required, Curve c) {
   const Signature own = ecdsa_sign(c, peer.d.expose(), hash);
   const auto try_verify = [&] { return with_retry([&] { return verify(c, peer.q, hash, own); }); };
   rv = try_verify();
-  if (rv != CKR_OK && !encodings_.ec_point_raw) {
-    encodings_.ec_point_raw = true;
+  if (rv != CKR_OK && !learnt_.encodings.ec_point_raw) {
+    learnt_.encodings.ec_point_raw = true;
     if (const CK_RV raw = try_verify(); raw == CKR_OK) {
       rv = raw;
     } else {
-      encodings_.ec_point_raw = false;
+      learnt_.encodings.ec_point_raw = false;
     }
   }
   if (rv != CKR_OK) return give_up(rv, "verification with an imported public key");
 
-  for (const IdentityKey& k : keys_) {
+  for (IdentityKey& k : keys_) {
     if (k.curve != c) continue;
     Signature s{};
-    rv = with_retry([&] { return sign(k.handle, hash, s); });
+    rv = with_retry([&] { return sign_identity(k, hash, s); });
     if (rv != CKR_OK) return p11::rv_error("hsm-key", "key '" + k.label + "': C_Sign", rv);
     if (!ecdsa_verify(c, k.q, hash, s)) {
       return Error{"hsm-key",
                    "key '" + k.label + "': its signature does not verify with the public key object of that label"};
     }
   }
-  curves_.push_back(c);
+  learnt_.curves.push_back(c);
   return {};
 }
 
 Result<SecretBytes> TokenOps::session_objects() {
   std::array match{attr(CKA_TOKEN, p11::kFalse)};
+  std::array copies{attr(CKA_TOKEN, p11::kFalse), attr_octets(CKA_LABEL, view(kCopyLabel))};
   std::vector<CK_OBJECT_HANDLE> found;
-  if (const CK_RV rv = with_retry([&] { return session_.find(match, found); }); rv != CKR_OK) {
-    return p11::rv_error("hsm-token", "C_FindObjects", rv);
-  }
+  std::vector<CK_OBJECT_HANDLE> ours;
+  const CK_RV rv = with_retry([&] {
+    const CK_RV r = session().find(match, found);
+    return r != CKR_OK ? r : session().find(copies, ours);
+  });
+  if (rv != CKR_OK) return p11::rv_error("hsm-token", "C_FindObjects", rv);
   wire::Writer w;
-  w.u32(static_cast<std::uint32_t>(found.size()));
+  w.u32(static_cast<std::uint32_t>(found.size() - std::min(found.size(), ours.size())));
   return w.take();
 }
 
-Result<SecretBytes> TokenOps::describe() const {
+Result<SecretBytes> TokenOps::random_octets(std::size_t n) {
+  if (n == 0 || n > wire::kMaxRecord) return Error{"hsm-call", "1 to 16384 random octets at once"};
+  SecretBytes out(n);
+  const CK_RV rv = with_retry(
+      [&] { return session().f().C_GenerateRandom(session().handle(), out.expose_mut().data(), out.size()); });
+  if (rv != CKR_OK) return p11::rv_error("hsm-token", "C_GenerateRandom", rv);
+  return out;
+}
+
+Result<SecretBytes> TokenOps::describe() {
   const auto& t = token_.info();
   std::string curves;
-  for (const Curve c : curves_) curves += (curves.empty() ? "" : ", ") + std::string(curve_name(c));
+  for (const Curve c : learnt_.curves) curves += (curves.empty() ? "" : ", ") + std::string(curve_name(c));
   wire::Writer w;
   const auto row = [&](std::string_view name, std::string_view text) {
     w.field(name);
@@ -180,10 +254,12 @@ Result<SecretBytes> TokenOps::describe() const {
   row("manufacturer", t.manufacturer);
   row("model", t.model);
   row("curves", curves);
-  row("peer point of ECDH", encodings_.ecdh_point_der ? "OCTET STRING" : "raw");
-  row("EC point of imported keys", encodings_.ec_point_raw ? "raw" : "OCTET STRING");
-  row("session", read_write_ ? "read-write" : "read-only");
-  row("sessions replaced", std::to_string(sessions_opened_));
+  row("peer point of ECDH", learnt_.encodings.ecdh_point_der ? "OCTET STRING" : "raw");
+  row("EC point of imported keys", learnt_.encodings.ec_point_raw ? "raw" : "OCTET STRING");
+  row("work copies of keys", learnt_.encodings.copy ? "yes" : "no");
+  row("session", pool_.read_write() ? "read-write" : "read-only");
+  row("sessions opened", std::to_string(pool_.opened()));
+  row("sessions leased", std::to_string(pool_.leased()));
   return w.take();
 }
 
@@ -206,17 +282,17 @@ Result<SecretBytes> TokenOps::key_facts() {
     std::uint32_t bits = 0;
     for (std::size_t i = 0; i < flags.size(); ++i) {
       CK_BBOOL v = 0;
-      if (session_.read_fixed(h, flags[i], v) == CKR_OK && v != 0) bits |= 1U << i;
+      if (session().read_fixed(h, flags[i], v) == CKR_OK && v != 0) bits |= 1U << i;
     }
     // The attempt itself, not the flags' word for it.
     Bytes value;
-    if (session_.read(h, CKA_VALUE, value) == CKR_OK && !value.empty()) bits |= 1U << flags.size();
+    if (session().read(h, CKA_VALUE, value) == CKR_OK && !value.empty()) bits |= 1U << flags.size();
     wipe(value);
     w.field(label);
     w.u32(bits);
   };
   for (const IdentityKey& k : keys_) facts(k.label, k.handle);
-  if (wrap_key_ != CK_INVALID_HANDLE) facts(wrap_key_label_, wrap_key_);
+  if (has_wrap_key_) facts(wrap_key_name_.text(), wrap_key_);
   return w.take();
 }
 

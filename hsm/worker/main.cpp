@@ -8,11 +8,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
 
 #include "hsm/worker/log.hpp"
+#include "hsm/worker/probe.hpp"
 #include "hsm/worker/provision.hpp"
 #include "hsm/worker/serve.hpp"
 
@@ -34,7 +36,7 @@ bool is_socket(int fd) {
 
 int refuse(int fd, const Error& e) {
   const SecretBytes answer = wire::encode_answer(e);
-  wire::send_message(fd, wire::Kind::ready, 0, 0, answer.expose());
+  wire::send_message(fd, wire::Kind::ready, 0, answer.expose());
   return 2;
 }
 
@@ -46,7 +48,7 @@ bool tell_ready(int fd, const std::vector<IdentityKey>& keys) {
     w.field(k.q);
   }
   const SecretBytes answer = wire::encode_answer(w.take());
-  return wire::send_message(fd, wire::Kind::ready, 0, 0, answer.expose()) == 0;
+  return wire::send_message(fd, wire::Kind::ready, 0, answer.expose()) == 0;
 }
 
 // One call, one answer, then the end: the keys are found by processes that start afterwards.
@@ -61,18 +63,34 @@ int run_provisioning(int fd, p11::Module& module, const wire::Configuration& c) 
       args.u32() != static_cast<std::uint32_t>(wire::AdminOp::provision))
     return 1;
   const SecretBytes answer = wire::encode_answer(provision(module, c, args));
-  return wire::send_message(fd, wire::Kind::answer, 0, m.header.serial, answer.expose()) == 0 ? 0 : 1;
+  return wire::send_message(fd, wire::Kind::answer, m.header.serial, answer.expose()) == 0 ? 0 : 1;
 }
 
-Result<std::unique_ptr<TokenOps>> open_token(std::unique_ptr<p11::Token>& token, p11::Module& module,
-                                             const wire::Configuration& c) {
+Result<std::unique_ptr<p11::Token>> open_token(p11::Module& module, const wire::Configuration& c) {
   KF_TRY(auto info, p11::find_token(module, c.token_uri));
-  token = std::make_unique<p11::Token>(module, std::move(info));
-  {
-    KF_TRY(const SecretBytes pin, user_pin(c));
-    KF_CHECK(token->login(pin, false));
+  auto token = std::make_unique<p11::Token>(module, std::move(info));
+  KF_TRY(const SecretBytes pin, user_pin(c));
+  KF_CHECK(token->login(pin, false));
+  return token;
+}
+
+// One TokenOps a thread, as many as the token has sessions for.
+Result<std::vector<std::unique_ptr<TokenOps>>> open_sessions(p11::Token& token, p11::SessionPool& pool,
+                                                             const wire::Configuration& c) {
+  std::vector<std::unique_ptr<TokenOps>> all(1);
+  KF_TRY(all.front(), TokenOps::open(token, pool, c));
+  const unsigned wanted = token.module().one_thread_only() ? 1 : std::clamp(c.threads, 1U, wire::kMaxThreads);
+  if (wanted < c.threads) log_line("this module cannot lock: one thread instead of " + std::to_string(c.threads));
+  while (all.size() < wanted) {
+    auto more = TokenOps::open(token, pool, c, &all.front()->learnt());
+    if (!more) {
+      log_line(std::to_string(all.size()) + " of " + std::to_string(wanted) +
+               " sessions at work, the token gives no more: " + more.error().text());
+      break;
+    }
+    all.push_back(std::move(*more));
   }
-  return TokenOps::open(*token, c);
+  return all;
 }
 
 int run() {
@@ -94,15 +112,24 @@ int run() {
       return refuse(fd, {"hsm-worker", "malformed configuration (worker and server of different versions?)"});
     config = std::move(*decoded);
   }
+  if (config.mode == wire::Configuration::Mode::probe) return run_probe(fd, config);
   auto module = p11::Module::load(config.module_path);
   if (!module) return refuse(fd, module.error());
   if (config.mode == wire::Configuration::Mode::provision) return run_provisioning(fd, **module, config);
 
-  std::unique_ptr<p11::Token> token;
-  auto ops = open_token(token, **module, config);
+  auto token = open_token(**module, config);
+  if (!token) return refuse(fd, token.error());
+  p11::SessionPool pool(**token);
+  auto ops = open_sessions(**token, pool, config);
   if (!ops) return refuse(fd, ops.error());
-  if (!tell_ready(fd, (*ops)->identity_keys())) return 1;
-  return serve(fd, **ops);
+  if (config.mode == wire::Configuration::Mode::test_vectors) {
+    return tell_ready(fd, ops->front()->identity_keys()) ? serve_calls(fd, *ops->front()) : 1;
+  }
+  auto ring = wire::Ring::attach(wire::kRingFd);
+  if (!ring) return refuse(fd, ring.error());
+  if (!tell_ready(fd, ops->front()->identity_keys())) return 1;
+  Crew crew(**ring, fd, wire::kEventFd, config.keep_alive_ms, std::move(*ops));
+  return serve(fd, crew);
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
 #include "hsm/worker/provision.hpp"
 
+#include <cstdlib>
+
 #include "host/base/random.hpp"
 #include "hsm/worker/pin.hpp"
 #include "hsm/worker/token_ops.hpp"
@@ -87,7 +89,18 @@ Result<bool> wrap_key(p11::Session& s, const std::string& label) {
 Result<SecretBytes> user_pin(const wire::Configuration& c) {
   if (!c.pin_file.empty()) return read_pin_file(c.pin_file, "user PIN");
   if (!c.pin_env.empty()) return take_pin_from_environment(c.pin_env, "user PIN");
-  return Error{"hsm-pin", "no PIN source configured: name a file in pin_file or a variable in pin_env"};
+  if (!c.pin_credential.empty()) {
+    const char* directory = std::getenv("CREDENTIALS_DIRECTORY");
+    if (directory == nullptr || *directory == 0) {
+      return Error{"hsm-pin",
+                   "user PIN: systemd gave no credentials (CREDENTIALS_DIRECTORY is not set); add LoadCredential=" +
+                       c.pin_credential + ":FILE to the unit"};
+    }
+    if (c.pin_credential.find('/') != std::string::npos)
+      return Error{"hsm-pin", "user PIN: a credential has a name without '/'"};
+    return read_pin_file(std::string(directory) + "/" + c.pin_credential, "user PIN");
+  }
+  return Error{"hsm-pin", "no PIN source configured: pin_file, pin_env or pin_credential"};
 }
 
 Result<SecretBytes> provision(p11::Module& m, const wire::Configuration& c, wire::Reader& args) {

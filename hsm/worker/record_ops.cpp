@@ -32,7 +32,7 @@ CK_GCM_PARAMS gcm(ByteView iv, ByteView aad) {
 }  // namespace
 
 Status TokenOps::need_wrap_key() const {
-  if (wrap_key_ == CK_INVALID_HANDLE) return Error{"hsm-key", "no wrap key configured (wrap_key_label)"};
+  if (!has_wrap_key_) return Error{"hsm-key", "no wrap key configured (wrap_key_label)"};
   return {};
 }
 
@@ -40,17 +40,18 @@ Result<SecretBytes> TokenOps::new_data_key() {
   KF_CHECK(need_wrap_key());
   Bytes wrapped(kWrappedDataKey + 24);
   const CK_RV rv = with_retry([&]() -> CK_RV {
+    if (const CK_RV r = refresh_wrap_key(); r != CKR_OK) return r;
     constexpr CK_ULONG length = kDataKey;
     CK_MECHANISM generate{CKM_AES_KEY_GEN, nullptr, 0};
     std::array t{attr(CKA_VALUE_LEN, length), attr(CKA_TOKEN, kFalse), attr(CKA_PRIVATE, kTrue),
                  attr(CKA_SENSITIVE, kTrue), attr(CKA_EXTRACTABLE, kTrue)};
-    p11::Object key(session_);
-    if (const CK_RV r = session_.f().C_GenerateKey(session_.handle(), &generate, t.data(), t.size(), key.slot());
+    p11::Object key(session());
+    if (const CK_RV r = session().f().C_GenerateKey(session().handle(), &generate, t.data(), t.size(), key.slot());
         r != CKR_OK)
       return r;
     CK_MECHANISM wrap{CKM_AES_KEY_WRAP, nullptr, 0};
     CK_ULONG n = wrapped.size();
-    const CK_RV r = session_.f().C_WrapKey(session_.handle(), &wrap, wrap_key_, key.handle(), wrapped.data(), &n);
+    const CK_RV r = session().f().C_WrapKey(session().handle(), &wrap, wrap_key_, key.handle(), wrapped.data(), &n);
     if (r == CKR_OK) wrapped.resize(n);
     return r;
   });
@@ -65,17 +66,18 @@ Result<SecretBytes> TokenOps::unwrap_data_key(ByteView wrapped) {
   if (wrapped.size() != kWrappedDataKey) return Error{"hsm-unwrap", "a wrapped data key has 40 octets"};
   SecretBytes out(kDataKey);
   const CK_RV rv = with_retry([&]() -> CK_RV {
+    if (const CK_RV r = refresh_wrap_key(); r != CKR_OK) return r;
     constexpr CK_OBJECT_CLASS cls = CKO_SECRET_KEY;
     constexpr CK_KEY_TYPE type = CKK_AES;
     CK_MECHANISM m{CKM_AES_KEY_WRAP, nullptr, 0};
     std::array t{attr(CKA_CLASS, cls),     attr(CKA_KEY_TYPE, type),    attr(CKA_TOKEN, kFalse),
                  attr(CKA_PRIVATE, kTrue), attr(CKA_SENSITIVE, kFalse), attr(CKA_EXTRACTABLE, kTrue)};
-    p11::Object key(session_);
-    CK_RV r = session_.f().C_UnwrapKey(session_.handle(), &m, wrap_key_, mutable_octets(wrapped), wrapped.size(),
-                                       t.data(), t.size(), key.slot());
+    p11::Object key(session());
+    CK_RV r = session().f().C_UnwrapKey(session().handle(), &m, wrap_key_, mutable_octets(wrapped), wrapped.size(),
+                                        t.data(), t.size(), key.slot());
     if (r != CKR_OK) return r;
     CK_ATTRIBUTE value{CKA_VALUE, out.expose_mut().data(), out.size()};
-    r = session_.f().C_GetAttributeValue(session_.handle(), key.handle(), &value, 1);
+    r = session().f().C_GetAttributeValue(session().handle(), key.handle(), &value, 1);
     if (r == CKR_OK && value.ulValueLen != out.size()) r = CKR_WRAPPED_KEY_INVALID;
     const CK_RV gone = key.destroy();
     return r != CKR_OK ? r : gone;
@@ -91,12 +93,13 @@ Result<SecretBytes> TokenOps::seal_record(ByteView aad, ByteView plain) {
   const auto iv = out.expose_mut().first(kIv);
   const auto sealed = out.expose_mut().subspan(kIv);
   const CK_RV rv = with_retry([&]() -> CK_RV {
-    if (const CK_RV r = session_.f().C_GenerateRandom(session_.handle(), iv.data(), iv.size()); r != CKR_OK) return r;
+    if (const CK_RV r = refresh_wrap_key(); r != CKR_OK) return r;
+    if (const CK_RV r = session().f().C_GenerateRandom(session().handle(), iv.data(), iv.size()); r != CKR_OK) return r;
     CK_GCM_PARAMS p = gcm(iv, aad);
     CK_MECHANISM m{CKM_AES_GCM, &p, sizeof p};
-    if (const CK_RV r = session_.f().C_EncryptInit(session_.handle(), &m, wrap_key_); r != CKR_OK) return r;
+    if (const CK_RV r = session().f().C_EncryptInit(session().handle(), &m, wrap_key_); r != CKR_OK) return r;
     CK_ULONG n = sealed.size();
-    const CK_RV r = session_.f().C_Encrypt(session_.handle(), mutable_octets(plain), plain.size(), sealed.data(), &n);
+    const CK_RV r = session().f().C_Encrypt(session().handle(), mutable_octets(plain), plain.size(), sealed.data(), &n);
     return r == CKR_OK && n != sealed.size() ? CKR_GENERAL_ERROR : r;
   });
   if (rv != CKR_OK) return p11::rv_error("hsm-seal", "AES-GCM C_Encrypt", rv);
@@ -113,12 +116,13 @@ Result<SecretBytes> TokenOps::open_record(ByteView aad, ByteView sealed) {
   SecretBytes buffer(body.size());  // modules may write the tag's worth more than the plaintext
   CK_ULONG n = buffer.size();
   const CK_RV rv = with_retry([&]() -> CK_RV {
+    if (const CK_RV r = refresh_wrap_key(); r != CKR_OK) return r;
     CK_GCM_PARAMS p = gcm(iv, aad);
     CK_MECHANISM m{CKM_AES_GCM, &p, sizeof p};
-    if (const CK_RV r = session_.f().C_DecryptInit(session_.handle(), &m, wrap_key_); r != CKR_OK) return r;
+    if (const CK_RV r = session().f().C_DecryptInit(session().handle(), &m, wrap_key_); r != CKR_OK) return r;
     n = buffer.size();
     const CK_RV r =
-        session_.f().C_Decrypt(session_.handle(), mutable_octets(body), body.size(), buffer.expose_mut().data(), &n);
+        session().f().C_Decrypt(session().handle(), mutable_octets(body), body.size(), buffer.expose_mut().data(), &n);
     return r == CKR_OK && n != body.size() - kTag ? CKR_GENERAL_ERROR : r;
   });
   if (rv != CKR_OK)

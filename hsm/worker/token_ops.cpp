@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <mutex>
 
+#include "host/base/random.hpp"
 #include "host/crypto/ec.hpp"
 #include "hsm/worker/log.hpp"
 
@@ -56,9 +58,9 @@ bool point_from_attribute(ByteView a, Point& out) noexcept {
 
 CK_RV TokenOps::sign(CK_OBJECT_HANDLE key, ByteView hash, std::span<std::uint8_t, 64> out) noexcept {
   CK_MECHANISM m{CKM_ECDSA, nullptr, 0};
-  if (const CK_RV rv = session_.f().C_SignInit(session_.handle(), &m, key); rv != CKR_OK) return rv;
+  if (const CK_RV rv = session().f().C_SignInit(session().handle(), &m, key); rv != CKR_OK) return rv;
   CK_ULONG n = out.size();
-  const CK_RV rv = session_.f().C_Sign(session_.handle(), mutable_octets(hash), hash.size(), out.data(), &n);
+  const CK_RV rv = session().f().C_Sign(session().handle(), mutable_octets(hash), hash.size(), out.data(), &n);
   return rv == CKR_OK && n != out.size() ? CKR_GENERAL_ERROR : rv;
 }
 
@@ -66,20 +68,20 @@ CK_RV TokenOps::derive(CK_OBJECT_HANDLE key, ByteView peer65, std::span<std::uin
   const DerPoint der = der_point(peer65);
   CK_ECDH1_DERIVE_PARAMS p{};
   p.kdf = CKD_NULL;
-  p.ulPublicDataLen = encodings_.ecdh_point_der ? der.size() : peer65.size();
-  p.pPublicData = mutable_octets(encodings_.ecdh_point_der ? ByteView(der) : peer65);
+  p.ulPublicDataLen = learnt_.encodings.ecdh_point_der ? der.size() : peer65.size();
+  p.pPublicData = mutable_octets(learnt_.encodings.ecdh_point_der ? ByteView(der) : peer65);
   CK_MECHANISM m{CKM_ECDH1_DERIVE, &p, sizeof p};
   constexpr CK_ULONG length = 32;  // some modules demand it
   std::array t{attr(CKA_CLASS, kSecretKey), attr(CKA_KEY_TYPE, kGenericSecret), attr(CKA_TOKEN, kFalse),
                attr(CKA_PRIVATE, kTrue),    attr(CKA_SENSITIVE, kFalse),        attr(CKA_EXTRACTABLE, kTrue),
                attr(CKA_VALUE_LEN, length)};
-  Object secret(session_);
-  if (const CK_RV rv = session_.f().C_DeriveKey(session_.handle(), &m, key, t.data(), t.size(), secret.slot());
+  Object secret(session());
+  if (const CK_RV rv = session().f().C_DeriveKey(session().handle(), &m, key, t.data(), t.size(), secret.slot());
       rv != CKR_OK) {
     return rv;
   }
   CK_ATTRIBUTE value{CKA_VALUE, shs.data(), shs.size()};
-  const CK_RV rv = session_.f().C_GetAttributeValue(session_.handle(), secret.handle(), &value, 1);
+  const CK_RV rv = session().f().C_GetAttributeValue(session().handle(), secret.handle(), &value, 1);
   if (rv != CKR_OK) return rv;
   if (value.ulValueLen > shs.size()) return CKR_GENERAL_ERROR;
   if (const std::size_t missing = shs.size() - value.ulValueLen; missing != 0) {  // a module that strips leading zeros
@@ -94,14 +96,14 @@ CK_RV TokenOps::ephemeral_ecka(Curve c, ByteView peer65, Point& epk, std::span<s
   std::array pub_t{attr_octets(CKA_EC_PARAMS, ec_params(c)), attr(CKA_TOKEN, kFalse), attr(CKA_PRIVATE, kFalse)};
   std::array priv_t{attr(CKA_TOKEN, kFalse),       attr(CKA_PRIVATE, kTrue), attr(CKA_SENSITIVE, kTrue),
                     attr(CKA_EXTRACTABLE, kFalse), attr(CKA_DERIVE, kTrue),  attr(CKA_SIGN, kFalse)};
-  Object pub(session_);
-  Object priv(session_);
-  CK_RV rv = session_.f().C_GenerateKeyPair(session_.handle(), &m, pub_t.data(), pub_t.size(), priv_t.data(),
-                                            priv_t.size(), pub.slot(), priv.slot());
+  Object pub(session());
+  Object priv(session());
+  CK_RV rv = session().f().C_GenerateKeyPair(session().handle(), &m, pub_t.data(), pub_t.size(), priv_t.data(),
+                                             priv_t.size(), pub.slot(), priv.slot());
   if (rv != CKR_OK) return rv;
   std::array<std::uint8_t, 80> raw{};
   CK_ATTRIBUTE point{CKA_EC_POINT, raw.data(), raw.size()};
-  rv = session_.f().C_GetAttributeValue(session_.handle(), pub.handle(), &point, 1);
+  rv = session().f().C_GetAttributeValue(session().handle(), pub.handle(), &point, 1);
   if (rv != CKR_OK) return rv;
   if (point.ulValueLen > raw.size() || !point_from_attribute(ByteView(raw).first(point.ulValueLen), epk))
     return CKR_GENERAL_ERROR;
@@ -120,26 +122,33 @@ CK_RV TokenOps::verify(Curve c, const Point& q, ByteView hash, ByteView signatur
                attr(CKA_PRIVATE, kFalse),
                attr(CKA_VERIFY, kTrue),
                attr_octets(CKA_EC_PARAMS, ec_params(c)),
-               attr_octets(CKA_EC_POINT, encodings_.ec_point_raw ? ByteView(q) : ByteView(der))};
-  Object key(session_);
-  CK_RV rv = session_.f().C_CreateObject(session_.handle(), t.data(), t.size(), key.slot());
+               attr_octets(CKA_EC_POINT, learnt_.encodings.ec_point_raw ? ByteView(q) : ByteView(der))};
+  Object key(session());
+  CK_RV rv = session().f().C_CreateObject(session().handle(), t.data(), t.size(), key.slot());
   if (rv != CKR_OK) return rv;
   CK_MECHANISM m{CKM_ECDSA, nullptr, 0};
-  rv = session_.f().C_VerifyInit(session_.handle(), &m, key.handle());
+  rv = session().f().C_VerifyInit(session().handle(), &m, key.handle());
   if (rv != CKR_OK) return rv;
-  rv = session_.f().C_Verify(session_.handle(), mutable_octets(hash), hash.size(), mutable_octets(signature),
-                             signature.size());
+  rv = session().f().C_Verify(session().handle(), mutable_octets(hash), hash.size(), mutable_octets(signature),
+                              signature.size());
   const CK_RV gone = key.destroy();
   return rv != CKR_OK ? rv : gone;
 }
 
-EccStatus TokenOps::status_of(CK_RV rv, std::string_view what) noexcept {
+CK_RV TokenOps::sign_identity(IdentityKey& k, ByteView hash, std::span<std::uint8_t, 64> out) noexcept {
+  if (k.stamp != lease_.generation()) {
+    if (const CK_RV rv = refresh(k); rv != CKR_OK) return rv;
+  }
+  return sign(k.copy != CK_INVALID_HANDLE ? k.copy : k.handle, hash, out);
+}
+
+// One line in ten seconds: a dead device must not fill the log (L11).
+void TokenOps::note(CK_RV rv, std::string_view what) noexcept {
   const RvClass cls = p11::rv_class(rv);
-  if (cls == RvClass::ok) return EccStatus::ok;
-  if (rv == CKR_SIGNATURE_INVALID || rv == CKR_SIGNATURE_LEN_RANGE) return EccStatus::bad_signature;
-  must_exit_ = must_exit_ || cls == RvClass::fatal;
-  // One line in ten seconds: a dead device must not fill the log (L11).
+  if (cls == RvClass::fatal && !must_exit_) must_exit_ = p11::rv_error("hsm-worker", what, rv);
   using Clock = std::chrono::steady_clock;
+  static std::mutex mutex;
+  const std::lock_guard lock(mutex);
   static Clock::time_point next{};
   static std::uint64_t silent = 0;
   if (const auto now = Clock::now(); now >= next) {
@@ -150,47 +159,74 @@ EccStatus TokenOps::status_of(CK_RV rv, std::string_view what) noexcept {
   } else {
     ++silent;
   }
-  switch (cls) {
-    case RvClass::job:
-    case RvClass::session:
-    case RvClass::key:
-      return EccStatus::failed;
-    default:
-      return EccStatus::engine_down;  // busy, device, fatal: nothing wrong with the job
+}
+
+void TokenOps::judge(CK_RV rv, std::string_view what, wire::DoneEntry& done) noexcept {
+  const RvClass cls = p11::rv_class(rv);
+  done.rv = static_cast<std::uint32_t>(rv);
+  done.fault = static_cast<std::uint8_t>(cls);  // the same order: asserted below
+  static_assert(static_cast<int>(wire::Fault::job) == static_cast<int>(RvClass::job) &&
+                static_cast<int>(wire::Fault::fatal) == static_cast<int>(RvClass::fatal));
+  if (cls == RvClass::ok) {
+    done.status = static_cast<std::uint8_t>(EccStatus::ok);
+    return;
   }
+  wipe(done.shs, sizeof done.shs);
+  std::memset(done.signature, 0, sizeof done.signature);
+  std::memset(done.epk, 0, sizeof done.epk);
+  if (rv == CKR_SIGNATURE_INVALID || rv == CKR_SIGNATURE_LEN_RANGE) {
+    done.fault = static_cast<std::uint8_t>(wire::Fault::none);
+    done.status = static_cast<std::uint8_t>(EccStatus::bad_signature);
+    return;
+  }
+  done.status = static_cast<std::uint8_t>(EccStatus::failed);
+  note(rv, what);
+  if (cls == RvClass::device) done.healthy = health() == CKR_OK ? 1 : 0;
+}
+
+CK_RV TokenOps::health() noexcept {
+  if (keys_.empty()) {
+    if (learnt_.curves.empty()) return CKR_OK;
+    const KeyPair peer = generate_key_pair(learnt_.curves.front());
+    Point epk{};
+    SecretArray<32> shs;
+    return with_retry([&] { return ephemeral_ecka(learnt_.curves.front(), peer.q, epk, shs.expose_mut()); });
+  }
+  IdentityKey& k = keys_.front();
+  // Signed with the identity key, because the health of another key would prove nothing (L22); the text says what it
+  // is.
+  std::array<std::uint8_t, 16> fresh{};
+  random_fill(fresh);
+  const Bytes text = concat(view("Keyferry keep-alive "), fresh);
+  const Digest32 hash = sha256(text);
+  Signature s{};
+  const CK_RV rv = with_retry([&] { return sign_identity(k, hash, s); });
+  if (rv != CKR_OK) return rv;
+  return ecdsa_verify(k.curve, k.q, hash, s) ? CKR_OK : CKR_DEVICE_ERROR;
 }
 
 void TokenOps::execute(const wire::JobEntry& job, wire::DoneEntry& done) noexcept {
   done.tag = job.tag;
   done.op = job.op;
-  const auto finish = [&](EccStatus s, CK_RV rv = CKR_OK) {
-    done.status = static_cast<std::uint8_t>(s);
-    done.rv = static_cast<std::uint32_t>(rv);
-    if (s == EccStatus::ok) return;
-    wipe(done.shs, sizeof done.shs);
-    std::memset(done.signature, 0, sizeof done.signature);
-    std::memset(done.epk, 0, sizeof done.epk);
-  };
+  const auto refuse = [&](EccStatus s) { done.status = static_cast<std::uint8_t>(s); };
   const auto curve = static_cast<Curve>(job.curve);
   const auto op = static_cast<EccOp>(job.op);
   if (op == EccOp::sign) {
     const auto key = std::find_if(keys_.begin(), keys_.end(), [&](const IdentityKey& k) { return k.curve == curve; });
-    if (key == keys_.end()) return finish(EccStatus::no_key);
-    const CK_RV rv = with_retry([&] { return sign(key->handle, job.hash, done.signature); });
-    return finish(status_of(rv, "C_Sign"), rv);
+    if (key == keys_.end()) return refuse(EccStatus::no_key);
+    return judge(with_retry([&] { return sign_identity(*key, job.hash, done.signature); }), "C_Sign", done);
   }
-  if (op != EccOp::ephemeral_ecka && op != EccOp::verify) return finish(EccStatus::bad_input);
-  if (std::find(curves_.begin(), curves_.end(), curve) == curves_.end()) return finish(EccStatus::bad_input);
+  if (op != EccOp::ephemeral_ecka && op != EccOp::verify) return refuse(EccStatus::bad_input);
+  if (std::find(learnt_.curves.begin(), learnt_.curves.end(), curve) == learnt_.curves.end())
+    return refuse(EccStatus::bad_input);
   const auto peer = check_point(curve, job.peer);
-  if (!peer) return finish(EccStatus::bad_input);
-  if (op == EccOp::verify) {
-    const CK_RV rv = with_retry([&] { return verify(curve, *peer, job.hash, job.signature); });
-    return finish(status_of(rv, "C_Verify"), rv);
-  }
+  if (!peer) return refuse(EccStatus::bad_input);
+  if (op == EccOp::verify)
+    return judge(with_retry([&] { return verify(curve, *peer, job.hash, job.signature); }), "C_Verify", done);
   Point epk{};
   const CK_RV rv = with_retry([&] { return ephemeral_ecka(curve, job.peer, epk, done.shs); });
   std::copy(epk.begin(), epk.end(), done.epk);
-  finish(status_of(rv, "ephemeral key pair and ECDH"), rv);
+  judge(rv, "ephemeral key pair and ECDH", done);
 }
 
 CK_RV TokenOps::import_scalar(Curve c, ByteView d32, bool for_ecdh, Object& out) noexcept {
@@ -203,14 +239,14 @@ CK_RV TokenOps::import_scalar(Curve c, ByteView d32, bool for_ecdh, Object& out)
                attr(for_ecdh ? CKA_DERIVE : CKA_SIGN, kTrue),
                attr_octets(CKA_EC_PARAMS, ec_params(c)),
                attr_octets(CKA_VALUE, d32)};
-  return session_.f().C_CreateObject(session_.handle(), t.data(), t.size(), out.slot());
+  return session().f().C_CreateObject(session().handle(), t.data(), t.size(), out.slot());
 }
 
 // Vector runs: known scalars, public test values, through the same C_ calls as the product's jobs.
 Result<SecretBytes> TokenOps::with_imported_scalar(wire::AdminOp op, wire::Reader& args) {
   if (!allow_test_import_) return Error{"hsm-call", "this worker was not started for test vectors"};
   const auto curve = static_cast<Curve>(args.u32());
-  if (std::find(curves_.begin(), curves_.end(), curve) == curves_.end())
+  if (std::find(learnt_.curves.begin(), learnt_.curves.end(), curve) == learnt_.curves.end())
     return Error{"hsm-call", "curve not served by this token"};
   const auto malformed = [] { return Error{"hsm-call", "malformed arguments"}; };
   if (op == wire::AdminOp::verify_with) {
@@ -235,7 +271,7 @@ Result<SecretBytes> TokenOps::with_imported_scalar(wire::AdminOp op, wire::Reade
     if (!args.fixed(hash) || !args.at_end()) return malformed();
     SecretBytes out(64);
     const CK_RV rv = with_retry([&] {
-      Object key(session_);
+      Object key(session());
       const CK_RV imported = import_scalar(curve, d.expose(), false, key);
       return imported != CKR_OK ? imported
                                 : sign(key.handle(), hash, std::span<std::uint8_t, 64>(out.expose_mut().data(), 64));
@@ -248,7 +284,7 @@ Result<SecretBytes> TokenOps::with_imported_scalar(wire::AdminOp op, wire::Reade
   KF_CHECK(check_point(curve, peer));
   SecretBytes out(32);
   const CK_RV rv = with_retry([&] {
-    Object key(session_);
+    Object key(session());
     const CK_RV imported = import_scalar(curve, d.expose(), true, key);
     return imported != CKR_OK ? imported
                               : derive(key.handle(), peer, std::span<std::uint8_t, 32>(out.expose_mut().data(), 32));
@@ -258,6 +294,17 @@ Result<SecretBytes> TokenOps::with_imported_scalar(wire::AdminOp op, wire::Reade
 }
 
 Result<SecretBytes> TokenOps::admin(wire::AdminOp op, wire::Reader& args) {
+  last_rv_ = CKR_OK;
+  auto r = admin_call(op, args);
+  if (r || last_rv_ == CKR_OK || p11::rv_class(last_rv_) == RvClass::job) return r;
+  // SoftHSM, for one, answers a bad ciphertext with CKR_GENERAL_ERROR: is it the call or the token?
+  const CK_RV rv = last_rv_;
+  if (p11::rv_class(rv) == RvClass::device && health() == CKR_OK) return r;
+  note(rv, r.error().text());
+  return Error{"hsm-device", r.error().text()};
+}
+
+Result<SecretBytes> TokenOps::admin_call(wire::AdminOp op, wire::Reader& args) {
   using wire::AdminOp;
   const auto malformed = [] { return Error{"hsm-call", "malformed arguments"}; };
   switch (op) {
@@ -284,7 +331,13 @@ Result<SecretBytes> TokenOps::admin(wire::AdminOp op, wire::Reader& args) {
     case AdminOp::ecka_with:
     case AdminOp::verify_with:
       return with_imported_scalar(op, args);
+    case AdminOp::random: {
+      const std::uint32_t n = args.u32();
+      return args.at_end() ? random_octets(n) : malformed();
+    }
     case AdminOp::provision:
+    case AdminOp::probe:
+    case AdminOp::measure:
       break;
   }
   return Error{"hsm-call",

@@ -1,14 +1,18 @@
-// What a worker does with its token: jobs, records, and what the probe wants to know. One thread.
+// What one thread of a worker does with the token, on a session of its own: jobs, records, facts for people.
+// One thread; each thread of a worker has its own TokenOps, its own handles, its own copies of keys.
 //
 // Jobs: sgp02-crypto 3 (plain r||s, x coordinate with its leading zeros), 4.6. Every session object is destroyed on
 // every path. Every point that comes from outside is checked here again before the token sees it.
 #pragma once
 
 #include <memory>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "host/crypto/engine.hpp"
-#include "hsm/p11/token.hpp"
+#include "hsm/p11/key_uri.hpp"
+#include "hsm/p11/pool.hpp"
 #include "hsm/wire/wire.hpp"
 
 namespace kf::hsm::worker {
@@ -16,14 +20,23 @@ namespace kf::hsm::worker {
 struct IdentityKey {
   Curve curve = Curve::p256;
   std::string label;
-  CK_OBJECT_HANDLE handle = CK_INVALID_HANDLE;
-  Point q{};
+  p11::KeyName name;
+  Point q{};                                    // what the token said at start; a handle found later must belong to it
+  CK_OBJECT_HANDLE handle = CK_INVALID_HANDLE;  // in the token
+  CK_OBJECT_HANDLE copy = CK_INVALID_HANDLE;    // session object in the token, faster where it can be had; else invalid
+  std::uint64_t stamp = 0;                      // generation of the session under which both were found (L10)
 };
 
 // How this module wants things encoded; learnt by the self test, printed by the probe (L21).
 struct Encodings {
   bool ecdh_point_der = false;  // peer point of ECDH as DER OCTET STRING, else raw 65 octets
   bool ec_point_raw = false;    // CKA_EC_POINT of an imported public key raw, else DER OCTET STRING
+  bool copy = false;            // C_CopyObject of an identity key into a session object works and signs
+};
+// Learnt once in a process, then shared by its threads.
+struct Learnt {
+  Encodings encodings;
+  std::vector<Curve> curves;  // that passed the self test
 };
 
 ByteView ec_params(Curve c) noexcept;  // DER of the named curve; empty when the HSM path does not carry the curve
@@ -31,37 +44,51 @@ bool point_from_attribute(ByteView attribute, Point& out) noexcept;  // raw, or 
 
 class TokenOps {
  public:
-  // The work session, keys by label, self test. Reasons: hsm-token, hsm-key.
-  static Result<std::unique_ptr<TokenOps>> open(p11::Token& token, const wire::Configuration& c);
+  // A lease, keys by name, self test; with `learnt` the self test is not repeated. Reasons: hsm-token, hsm-key.
+  static Result<std::unique_ptr<TokenOps>> open(p11::Token& token, p11::SessionPool& pool, const wire::Configuration& c,
+                                                const Learnt* learnt = nullptr);
 
+  // `done` is complete but for its times. Faults of class session and key have been tried again here.
   void execute(const wire::JobEntry& job, wire::DoneEntry& done) noexcept;
   // Reasons: hsm-call (malformed or not allowed), hsm-key, hsm-seal, hsm-open, hsm-unwrap, hsm-token, bad-point,
-  // bad-scalar.
+  // bad-scalar; hsm-device when the token, not the call, is at fault: another worker may do better.
   Result<SecretBytes> admin(wire::AdminOp op, wire::Reader& args);
+  // One signature with an identity key, checked (an ECKA where there is none): keep-alive and "is it me or the token?".
+  CK_RV health() noexcept;
 
   [[nodiscard]] const std::vector<IdentityKey>& identity_keys() const noexcept { return keys_; }
-  [[nodiscard]] bool must_exit() const noexcept { return must_exit_; }  // a CK_RV of class fatal was seen
+  [[nodiscard]] const Learnt& learnt() const noexcept { return learnt_; }
+  // A CK_RV of class fatal was seen, or a key is gone: only a new process helps.
+  [[nodiscard]] const std::optional<Error>& must_exit() const noexcept { return must_exit_; }
 
  private:
-  explicit TokenOps(p11::Token& t) : token_(t) {}
+  TokenOps(p11::Token& t, p11::SessionPool& p) : token_(t), pool_(p) {}
+  [[nodiscard]] p11::Session& session() noexcept { return lease_.session(); }
   template <class F>
   CK_RV with_retry(F&& f);
   // token_ops.cpp
   CK_RV sign(CK_OBJECT_HANDLE key, ByteView hash, std::span<std::uint8_t, 64> out) noexcept;
+  CK_RV sign_identity(IdentityKey& k, ByteView hash, std::span<std::uint8_t, 64> out) noexcept;
   CK_RV derive(CK_OBJECT_HANDLE key, ByteView peer65, std::span<std::uint8_t, 32> shs) noexcept;
   CK_RV ephemeral_ecka(Curve c, ByteView peer65, Point& epk, std::span<std::uint8_t, 32> shs) noexcept;
   CK_RV verify(Curve c, const Point& q, ByteView hash, ByteView signature) noexcept;
   CK_RV import_scalar(Curve c, ByteView d32, bool for_ecdh, p11::Object& out) noexcept;
-  EccStatus status_of(CK_RV rv, std::string_view what) noexcept;
+  void judge(CK_RV rv, std::string_view what, wire::DoneEntry& done) noexcept;
+  void note(CK_RV rv, std::string_view what) noexcept;
+  Result<SecretBytes> admin_call(wire::AdminOp op, wire::Reader& args);
   Result<SecretBytes> with_imported_scalar(wire::AdminOp op, wire::Reader& args);
   // identity.cpp
   Status find_identity_key(IdentityKey& k);
   Status find_wrap_key();
   Status self_test(bool curve_required, Curve c);
-  bool find_keys_again() noexcept;
+  void try_copies();
+  CK_RV copy_key(IdentityKey& k) noexcept;
+  CK_RV refresh(IdentityKey& k) noexcept;
+  CK_RV refresh_wrap_key() noexcept;
   Result<SecretBytes> key_facts();
-  Result<SecretBytes> describe() const;
+  Result<SecretBytes> describe();
   Result<SecretBytes> session_objects();
+  Result<SecretBytes> random_octets(std::size_t n);
   // record_ops.cpp
   Result<SecretBytes> new_data_key();
   Result<SecretBytes> unwrap_data_key(ByteView wrapped);
@@ -70,32 +97,41 @@ class TokenOps {
   Status need_wrap_key() const;
 
   p11::Token& token_;
-  p11::Session session_;
+  p11::SessionPool& pool_;
+  p11::Lease lease_;
   std::vector<IdentityKey> keys_;
-  std::string wrap_key_label_;
+  p11::KeyName wrap_key_name_;
+  bool has_wrap_key_ = false;
   CK_OBJECT_HANDLE wrap_key_ = CK_INVALID_HANDLE;
-  Encodings encodings_;
-  std::vector<Curve> curves_;  // that passed the self test
+  std::uint64_t wrap_key_stamp_ = 0;
+  Learnt learnt_;
   bool allow_test_import_ = false;
-  bool read_write_ = false;  // a module that refuses session objects in a read-only session turns this on
-  bool must_exit_ = false;
-  std::uint64_t sessions_opened_ = 0;
+  std::optional<Error> must_exit_;
+  CK_RV last_rv_ = CKR_OK;  // of the last with_retry()
 };
 
-// One retry: a session that went bad is replaced, a handle that went stale is looked up once more (L5, L10).
+// A session that went bad is replaced; a handle that went stale is looked up once more (L5, L10). `f` looks at the
+// stamps of its keys itself: sign_identity(), refresh_wrap_key().
 template <class F>
 CK_RV TokenOps::with_retry(F&& f) {
-  const CK_RV rv = f();
-  switch (p11::rv_class(rv)) {
-    case p11::RvClass::session:
-      if (rv == CKR_SESSION_READ_ONLY) read_write_ = true;
-      if (const CK_RV opened = token_.open_session(session_, read_write_); opened != CKR_OK) return opened;
-      ++sessions_opened_;
-      return f();
-    case p11::RvClass::key:
-      return find_keys_again() ? f() : rv;
-    default:
-      return rv;
+  constexpr int kSessions = 4;
+  bool looked_up = false;
+  for (int sessions = 0;;) {
+    last_rv_ = f();
+    switch (p11::rv_class(last_rv_)) {
+      case p11::RvClass::session:
+        if (++sessions >= kSessions) return last_rv_;
+        if (last_rv_ == CKR_SESSION_READ_ONLY) pool_.want_read_write();
+        if (const CK_RV opened = pool_.replace(lease_); opened != CKR_OK) return last_rv_ = opened;
+        break;
+      case p11::RvClass::key:
+        if (std::exchange(looked_up, true)) return last_rv_;
+        for (IdentityKey& k : keys_) k.stamp = 0;
+        wrap_key_stamp_ = 0;
+        break;
+      default:
+        return last_rv_;
+    }
   }
 }
 

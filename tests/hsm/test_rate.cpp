@@ -33,7 +33,7 @@ double cpu_of(int pid) {
 
 void measure(Curve curve, unsigned workers, double seconds) {
   HsmConfig c = token_config();
-  c.workers = workers;
+  c.tokens.front().workers = workers;
   const auto e = start(c);
   ASSERT_TRUE(e);
   const EccRequest ecka = ecka_case(0, curve).request;

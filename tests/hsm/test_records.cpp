@@ -79,7 +79,7 @@ TEST(Records, SealOpenAndEveryAlterationIsRefused) {
 
 TEST(Records, SealingFromManyThreadsOvertakesJobs) {
   HsmConfig c = token_config();
-  c.workers = 2;
+  c.tokens.front().workers = 2;
   const auto e = start(c);
   ASSERT_TRUE(e);
   std::vector<EccRequest> rs;

@@ -22,47 +22,47 @@ void write(const std::string& path, const std::string& text) { std::ofstream(pat
 
 TEST(Refusals, WrongPinIsTriedOnce) {
   const ScratchDir dir;
-  Spied s = spied(dir);
-  s.config.workers = 2;  // not even by the second worker
-  s.config.pin_file = dir.path() + "/wrong";
-  write(s.config.pin_file, "00000000\n");
+  Shimmed s = shimmed(dir);
+  s.config.tokens.front().workers = 2;  // not even by the second worker
+  s.config.tokens.front().pin_file = dir.path() + "/wrong";
+  write(s.config.tokens.front().pin_file, "00000000\n");
   const Error e = refusal(s.config);
   EXPECT_EQ(e.reason, "hsm-pin") << e.text();
   EXPECT_NE(e.detail.find("CKR_PIN_INCORRECT"), std::string::npos) << e.text();
   EXPECT_EQ(e.detail.find("00000000"), std::string::npos) << "the PIN must not be in the message";
-  EXPECT_EQ(s.count("C_Login"), 1U);  // L20
+  EXPECT_EQ(s.shim.count("C_Login"), 1U);  // L20
 }
 
 TEST(Refusals, NoTryWhenTheTokenWarnsOfTheLast) {
   const ScratchDir dir;
-  for (const char* flags : {"0x20000", "0x40000"}) {  // USER_PIN_FINAL_TRY, USER_PIN_LOCKED
-    const Spied s = spied(dir, {{"KF_SPY_FLAGS", flags}});
+  for (const char* rules : {"token-flags 0x20000", "token-flags 0x40000"}) {  // USER_PIN_FINAL_TRY, USER_PIN_LOCKED
+    const Shimmed s = shimmed(dir, rules);
     const Error e = refusal(s.config);
     EXPECT_EQ(e.reason, "hsm-pin") << e.text();
-    EXPECT_EQ(s.count("C_Login"), 0U);
+    EXPECT_EQ(s.shim.count("C_Login"), 0U);
   }
 }
 
 TEST(Refusals, PinSources) {
   const ScratchDir dir;
   HsmConfig c = token_config();
-  const std::string good_file = c.pin_file;
-  c.pin_file = dir.path() + "/absent";
+  const std::string good_file = c.tokens.front().pin_file;
+  c.tokens.front().pin_file = dir.path() + "/absent";
   EXPECT_EQ(refusal(c).reason, "hsm-pin");
-  c.pin_file = dir.path() + "/empty";
-  write(c.pin_file, "\n");
+  c.tokens.front().pin_file = dir.path() + "/empty";
+  write(c.tokens.front().pin_file, "\n");
   EXPECT_EQ(refusal(c).reason, "hsm-pin");
-  c.pin_file = dir.path() + "/long";
-  write(c.pin_file, std::string(300, '1'));
+  c.tokens.front().pin_file = dir.path() + "/long";
+  write(c.tokens.front().pin_file, std::string(300, '1'));
   EXPECT_EQ(refusal(c).reason, "hsm-pin");
-  c.pin_file.clear();
+  c.tokens.front().pin_file.clear();
   EXPECT_EQ(refusal(c).reason, "hsm-pin") << "neither file nor variable";
-  c.pin_env = "KEYFERRY_TEST_PIN_THAT_IS_NOT_SET";
+  c.tokens.front().pin_env = "KEYFERRY_TEST_PIN_THAT_IS_NOT_SET";
   EXPECT_EQ(refusal(c).reason, "hsm-pin");
-  c.pin_env = "KEYFERRY_TEST_PIN";
+  c.tokens.front().pin_env = "KEYFERRY_TEST_PIN";
   std::string pin;
   std::getline(std::ifstream(good_file), pin);
-  c.environment.emplace_back(c.pin_env, pin);
+  c.tokens.front().environment.emplace_back(c.tokens.front().pin_env, pin);
   const auto e = HsmEngine::start(c);
   ASSERT_TRUE(e.ok()) << e.error().text();
   // Wiped in the worker, where other processes of the same user could read it.
@@ -79,27 +79,31 @@ TEST(Refusals, ModuleWorkerTokenKey) {
     const char* reason;
     const char* mentions;
   } rows[] = {
-      {"module absent", [](HsmConfig& c) { c.module_path = "/nonexistent/p11.so"; }, "hsm-module",
+      {"module absent", [](HsmConfig& c) { c.tokens.front().module_path = "/nonexistent/p11.so"; }, "hsm-module",
        "/nonexistent/p11.so"},
-      {"module is no module", [](HsmConfig& c) { c.module_path = "libm.so.6"; }, "hsm-module", "C_GetFunctionList"},
-      {"module empty", [](HsmConfig& c) { c.module_path.clear(); }, "hsm-module", "no PKCS#11 module"},
+      {"module is no module", [](HsmConfig& c) { c.tokens.front().module_path = "libm.so.6"; }, "hsm-module",
+       "C_GetFunctionList"},
+      {"module empty", [](HsmConfig& c) { c.tokens.front().module_path.clear(); }, "hsm-module", "no PKCS#11 module"},
       {"module's own configuration",
        [](HsmConfig& c) {
-         c.environment = {{"SOFTHSM2_CONF", "/nonexistent.conf"}};
+         c.tokens.front().environment = {{"SOFTHSM2_CONF", "/nonexistent.conf"}};
        },
        "hsm-module", "C_Initialize"},
       {"worker absent", [](HsmConfig& c) { c.worker_path = "/nonexistent/worker"; }, "hsm-worker",
        "/nonexistent/worker"},
       {"worker is another program", [](HsmConfig& c) { c.worker_path = "/bin/false"; }, "hsm-worker", "exit status 1"},
-      {"no workers", [](HsmConfig& c) { c.workers = 0; }, "hsm-worker", "workers"},
+      {"no workers", [](HsmConfig& c) { c.tokens.front().workers = 0; }, "hsm-worker", "workers"},
       {"no ring", [](HsmConfig& c) { c.ring_entries = 0; }, "hsm-worker", "ring_entries"},
-      {"token absent", [](HsmConfig& c) { c.token_uri = "pkcs11:token=other"; }, "hsm-token", "keyferry-test"},
-      {"token by serial", [](HsmConfig& c) { c.token_uri = "pkcs11:token=keyferry-test;serial=0000"; }, "hsm-token",
-       "no token matches"},
-      {"URI malformed", [](HsmConfig& c) { c.token_uri = "token=keyferry-test"; }, "hsm-token", "malformed"},
-      {"URI bad escape", [](HsmConfig& c) { c.token_uri = "pkcs11:token=a%2"; }, "hsm-token", "malformed"},
-      {"PIN in the URI", [](HsmConfig& c) { c.token_uri = "pkcs11:token=keyferry-test?pin-value=1234"; }, "hsm-token",
-       "pin_file"},
+      {"token absent", [](HsmConfig& c) { c.tokens.front().token_uri = "pkcs11:token=other"; }, "hsm-token",
+       "keyferry-test"},
+      {"token by serial", [](HsmConfig& c) { c.tokens.front().token_uri = "pkcs11:token=keyferry-test;serial=0000"; },
+       "hsm-token", "no token matches"},
+      {"URI malformed", [](HsmConfig& c) { c.tokens.front().token_uri = "token=keyferry-test"; }, "hsm-token",
+       "malformed"},
+      {"URI bad escape", [](HsmConfig& c) { c.tokens.front().token_uri = "pkcs11:token=a%2"; }, "hsm-token",
+       "malformed"},
+      {"PIN in the URI", [](HsmConfig& c) { c.tokens.front().token_uri = "pkcs11:token=keyferry-test?pin-value=1234"; },
+       "hsm-token", "pin_file"},
       {"key absent", [](HsmConfig& c) { c.identity_keys[0].label = "nobody"; }, "hsm-key", "nobody"},
       {"key on another curve", [](HsmConfig& c) { c.identity_keys[0].curve = Curve::brainpool_p256r1; }, "hsm-key",
        "another curve"},
@@ -136,7 +140,7 @@ TEST(SetUp, IsIdempotentAndAddsWhatIsMissing) {
   auto s = softhsm_setup(dir.path(), "a label, with blanks");
   ASSERT_TRUE(s.ok()) << s.error().text();
   struct stat st {};
-  for (const std::string& f : {s->so_pin_file, s->config.pin_file}) {
+  for (const std::string& f : {s->so_pin_file, s->config.tokens.front().pin_file}) {
     ASSERT_EQ(::stat(f.c_str(), &st), 0);
     EXPECT_EQ(st.st_mode & 0777U, 0600U) << f;
   }
@@ -152,7 +156,7 @@ TEST(SetUp, IsIdempotentAndAddsWhatIsMissing) {
   EXPECT_TRUE(second->keys_created.empty());
   Point before{};
   {
-    s->config.workers = 1;
+    s->config.tokens.front().workers = 1;
     const auto e = start(s->config);
     ASSERT_TRUE(e);
     before = *e->public_key(keys[0].curve);
@@ -180,7 +184,7 @@ TEST(SetUp, SaysWhatIsWrong) {
   bad.token_label = std::string(33, 'x');
   EXPECT_EQ(set_up_token(bad).error().reason, "hsm-token");
   bad = *s;
-  bad.config.token_uri = "pkcs11:token=other";
+  bad.config.tokens.front().token_uri = "pkcs11:token=other";
   EXPECT_EQ(set_up_token(bad).error().reason, "hsm-token") << "the server would look for another token";
 }
 

@@ -1,8 +1,11 @@
 // Known scalars through the token, against OpenSSL, and that the product's workers refuse them.
+#include <sys/eventfd.h>
+
 #include "host/base/random.hpp"
 #include "host/crypto/ec.hpp"
 #include "hsm/engine/test_token.hpp"
 #include "hsm/engine/worker_process.hpp"
+#include "hsm/wire/ring.hpp"
 #include "tests/hsm/token_fixture.hpp"
 
 namespace kf::hsm {
@@ -58,7 +61,11 @@ TEST(TestToken, AScalarWithLeadingZerosStaysWhole) {
 }
 
 TEST(TestToken, AServingWorkerRefusesToImport) {
-  auto w = WorkerProcess::spawn(token_config(), wire::Configuration::Mode::serve);
+  const auto ring = wire::Ring::create();
+  ASSERT_TRUE(ring.ok());
+  const int event_fd = ::eventfd(0, EFD_CLOEXEC);
+  auto w = WorkerProcess::spawn(token_config(), token_config().tokens.front(), wire::Configuration::Mode::serve,
+                                (*ring)->fd(), event_fd);
   ASSERT_TRUE(w.ok());
   ASSERT_TRUE(w->wait_ready(std::chrono::seconds(20)).ok());
   const KeyPair k = generate_key_pair(Curve::p256);

@@ -85,6 +85,40 @@ TEST_F(ConfigTest, MistakesNameFileAndKey) {
   expect_bad(good_ + "\n[download]\nkey_length = 17\n", "download.key_length", "16, 24 or 32");
 }
 
+TEST_F(ConfigTest, SeveralTokensAndTheLimitsOfTheHsm) {
+  const std::string one = good_.substr(good_.find("[token]"), good_.find("[custody]") - good_.find("[token]"));
+  ASSERT_NE(one.find("[token.environment]"), std::string::npos);
+  std::string list = one;
+  list.replace(0, 7, "[[token]]\nname = \"a\"");
+  std::string second = list;
+  second.replace(second.find("\"a\""), 3, "\"b\"");
+  second.replace(second.find("workers = 2"), 11, "workers = 5\nthreads = 7");
+  const auto c = load(with(one, list + second + "[hsm]\nentries = 77\njob_limit_ms = 900\nkeep_alive_s = 0\n"));
+  ASSERT_TRUE(c.ok()) << c.error().text();
+  ASSERT_EQ(c->hsm.tokens.size(), 2U);
+  EXPECT_EQ(c->hsm.tokens[0].name, "a");
+  EXPECT_EQ(c->hsm.tokens[0].workers, 2U);
+  EXPECT_EQ(c->hsm.tokens[0].threads, 1U);
+  EXPECT_EQ(c->hsm.tokens[1].name, "b");
+  EXPECT_EQ(c->hsm.tokens[1].workers, 5U);
+  EXPECT_EQ(c->hsm.tokens[1].threads, 7U);
+  for (const auto& t : c->hsm.tokens) {
+    ASSERT_EQ(t.environment.size(), 1U);
+    EXPECT_TRUE(fs::path(t.environment[0].second).is_absolute());
+  }
+  EXPECT_EQ(c->hsm.ring_entries, 77U);
+  EXPECT_EQ(c->hsm.job_limit, std::chrono::milliseconds(900));
+  EXPECT_EQ(c->hsm.keep_alive.count(), 0);
+
+  std::string other_wrap = second;
+  other_wrap.replace(other_wrap.find("wrap_key = \""), 12, "wrap_key = \"x");
+  expect_bad(with(one, list + other_wrap), "token[1].wrap_key", "same for all tokens");
+  expect_bad(with(one, list + second + second.substr(0, 9) + "\n"), "token[2].module", "required");
+  expect_bad(with("pin_file = \"token/pin\"", "pin_file = \"token/pin\"\npin_credential = \"c\""), "token.pin_file",
+             "exactly one");
+  expect_bad(with("[custody]", "[hsm]\ncall_limit_ms = 0\n[custody]"), "hsm.call_limit_ms", "from 10");
+}
+
 TEST_F(ConfigTest, AFileThatIsNotThere) {
   const auto c = load_config((dir_ / "none.toml").string());
   ASSERT_FALSE(c.ok());

@@ -1,0 +1,202 @@
+#include "tests/hsm/lessons/runs.hpp"
+
+#include <unistd.h>
+
+#include <atomic>
+#include <fstream>
+#include <set>
+
+#include "hsm/engine/test_token.hpp"
+#include "tests/hsm/lessons/journal.hpp"
+#include "tests/hsm/lessons/load.hpp"
+
+namespace kf::hsm::testing {
+namespace {
+
+using std::chrono::milliseconds;
+
+std::size_t resident_here() {
+  std::ifstream in("/proc/self/statm");
+  std::size_t total = 0;
+  std::size_t pages = 0;
+  in >> total >> pages;
+  return pages * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+}
+
+// Seals and opens records until told to stop; how many were not right.
+class Sealer {
+ public:
+  explicit Sealer(HsmEngine& e) : thread_([this, &e] { run(e); }) {}
+  Sealer(const Sealer&) = delete;
+  Sealer& operator=(const Sealer&) = delete;
+  ~Sealer() { stop(); }
+  void stop() {
+    stop_ = true;
+    if (thread_.joinable()) thread_.join();
+  }
+  [[nodiscard]] int good() const { return good_; }
+  [[nodiscard]] int bad() const { return bad_; }
+
+ private:
+  void run(HsmEngine& e) {
+    const Bytes plain(64, 7);
+    while (!stop_) {
+      const auto sealed = e.seal_record({}, plain);
+      const auto opened = sealed.ok() ? e.open_record({}, *sealed) : Result<SecretBytes>(sealed.error());
+      ++(opened.ok() && equal_ct(opened->expose(), plain) ? good_ : bad_);
+    }
+  }
+  std::atomic<bool> stop_{false};
+  std::atomic<int> good_{0};
+  std::atomic<int> bad_{0};
+  std::thread thread_;
+};
+
+}  // namespace
+
+void no_session_is_shared(milliseconds length) {
+  const ScratchDir dir(true);
+  Shimmed s = shimmed(dir);
+  s.config.tokens.front().workers = 2;
+  s.config.tokens.front().threads = 4;
+  s.config.keep_alive = milliseconds(100);
+  const auto e = start(s.config);
+  ASSERT_TRUE(e);
+  LoadPlan plan;
+  plan.in_flight = 1000;
+  plan.keep_samples = false;
+  Load load(*e, plan);
+  {
+    Sealer one(*e);
+    Sealer two(*e);
+    load.run_for(length);
+    one.stop();
+    two.stop();
+    EXPECT_GT(one.good() + two.good(), 0);
+    EXPECT_EQ(one.bad() + two.bad(), 0);
+  }
+  load.expect_perfect();
+  EXPECT_EQ(s.shim.overlaps(), 0U);
+  std::set<unsigned long> sessions;  // that really worked at the same time, or nothing was shown
+  for (const Shim::Call& c : s.shim.calls()) {
+    if (c.function == "C_Sign") sessions.insert(c.session);
+  }
+  EXPECT_GE(sessions.size(), 8U);
+}
+
+void start_and_stop(int cycles) {
+  HsmConfig c = token_config();
+  const Journal journal(c);
+  for (int i = 0; i < cycles; ++i) {
+    const auto e = start(c);
+    ASSERT_TRUE(e);
+    Load load(*e, {});
+    load.run_jobs(4);
+    load.expect_perfect();
+  }
+  // The engine says so when a worker ends with anything but 0, or not at all.
+  EXPECT_TRUE(journal.lines().empty()) << journal.text();
+}
+
+void memory_stays(std::uint64_t sets, std::size_t leak_kib_per_set) {
+  const ScratchDir dir;
+  Shimmed s = shimmed(dir);
+  s.config.tokens.front().workers = 2;
+  s.config.memory_budget = std::size_t{24} << 20;
+  s.shim.log_only("C_Finalize");
+  s.shim.set(leak_kib_per_set == 0 ? "" : "leak " + std::to_string(leak_kib_per_set) + " C_DeriveKey");
+  const Journal journal(s.config);
+  const auto e = start(s.config);
+  ASSERT_TRUE(e);
+  LoadPlan plan;
+  plan.keep_samples = false;
+  Load load(*e, plan);
+  load.run_jobs(2000);
+  const std::size_t before = resident_here();
+  std::size_t highest = 0;
+  auto looked = Load::Clock::now();
+  load.run_jobs(2 * sets, [&] {
+    if (Load::Clock::now() - looked < milliseconds(100)) return;
+    looked = Load::Clock::now();
+    for (const auto& w : e->stats().workers) highest = std::max(highest, static_cast<std::size_t>(w.rss_bytes));
+  });
+  load.expect_perfect();
+  const std::size_t after = resident_here();
+  EXPECT_LE(after, before + (std::size_t{20} << 20));
+  // The engine looks every half second; a worker that is to go still finishes what it has.
+  const std::size_t between_looks = std::size_t{2} * 3000 * leak_kib_per_set * 1024;
+  EXPECT_LE(highest, (std::size_t{40} << 20) + between_looks);
+  std::uint64_t recycled = 0;
+  for (const auto& w : e->stats().workers) {
+    recycled += w.recycled;
+    EXPECT_EQ(w.restarts, w.recycled) << "a worker was lost, not replaced in order";
+  }
+  EXPECT_GT(recycled, 0U) << journal.text();
+  EXPECT_EQ(journal.count("replaced in order"), recycled) << journal.text();
+  EXPECT_EQ(journal.count("objects left in it: 0"), recycled) << journal.text();
+  EXPECT_TRUE(eventually(milliseconds(3000), [&] { return s.shim.count("C_Finalize") >= recycled; }))
+      << "each of them closed its module";
+  EXPECT_EQ(*e->session_objects(), 0U);
+  std::printf("[ memory   ] %llu sets: server %+.1f MiB, highest worker %.1f MiB, %llu workers replaced in order\n",
+              static_cast<unsigned long long>(sets),
+              (static_cast<double>(after) - static_cast<double>(before)) / 1048576,
+              static_cast<double>(highest) / 1048576, static_cast<unsigned long long>(recycled));
+}
+
+void objects_made_in_parallel(milliseconds length) {
+  const ScratchDir dir(true);
+  const ScratchDir weather;
+  auto c = make_throwaway_token(dir.path());
+  ASSERT_TRUE(c.ok()) << c.error().text();
+  const HsmConfig plain = *c;
+  c->tokens.front().workers = 2;
+  c->tokens.front().threads = 2;
+  Shim shim(weather, c->tokens.front());
+  shim.log_only("C_Finalize");
+  // Each process crashes once, far enough from the others' crashes that no job meets two.
+  shim.set("crash C_GenerateKeyPair nth " + std::to_string(length < milliseconds(60'000) ? 1000 : 20'000) + " segv");
+  const Journal journal(*c);
+  const auto e = start(*c);
+  ASSERT_TRUE(e);
+  std::atomic<bool> stop{false};
+  std::atomic<int> made{0};
+  std::thread maker([&] {  // persistent key pairs, each from a process of its own
+    for (int i = 0; !stop; ++i) {
+      TokenSetup more;
+      more.config = plain;
+      more.config.identity_keys = {{Curve::p256, "made in parallel " + std::to_string(i), {}}};
+      more.token_label = "keyferry-test";
+      more.so_pin_file = dir.path() + "/so-pin";
+      const auto r = set_up_token(more);
+      if (r.ok()) {
+        ++made;
+      } else {
+        ADD_FAILURE() << r.error().text();
+        break;
+      }
+    }
+  });
+  LoadPlan plan;
+  plan.keep_samples = false;
+  Load load(*e, plan);
+  {
+    Sealer sealer(*e);
+    load.run_for(length);
+    sealer.stop();
+    EXPECT_GT(sealer.good(), 0);
+    EXPECT_EQ(sealer.bad(), 0);
+  }
+  stop = true;
+  maker.join();
+  EXPECT_GT(made, 0);
+  load.expect_perfect();
+  std::uint64_t restarts = 0;
+  for (const auto& w : e->stats().workers) restarts += w.restarts;
+  EXPECT_GT(restarts, 0U) << "nobody crashed";
+  std::printf("[ parallel ] %llu jobs, %d persistent pairs made meanwhile, %llu workers lost\n",
+              static_cast<unsigned long long>(load.submitted()), made.load(),
+              static_cast<unsigned long long>(restarts));
+  EXPECT_EQ(*e->session_objects(), 0U);
+}
+
+}  // namespace kf::hsm::testing

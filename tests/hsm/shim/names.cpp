@@ -1,0 +1,210 @@
+#include "tests/hsm/shim/names.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <iterator>
+
+namespace kf::shim {
+namespace {
+
+constexpr std::string_view kNames[] = {
+#define KF_SHIM_NAME(name, kind) #name,
+    KF_SHIM_FUNCTIONS(KF_SHIM_NAME)
+#undef KF_SHIM_NAME
+};
+static_assert(std::size(kNames) == kFunctions);
+
+struct Named {
+  std::string_view name;
+  unsigned long value;
+};
+#define KF_NAMED(x) \
+  Named { #x, x }
+constexpr Named kCodes[] = {
+    KF_NAMED(CKR_OK),
+    KF_NAMED(CKR_CANCEL),
+    KF_NAMED(CKR_HOST_MEMORY),
+    KF_NAMED(CKR_SLOT_ID_INVALID),
+    KF_NAMED(CKR_GENERAL_ERROR),
+    KF_NAMED(CKR_FUNCTION_FAILED),
+    KF_NAMED(CKR_ARGUMENTS_BAD),
+    KF_NAMED(CKR_NO_EVENT),
+    KF_NAMED(CKR_NEED_TO_CREATE_THREADS),
+    KF_NAMED(CKR_CANT_LOCK),
+    KF_NAMED(CKR_ATTRIBUTE_READ_ONLY),
+    KF_NAMED(CKR_ATTRIBUTE_SENSITIVE),
+    KF_NAMED(CKR_ATTRIBUTE_TYPE_INVALID),
+    KF_NAMED(CKR_ATTRIBUTE_VALUE_INVALID),
+    KF_NAMED(CKR_ACTION_PROHIBITED),
+    KF_NAMED(CKR_DATA_INVALID),
+    KF_NAMED(CKR_DATA_LEN_RANGE),
+    KF_NAMED(CKR_DEVICE_ERROR),
+    KF_NAMED(CKR_DEVICE_MEMORY),
+    KF_NAMED(CKR_DEVICE_REMOVED),
+    KF_NAMED(CKR_ENCRYPTED_DATA_INVALID),
+    KF_NAMED(CKR_ENCRYPTED_DATA_LEN_RANGE),
+    KF_NAMED(CKR_FUNCTION_CANCELED),
+    KF_NAMED(CKR_FUNCTION_NOT_PARALLEL),
+    KF_NAMED(CKR_FUNCTION_NOT_SUPPORTED),
+    KF_NAMED(CKR_KEY_HANDLE_INVALID),
+    KF_NAMED(CKR_KEY_SIZE_RANGE),
+    KF_NAMED(CKR_KEY_TYPE_INCONSISTENT),
+    KF_NAMED(CKR_KEY_NOT_NEEDED),
+    KF_NAMED(CKR_KEY_CHANGED),
+    KF_NAMED(CKR_KEY_NEEDED),
+    KF_NAMED(CKR_KEY_INDIGESTIBLE),
+    KF_NAMED(CKR_KEY_FUNCTION_NOT_PERMITTED),
+    KF_NAMED(CKR_KEY_NOT_WRAPPABLE),
+    KF_NAMED(CKR_KEY_UNEXTRACTABLE),
+    KF_NAMED(CKR_MECHANISM_INVALID),
+    KF_NAMED(CKR_MECHANISM_PARAM_INVALID),
+    KF_NAMED(CKR_OBJECT_HANDLE_INVALID),
+    KF_NAMED(CKR_OPERATION_ACTIVE),
+    KF_NAMED(CKR_OPERATION_NOT_INITIALIZED),
+    KF_NAMED(CKR_PIN_INCORRECT),
+    KF_NAMED(CKR_PIN_INVALID),
+    KF_NAMED(CKR_PIN_LEN_RANGE),
+    KF_NAMED(CKR_PIN_EXPIRED),
+    KF_NAMED(CKR_PIN_LOCKED),
+    KF_NAMED(CKR_SESSION_CLOSED),
+    KF_NAMED(CKR_SESSION_COUNT),
+    KF_NAMED(CKR_SESSION_HANDLE_INVALID),
+    KF_NAMED(CKR_SESSION_PARALLEL_NOT_SUPPORTED),
+    KF_NAMED(CKR_SESSION_READ_ONLY),
+    KF_NAMED(CKR_SESSION_EXISTS),
+    KF_NAMED(CKR_SESSION_READ_ONLY_EXISTS),
+    KF_NAMED(CKR_SESSION_READ_WRITE_SO_EXISTS),
+    KF_NAMED(CKR_SIGNATURE_INVALID),
+    KF_NAMED(CKR_SIGNATURE_LEN_RANGE),
+    KF_NAMED(CKR_TEMPLATE_INCOMPLETE),
+    KF_NAMED(CKR_TEMPLATE_INCONSISTENT),
+    KF_NAMED(CKR_TOKEN_NOT_PRESENT),
+    KF_NAMED(CKR_TOKEN_NOT_RECOGNIZED),
+    KF_NAMED(CKR_TOKEN_WRITE_PROTECTED),
+    KF_NAMED(CKR_UNWRAPPING_KEY_HANDLE_INVALID),
+    KF_NAMED(CKR_UNWRAPPING_KEY_SIZE_RANGE),
+    KF_NAMED(CKR_UNWRAPPING_KEY_TYPE_INCONSISTENT),
+    KF_NAMED(CKR_USER_ALREADY_LOGGED_IN),
+    KF_NAMED(CKR_USER_NOT_LOGGED_IN),
+    KF_NAMED(CKR_USER_PIN_NOT_INITIALIZED),
+    KF_NAMED(CKR_USER_TYPE_INVALID),
+    KF_NAMED(CKR_USER_ANOTHER_ALREADY_LOGGED_IN),
+    KF_NAMED(CKR_USER_TOO_MANY_TYPES),
+    KF_NAMED(CKR_WRAPPED_KEY_INVALID),
+    KF_NAMED(CKR_WRAPPED_KEY_LEN_RANGE),
+    KF_NAMED(CKR_WRAPPING_KEY_HANDLE_INVALID),
+    KF_NAMED(CKR_WRAPPING_KEY_SIZE_RANGE),
+    KF_NAMED(CKR_WRAPPING_KEY_TYPE_INCONSISTENT),
+    KF_NAMED(CKR_RANDOM_SEED_NOT_SUPPORTED),
+    KF_NAMED(CKR_RANDOM_NO_RNG),
+    KF_NAMED(CKR_DOMAIN_PARAMS_INVALID),
+    KF_NAMED(CKR_CURVE_NOT_SUPPORTED),
+    KF_NAMED(CKR_BUFFER_TOO_SMALL),
+    KF_NAMED(CKR_SAVED_STATE_INVALID),
+    KF_NAMED(CKR_INFORMATION_SENSITIVE),
+    KF_NAMED(CKR_STATE_UNSAVEABLE),
+    KF_NAMED(CKR_CRYPTOKI_NOT_INITIALIZED),
+    KF_NAMED(CKR_CRYPTOKI_ALREADY_INITIALIZED),
+    KF_NAMED(CKR_MUTEX_BAD),
+    KF_NAMED(CKR_MUTEX_NOT_LOCKED),
+    KF_NAMED(CKR_NEW_PIN_MODE),
+    KF_NAMED(CKR_NEXT_OTP),
+    KF_NAMED(CKR_EXCEEDED_MAX_ITERATIONS),
+    KF_NAMED(CKR_FIPS_SELF_TEST_FAILED),
+    KF_NAMED(CKR_LIBRARY_LOAD_FAILED),
+    KF_NAMED(CKR_PIN_TOO_WEAK),
+    KF_NAMED(CKR_PUBLIC_KEY_INVALID),
+    KF_NAMED(CKR_FUNCTION_REJECTED),
+};
+
+constexpr Named kMechanisms[] = {
+    KF_NAMED(CKM_SHA_1),
+    KF_NAMED(CKM_SHA256),
+    KF_NAMED(CKM_SHA384),
+    KF_NAMED(CKM_SHA512),
+    KF_NAMED(CKM_GENERIC_SECRET_KEY_GEN),
+    KF_NAMED(CKM_ECDSA_KEY_PAIR_GEN),
+    KF_NAMED(CKM_EC_KEY_PAIR_GEN),
+    KF_NAMED(CKM_ECDSA),
+    KF_NAMED(CKM_ECDSA_SHA1),
+    KF_NAMED(CKM_ECDSA_SHA224),
+    KF_NAMED(CKM_ECDSA_SHA256),
+    KF_NAMED(CKM_ECDSA_SHA384),
+    KF_NAMED(CKM_ECDSA_SHA512),
+    KF_NAMED(CKM_ECDH1_DERIVE),
+    KF_NAMED(CKM_ECDH1_COFACTOR_DERIVE),
+    KF_NAMED(CKM_ECMQV_DERIVE),
+    KF_NAMED(CKM_ECDH_AES_KEY_WRAP),
+    KF_NAMED(CKM_AES_KEY_GEN),
+    KF_NAMED(CKM_AES_ECB),
+    KF_NAMED(CKM_AES_CBC),
+    KF_NAMED(CKM_AES_MAC),
+    KF_NAMED(CKM_AES_MAC_GENERAL),
+    KF_NAMED(CKM_AES_CBC_PAD),
+    KF_NAMED(CKM_AES_CTR),
+    KF_NAMED(CKM_AES_GCM),
+    KF_NAMED(CKM_AES_CCM),
+    KF_NAMED(CKM_AES_CTS),
+    KF_NAMED(CKM_AES_CMAC),
+    KF_NAMED(CKM_AES_CMAC_GENERAL),
+    KF_NAMED(CKM_AES_XCBC_MAC),
+    KF_NAMED(CKM_AES_XCBC_MAC_96),
+    KF_NAMED(CKM_AES_GMAC),
+    KF_NAMED(CKM_AES_ECB_ENCRYPT_DATA),
+    KF_NAMED(CKM_AES_CBC_ENCRYPT_DATA),
+    KF_NAMED(CKM_AES_OFB),
+    KF_NAMED(CKM_AES_CFB64),
+    KF_NAMED(CKM_AES_CFB8),
+    KF_NAMED(CKM_AES_CFB128),
+    KF_NAMED(CKM_AES_CFB1),
+    KF_NAMED(CKM_SHA224),
+    KF_NAMED(CKM_AES_KEY_WRAP),
+    KF_NAMED(CKM_AES_KEY_WRAP_PAD),
+    KF_NAMED(CKM_EC_EDWARDS_KEY_PAIR_GEN),
+    KF_NAMED(CKM_EDDSA),
+};
+
+constexpr Named kKdfs[] = {
+    KF_NAMED(CKD_NULL),
+    KF_NAMED(CKD_SHA1_KDF),
+    KF_NAMED(CKD_SHA1_KDF_ASN1),
+    KF_NAMED(CKD_SHA1_KDF_CONCATENATE),
+    KF_NAMED(CKD_SHA224_KDF),
+    KF_NAMED(CKD_SHA256_KDF),
+    KF_NAMED(CKD_SHA384_KDF),
+    KF_NAMED(CKD_SHA512_KDF),
+    KF_NAMED(CKD_CPDIVERSIFY_KDF),
+};
+
+#undef KF_NAMED
+
+template <std::size_t N>
+std::optional<unsigned long> named(const Named (&table)[N], std::string_view text) noexcept {
+  const auto* row = std::find_if(std::begin(table), std::end(table), [&](const Named& n) { return n.name == text; });
+  return row != std::end(table) ? std::optional(row->value) : number(text);
+}
+
+}  // namespace
+
+std::string_view name_of(Fn f) noexcept { return kNames[static_cast<std::size_t>(f)]; }
+
+std::optional<Fn> function_named(std::string_view name) noexcept {
+  const auto* found = std::find(std::begin(kNames), std::end(kNames), name);
+  if (found == std::end(kNames)) return std::nullopt;
+  return static_cast<Fn>(found - std::begin(kNames));
+}
+
+std::optional<unsigned long> number(std::string_view text) noexcept {
+  const int base = text.starts_with("0x") || text.starts_with("0X") ? 16 : 10;
+  if (base == 16) text.remove_prefix(2);
+  unsigned long v = 0;
+  const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), v, base);
+  if (text.empty() || ec != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return v;
+}
+
+std::optional<CK_RV> rv_named(std::string_view text) noexcept { return named(kCodes, text); }
+std::optional<CK_MECHANISM_TYPE> mechanism_named(std::string_view text) noexcept { return named(kMechanisms, text); }
+std::optional<unsigned long> kdf_named(std::string_view text) noexcept { return named(kKdfs, text); }
+
+}  // namespace kf::shim
