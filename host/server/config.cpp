@@ -302,6 +302,7 @@ Config read(const toml::table& root, const fs::path& file) {
            "\"core\" needs the ECC core, which this version does not drive yet; use \"strict\" or \"hybrid\"");
   else
     cu.bad("policy", "must be \"strict\" or \"hybrid\"");
+  c.hsm.sign_only = c.custody == CustodyPolicy::hybrid;
   cu.done();
 
   Section st = r.table("store");

@@ -60,7 +60,8 @@ int main(int argc, char** argv) {
       "  keyferry probe --module M --token pkcs11:token=NAME --pin-file pin --identity 'SK.DP.ECDSA P-256'");
   s_probe->add_option("--module", probe.module, "the vendor's PKCS#11 library (.so)");
   s_probe->add_option("--token", probe.token, "RFC 7512 URI; default: the only initialised token");
-  s_probe->add_option("--pin-file", probe.pin_file, "file whose first line is the user PIN; without a PIN: survey only");
+  s_probe->add_option("--pin-file", probe.pin_file,
+                      "file whose first line is the user PIN; without a PIN: survey only");
   s_probe->add_option("--pin-env", probe.pin_env, "environment variable that holds the user PIN");
   s_probe->add_option("--identity", probe.identity, "label or URI of an identity key; once for each")
       ->allow_extra_args(false);

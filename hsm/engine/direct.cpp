@@ -19,7 +19,7 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
 constexpr milliseconds kSlice{200};            // so often a wait looks at `stop`
-constexpr milliseconds kMeasureExtra{60'000};  // sessions, keys and copies before the loop; slow tokens take their time
+constexpr milliseconds kMeasureExtra{30'000};  // sessions, keys and copies before the loop; slow tokens take their time
 constexpr milliseconds kEndLimit{5'000};
 
 static_assert(static_cast<std::uint32_t>(DirectKind::sign) == static_cast<std::uint32_t>(wire::MeasureRun::Kind::sign));
@@ -49,8 +49,8 @@ struct DirectClient::Impl {
     worker.hang_up();
     const auto status = worker.reap(milliseconds(1000));
     if (!status) worker.kill_now();
-    return {"hsm-worker-lost", "the worker process ended inside the module (" +
-                                   (status ? wait_status_text(*status) : "still ending") + ")"};
+    return {"hsm-worker-lost",
+            "the module ended the worker process (" + (status ? how_it_ended(*status) : "still ending") + ")"};
   }
 
   // The body of the next message of that kind. A worker that says nothing within the limit hangs in the module: killed.

@@ -45,6 +45,7 @@ struct HsmConfig {
   };
   std::vector<IdentityKey> identity_keys;  // SK.DP.ECDSA per curve
   std::string wrap_key_label;              // AES key that wraps the data key and key-set records; label or URI
+  bool sign_only = false;                  // hybrid custody: a token without ECDH will do, its keys must sign
   std::size_t ring_entries = 1024;         // accepted and not yet polled, by the whole engine
 
   std::chrono::milliseconds start_limit{20'000};  // from exec to ready

@@ -434,7 +434,11 @@ class Probe {
     } else {
       r_.sessions = why;
     }
-    if (const auto j = hands_.step("objects", Json::object(), "counting session objects", why);
+    Json curves = Json::array();
+    for (const ProbeCurve& c : r_.curves) {
+      if (c.ecdh()) curves.push_back(curve_name(c.curve));
+    }
+    if (const auto j = hands_.step("objects", {{"curves", curves}}, "counting session objects", why);
         j && attempt_of(*j, "list").good())
       r_.objects_left = j->at("count").get<std::uint64_t>();
     if (const Status s = hands_.end(); s) {

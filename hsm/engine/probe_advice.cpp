@@ -12,6 +12,7 @@ using Answer = CustodyVerdict::Answer;
 constexpr double kNear = 0.9;             // of the best rate: more effort than that buys nothing
 constexpr double kThreadsMustGain = 1.1;  // over processes, before threads are advised: a crash costs all of them
 constexpr double kOtherLoad = 0.15;       // of the processors: above it the knee is worth a remark
+constexpr double kTooBusy = 0.3;          // above it the knee is noise
 constexpr unsigned kSpareSessions = 2;    // keeper and administration, beside one for each thread
 
 std::string joined(const std::vector<std::string>& parts, const char* between = ", ") {
@@ -96,11 +97,7 @@ std::vector<std::string> ephemeral_lacks(const ProbeReport& r, const ProbeCurve&
 
 CustodyVerdict verdict(const std::string& policy, const std::vector<std::string>& common,
                        const std::vector<std::pair<std::string, Lacks>>& by_curve) {
-  const auto reasons = [](const Lacks& l) {
-    std::vector<std::string> all = l.missing;
-    all.insert(all.end(), l.untried.begin(), l.untried.end());
-    return joined(all, "; ");
-  };
+  const auto reasons = [](const Lacks& l) { return joined(l.missing.empty() ? l.untried : l.missing, "; "); };
   std::vector<std::string> good;
   std::string bad;  // "; on CURVE ..." for each
   bool open = false;
@@ -195,9 +192,18 @@ void advise_effort(const ProbeReport& r, ProbeAdvice& a) {
       }
     }
   }
-  if (r.other_load > kOtherLoad)
-    a.why.push_back("Other programs took " + std::to_string(static_cast<int>(100 * r.other_load)) +
-                    " % of the processors meanwhile: repeat this on a quiet machine.");
+  if (r.other_load > kOtherLoad && any(r.processes)) {
+    const std::string busy = "Other programs took " + std::to_string(static_cast<int>(100 * r.other_load)) +
+                             " % of the processors meanwhile: ";
+    if (r.other_load > kTooBusy) {
+      a.workers = ProbeAdvice{}.workers;
+      a.threads = ProbeAdvice{}.threads;
+      a.why = {busy +
+               "the knees say little, and workers and threads below are the defaults. Repeat this on a quiet machine."};
+    } else {
+      a.why.push_back(busy + "repeat this on a quiet machine.");
+    }
+  }
   if (a.workers < 2) {
     a.workers = 2;
     a.why.push_back("Two workers at least: the other one goes on while one is replaced.");

@@ -300,8 +300,8 @@ Section advice(const ProbeReport& r) {
   const ProbeAdvice a = advise(r);
   Section s = titled("Configuration to paste");
   const auto verdicts = judge(r);
-  if (std::none_of(verdicts.begin(), verdicts.end(),
-                   [](const CustodyVerdict& v) { return v.answer == CustodyVerdict::Answer::yes; }))
+  if (std::all_of(verdicts.begin(), verdicts.end(),
+                  [](const CustodyVerdict& v) { return v.answer == CustodyVerdict::Answer::no; }))
     s.paragraphs.push_back("No custody works with this token as it is: this serves once what is missing is there.");
   s.paragraphs.insert(s.paragraphs.end(), a.why.begin(), a.why.end());
   s.code = a.toml;

@@ -46,7 +46,7 @@ void put(std::string& out, const std::string& indent, std::string_view text) {
 void facts(std::string& out, const std::vector<page::Fact>& rows) {
   std::size_t left = 0;
   for (const page::Fact& f : rows) left = std::max(left, columns(f.name));
-  left = std::min<std::size_t>(left, 40) + 2;
+  left = std::min<std::size_t>(left, 44) + 2;
   for (const page::Fact& f : rows) {
     std::string name = padded(f.name, left);
     if (columns(name) > left) {  // a long name has a line of its own
@@ -54,7 +54,9 @@ void facts(std::string& out, const std::vector<page::Fact>& rows) {
       name = std::string(left, ' ');
     }
     for (const std::string& line : wrapped(f.value.text, kWidth - 2 - left)) {
-      out += "  " + name + line + "\n";
+      out += "  " + name + line;
+      out.erase(out.find_last_not_of(' ') + 1);
+      out += '\n';
       name = std::string(left, ' ');
     }
   }

@@ -278,6 +278,7 @@ void Scheduler::complete(Lane& l, std::uint32_t slot, const wire::DoneEntry& d, 
     l.sampled_at = now;
     counters_.service_us.add(d.service_ns / 1000);
     counters_.queue_us.add(d.begun_ns > j.since ? (d.begun_ns - j.since) / 1000 : 0);
+    l.busy_streak = 0;
   }
   if (fault != wire::Fault::device || d.healthy != 0) t.consecutive = 0;
   if (fault == wire::Fault::none || fault == wire::Fault::job) {
@@ -287,16 +288,24 @@ void Scheduler::complete(Lane& l, std::uint32_t slot, const wire::DoneEntry& d, 
     done_.push(index);
     return;
   }
-  failed_attempt(index, l.link->token, d, now);
+  failed_attempt(index, l, d, now);
 }
 
-void Scheduler::failed_attempt(std::uint32_t index, std::size_t token, const wire::DoneEntry& d, Ns now) noexcept {
+void Scheduler::failed_attempt(std::uint32_t index, Lane& l, const wire::DoneEntry& d, Ns now) noexcept {
   Job& j = jobs_[index];
+  const std::size_t token = l.link->token;
   TokenBooks& t = tokens_[token];
   const auto fault = static_cast<wire::Fault>(d.fault);
   ++counters_.retries;
   ++j.attempts;
   j.avoid = static_cast<std::uint16_t>(token);
+  if (fault == wire::Fault::busy) {
+    if (now >= l.rest_until) {  // one rest for all answers of one batch
+      l.rest_until = now + (kFirstRest << std::min(l.busy_streak, 5U));
+      ++l.busy_streak;
+    }
+    next_due_ = std::min(next_due_, l.rest_until);
+  }
   if (fault == wire::Fault::device) {
     ++t.device_errors;
     if (d.healthy != 0) {
@@ -358,6 +367,9 @@ void Scheduler::due(Ns now) noexcept {
     }
     next_due_ = std::min(next_due_, j.state == State::resting ? std::min(j.deadline, j.not_before) : j.deadline);
   }
+  for (const auto& l : lanes_) {
+    if (l->rest_until > now) next_due_ = std::min(next_due_, l->rest_until);
+  }
   if (gone_from_queue) {
     for (std::size_t i = queue_.size(); i-- > 0;) {
       if (jobs_[queue_.at(i)].state != State::queued) queue_.erase(i);
@@ -380,27 +392,38 @@ void Scheduler::send(Lane& l, std::uint32_t index) noexcept {
   ++l.fresh;
 }
 
-void Scheduler::dispatch(Ns) noexcept {
-  while (queue_.size() != 0) {
-    Job& head = jobs_[queue_.at(0)];
-    Lane* best = nullptr;  // with room
+// The first job from `from` on that some link may take now; `best` has room for it, `full` is the faster one without
+// room.
+std::size_t Scheduler::next_dispatchable(std::size_t from, Lane*& best, Lane*& full, double& threads, Ns now) noexcept {
+  constexpr std::size_t kLookAhead = 64;  // jobs passed over because they avoid the only token with room
+  const std::size_t end = std::min(queue_.size(), from + kLookAhead);
+  for (std::size_t i = from; i < end; ++i) {
+    Job& j = jobs_[queue_.at(i)];
+    const bool avoiding = j.avoid != 0xFFFF && elsewhere(j.avoid);
+    best = full = nullptr;
+    threads = 0;
+    for (const auto& l : lanes_) {
+      if (!usable(*l) || now < l->rest_until || (avoiding && l->link->token == j.avoid)) continue;
+      Lane*& x = l->room(j.entry) ? best : full;
+      if (x == nullptr || l->finish(j.entry) < x->finish(j.entry)) x = l.get();
+      threads += l->link->threads;
+    }
+    if (best != nullptr) return i;
+    if (!avoiding) break;  // nobody has room for anything
+  }
+  return queue_.size();
+}
+
+void Scheduler::dispatch(Ns now) noexcept {
+  for (std::size_t at = 0; queue_.size() != 0;) {
+    Lane* best = nullptr;
     Lane* full = nullptr;
     double threads = 0;
-    const auto look = [&](bool avoiding) {
-      best = full = nullptr;
-      threads = 0;
-      for (const auto& l : lanes_) {
-        if (!usable(*l) || (avoiding && l->link->token == head.avoid)) continue;
-        Lane*& x = l->room(head.entry) ? best : full;
-        if (x == nullptr || l->finish(head.entry) < x->finish(head.entry)) x = l.get();
-        threads += l->link->threads;
-      }
-    };
-    look(head.avoid != 0xFFFF);
-    if (best == nullptr && head.avoid != 0xFFFF) look(false);
-    if (best == nullptr) break;
+    at = next_dispatchable(at, best, full, threads, now);
+    if (at >= queue_.size()) break;
+    Job& head = jobs_[queue_.at(at)];
     if (full == nullptr || best->finish(head.entry) <= full->finish(head.entry)) {
-      send(*best, queue_.pop());
+      send(*best, queue_.take(at));
       continue;
     }
     // Only slower links have room. The last of the queue would wait for all before it: a slow link may be faster for

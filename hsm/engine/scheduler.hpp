@@ -87,6 +87,8 @@ class Scheduler {
   struct Lane {
     LinkPtr link;
     bool retiring = false;
+    unsigned busy_streak = 0;  // answers of class busy in a row
+    Ns rest_until = 0;         // after one: a full token that fails fast must not look like a fast one
     std::vector<std::uint32_t> free_slots;
     std::vector<std::uint32_t> job_of;  // by slot; kNone: free, kAbandoned: its job has left
     std::vector<double> cost_of;        // by slot, as estimated when it was sent
@@ -113,6 +115,12 @@ class Scheduler {
       a_[head_] = v;
       ++n_;
     }
+    std::uint32_t take(std::size_t i) noexcept {
+      const std::uint32_t v = at(i);
+      if (i == 0) return pop();
+      erase(i);
+      return v;
+    }
     std::uint32_t pop() noexcept {
       const std::uint32_t v = a_[head_];
       head_ = (head_ + 1) % a_.size();
@@ -133,7 +141,7 @@ class Scheduler {
 
   void receive(Lane& l, Ns now) noexcept;
   void complete(Lane& l, std::uint32_t slot, const wire::DoneEntry& d, Ns now) noexcept;
-  void failed_attempt(std::uint32_t index, std::size_t token, const wire::DoneEntry& d, Ns now) noexcept;
+  void failed_attempt(std::uint32_t index, Lane& l, const wire::DoneEntry& d, Ns now) noexcept;
   void again(std::uint32_t index, Ns not_before, bool front) noexcept;
   void finish(std::uint32_t index, EccStatus s) noexcept;
   void lose(const LinkPtr& link, Ns now);
@@ -143,6 +151,8 @@ class Scheduler {
   void dispatch(Ns now) noexcept;
   void send(Lane& l, std::uint32_t index) noexcept;
   [[nodiscard]] bool usable(const Lane& l) const noexcept;
+  [[nodiscard]] std::size_t next_dispatchable(std::size_t from, Lane*& best, Lane*& full, double& threads,
+                                              Ns now) noexcept;
   [[nodiscard]] bool hope() const noexcept;
   [[nodiscard]] bool elsewhere(std::size_t token) const noexcept;
 

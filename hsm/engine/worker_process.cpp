@@ -122,6 +122,7 @@ Result<WorkerProcess> WorkerProcess::spawn(const HsmConfig& c, const TokenConfig
   w.wrap_key_label = c.wrap_key_label;
   for (const auto& k : c.identity_keys) w.keys.push_back({static_cast<std::uint8_t>(k.curve), k.label});
   w.threads = t.threads;
+  w.sign_only = c.sign_only;
   w.keep_alive_ms = static_cast<std::uint32_t>(c.keep_alive.count());
   w.allow_test_import = mode == wire::Configuration::Mode::test_vectors;
 

@@ -36,10 +36,10 @@ void Lease::give_back() noexcept {
   pool_ = nullptr;
 }
 
-CK_RV SessionPool::open(Session& s, std::unique_lock<std::mutex>& lock) {
+CK_RV SessionPool::open(Session& s, int tries, std::unique_lock<std::mutex>& lock) {
   CK_RV rv = CKR_OK;
   auto pause = kFirstPause;
-  for (int i = 0; i < kTries; ++i) {
+  for (int i = 0; i < tries; ++i) {
     const auto now = Clock::now();
     tokens_ = std::min(kBurst, tokens_ + kPerSecond * std::chrono::duration<double>(now - refilled_).count());
     refilled_ = now;
@@ -57,6 +57,7 @@ CK_RV SessionPool::open(Session& s, std::unique_lock<std::mutex>& lock) {
     }
     // Only "full right now" gets better by waiting; some modules say ARGUMENTS_BAD when opens come too fast (L7).
     if (rv_class(rv) != RvClass::busy && rv != CKR_ARGUMENTS_BAD) return rv;
+    if (i + 1 == tries) break;
     lock.unlock();
     std::this_thread::sleep_for(pause);
     lock.lock();
@@ -75,7 +76,7 @@ CK_RV SessionPool::lease(Lease& out) {
     idle_generation_.pop_back();
   } else {
     auto s = std::make_unique<Session>();
-    const CK_RV rv = open(*s, lock);
+    const CK_RV rv = open(*s, kTries, lock);
     if (rv == CKR_OK) {
       out.session_ = s.get();
       all_.push_back(std::move(s));
@@ -96,7 +97,7 @@ CK_RV SessionPool::lease(Lease& out) {
 CK_RV SessionPool::replace(Lease& l) {
   std::unique_lock lock(mutex_);
   l.session_->close();
-  const CK_RV rv = open(*l.session_, lock);
+  const CK_RV rv = open(*l.session_, 1, lock);
   // Also after a failure: nothing that was found under the old session is to be used under the next one.
   if (rv != CKR_OK) ++generation_;
   l.generation_ = generation_;

@@ -40,7 +40,7 @@ class SessionPool {
  public:
   explicit SessionPool(Token& t) : token_(t) {}
   CK_RV lease(Lease& out);
-  CK_RV replace(Lease& l);          // the old session is closed, whatever it says to that
+  CK_RV replace(Lease& l);          // the old session is closed, whatever it says to that; one try
   void want_read_write() noexcept;  // a module that refuses session objects in a read-only session
   [[nodiscard]] bool read_write() const noexcept;
   [[nodiscard]] std::size_t opened() const noexcept;  // so far
@@ -49,7 +49,7 @@ class SessionPool {
  private:
   friend class Lease;
   using Clock = std::chrono::steady_clock;
-  CK_RV open(Session& s, std::unique_lock<std::mutex>& lock);
+  CK_RV open(Session& s, int tries, std::unique_lock<std::mutex>& lock);
 
   Token& token_;
   mutable std::mutex mutex_;

@@ -29,7 +29,7 @@ inline CK_ATTRIBUTE attr_octets(CK_ATTRIBUTE_TYPE type, ByteView v) noexcept {
 class Session {
  public:
   Session() = default;
-  Session(Session&& o) noexcept : module_(o.module_), h_(o.h_) { o.h_ = CK_INVALID_HANDLE; }
+  Session(Session&& o) noexcept : module_(o.module_), h_(o.h_), dead_(o.dead_) { o.h_ = CK_INVALID_HANDLE; }
   Session& operator=(Session&& o) noexcept;
   ~Session() { close(); }
   CK_RV open(Module& m, CK_SLOT_ID slot, bool read_write) noexcept;  // closes what was open
@@ -38,22 +38,30 @@ class Session {
   // Of an open session. A closed one keeps its module: its handle is simply invalid there.
   [[nodiscard]] CK_FUNCTION_LIST& f() const noexcept { return module_->f(); }
   [[nodiscard]] CK_SESSION_HANDLE handle() const noexcept { return h_; }
+  // Every answer of a call on this session passes here: after "no such session" the handle is used once more, to close
+  // it in case that the module is wrong (L5), and not to destroy objects: they go with the session.
+  CK_RV seen(CK_RV rv) noexcept {
+    dead_ = dead_ || rv == CKR_SESSION_HANDLE_INVALID || rv == CKR_SESSION_CLOSED;
+    return rv;
+  }
+  [[nodiscard]] bool is_open() const noexcept { return h_ != CK_INVALID_HANDLE && !dead_; }
 
   // Handles of all objects that match; allocates. Not for the hot path (L9).
-  CK_RV find(std::span<CK_ATTRIBUTE> match, std::vector<CK_OBJECT_HANDLE>& out) const;
+  CK_RV find(std::span<CK_ATTRIBUTE> match, std::vector<CK_OBJECT_HANDLE>& out);
   // A variable-length attribute; allocates.
-  CK_RV read(CK_OBJECT_HANDLE o, CK_ATTRIBUTE_TYPE type, Bytes& out) const;
+  CK_RV read(CK_OBJECT_HANDLE o, CK_ATTRIBUTE_TYPE type, Bytes& out);
   // A fixed-size attribute.
   template <class T>
-  CK_RV read_fixed(CK_OBJECT_HANDLE o, CK_ATTRIBUTE_TYPE type, T& out) const {
+  CK_RV read_fixed(CK_OBJECT_HANDLE o, CK_ATTRIBUTE_TYPE type, T& out) {
     CK_ATTRIBUTE a = attr(type, out);
-    const CK_RV rv = f().C_GetAttributeValue(h_, o, &a, 1);
+    const CK_RV rv = seen(f().C_GetAttributeValue(h_, o, &a, 1));
     return rv != CKR_OK ? rv : (a.ulValueLen == sizeof out ? CKR_OK : CKR_ATTRIBUTE_VALUE_INVALID);
   }
 
  private:
   Module* module_ = nullptr;  // of the last open()
   CK_SESSION_HANDLE h_ = CK_INVALID_HANDLE;
+  bool dead_ = false;
 };
 
 // A session object that is destroyed when the scope ends, whatever happened. slot() is where a C_ function writes it.

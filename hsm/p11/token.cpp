@@ -101,8 +101,19 @@ Status Token::login(const SecretBytes& pin, bool read_write) {
   }
   const CK_RV rv = module_.f().C_Login(keeper_.handle(), CKU_USER, octets(pin), pin.size());
   if (rv == CKR_OK || rv == CKR_USER_ALREADY_LOGGED_IN) return {};
-  return rv_error("hsm-pin", "C_Login on token '" + info_.label + "'", rv,
-                  "tried once and not again: correct the PIN file, then restart");
+  // Only what speaks of the PIN spends tries of it; a sick token may be asked again later.
+  switch (rv) {
+    case CKR_PIN_INCORRECT:
+    case CKR_PIN_INVALID:
+    case CKR_PIN_LEN_RANGE:
+    case CKR_PIN_EXPIRED:
+    case CKR_PIN_LOCKED:
+    case CKR_USER_PIN_NOT_INITIALIZED:
+      return rv_error("hsm-pin", "C_Login on token '" + info_.label + "'", rv,
+                      "tried once and not again: correct the PIN file, then restart");
+    default:
+      return rv_error("hsm-token", "C_Login on token '" + info_.label + "'", rv);
+  }
 }
 
 Result<bool> initialise_token(Module& m, const std::string& label, const SecretBytes& so_pin,

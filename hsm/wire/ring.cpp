@@ -15,6 +15,18 @@
 
 #include "host/base/secret.hpp"
 
+// A slot goes from one worker thread to another through the engine's process, which the thread sanitizer of the worker
+// cannot see.
+#if defined(__SANITIZE_THREAD__)
+extern "C" void __tsan_acquire(void*);
+extern "C" void __tsan_release(void*);
+#define KF_TSAN_ACQUIRE(p) __tsan_acquire(p)
+#define KF_TSAN_RELEASE(p) __tsan_release(p)
+#else
+#define KF_TSAN_ACQUIRE(p) static_cast<void>(p)
+#define KF_TSAN_RELEASE(p) static_cast<void>(p)
+#endif
+
 namespace kf::hsm::wire {
 namespace {
 
@@ -133,12 +145,15 @@ bool Ring::pop_job(std::uint32_t& slot) noexcept {
   while (head != memory_->sq_tail.load(std::memory_order_acquire)) {
     // The engine writes this entry again only after kSlots further pushes, which needs this one to be completed.
     slot = memory_->sq[head % kSlots].load(std::memory_order_relaxed);
-    if (memory_->sq_head.compare_exchange_weak(head, head + 1, std::memory_order_acq_rel)) return slot < kSlots;
+    if (!memory_->sq_head.compare_exchange_weak(head, head + 1, std::memory_order_acq_rel)) continue;
+    if (slot < kSlots) KF_TSAN_ACQUIRE(&memory_->slots[slot]);
+    return slot < kSlots;
   }
   return false;
 }
 
 void Ring::push_done(std::uint32_t slot) noexcept {
+  KF_TSAN_RELEASE(&memory_->slots[slot]);
   const std::uint32_t at = memory_->cq_tail.fetch_add(1, std::memory_order_relaxed);
   memory_->cq[at % kSlots].store(slot | phase_at(at), std::memory_order_seq_cst);
 }

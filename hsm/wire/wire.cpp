@@ -50,6 +50,7 @@ SecretBytes Configuration::encode() const {
   w.u32(threads);
   w.u32(keep_alive_ms);
   w.u32(allow_test_import ? 1 : 0);
+  w.u32(sign_only ? 1 : 0);
   w.u32(static_cast<std::uint32_t>(keys.size()));
   for (const Key& k : keys) {
     w.u32(k.curve);
@@ -67,6 +68,7 @@ std::optional<Configuration> Configuration::decode(ByteView v) {
   c.threads = r.u32();
   c.keep_alive_ms = r.u32();
   c.allow_test_import = r.u32() != 0;
+  c.sign_only = r.u32() != 0;
   const std::uint32_t n = r.u32();
   for (std::uint32_t i = 0; i < n && r.ok(); ++i) {
     Key k;

@@ -135,6 +135,7 @@ struct Configuration {
   std::uint32_t threads = 1;        // mode serve: sessions at work
   std::uint32_t keep_alive_ms = 0;  // mode serve; 0: never
   bool allow_test_import = false;
+  bool sign_only = false;  // a token without ECDH will do
   [[nodiscard]] SecretBytes encode() const;
   static std::optional<Configuration> decode(ByteView v);
 };

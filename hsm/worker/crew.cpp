@@ -94,7 +94,19 @@ void Crew::run(std::uint32_t thread) {
   std::uint64_t active_at = wire::now_ns();
   unsigned sick = 0;
   const std::uint64_t keep_alive = std::uint64_t{keep_alive_ms_} * 1'000'000;
+  bool counted = false;
   while (!stop_.load(std::memory_order_relaxed)) {
+    // A thread that the token gives no session leaves the work to those that have one; when nobody has, jobs are taken
+    // and answered `busy`, so that the engine can send them elsewhere.
+    const bool has = ops.have_session();
+    if (has != counted) {
+      counted = has;
+      with_session_ += has ? 1U : ~0U;
+    }
+    if (!has && with_session_.load() != 0) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      continue;
+    }
     if (take_call(thread, ops)) active_at = wire::now_ns();
     std::uint32_t slot = 0;
     if (ring_.pop_job(slot)) {

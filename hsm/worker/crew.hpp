@@ -39,6 +39,7 @@ class Crew {
   std::vector<std::unique_ptr<TokenOps>> ops_;
   std::atomic<bool> stop_{false};
   std::atomic<std::size_t> calls_waiting_{0};
+  std::atomic<unsigned> with_session_{0};  // threads that have one
   std::mutex calls_mutex_;
   std::deque<Call> calls_;
   std::vector<std::thread> threads_;

@@ -68,11 +68,12 @@ Result<std::unique_ptr<TokenOps>> TokenOps::open(p11::Token& token, p11::Session
     return ops;
   }
   for (const Curve curve : {Curve::p256, Curve::brainpool_p256r1}) {
-    const bool required =
-        std::any_of(ops->keys_.begin(), ops->keys_.end(), [&](const auto& k) { return k.curve == curve; });
+    const bool required = !c.sign_only && std::any_of(ops->keys_.begin(), ops->keys_.end(),
+                                                      [&](const auto& k) { return k.curve == curve; });
     KF_CHECK(ops->self_test(required, curve));
   }
-  if (ops->learnt_.curves.empty()) return Error{"hsm-token", "the token passed the self test on no curve"};
+  if (ops->learnt_.curves.empty() && (!c.sign_only || ops->keys_.empty()))
+    return Error{"hsm-token", "the token passed the self test on no curve"};
   ops->try_copies();
   return ops;
 }
@@ -121,6 +122,14 @@ CK_RV TokenOps::refresh(IdentityKey& k) noexcept {
                             : found.error();
     return CKR_DEVICE_ERROR;  // not this job's fault: another token may still have the key
   }
+  // The public object proves nothing about the private handle: one signature does.
+  const Digest32 hash = sha256(view("Keyferry key check"));
+  Signature s{};
+  if (const CK_RV rv = sign(fresh.handle, hash, s); rv != CKR_OK) return rv;
+  if (!ecdsa_verify(fresh.curve, k.q, hash, s)) {
+    must_exit_ = Error{"hsm-key", "key '" + k.label + "': the token signs with another key than at start"};
+    return CKR_DEVICE_ERROR;
+  }
   k = std::move(fresh);
   return learnt_.encodings.copy ? copy_key(k) : CKR_OK;
 }
@@ -139,7 +148,8 @@ CK_RV TokenOps::refresh_wrap_key() noexcept {
 // times).
 CK_RV TokenOps::copy_key(IdentityKey& k) noexcept {
   std::array t{attr(CKA_TOKEN, p11::kFalse), attr_octets(CKA_LABEL, view(kCopyLabel))};
-  const CK_RV rv = session().f().C_CopyObject(session().handle(), k.handle, t.data(), t.size(), &k.copy);
+  const CK_RV rv =
+      session().seen(session().f().C_CopyObject(session().handle(), k.handle, t.data(), t.size(), &k.copy));
   if (rv != CKR_OK) k.copy = CK_INVALID_HANDLE;
   return rv;
 }
@@ -154,51 +164,65 @@ void TokenOps::try_copies() {
   learnt_.encodings.copy = good;
   if (good) return;
   for (IdentityKey& k : keys_) {
-    if (k.copy != CK_INVALID_HANDLE) session().f().C_DestroyObject(session().handle(), k.copy);
+    if (k.copy != CK_INVALID_HANDLE) session().seen(session().f().C_DestroyObject(session().handle(), k.copy));
     k.copy = CK_INVALID_HANDLE;
   }
 }
 
+// Every way that a module may want its ECDH, until one works (L21); else the code of the first.
+CK_RV TokenOps::learn_ecka(Curve c, const Point& peer, Point& epk, std::span<std::uint8_t, 32> shs) {
+  Encodings& e = learnt_.encodings;
+  const Encodings before = e;
+  CK_RV first = CKR_OK;
+  for (const bool value_len : {before.value_len, !before.value_len}) {
+    for (const bool der : {before.ecdh_point_der, !before.ecdh_point_der}) {
+      e.value_len = value_len;
+      e.ecdh_point_der = der;
+      const CK_RV rv = with_retry([&] { return ephemeral_ecka(c, peer, epk, shs); });
+      if (rv == CKR_OK) return rv;
+      if (first == CKR_OK) first = rv;
+    }
+  }
+  e = before;
+  return first;
+}
+
 // Learns the encodings and shows, against OpenSSL, that the token's arithmetic is what the protocol means.
-Status TokenOps::self_test(bool required, Curve c) {
+Status TokenOps::self_test(bool ecka_required, Curve c) {
   const std::string where = "self test on " + std::string(curve_name(c)) + ": ";
-  const auto give_up = [&](CK_RV rv, const char* call) -> Status {
-    if (required) return p11::rv_error("hsm-token", where + call, rv);
-    log_line(where + call + " gives " + p11::rv_text(rv) + "; this curve is not served");
-    return {};
-  };
   const KeyPair peer = generate_key_pair(c);
   Point epk{};
   SecretArray<32> shs;
-  const auto try_ecka = [&] { return with_retry([&] { return ephemeral_ecka(c, peer.q, epk, shs.expose_mut()); }); };
-  CK_RV rv = try_ecka();
-  if (rv != CKR_OK && !learnt_.encodings.ecdh_point_der) {
-    learnt_.encodings.ecdh_point_der = true;
-    if (const CK_RV der = try_ecka(); der == CKR_OK) {
-      rv = der;
-    } else {
-      learnt_.encodings.ecdh_point_der = false;
-    }
-  }
-  if (rv != CKR_OK) return give_up(rv, "ephemeral key pair and ECDH");
-  KF_TRY(const auto expected, ecka(c, peer.d.expose(), epk));
-  if (!equal_ct(expected.expose(), shs.expose())) {
-    return Error{"hsm-token", where + "the token's ECDH value differs from OpenSSL's (a KDF inside the module?)"};
+  CK_RV rv = learn_ecka(c, peer.q, epk, shs.expose_mut());
+  if (rv == CKR_OK) {
+    KF_TRY(const auto expected, ecka(c, peer.d.expose(), epk));
+    if (!equal_ct(expected.expose(), shs.expose()))
+      return Error{"hsm-token", where + "the token's ECDH value differs from OpenSSL's (a KDF inside the module?)"};
+    learnt_.curves.push_back(c);
+  } else {
+    const char* what = "ephemeral key pair and ECDH";
+    if (ecka_required) return p11::rv_error("hsm-token", where + what, rv);
+    log_line(where + what + " gives " + p11::rv_text(rv) + "; not served on this curve");
   }
 
   const Digest32 hash = sha256(random_bytes(32));
   const Signature own = ecdsa_sign(c, peer.d.expose(), hash);
+  bool& raw = learnt_.encodings.ec_point_raw;
   const auto try_verify = [&] { return with_retry([&] { return verify(c, peer.q, hash, own); }); };
   rv = try_verify();
-  if (rv != CKR_OK && !learnt_.encodings.ec_point_raw) {
-    learnt_.encodings.ec_point_raw = true;
-    if (const CK_RV raw = try_verify(); raw == CKR_OK) {
-      rv = raw;
+  if (rv != CKR_OK) {
+    raw = !raw;
+    if (const CK_RV other = try_verify(); other == CKR_OK) {
+      rv = other;
     } else {
-      learnt_.encodings.ec_point_raw = false;
+      raw = !raw;
     }
   }
-  if (rv != CKR_OK) return give_up(rv, "verification with an imported public key");
+  if (rv == CKR_OK) {
+    learnt_.verify.push_back(c);
+  } else {  // no download needs it: certificates are verified in the server
+    log_line(where + "verification with an imported key gives " + p11::rv_text(rv) + "; not served on this curve");
+  }
 
   for (IdentityKey& k : keys_) {
     if (k.curve != c) continue;
@@ -210,7 +234,6 @@ Status TokenOps::self_test(bool required, Curve c) {
                    "key '" + k.label + "': its signature does not verify with the public key object of that label"};
     }
   }
-  learnt_.curves.push_back(c);
   return {};
 }
 
@@ -232,8 +255,9 @@ Result<SecretBytes> TokenOps::session_objects() {
 Result<SecretBytes> TokenOps::random_octets(std::size_t n) {
   if (n == 0 || n > wire::kMaxRecord) return Error{"hsm-call", "1 to 16384 random octets at once"};
   SecretBytes out(n);
-  const CK_RV rv = with_retry(
-      [&] { return session().f().C_GenerateRandom(session().handle(), out.expose_mut().data(), out.size()); });
+  const CK_RV rv = with_retry([&] {
+    return session().seen(session().f().C_GenerateRandom(session().handle(), out.expose_mut().data(), out.size()));
+  });
   if (rv != CKR_OK) return p11::rv_error("hsm-token", "C_GenerateRandom", rv);
   return out;
 }
@@ -255,6 +279,7 @@ Result<SecretBytes> TokenOps::describe() {
   row("model", t.model);
   row("curves", curves);
   row("peer point of ECDH", learnt_.encodings.ecdh_point_der ? "OCTET STRING" : "raw");
+  row("CKA_VALUE_LEN of a derived key", learnt_.encodings.value_len ? "given" : "left out");
   row("EC point of imported keys", learnt_.encodings.ec_point_raw ? "raw" : "OCTET STRING");
   row("work copies of keys", learnt_.encodings.copy ? "yes" : "no");
   row("session", pool_.read_write() ? "read-write" : "read-only");

@@ -34,7 +34,7 @@ std::string curve_text(const Bytes& params) {
   return params.empty() ? "unknown" : "other (" + to_hex(params) + ")";
 }
 
-Json key_json(const Session& s, CK_OBJECT_HANDLE o, CK_OBJECT_CLASS cls, const char* kind) {
+Json key_json(Session& s, CK_OBJECT_HANDLE o, CK_OBJECT_CLASS cls, const char* kind) {
   struct Flag {
     CK_ATTRIBUTE_TYPE type;
     const char* name;
@@ -183,13 +183,30 @@ Result<Json> step_keys(ProbeContext& x, const Json&) {
   return j;
 }
 
-Result<Json> step_objects(ProbeContext& x, const Json&) {
+// What is still there after everything was destroyed in order, counted before the session closes and takes it along.
+Result<Json> step_objects(ProbeContext& x, const Json& a) {
   Session s;
   KF_CHECK(open(x, s));
+  std::size_t made = 0;
+  for (const Json& name : a.at("curves")) {
+    const auto c = curve_by_name(name.get<std::string>());
+    Session tried;
+    calls::Dialect d;
+    if (!c || !calls::learn_ecka(*x.module, x.token->info().slot, *c, tried, d).ok()) continue;
+    ++made;
+    s = std::move(tried);
+  }
+  {
+    constexpr CK_ULONG length = 32;
+    CK_MECHANISM m{CKM_AES_KEY_GEN, nullptr, 0};
+    std::array t{attr(CKA_VALUE_LEN, length), attr(CKA_TOKEN, kFalse)};
+    Object key(s);
+    if (s.f().C_GenerateKey(s.handle(), &m, t.data(), t.size(), key.slot()) == CKR_OK) ++made;
+  }
   std::array match{attr(CKA_TOKEN, kFalse)};
   std::vector<CK_OBJECT_HANDLE> found;
   const CK_RV rv = s.find(match, found);
-  return Json{{"list", attempt("C_FindObjects", rv)}, {"count", found.size()}};
+  return Json{{"made", made}, {"list", attempt("C_FindObjects", rv)}, {"count", found.size()}};
 }
 
 Result<Json> step_sessions(ProbeContext& x, const Json& a) {

@@ -40,7 +40,7 @@ Result<Json> step_return_codes(ProbeContext& x, const Json& a);
 // probe_objects.cpp
 Result<Json> step_token(ProbeContext& x, const Json& a);  // the slot of the token that the URI names
 Result<Json> step_keys(ProbeContext& x, const Json& a);
-Result<Json> step_objects(ProbeContext& x, const Json& a);   // session objects left
+Result<Json> step_objects(ProbeContext& x, const Json& a);   // {"curves": those with ECDH}: session objects left
 Result<Json> step_sessions(ProbeContext& x, const Json& a);  // {"cap": how many at most}
 Result<Json> step_random(ProbeContext& x, const Json& a);
 Result<Json> step_wrap(ProbeContext& x, const Json& a);  // {"what": "generate" | "gcm" | "AES_KEY_WRAP" | ...}

@@ -178,11 +178,11 @@ Result<Json> step_mechanisms(ProbeContext& x, const Json& a) {
   const CK_SLOT_ID slot = a.at("slot").get<CK_SLOT_ID>();
   CK_ULONG n = 0;
   CK_RV rv = f.C_GetMechanismList(slot, nullptr, &n);
-  std::vector<CK_MECHANISM_TYPE> all(n);
+  std::vector<CK_MECHANISM_TYPE> all(n + 1);  // p11-kit's client reads one past the end when it thins the list out
   if (rv == CKR_OK && n != 0) rv = f.C_GetMechanismList(slot, all.data(), &n);
   Json j{{"list", attempt("C_GetMechanismList", rv)}, {"count", rv == CKR_OK ? n : 0}, {"mechanisms", Json::array()}};
   if (rv != CKR_OK) return j;
-  all.resize(std::min<std::size_t>(n, all.size()));
+  all.resize(std::min<std::size_t>(n, all.size() - 1));
   for (const Mechanism& m : kMechanisms) {
     const bool listed = std::find(all.begin(), all.end(), m.type) != all.end();
     Json row{{"name", m.name}, {"listed", listed}};

@@ -46,12 +46,14 @@ Result<SecretBytes> TokenOps::new_data_key() {
     std::array t{attr(CKA_VALUE_LEN, length), attr(CKA_TOKEN, kFalse), attr(CKA_PRIVATE, kTrue),
                  attr(CKA_SENSITIVE, kTrue), attr(CKA_EXTRACTABLE, kTrue)};
     p11::Object key(session());
-    if (const CK_RV r = session().f().C_GenerateKey(session().handle(), &generate, t.data(), t.size(), key.slot());
+    if (const CK_RV r =
+            session().seen(session().f().C_GenerateKey(session().handle(), &generate, t.data(), t.size(), key.slot()));
         r != CKR_OK)
       return r;
     CK_MECHANISM wrap{CKM_AES_KEY_WRAP, nullptr, 0};
     CK_ULONG n = wrapped.size();
-    const CK_RV r = session().f().C_WrapKey(session().handle(), &wrap, wrap_key_, key.handle(), wrapped.data(), &n);
+    const CK_RV r =
+        session().seen(session().f().C_WrapKey(session().handle(), &wrap, wrap_key_, key.handle(), wrapped.data(), &n));
     if (r == CKR_OK) wrapped.resize(n);
     return r;
   });
@@ -73,11 +75,11 @@ Result<SecretBytes> TokenOps::unwrap_data_key(ByteView wrapped) {
     std::array t{attr(CKA_CLASS, cls),     attr(CKA_KEY_TYPE, type),    attr(CKA_TOKEN, kFalse),
                  attr(CKA_PRIVATE, kTrue), attr(CKA_SENSITIVE, kFalse), attr(CKA_EXTRACTABLE, kTrue)};
     p11::Object key(session());
-    CK_RV r = session().f().C_UnwrapKey(session().handle(), &m, wrap_key_, mutable_octets(wrapped), wrapped.size(),
-                                        t.data(), t.size(), key.slot());
+    CK_RV r = session().seen(session().f().C_UnwrapKey(session().handle(), &m, wrap_key_, mutable_octets(wrapped),
+                                                       wrapped.size(), t.data(), t.size(), key.slot()));
     if (r != CKR_OK) return r;
     CK_ATTRIBUTE value{CKA_VALUE, out.expose_mut().data(), out.size()};
-    r = session().f().C_GetAttributeValue(session().handle(), key.handle(), &value, 1);
+    r = session().seen(session().f().C_GetAttributeValue(session().handle(), key.handle(), &value, 1));
     if (r == CKR_OK && value.ulValueLen != out.size()) r = CKR_WRAPPED_KEY_INVALID;
     const CK_RV gone = key.destroy();
     return r != CKR_OK ? r : gone;
@@ -94,12 +96,16 @@ Result<SecretBytes> TokenOps::seal_record(ByteView aad, ByteView plain) {
   const auto sealed = out.expose_mut().subspan(kIv);
   const CK_RV rv = with_retry([&]() -> CK_RV {
     if (const CK_RV r = refresh_wrap_key(); r != CKR_OK) return r;
-    if (const CK_RV r = session().f().C_GenerateRandom(session().handle(), iv.data(), iv.size()); r != CKR_OK) return r;
+    if (const CK_RV r = session().seen(session().f().C_GenerateRandom(session().handle(), iv.data(), iv.size()));
+        r != CKR_OK)
+      return r;
     CK_GCM_PARAMS p = gcm(iv, aad);
     CK_MECHANISM m{CKM_AES_GCM, &p, sizeof p};
-    if (const CK_RV r = session().f().C_EncryptInit(session().handle(), &m, wrap_key_); r != CKR_OK) return r;
+    if (const CK_RV r = session().seen(session().f().C_EncryptInit(session().handle(), &m, wrap_key_)); r != CKR_OK)
+      return r;
     CK_ULONG n = sealed.size();
-    const CK_RV r = session().f().C_Encrypt(session().handle(), mutable_octets(plain), plain.size(), sealed.data(), &n);
+    const CK_RV r = session().seen(
+        session().f().C_Encrypt(session().handle(), mutable_octets(plain), plain.size(), sealed.data(), &n));
     return r == CKR_OK && n != sealed.size() ? CKR_GENERAL_ERROR : r;
   });
   if (rv != CKR_OK) return p11::rv_error("hsm-seal", "AES-GCM C_Encrypt", rv);
@@ -119,10 +125,11 @@ Result<SecretBytes> TokenOps::open_record(ByteView aad, ByteView sealed) {
     if (const CK_RV r = refresh_wrap_key(); r != CKR_OK) return r;
     CK_GCM_PARAMS p = gcm(iv, aad);
     CK_MECHANISM m{CKM_AES_GCM, &p, sizeof p};
-    if (const CK_RV r = session().f().C_DecryptInit(session().handle(), &m, wrap_key_); r != CKR_OK) return r;
+    if (const CK_RV r = session().seen(session().f().C_DecryptInit(session().handle(), &m, wrap_key_)); r != CKR_OK)
+      return r;
     n = buffer.size();
-    const CK_RV r =
-        session().f().C_Decrypt(session().handle(), mutable_octets(body), body.size(), buffer.expose_mut().data(), &n);
+    const CK_RV r = session().seen(
+        session().f().C_Decrypt(session().handle(), mutable_octets(body), body.size(), buffer.expose_mut().data(), &n));
     return r == CKR_OK && n != body.size() - kTag ? CKR_GENERAL_ERROR : r;
   });
   if (rv != CKR_OK)

@@ -58,9 +58,10 @@ bool point_from_attribute(ByteView a, Point& out) noexcept {
 
 CK_RV TokenOps::sign(CK_OBJECT_HANDLE key, ByteView hash, std::span<std::uint8_t, 64> out) noexcept {
   CK_MECHANISM m{CKM_ECDSA, nullptr, 0};
-  if (const CK_RV rv = session().f().C_SignInit(session().handle(), &m, key); rv != CKR_OK) return rv;
+  if (const CK_RV rv = session().seen(session().f().C_SignInit(session().handle(), &m, key)); rv != CKR_OK) return rv;
   CK_ULONG n = out.size();
-  const CK_RV rv = session().f().C_Sign(session().handle(), mutable_octets(hash), hash.size(), out.data(), &n);
+  const CK_RV rv =
+      session().seen(session().f().C_Sign(session().handle(), mutable_octets(hash), hash.size(), out.data(), &n));
   return rv == CKR_OK && n != out.size() ? CKR_GENERAL_ERROR : rv;
 }
 
@@ -75,13 +76,15 @@ CK_RV TokenOps::derive(CK_OBJECT_HANDLE key, ByteView peer65, std::span<std::uin
   std::array t{attr(CKA_CLASS, kSecretKey), attr(CKA_KEY_TYPE, kGenericSecret), attr(CKA_TOKEN, kFalse),
                attr(CKA_PRIVATE, kTrue),    attr(CKA_SENSITIVE, kFalse),        attr(CKA_EXTRACTABLE, kTrue),
                attr(CKA_VALUE_LEN, length)};
+  const CK_ULONG attributes = learnt_.encodings.value_len ? t.size() : t.size() - 1;
   Object secret(session());
-  if (const CK_RV rv = session().f().C_DeriveKey(session().handle(), &m, key, t.data(), t.size(), secret.slot());
+  if (const CK_RV rv =
+          session().seen(session().f().C_DeriveKey(session().handle(), &m, key, t.data(), attributes, secret.slot()));
       rv != CKR_OK) {
     return rv;
   }
   CK_ATTRIBUTE value{CKA_VALUE, shs.data(), shs.size()};
-  const CK_RV rv = session().f().C_GetAttributeValue(session().handle(), secret.handle(), &value, 1);
+  const CK_RV rv = session().seen(session().f().C_GetAttributeValue(session().handle(), secret.handle(), &value, 1));
   if (rv != CKR_OK) return rv;
   if (value.ulValueLen > shs.size()) return CKR_GENERAL_ERROR;
   if (const std::size_t missing = shs.size() - value.ulValueLen; missing != 0) {  // a module that strips leading zeros
@@ -98,12 +101,12 @@ CK_RV TokenOps::ephemeral_ecka(Curve c, ByteView peer65, Point& epk, std::span<s
                     attr(CKA_EXTRACTABLE, kFalse), attr(CKA_DERIVE, kTrue),  attr(CKA_SIGN, kFalse)};
   Object pub(session());
   Object priv(session());
-  CK_RV rv = session().f().C_GenerateKeyPair(session().handle(), &m, pub_t.data(), pub_t.size(), priv_t.data(),
-                                             priv_t.size(), pub.slot(), priv.slot());
+  CK_RV rv = session().seen(session().f().C_GenerateKeyPair(session().handle(), &m, pub_t.data(), pub_t.size(),
+                                                            priv_t.data(), priv_t.size(), pub.slot(), priv.slot()));
   if (rv != CKR_OK) return rv;
   std::array<std::uint8_t, 80> raw{};
   CK_ATTRIBUTE point{CKA_EC_POINT, raw.data(), raw.size()};
-  rv = session().f().C_GetAttributeValue(session().handle(), pub.handle(), &point, 1);
+  rv = session().seen(session().f().C_GetAttributeValue(session().handle(), pub.handle(), &point, 1));
   if (rv != CKR_OK) return rv;
   if (point.ulValueLen > raw.size() || !point_from_attribute(ByteView(raw).first(point.ulValueLen), epk))
     return CKR_GENERAL_ERROR;
@@ -124,13 +127,13 @@ CK_RV TokenOps::verify(Curve c, const Point& q, ByteView hash, ByteView signatur
                attr_octets(CKA_EC_PARAMS, ec_params(c)),
                attr_octets(CKA_EC_POINT, learnt_.encodings.ec_point_raw ? ByteView(q) : ByteView(der))};
   Object key(session());
-  CK_RV rv = session().f().C_CreateObject(session().handle(), t.data(), t.size(), key.slot());
+  CK_RV rv = session().seen(session().f().C_CreateObject(session().handle(), t.data(), t.size(), key.slot()));
   if (rv != CKR_OK) return rv;
   CK_MECHANISM m{CKM_ECDSA, nullptr, 0};
-  rv = session().f().C_VerifyInit(session().handle(), &m, key.handle());
+  rv = session().seen(session().f().C_VerifyInit(session().handle(), &m, key.handle()));
   if (rv != CKR_OK) return rv;
-  rv = session().f().C_Verify(session().handle(), mutable_octets(hash), hash.size(), mutable_octets(signature),
-                              signature.size());
+  rv = session().seen(session().f().C_Verify(session().handle(), mutable_octets(hash), hash.size(),
+                                             mutable_octets(signature), signature.size()));
   const CK_RV gone = key.destroy();
   return rv != CKR_OK ? rv : gone;
 }
@@ -140,6 +143,20 @@ CK_RV TokenOps::sign_identity(IdentityKey& k, ByteView hash, std::span<std::uint
     if (const CK_RV rv = refresh(k); rv != CKR_OK) return rv;
   }
   return sign(k.copy != CK_INVALID_HANDLE ? k.copy : k.handle, hash, out);
+}
+
+bool TokenOps::have_session() noexcept {
+  if (lease_.session().is_open()) return true;
+  using Clock = std::chrono::steady_clock;
+  if (Clock::now() < next_try_) return false;
+  if (pool_.replace(lease_) == CKR_OK) {
+    pause_ = std::chrono::milliseconds(0);
+    next_try_ = {};
+    return true;
+  }
+  pause_ = std::clamp(pause_ * 2, std::chrono::milliseconds(20), std::chrono::milliseconds(500));
+  next_try_ = Clock::now() + pause_;
+  return false;
 }
 
 // One line in ten seconds: a dead device must not fill the log (L11).
@@ -200,7 +217,14 @@ CK_RV TokenOps::health() noexcept {
   const Bytes text = concat(view("Keyferry keep-alive "), fresh);
   const Digest32 hash = sha256(text);
   Signature s{};
-  const CK_RV rv = with_retry([&] { return sign_identity(k, hash, s); });
+  const CK_RV rv = with_retry([&]() -> CK_RV {
+    // The copy would outlive the key itself: is that still there?
+    CK_OBJECT_CLASS cls = 0;
+    if (k.stamp == lease_.generation()) {
+      if (const CK_RV there = session().read_fixed(k.handle, CKA_CLASS, cls); there != CKR_OK) return there;
+    }
+    return sign_identity(k, hash, s);
+  });
   if (rv != CKR_OK) return rv;
   return ecdsa_verify(k.curve, k.q, hash, s) ? CKR_OK : CKR_DEVICE_ERROR;
 }
@@ -217,8 +241,8 @@ void TokenOps::execute(const wire::JobEntry& job, wire::DoneEntry& done) noexcep
     return judge(with_retry([&] { return sign_identity(*key, job.hash, done.signature); }), "C_Sign", done);
   }
   if (op != EccOp::ephemeral_ecka && op != EccOp::verify) return refuse(EccStatus::bad_input);
-  if (std::find(learnt_.curves.begin(), learnt_.curves.end(), curve) == learnt_.curves.end())
-    return refuse(EccStatus::bad_input);
+  const auto& served = op == EccOp::verify ? learnt_.verify : learnt_.curves;
+  if (std::find(served.begin(), served.end(), curve) == served.end()) return refuse(EccStatus::bad_input);
   const auto peer = check_point(curve, job.peer);
   if (!peer) return refuse(EccStatus::bad_input);
   if (op == EccOp::verify)
@@ -239,7 +263,7 @@ CK_RV TokenOps::import_scalar(Curve c, ByteView d32, bool for_ecdh, Object& out)
                attr(for_ecdh ? CKA_DERIVE : CKA_SIGN, kTrue),
                attr_octets(CKA_EC_PARAMS, ec_params(c)),
                attr_octets(CKA_VALUE, d32)};
-  return session().f().C_CreateObject(session().handle(), t.data(), t.size(), out.slot());
+  return session().seen(session().f().C_CreateObject(session().handle(), t.data(), t.size(), out.slot()));
 }
 
 // Vector runs: known scalars, public test values, through the same C_ calls as the product's jobs.

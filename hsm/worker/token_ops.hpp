@@ -5,6 +5,7 @@
 // every path. Every point that comes from outside is checked here again before the token sees it.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -30,13 +31,15 @@ struct IdentityKey {
 // How this module wants things encoded; learnt by the self test, printed by the probe (L21).
 struct Encodings {
   bool ecdh_point_der = false;  // peer point of ECDH as DER OCTET STRING, else raw 65 octets
+  bool value_len = true;        // CKA_VALUE_LEN in the template of the derived key; a few modules refuse it
   bool ec_point_raw = false;    // CKA_EC_POINT of an imported public key raw, else DER OCTET STRING
   bool copy = false;            // C_CopyObject of an identity key into a session object works and signs
 };
 // Learnt once in a process, then shared by its threads.
 struct Learnt {
   Encodings encodings;
-  std::vector<Curve> curves;  // that passed the self test
+  std::vector<Curve> curves;  // on which ECDH passed the self test
+  std::vector<Curve> verify;  // on which verification with an imported key did
 };
 
 ByteView ec_params(Curve c) noexcept;  // DER of the named curve; empty when the HSM path does not carry the curve
@@ -58,6 +61,8 @@ class TokenOps {
 
   [[nodiscard]] const std::vector<IdentityKey>& identity_keys() const noexcept { return keys_; }
   [[nodiscard]] const Learnt& learnt() const noexcept { return learnt_; }
+  // Without one every job is answered `busy`. Tries to open one, not more often than every so often.
+  bool have_session() noexcept;
   // A CK_RV of class fatal was seen, or a key is gone: only a new process helps.
   [[nodiscard]] const std::optional<Error>& must_exit() const noexcept { return must_exit_; }
 
@@ -80,7 +85,8 @@ class TokenOps {
   // identity.cpp
   Status find_identity_key(IdentityKey& k);
   Status find_wrap_key();
-  Status self_test(bool curve_required, Curve c);
+  Status self_test(bool ecka_required, Curve c);
+  CK_RV learn_ecka(Curve c, const Point& peer, Point& epk, std::span<std::uint8_t, 32> shs);
   void try_copies();
   CK_RV copy_key(IdentityKey& k) noexcept;
   CK_RV refresh(IdentityKey& k) noexcept;
@@ -108,6 +114,8 @@ class TokenOps {
   bool allow_test_import_ = false;
   std::optional<Error> must_exit_;
   CK_RV last_rv_ = CKR_OK;  // of the last with_retry()
+  std::chrono::steady_clock::time_point next_try_{};
+  std::chrono::milliseconds pause_{0};
 };
 
 // A session that went bad is replaced; a handle that went stale is looked up once more (L5, L10). `f` looks at the
@@ -116,13 +124,15 @@ template <class F>
 CK_RV TokenOps::with_retry(F&& f) {
   constexpr int kSessions = 4;
   bool looked_up = false;
+  if (!have_session()) return last_rv_ = CKR_SESSION_COUNT;
   for (int sessions = 0;;) {
     last_rv_ = f();
     switch (p11::rv_class(last_rv_)) {
       case p11::RvClass::session:
         if (++sessions >= kSessions) return last_rv_;
         if (last_rv_ == CKR_SESSION_READ_ONLY) pool_.want_read_write();
-        if (const CK_RV opened = pool_.replace(lease_); opened != CKR_OK) return last_rv_ = opened;
+        lease_.session().close();
+        if (!have_session()) return last_rv_ = CKR_SESSION_COUNT;
         break;
       case p11::RvClass::key:
         if (std::exchange(looked_up, true)) return last_rv_;

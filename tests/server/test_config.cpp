@@ -1,12 +1,14 @@
 // The configuration file: what `init` writes is good, and every mistake is one line that names the file and the key.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 
 #include "host/base/random.hpp"
 #include "host/pki/test_pki.hpp"
 #include "host/server/config.hpp"
+#include "hsm/engine/probe_report.hpp"
 
 namespace kf::server {
 namespace {
@@ -117,6 +119,34 @@ TEST_F(ConfigTest, SeveralTokensAndTheLimitsOfTheHsm) {
   expect_bad(with("pin_file = \"token/pin\"", "pin_file = \"token/pin\"\npin_credential = \"c\""), "token.pin_file",
              "exactly one");
   expect_bad(with("[custody]", "[hsm]\ncall_limit_ms = 0\n[custody]"), "hsm.call_limit_ms", "from 10");
+}
+
+// The block that `keyferry probe` prints is pasted in place of [token].
+TEST_F(ConfigTest, TheProbesBlockIsGood) {
+  hsm::ProbeReport r;
+  r.module_path = (dir_ / "module.so").string();
+  r.token_uri = "pkcs11:token=my%20token;serial=0815";
+  r.config.pin_file = (dir_ / "token" / "pin").string();
+  r.config.environment = {{"SOFTHSM2_CONF", "/etc/softhsm2.conf"}, {"odd.name", "a \"b\"\n"}};
+  r.processes.resize(3);
+  for (unsigned i = 0; i < 3; ++i) {
+    r.processes[i].processes = i + 1;
+    r.processes[i].per_second = 100.0 * (i + 1);
+  }
+  const hsm::ProbeAdvice a = hsm::advise(r);
+  const std::size_t from = good_.find("[token]");
+  const auto c = load(std::string(good_).replace(from, good_.find("[custody]") - from, a.toml));
+  ASSERT_TRUE(c.ok()) << c.error().text() << "\n" << a.toml;
+  ASSERT_EQ(c->hsm.tokens.size(), 1U);
+  const hsm::TokenConfig& t = c->hsm.tokens.front();
+  EXPECT_EQ(t.module_path, r.module_path);
+  EXPECT_EQ(t.token_uri, r.token_uri);
+  EXPECT_EQ(t.pin_file, r.config.pin_file);
+  EXPECT_EQ(t.workers, 3U);
+  EXPECT_EQ(t.threads, 1U);
+  auto environment = t.environment;
+  std::sort(environment.begin(), environment.end());
+  EXPECT_EQ(environment, r.config.environment);
 }
 
 TEST_F(ConfigTest, AFileThatIsNotThere) {

@@ -84,6 +84,45 @@ void no_session_is_shared(milliseconds length) {
   EXPECT_GE(sessions.size(), 8U);
 }
 
+void no_look_ups(std::uint64_t jobs) {
+  const ScratchDir dir;
+  HsmConfig c = crowded_token();
+  Shim shim(dir, c.tokens.front());
+  shim.log_only("C_FindObjectsInit,C_FindObjects");
+  shim.clear();
+  c.tokens.front().workers = 2;
+  c.memory_budget = std::size_t{4} << 30;  // nobody is replaced: that would be a warm-up of its own
+  const auto e = start(c);
+  ASSERT_TRUE(e);
+  LoadPlan plan;
+  plan.keep_samples = false;
+  Load load(*e, plan);
+  load.run_jobs(50);
+  EXPECT_GT(shim.count("C_FindObjectsInit"), 0U);
+  shim.forget_calls();
+  load.run_jobs(jobs);
+  load.expect_perfect();
+  EXPECT_EQ(shim.count("C_FindObjectsInit"), 0U);
+}
+
+void signatures_keep_their_zeros(Curve c, std::uint64_t signatures) {
+  HsmConfig config = token_config();
+  config.tokens.front().workers = 2;
+  const auto e = start(config);
+  ASSERT_TRUE(e);
+  LoadPlan plan;
+  plan.curve = c;
+  plan.eckas = false;
+  plan.keep_samples = false;
+  Load load(*e, plan);
+  load.run_jobs(signatures);
+  load.expect_perfect();
+  EXPECT_GT(load.leading_zeros(), 0U);  // 1 in 128 signatures has one: not to meet any is next to impossible
+  std::printf("[ zeros    ] %s: %llu signatures, %llu with a leading zero octet in r or s\n",
+              std::string(curve_name(c)).c_str(), static_cast<unsigned long long>(load.submitted()),
+              static_cast<unsigned long long>(load.leading_zeros()));
+}
+
 void start_and_stop(int cycles) {
   HsmConfig c = token_config();
   const Journal journal(c);
@@ -153,13 +192,22 @@ void objects_made_in_parallel(milliseconds length) {
   c->tokens.front().threads = 2;
   Shim shim(weather, c->tokens.front());
   shim.log_only("C_Finalize");
-  // Each process crashes once, far enough from the others' crashes that no job meets two.
-  shim.set("crash C_GenerateKeyPair nth " + std::to_string(length < milliseconds(60'000) ? 1000 : 20'000) + " segv");
   const Journal journal(*c);
   const auto e = start(*c);
   ASSERT_TRUE(e);
   std::atomic<bool> stop{false};
   std::atomic<int> made{0};
+  std::thread weather_maker([&] {  // a crash now and then, in one process at a time: no job meets two
+    const auto pause = std::max(milliseconds(800), length / 60);
+    auto next = Load::Clock::now();
+    while (!stop) {
+      if (Load::Clock::now() >= next) {
+        next += pause;
+        shim.set("crash C_GenerateKeyPair once segv");
+      }
+      std::this_thread::sleep_for(milliseconds(20));
+    }
+  });
   std::thread maker([&] {  // persistent key pairs, each from a process of its own
     for (int i = 0; !stop; ++i) {
       TokenSetup more;
@@ -187,6 +235,7 @@ void objects_made_in_parallel(milliseconds length) {
     EXPECT_EQ(sealer.bad(), 0);
   }
   stop = true;
+  weather_maker.join();
   maker.join();
   EXPECT_GT(made, 0);
   load.expect_perfect();

@@ -1,8 +1,8 @@
 // The script in force in this process, its counters and its log. Any thread.
 //
-// The file is looked at (stat) at most once a millisecond: about 1 us then, 25 ns for every other call. A new file
-// (other inode, size or time) is parsed and replaces the weather at once, with all counters at zero; a script with an
-// error is reported on stderr and changes nothing.
+// The file is looked at (stat, 1 us) at most once a millisecond. A new file (other inode, size or time) is parsed and
+// replaces the weather at once, with all counters at zero; a script with an error is reported on stderr and changes
+// nothing.
 #pragma once
 
 #include <atomic>
