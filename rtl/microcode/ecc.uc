@@ -1,0 +1,384 @@
+; Microcode of the ECC core. One text serves both curves: everything that differs is a loadable constant.
+; asm.py explains the language. Names ending in _m are in Montgomery form (v R mod m), inputs and outputs are plain numbers.
+;
+; Invariants that the programs rely on: every result of a unit is fully reduced; an inversion of 0 gives 0; scalars are recoded by
+; the scalar unit (ladder: bit L set, comb: odd). Statuses are sticky, the first one stands.
+
+; --------------------------------------------------------------------------------------------------------------------
+; GENERATE: (x, y) = k G. k blinded to k + r n; fixed-base windows of signed odd digits, table point = digit 2^(6 i) G.
+; lam is random and nonzero: Z = lam. The additions are incomplete; where two points meet, Z becomes 0: status exception.
+.program GENERATE
+.input lam
+.output x=A1 y=A2
+.pin Z M1
+.pin ytail M2
+.pin ytop M3
+.pin Y A14
+.pin X A15
+mod p
+lam_m = lam * r2_p
+check zero lam_m entropy
+lam2 = lam_m * lam_m
+lam3 = lam2 * lam_m
+round comb_first X0 = TX * lam2 | ty0 = zero +- TY
+round Y0 = ty0 * lam3
+round Z = lam_m * one_p | X = X0 + zero
+round ytop = Y0 * one_p
+round ytail = Y0 * zero
+loop comb_blind
+round zz = Z * Z | Y = ytop - ytail
+round comb u2 = TX * zz | ty = zero +- TY
+round z3 = Z * zz | h = u2 - X
+round s2 = ty * z3
+round hh = h * h | r = s2 - Y
+round v = X * hh
+round hhh = h * hh | v2 = v + v
+round rr = r * r | t = hhh + v2
+round ytail = Y * hhh | X = rr - t
+round Z = Z * h | vx = v - X
+round ytop = r * vx
+endloop
+keepz = Z * one_p
+check zero keepz exception
+Yj = ytop - ytail
+Xj = X + zero
+invert zi = Z
+zi2 = zi * zi
+zi3 = zi2 * zi
+x_m = Xj * zi2
+y_m = Yj * zi3
+oxx = x_m * x_m
+oxa = oxx + a_m
+oxb = oxa * x_m
+orhs = oxb + b_m
+oyy = y_m * y_m
+odd = oyy - orhs
+check nonzero odd fault
+xn = x_m * unit
+yn = y_m * unit
+x = xn + zero
+y = yn + zero
+
+; --------------------------------------------------------------------------------------------------------------------
+; ECKA: x = x(k P), P checked to be on the curve before, k P after. Ladder with invariant P + Q + R = 0 on x differences:
+; XQ = x_Q - x_P, XR = x_R - x_P, M slope, Y = y_P, scaled by Z^2, Z^2, Z, Z^3; Z starts as 2 y lam.
+; The ladder has no answer where it meets the point at infinity: always for k = n-1, and, by the luck of the blinding, for a
+; scalar next to 0 mod n (k = 1: every other time). It ends with U Y = 0: status exception, never with a wrong answer. The same
+; job again draws another blinding. For a random k the chance is below 2^-240.
+.program ECKA
+.input xp yp lam
+.output x=A1
+.pin XQ M0
+.pin XR A0
+.pin Y M1
+.pin Mn A13
+.pin xpa A11
+.pin ypa A12
+mod p
+xp_m = xp * r2_p
+yp_m = yp * r2_p
+xpa = xp_m + zero
+ypa = yp_m + zero
+lam_m = lam * r2_p
+check zero lam_m entropy
+ixx = xp_m * xp_m
+ixa = ixx + a_m
+ixb = ixa * xp_m
+irhs = ixb + b_m
+iyy = yp_m * yp_m
+idd = iyy - irhs
+check nonzero idd off_curve
+y2 = yp_m + yp_m
+y4 = y2 * y2
+x3 = xp_m * three_m
+ma = x3 * xp_m
+m0 = ma + a_m
+mm = m0 * m0
+xy = x3 * y4
+xr0 = mm - xy
+y8 = y4 * y4
+half = y8 * half_m
+lam2 = lam_m * lam_m
+lam3 = lam2 * lam_m
+xr1 = xr0 * lam2
+m1 = m0 * lam_m
+round Y = half * lam3 | XR = xr1 + zero
+round XQ = lam2 * zero | Mn = m1 + zero
+loop ladder_blind
+round ladder t = Mn * ~XR | d = ~XR - ~XQ
+round G = d * d | yr = t + Y
+round ladder F = ~XR * G | D = yr + yr
+round Zs = D * d
+round D2 = D * D
+round E = Zs * Mn
+round hh = Y * Zs | s = D2 - E
+round H = hh * G | u = s - E
+round XQ = u * D2 | Mn = s - F
+round F2 = F * F | H2 = H + H
+round Y = H * D2 | XR = F2 - H2
+endloop
+round ladder_last Ym = Y * one_p | xq = ~XR + zero
+round ladder_last m2 = Mn * Mn | xr = ~XQ + zero
+u1 = m2 - xq
+u2 = u1 - xr
+den = u2 * Ym
+check zero den exception
+ya = Ym + zero
+ua = u2 + zero
+qa = xq + zero
+ga = Mn + zero
+invert iv = den
+yi = ya * iv
+qy = qa * yi
+px = xpa * three_m
+xx3 = px * qy
+xo = xx3 + xpa
+x_m = xo * one_p
+mq = ga * qa
+ui = ua * iv
+mqu = mq * ui
+one1 = mqu + one_p
+y_m = ypa * one1
+oxx = x_m * x_m
+oxa = oxx + a_m
+oxb = oxa * x_m
+orhs = oxb + b_m
+oyy = y_m * y_m
+odd = oyy - orhs
+check nonzero odd fault
+xn = x_m * unit
+x = xn + zero
+
+; --------------------------------------------------------------------------------------------------------------------
+; SIGN: (r, s) with a fresh k. s = (b k)^-1 (b e + b r d) with a random mask b, so that neither k nor r d is ever inverted or
+; added in the clear. At the end s k = e + r d is checked with the operands fetched and converted once more.
+.program SIGN
+.input lam e d k mask
+.output rn=A1 sn=A2
+.pin Z M1
+.pin ytail M2
+.pin ytop M3
+.pin Y A14
+.pin X A15
+mod p
+lam_m = lam * r2_p
+check zero lam_m entropy
+lam2 = lam_m * lam_m
+lam3 = lam2 * lam_m
+round comb_first X0 = TX * lam2 | ty0 = zero +- TY
+round Y0 = ty0 * lam3
+round Z = lam_m * one_p | X = X0 + zero
+round ytop = Y0 * one_p
+round ytail = Y0 * zero
+loop comb_blind
+round zz = Z * Z | Y = ytop - ytail
+round comb u2 = TX * zz | ty = zero +- TY
+round z3 = Z * zz | h = u2 - X
+round s2 = ty * z3
+round hh = h * h | r = s2 - Y
+round v = X * hh
+round hhh = h * hh | v2 = v + v
+round rr = r * r | t = hhh + v2
+round ytail = Y * hhh | X = rr - t
+round Z = Z * h | vx = v - X
+round ytop = r * vx
+endloop
+keepz = Z * one_p
+check zero keepz exception
+Yj = ytop - ytail
+Xj = X + zero
+invert zi = Z
+zi2 = zi * zi
+zi3 = zi2 * zi
+x_m = Xj * zi2
+y_m = Yj * zi3
+oxx = x_m * x_m
+oxa = oxx + a_m
+oxb = oxa * x_m
+orhs = oxb + b_m
+oyy = y_m * y_m
+odd = oyy - orhs
+check nonzero odd fault
+xn = x_m * unit
+xa = xn + zero
+mod n
+r_m = xa * r2_n
+check zero r_m exception
+ra = r_m + zero
+b_m1 = mask * r2_n
+check zero b_m1 entropy
+ba = b_m1 + zero
+k_m = k * r2_n
+bk = k_m * b_m1
+invert bi = bk
+e_m = e * r2_n
+be = e_m * ba
+d_m = d * r2_n
+bd = d_m * ba
+brd = bd * ra
+sum = be + brd
+s_m = sum * bi
+check zero s_m exception
+; once more, without the mask
+k2 = k * r2_n
+sk = s_m * k2
+e2 = e * r2_n
+d2 = d * r2_n
+rd = ra * d2
+erd = e2 + rd
+fd = sk - erd
+check nonzero fd fault
+ru = ra * unit
+su = s_m * unit
+rn = ru + zero
+sn = su + zero
+
+; --------------------------------------------------------------------------------------------------------------------
+; VERIFY: x(u1 G + u2 Q) = r mod n, public data only. u1, u2 go to the scalar unit (u1 made odd by + n, u2 by + n or + 2 n so that its
+; top bit is set). rr is r + n where that is below p, else r. Exceptional inputs (u2 = 1, n-2, n-1; points that meet) end with
+; status exception: software decides those.
+.program VERIFY
+.input xq yq ein rin sin rrin lam
+.output ok=A1
+.pin Z M1
+.pin ytail M2
+.pin ytop M3
+.pin Y A14
+.pin X A15
+.pin XQ M0
+.pin XR A0
+.pin Yl M4
+.pin Mn A13
+.pin xpa A11
+.pin ypa A12
+mod n
+ss_m = sin * r2_n
+invert w = ss_m
+uu1 = ein * w
+uu2 = rin * w
+ua1 = uu1 + zero
+ua2 = uu2 + zero
+scalar comb ua1
+scalar ladder ua2
+mod p
+xp_m = xq * r2_p
+yp_m = yq * r2_p
+xpa = xp_m + zero
+ypa = yp_m + zero
+ixx = xp_m * xp_m
+ixa = ixx + a_m
+ixb = ixa * xp_m
+irhs = ixb + b_m
+iyy = yp_m * yp_m
+idd = iyy - irhs
+check nonzero idd off_curve
+y2 = yp_m + yp_m
+y4 = y2 * y2
+x3 = xp_m * three_m
+ma = x3 * xp_m
+m0 = ma + a_m
+mm = m0 * m0
+xy = x3 * y4
+xr0 = mm - xy
+y8 = y4 * y4
+round Yl = y8 * half_m | XR = xr0 + zero
+round XQ = y8 * zero | Mn = m0 + zero
+loop ladder_public
+round ladder t = Mn * ~XR | d = ~XR - ~XQ
+round G = d * d | yr = t + Yl
+round ladder F = ~XR * G | D = yr + yr
+round Zs = D * d
+round D2 = D * D
+round E = Zs * Mn
+round hh = Yl * Zs | s = D2 - E
+round H = hh * G | u = s - E
+round XQ = u * D2 | Mn = s - F
+round F2 = F * F | H2 = H + H
+round Yl = H * D2 | XR = F2 - H2
+endloop
+round ladder_last Ym = Yl * one_p | xq = ~XR + zero
+round ladder_last m2 = Mn * Mn | xr = ~XQ + zero
+u1 = m2 - xq
+u2 = u1 - xr
+den = u2 * Ym
+check zero den exception
+ya = Ym + zero
+u2a = u2 + zero
+qa = xq + zero
+ga = Mn + zero
+invert iv = den
+yi = ya * iv
+qy = qa * yi
+px = xpa * three_m
+xx3 = px * qy
+xo = xx3 + xpa
+mq = ga * qa
+ui = u2a * iv
+mqu = mq * ui
+one1 = mqu + one_p
+yo = ypa * one1
+yoa = yo + zero
+lam_m = lam * r2_p
+check zero lam_m entropy
+lam2 = lam_m * lam_m
+lam3 = lam2 * lam_m
+round comb_first X0 = TX * lam2 | ty0 = zero +- TY
+round Y0 = ty0 * lam3
+round Z = lam_m * one_p | X = X0 + zero
+round ytop = Y0 * one_p
+round ytail = Y0 * zero
+loop comb_public
+round zz = Z * Z | Y = ytop - ytail
+round comb u2 = TX * zz | ty = zero +- TY
+round z3 = Z * zz | h = u2 - X
+round s2 = ty * z3
+round hh = h * h | r = s2 - Y
+round v = X * hh
+round hhh = h * hh | v2 = v + v
+round rr = r * r | t = hhh + v2
+round ytail = Y * hhh | X = rr - t
+round Z = Z * h | vx = v - X
+round ytop = r * vx
+endloop
+Yj = ytop - ytail
+wz = Z * Z
+wu2 = xo * wz
+wz3 = Z * wz
+wh = wu2 - X
+ws2 = yoa * wz3
+wr = ws2 - Yj
+whh = wh * wh
+wv = X * whh
+whhh = wh * whh
+wv2 = wv + wv
+wrr = wr * wr
+wt = whhh + wv2
+wx = wrr - wt
+wz1 = Z * wh
+check zero wz1 exception
+wzz = wz1 * wz1
+r_p = rin * r2_p
+rr_p = rrin * r2_p
+c1 = r_p * wzz
+c2 = rr_p * wzz
+f1 = wx - c1
+f2 = wx - c2
+ff = f1 * f2
+check nonzero ff bad_signature
+ok = ff + zero
+
+; --------------------------------------------------------------------------------------------------------------------
+; CHECK: is (x, y) on the curve? Range is checked before.
+.program CHECK
+.input x y
+.output
+mod p
+x_m = x * r2_p
+y_m = y * r2_p
+xx = x_m * x_m
+xa = xx + a_m
+xb = xa * x_m
+rhs = xb + b_m
+yy = y_m * y_m
+dd = yy - rhs
+check nonzero dd off_curve

@@ -1,0 +1,175 @@
+"""Micro-simulator: executes the encoded words of the microcode on Python integers, as the RTL does it: registers, constants,
+Montgomery products with R = 2^W, scalar bits and digits, conditions, loops. No formula of elliptic curves is in here.
+"""
+import isa
+
+
+class Setup:
+    """What is loaded for a curve: constants, exponents, table, loop counts. `blind` bits of scalar blinding, window `w`."""
+
+    def __init__(self, c, width=None, blind=64, w=6):
+        self.c, self.w = c, w
+        self.W = W = width or c.bits
+        R = 1 << W
+        p, n = c.p, c.n
+        self.mod = {"p": p, "n": n}
+        self.R = R
+        value = {
+            "zero": 0, "unit": 1, "one_p": R % p, "one_n": R % n, "r2_p": R * R % p, "r2_n": R * R % n,
+            "a_m": c.a * R % p, "b_m": c.b * R % p, "three_m": 3 * R % p, "half_m": pow(2, -1, p) * R % p,
+        }
+        self.constants = [value[k] for k in isa.CONSTANTS]
+        self.nibbles = -(-W // 4)
+        self.expo = {m: [(v - 2) >> (4 * i) & 15 for i in reversed(range(self.nibbles))] for m, v in self.mod.items()}
+        # Ladder: k' = k + m n with bit L set and no higher one. Comb: k' odd, below 2^(w windows).
+        self.ladder_bits = {"blind": W + blind, "public": W}
+        self.ladder_base = -(-(1 << (W + blind)) // n)
+        self.comb_bits = blind + 1
+        self.windows = {"blind": -(-(W + blind + 1) // w), "public": -(-(W + 1) // w)}
+        self.counts = {
+            "ladder_blind": W + blind, "ladder_public": W, "comb_blind": self.windows["blind"] - 1,
+            "comb_public": self.windows["public"] - 1, "expo": self.nibbles - 1,
+        }
+        self.blind = blind
+        self._table = None
+
+    def table(self, window, index):
+        """(2 index + 1) 2^(w window) G in Montgomery form."""
+        if self._table is None:
+            c, rows, base = self.c, [], self.c.g
+            for _ in range(self.windows["blind"]):
+                twice, q, row = c.add(base, base), base, []
+                for _ in range(1 << (self.w - 1)):
+                    row.append(q)
+                    q = c.add(q, twice)
+                rows.append(row)
+                for _ in range(self.w):
+                    base = c.add(base, base)
+            self._table = rows
+        q = self._table[window][index]
+        return (0, 0) if q is None else (q[0] * self.R % self.c.p, q[1] * self.R % self.c.p)
+
+    # ---- the scalar unit
+
+    def ladder_scalar(self, k, r):
+        """Blinded: 0 <= r < 2^blind. The product has bit ladder_bits['blind'] set, for every k < n."""
+        v = k + (self.ladder_base + r) * self.c.n
+        assert v >> self.ladder_bits["blind"] == 1, "blinding does not fit this modulus"
+        return v
+
+    def ladder_public(self, k):
+        v = k + self.c.n
+        if not v >> self.W:
+            v += self.c.n
+        return v
+
+    def comb_scalar(self, k, r):
+        """Blinded: 0 <= r < 2^(blind + 1); its lowest bit is replaced so that k + r n is odd."""
+        r = r & ~1 | (~k & 1)
+        return k + r * self.c.n
+
+    def comb_public(self, k):
+        return k if k & 1 else k + self.c.n
+
+    def digit(self, scalar, window, windows):
+        """(index, negative) of the signed odd digit: the scalar as +-1 bits, from bit 1 on with the top bit set."""
+        bits = scalar >> 1 | 1 << (self.w * windows - 1)
+        d = bits >> (self.w * window) & ((1 << self.w) - 1)
+        low = (1 << (self.w - 1)) - 1
+        return (d & low, False) if d >> (self.w - 1) else (~d & low, True)
+
+
+class Context:
+    def __init__(self, inputs):
+        self.M = [None] * isa.REGISTERS
+        self.A = [None] * isa.REGISTERS
+        for i, v in enumerate(inputs):
+            self.A[i] = v
+        self.status = "ok"
+        self.ladder = self.comb = None
+        self.public = False
+
+
+def run(setup, words, entry, contexts):
+    """Executes until halt; returns the number of rounds and of multiplications issued (each for all contexts)."""
+    pc, rounds, products = entry, 0, 0
+    loop_at = loop_left = loop_i = 0
+    mod = "p"
+    while True:
+        f = isa.decode(words[pc])
+        rounds += 1
+        m = setup.mod[mod]
+        if f["control"] == isa.CONTROL.index("loop") and loop_at != pc:
+            loop_at, loop_left, loop_i = pc, setup.counts[isa.COUNTS[f["count"]]], 0
+        rinv = pow(setup.R, -1, m)
+        for c in contexts:
+            step = isa.STEPS[f["step"]]
+            swap, index, negative = 0, 0, False
+            if step == "ladder":
+                bit = loop_left - 1
+                swap = (c.ladder >> bit ^ c.ladder >> (bit + 1)) & 1
+            elif step == "ladder_last":
+                swap = c.ladder & 1
+            elif step in ("comb", "comb_first"):
+                windows = setup.windows["public" if c.public else "blind"]
+                window = 0 if step == "comb_first" else loop_i + 1
+                index, negative = setup.digit(c.comb, window, windows)
+                point = setup.table(window, index)
+
+            def source(prefix):
+                bank, i = f[prefix + "_bank"], f[prefix + "_index"]
+                if f[prefix + "_swap"] and swap:
+                    bank ^= 1
+                if bank == isa.BANK_C:
+                    return setup.constants[i]
+                if bank == isa.BANK_S:
+                    name = isa.SPECIAL[i]
+                    if name == "EXP":
+                        d = setup.expo[mod][0 if loop_left == 0 else loop_i + 1]
+                        return c.M[d] if d else setup.constants[isa.CONSTANTS.index("one_" + mod)]
+                    return point["TX TY".split().index(name)]
+                v = (c.M if bank == isa.BANK_M else c.A)[i]
+                assert v is not None, f"word {pc}: {prefix} reads an empty register"
+                return v
+
+            product = total = None
+            if f["mul_en"]:
+                a, b = source("mul_a"), source("mul_b")
+                assert a < setup.R and b < setup.R
+                product = a * b * rinv % m  # one subtraction is enough while a or b is below m
+                assert a < m or b < m, f"word {pc}: both factors may be above the modulus"
+            if f["add_en"]:
+                x, y = source("add_x"), source("add_y")
+                assert x < m and y < m, f"word {pc}: an operand of the adder is above the modulus"
+                kind = isa.ADD_OPS[f["add_op"]]
+                total = (x - y if kind == "sub" or (kind == "sign" and negative) else x + y) % m
+            control = isa.CONTROL[f["control"]]
+            if control in ("scalar_ladder", "scalar_comb"):
+                v = source("mul_a")
+                if control == "scalar_ladder":
+                    c.ladder = setup.ladder_public(v)
+                else:
+                    c.comb, c.public = setup.comb_public(v), True
+            elif product is not None:
+                c.M[f["mul_dst"]] = product
+            if total is not None:
+                c.A[f["add_dst"]] = total
+            cond = isa.CONDITIONS[f["cond"]]
+            if cond != "none":
+                v = product if cond.startswith("mul") else total
+                if (v == 0) == cond.endswith("_zero") and c.status == "ok":
+                    c.status = isa.STATUS[f["cond_status"]]
+        products += f["mul_en"]
+        control = isa.CONTROL[f["control"]]
+        if control == "halt":
+            return rounds, products
+        if control in ("mod_p", "mod_n"):
+            mod = control[-1]
+        if control == "endloop":
+            loop_left -= 1
+            loop_i += 1
+            if loop_left:
+                pc = loop_at
+                continue
+            loop_at = 0
+        pc += 1
