@@ -9,6 +9,7 @@
 #include <map>
 #include <sstream>
 #include <string>
+#include <string_view>
 
 namespace kf::proc {
 namespace {
@@ -59,6 +60,16 @@ std::map<pid_t, Stat> all_processes() {
 
 Error gone(pid_t pid) { return {"proc-gone", "process " + std::to_string(pid) + " is not there"}; }
 
+Result<std::uint64_t> status_bytes(pid_t pid, std::string_view name) {
+  std::ifstream f("/proc/" + std::to_string(pid) + "/status");
+  for (std::string key; f >> key;) {
+    std::uint64_t kb = 0;
+    if (key == name && f >> kb) return kb * 1024;
+    std::getline(f, key);
+  }
+  return gone(pid);
+}
+
 void add_children(pid_t parent, const std::map<pid_t, Stat>& all, FamilyUsage& u) {
   for (const auto& [pid, s] : all) {
     if (s.parent != parent) continue;
@@ -80,15 +91,8 @@ Result<double> cpu_seconds(pid_t pid) {
   return s;
 }
 
-Result<std::uint64_t> peak_rss_bytes(pid_t pid) {
-  std::ifstream f("/proc/" + std::to_string(pid) + "/status");
-  for (std::string key; f >> key;) {
-    std::uint64_t kb = 0;
-    if (key == "VmHWM:" && f >> kb) return kb * 1024;
-    std::getline(f, key);
-  }
-  return gone(pid);
-}
+Result<std::uint64_t> peak_rss_bytes(pid_t pid) { return status_bytes(pid, "VmHWM:"); }
+Result<std::uint64_t> rss_bytes(pid_t pid) { return status_bytes(pid, "VmRSS:"); }
 
 std::vector<pid_t> children_of(pid_t pid) {
   std::vector<pid_t> out;
@@ -105,6 +109,17 @@ Result<FamilyUsage> family_usage(pid_t pid) {
   if (const auto it = all.find(pid); it != all.end()) u.children_cpu_s += it->second.reaped_children_s;
   add_children(pid, all, u);
   return u;
+}
+
+double machine_busy_seconds() {
+  std::ifstream f("/proc/stat");
+  std::string name;
+  if (!(f >> name) || name != "cpu") return 0;
+  double busy = 0;
+  double ticks = 0;
+  for (int n = 1; n <= 8 && f >> ticks; ++n)  // numbered as in proc(5)
+    if (n != 4 && n != 5) busy += ticks;      // idle, waiting for a disk
+  return busy / static_cast<double>(::sysconf(_SC_CLK_TCK));
 }
 
 double own_cpu_seconds() { return seconds(CLOCK_PROCESS_CPUTIME_ID); }

@@ -14,7 +14,8 @@ namespace kf::proc {
 Result<double> cpu_seconds(pid_t pid);
 // VmHWM. Reasons: proc-gone.
 Result<std::uint64_t> peak_rss_bytes(pid_t pid);
-std::vector<pid_t> children_of(pid_t pid);  // direct ones
+Result<std::uint64_t> rss_bytes(pid_t pid);  // VmRSS, now; reasons: proc-gone
+std::vector<pid_t> children_of(pid_t pid);   // direct ones
 
 // A process with all its descendants. Differences of cpu_s stay right when a child ends meanwhile: what reaped children
 // used is taken from their parent's account (with its resolution of one clock tick).
@@ -27,6 +28,9 @@ struct FamilyUsage {
 };
 Result<FamilyUsage> family_usage(pid_t pid);  // reasons: proc-gone
 
+// Time that all CPUs of the machine were busy since it was started, whoever was at work; 0 when the kernel does not
+// say. Resolution of one clock tick.
+double machine_busy_seconds();
 double own_cpu_seconds();     // of this process
 double thread_cpu_seconds();  // of the calling thread
 

@@ -6,13 +6,6 @@
 namespace kf::bench {
 namespace {
 
-// Six significant digits: beyond that lies noise.
-double rounded(double v) {
-  if (v == 0 || !std::isfinite(v)) return 0;
-  const double scale = std::pow(10.0, 5 - std::floor(std::log10(std::fabs(v))));
-  return std::round(v * scale) / scale;
-}
-
 OrderedJson seconds_by_row(const std::vector<CpuRow>& rows, bool smdp) {
   OrderedJson j = OrderedJson::object();
   for (const auto& r : rows)
@@ -25,33 +18,6 @@ OrderedJson seconds_by_row(const std::vector<CpuRow>& rows, bool smdp) {
 bool BurstReport::clean() const {
   return requested > 0 && completed == requested && failed == 0 && euicc_verified == requested &&
          isdp_left_created == 0 && !interrupted;
-}
-
-double percentile(const std::vector<double>& sorted, double p) {
-  if (sorted.empty()) return 0;
-  const double rank = std::ceil(p / 100.0 * static_cast<double>(sorted.size()));
-  const auto i = static_cast<std::size_t>(std::clamp(rank, 1.0, static_cast<double>(sorted.size())));
-  return sorted[i - 1];
-}
-
-double round_up_nice(double v) {
-  if (!(v > 0)) return 1;
-  const double unit = std::pow(10.0, std::floor(std::log10(v)));
-  for (const double f : {1.0, 2.0, 2.5, 5.0})
-    if (v <= f * unit * (1 + 1e-9)) return f * unit;
-  return 10 * unit;
-}
-
-std::vector<Bin> latency_bins(const std::vector<double>& sorted, std::size_t about) {
-  std::vector<Bin> out;
-  if (sorted.empty() || about == 0) return out;
-  const double width = round_up_nice(std::max(percentile(sorted, 99.5), 1e-3) / static_cast<double>(about));
-  const auto n = static_cast<std::size_t>(std::ceil(percentile(sorted, 99.5) / width + 1e-9));
-  for (std::size_t i = 0; i < std::max<std::size_t>(n, 1); ++i)
-    out.push_back({static_cast<double>(i) * width, static_cast<double>(i + 1) * width, 0});
-  for (const double v : sorted)
-    ++out[std::min(static_cast<std::size_t>(std::max(v, 0.0) / width), out.size() - 1)].count;
-  return out;
 }
 
 Timeline timeline(const BurstReport& r) {
@@ -91,11 +57,7 @@ OrderedJson to_json(const BurstReport& r) {
   j["commit"] = r.commit;
   j["build"] = r.build;
   j["started"] = r.started;
-  j["machine"] = {{"cpu", r.machine.cpu},
-                  {"cores", r.machine.cores},
-                  {"memory_bytes", r.machine.memory_bytes},
-                  {"kernel", r.machine.kernel},
-                  {"os", r.machine.os}};
+  j["machine"] = to_json(r.machine);
   j["custody"] = r.custody;
   j["curve"] = r.curve;
   j["configuration"] = {{"concurrency", r.concurrency}, {"pattern", r.pattern}, {"radio", r.radio},

@@ -1,25 +1,17 @@
-// The numbers of one burst run as a value, and its three faces: JSON, table, HTML. Pure but for machine_facts().
+// The numbers of one burst run as a value, and its three faces: JSON, table, HTML. Pure.
 // Units are in the names; CPU seconds are of all threads of the processes named.
 #pragma once
 
 #include <cstdint>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "bench/report/machine.hpp"
+#include "bench/report/numbers.hpp"
+
 namespace kf::bench {
-
-using Json = nlohmann::json;
-using OrderedJson = nlohmann::ordered_json;
-
-struct Machine {
-  std::string cpu, kernel, os;
-  unsigned cores = 0;
-  std::uint64_t memory_bytes = 0;
-};
-Machine machine_facts();
 
 // CPU seconds of one download's unavoidable cryptography, each part the mean of many, measured alone.
 struct CryptoFloor {
@@ -79,9 +71,6 @@ struct BurstReport {
   [[nodiscard]] bool clean() const;
 };
 
-// Nearest rank; p in 0..100. 0 for no samples. `sorted` in rising order.
-double percentile(const std::vector<double>& sorted, double p);
-
 // Completed per second and orders in flight in steps of a round width, about 60 of them.
 struct Timeline {
   double step_s = 1;
@@ -89,14 +78,6 @@ struct Timeline {
   std::vector<double> in_flight;        // highest within the step
 };
 Timeline timeline(const BurstReport& r);
-
-struct Bin {
-  double low = 0, high = 0;
-  std::uint64_t count = 0;
-};
-// Equal bins from 0 to a round value at or above the 99.5th percentile; the last one also takes what lies beyond.
-std::vector<Bin> latency_bins(const std::vector<double>& sorted, std::size_t about = 40);
-double round_up_nice(double v);  // 1, 2, 2.5, 5 times a power of ten
 
 OrderedJson to_json(const BurstReport& r);
 std::string to_table(const BurstReport& r);

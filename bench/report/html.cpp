@@ -1,10 +1,8 @@
-// The report as one HTML file: no script, nothing fetched, light and dark by the reader's system.
-#include <fmt/format.h>
-
+// The burst report as one HTML file.
 #include <algorithm>
-#include <iterator>
 
 #include "bench/report/burst_report.hpp"
+#include "bench/report/page.hpp"
 #include "bench/report/svg.hpp"
 
 namespace kf::bench {
@@ -14,65 +12,7 @@ using svg::escape;
 using svg::number;
 constexpr double kMiB = 1024.0 * 1024.0;
 
-constexpr std::string_view kStyle = R"(
-:root{color-scheme:light dark;--bg:#fcfcfb;--card:#fff;--text:#1c1c1a;--dim:#62625d;--line:#e3e2de;--c1:#2a6fb0;--c2:#c2611f;--c3:#8b8b84;--ok:#1f7a45;--bad:#b3261e}
-@media (prefers-color-scheme:dark){:root{--bg:#161615;--card:#1f1f1d;--text:#ecece8;--dim:#a3a39b;--line:#34342f;--c1:#5c9ddb;--c2:#e08a4b;--c3:#7d7d76;--ok:#5cbf86;--bad:#f28b82}}
-*{box-sizing:border-box}
-body{margin:0;background:var(--bg);color:var(--text);font:15px/1.5 system-ui,"DejaVu Sans",sans-serif}
-main{max-width:960px;margin:0 auto;padding:28px 20px 60px}
-h1{font-size:22px;margin:0}h2{font-size:16px;margin:0 0 4px}
-p{margin:4px 0}.dim{color:var(--dim)}.small{font-size:13px}
-.card{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:16px 18px;margin-top:18px}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(200px,1fr));gap:12px;margin-top:18px}
-.tile{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:12px 16px}
-.tile b{display:block;font-size:30px;line-height:1.2;font-weight:600;font-variant-numeric:tabular-nums}
-.tile b.long{font-size:22px;line-height:36px;white-space:nowrap}
-.tile span{display:block;line-height:1.35;color:var(--dim);font-size:13px}
-.ok{color:var(--ok)}.bad{color:var(--bad)}
-svg{width:100%;height:auto;display:block;margin-top:8px}
-svg text{font:12px system-ui,"DejaVu Sans",sans-serif;fill:var(--text)}
-svg .tick{fill:var(--dim)}svg .row,svg .value{font-size:13px}svg .label{font-size:12px}
-svg .grid{stroke:var(--line);stroke-width:1}svg .mark{stroke:var(--text);stroke-width:1;stroke-dasharray:3 3}
-svg .c1{fill:var(--c1)}svg .c2{fill:var(--c2)}svg .c3{fill:var(--c3)}
-svg .c2.fill{fill:var(--c2);fill-opacity:.18}svg .c2.line{fill:none;stroke:var(--c2);stroke-width:1.5}
-svg .hover{fill:transparent}
-table{border-collapse:collapse;width:100%;margin-top:8px;font-variant-numeric:tabular-nums}
-td,th{text-align:left;padding:4px 14px 4px 0;border-top:1px solid var(--line);vertical-align:top}
-th{color:var(--dim);font-weight:500}td.n,th.n{text-align:right}
-.two{display:grid;grid-template-columns:repeat(auto-fit,minmax(380px,1fr));gap:0 30px}
-)";
-
-class Page {
- public:
-  template <class... A>
-  void add(fmt::format_string<A...> f, A&&... a) {
-    fmt::format_to(std::back_inserter(s_), f, std::forward<A>(a)...);
-    s_ += '\n';
-  }
-  void raw(std::string_view s) { s_ += s; }
-  void open(std::string_view title, std::string_view about) {
-    add("<section class=\"card\"><h2>{}</h2>", title);
-    if (!about.empty()) add("<p class=\"dim small\">{}</p>", about);
-  }
-  void close() { add("</section>"); }
-  void tile(std::string_view value, std::string_view what, std::string_view css = "") {
-    add("<div class=\"tile\"><b class=\"{}\">{}</b><span>{}</span></div>", css, escape(value), escape(what));
-  }
-  void fact(std::string_view name, std::string_view value) {
-    add("<tr><th>{}</th><td>{}</td></tr>", escape(name), escape(value));
-  }
-  [[nodiscard]] std::string take() { return std::move(s_); }
-
- private:
-  std::string s_;
-};
-
 void head(Page& p, const BurstReport& r, const std::vector<double>& sorted) {
-  p.add(
-      "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
-      "content=\"width=device-width\">");
-  p.add("<title>Keyferry burst: {} downloads, {}</title><style>{}</style></head><body><main>", r.requested,
-        escape(r.custody), kStyle);
   p.add(
       "<h1>Keyferry burst report</h1><p class=\"dim\">{} downloads, {} in flight, custody {}, {}, profile {} ({} "
       "bytes), {}. "
@@ -187,19 +127,9 @@ void engines(Page& p, const BurstReport& r) {
     if (h.value("count", 0) == 0) continue;
     p.add("<div><p class=\"small\"><b>{}</b>: {} batches, mean {:.2f}, p95 {}, max {}</p>", escape(engine),
           number(h.value("count", 0.0)), h.value("mean", 0.0), h.value("p95", 0), h.value("max", 0));
-    std::vector<svg::Bar> bars;  // powers of two: 1, 2-3, 4-7 ...
-    double most = 0;
-    for (const auto& b : h.value("bars", Json::array())) {
-      const auto low = b.at(0).get<std::uint64_t>();
-      std::uint64_t from = 1;
-      while (from * 2 <= low) from *= 2;
-      const std::string label = from == 1 ? "1" : fmt::format("{} to {}", from, from * 2 - 1);
-      if (bars.empty() || bars.back().label != label) bars.push_back({label, 0, "", "c1"});
-      bars.back().value += b.at(1).get<double>();
-      bars.back().text = number(bars.back().value) + (bars.size() == 1 ? " batches" : "");
-      most = std::max(most, bars.back().value);
-    }
-    p.raw(svg::bars(bars, most, 90, 90, 420));
+    std::vector<std::pair<double, double>> counts;
+    for (const auto& b : h.value("bars", Json::array())) counts.emplace_back(b.at(0), b.at(1));
+    p.raw(svg::powers_of_two(counts, "batches"));
     p.add("</div>");
   }
   p.add("</div><p class=\"small dim\">SCP03t: {} bytes in {} segments, {} MiB per CPU second.</p>",
@@ -213,9 +143,7 @@ void facts(Page& p, const BurstReport& r) {
   for (const auto& f : r.faults) faults += (faults.empty() ? "" : ", ") + f;
   p.open("Machine and configuration", "");
   p.add("<table>");
-  p.fact("machine", fmt::format("{} × {}, {:.1f} GiB", r.machine.cores, r.machine.cpu,
-                                static_cast<double>(r.machine.memory_bytes) / kMiB / 1024));
-  p.fact("system", r.machine.os + ", " + r.machine.kernel);
+  p.facts(r.machine);
   p.fact("build", fmt::format("keyferry {} ({}), {}", r.version, r.commit, r.build));
   p.fact("custody", r.custody);
   p.fact("curve", r.curve);
@@ -239,14 +167,13 @@ void facts(Page& p, const BurstReport& r) {
 std::string to_html(const BurstReport& r) {
   std::vector<double> sorted = r.latency_ms;
   std::sort(sorted.begin(), sorted.end());
-  Page p;
+  Page p(fmt::format("Keyferry burst: {} downloads, {}", r.requested, r.custody));
   head(p, r, sorted);
   latency(p, sorted);
   over_time(p, r);
   cpu(p, r);
   engines(p, r);
   facts(p, r);
-  p.add("</main></body></html>");
   return p.take();
 }
 

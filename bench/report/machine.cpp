@@ -1,10 +1,10 @@
+#include "bench/report/machine.hpp"
+
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include <fstream>
-
-#include "bench/report/burst_report.hpp"
 
 namespace kf::bench {
 namespace {
@@ -37,6 +37,10 @@ Machine machine_facts() {
   struct sysinfo s {};
   if (::sysinfo(&s) == 0) m.memory_bytes = static_cast<std::uint64_t>(s.totalram) * s.mem_unit;
   return m;
+}
+
+OrderedJson to_json(const Machine& m) {
+  return {{"cpu", m.cpu}, {"cores", m.cores}, {"memory_bytes", m.memory_bytes}, {"kernel", m.kernel}, {"os", m.os}};
 }
 
 }  // namespace kf::bench

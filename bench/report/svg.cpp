@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <iterator>
+#include <tuple>
 
-#include "bench/report/burst_report.hpp"
+#include "bench/report/numbers.hpp"
 
 namespace kf::bench::svg {
 namespace {
@@ -168,7 +170,108 @@ std::string bars(const std::vector<Bar>& data, double highest, int label_width, 
           escape(data[i].label));
     c.add(R"(<rect class="{}" x="{}" y="{}" width="{:.2f}" height="18" rx="2"/>)", data[i].css, label_width, y + 5,
           width);
-    c.add(R"(<text class="value" x="{:.1f}" y="{}">{}</text>)", label_width + width + 8, y + 19, escape(data[i].text));
+    double end = width;
+    if (data[i].high > data[i].low && highest > 0) {
+      const double from = label_width + data[i].low / highest * room;
+      const double to = label_width + data[i].high / highest * room;
+      end = std::max(end, to - label_width);
+      c.add(R"(<path class="whisker" d="M{:.1f},{} v8 m0,-4 H{:.1f} m0,-4 v8"><title>{} to {}</title></path>)", from,
+            y + 10, to, number(data[i].low), number(data[i].high));
+    }
+    c.add(R"(<text class="value" x="{:.1f}" y="{}">{}</text>)", label_width + end + 8, y + 19, escape(data[i].text));
+  }
+  return c.take();
+}
+
+std::string duration(double us) {
+  if (us < 1000) return number(us) + " us";
+  return us < 1e6 ? number(us / 1e3) + " ms" : number(us / 1e6) + " s";
+}
+
+std::string powers_of_two(const std::vector<std::pair<double, double>>& counts, std::string_view word,
+                          bool microseconds) {
+  std::vector<Bar> out;
+  double most = 0;
+  double last = -1;
+  for (const auto& [value, count] : counts) {
+    double from = value < 1 ? 0 : 1;
+    while (from >= 1 && from * 2 <= value) from *= 2;
+    if (out.empty() || from != last) {
+      const std::string label = microseconds ? "from " + duration(from)
+                                : from <= 1  ? number(from)
+                                             : number(from) + " to " + number(from * 2 - 1);
+      out.push_back({label, 0, "", "c1"});
+      last = from;
+    }
+    out.back().value += count;
+    most = std::max(most, out.back().value);
+  }
+  for (auto& b : out) b.text = number(b.value);
+  if (!out.empty())
+    out.front().text += " " + std::string(word.substr(0, word.size() - (out.front().value == 1 ? 1 : 0)));
+  return bars(out, most, 120, 90, 420);
+}
+
+std::string lines(const std::vector<Line>& data, const Axis& x, const std::string& y_unit, int height) {
+  double least = 0;
+  double most = 0;
+  for (const auto& l : data)
+    for (const auto& p : l.points) {
+      if (p.y <= 0) continue;
+      least = least > 0 ? std::min(least, p.y) : p.y;
+      most = std::max(most, p.y);
+    }
+  Canvas c(height);
+  if (!(least > 0)) return c.take();
+  // Whole steps of 1, 2, 5 times a power of ten below and above.
+  constexpr std::array<double, 3> kSteps{1, 2, 5};
+  const auto step_at = [&](int i) {
+    const int decade = i >= 0 ? i / 3 : (i - 2) / 3;
+    return kSteps.at(static_cast<std::size_t>(i - decade * 3)) * std::pow(10.0, decade);
+  };
+  int first = static_cast<int>(std::floor(std::log10(least))) * 3;
+  while (step_at(first + 1) <= least) ++first;
+  int last = first + 1;
+  while (step_at(last) < most) ++last;
+  const double low = std::log(step_at(first));
+  const double range = std::log(step_at(last)) - low;
+  const auto py = [&](double v) { return height - kBottom - (std::log(v) - low) / range * (height - kTop - kBottom); };
+  constexpr int kEnd = kWidth - kRight - 50;  // room for the labels of the lines
+  const auto px = [&](double v) { return kLeft + (v - x.low) / (x.high - x.low) * (kEnd - kLeft); };
+  for (int i = first; i <= last; ++i) {
+    const double v = step_at(i);
+    c.add(R"(<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>)", kLeft, kEnd, py(v), py(v));
+    c.add(R"(<text class="tick" x="{}" y="{:.1f}" text-anchor="end">{}</text>)", kLeft - 6, py(v) + 4, number(v));
+  }
+  c.add(R"(<text class="tick" x="{}" y="12">{}</text>)", kLeft, escape(y_unit));
+  const double x_step = round_up_nice((x.high - x.low) / 8);
+  for (double v = x.low; v <= x.high * 1.0001; v += x_step)
+    c.add(R"(<text class="tick" x="{:.1f}" y="{}" text-anchor="middle">{}</text>)", px(v), height - 10, number(v));
+  c.add(R"(<text class="tick" x="{}" y="{}" text-anchor="end">{}</text>)", kWidth, height - 10, escape(x.unit));
+  std::vector<std::tuple<double, std::string, std::string>> labels;  // height, element, text
+  for (const auto& l : data) {
+    std::string path;
+    double x_end = 0;
+    double y_end = 0;
+    std::string dots;
+    for (const auto& p : l.points) {
+      if (p.y <= 0) continue;
+      x_end = px(p.x);
+      y_end = py(p.y);
+      path += fmt::format("{}{:.1f},{:.1f} ", path.empty() ? "M" : "L", x_end, y_end);
+      dots += fmt::format(R"(<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="3.5"><title>{}</title></circle>)", l.css,
+                          x_end, y_end, escape(p.tip));
+    }
+    if (path.empty()) continue;
+    c.add(R"(<path class="{} line" d="{}"/>{})", l.css, path, dots);
+    labels.emplace_back(y_end, fmt::format(R"(<text class="label" x="{:.1f}")", x_end + 8), l.label);
+  }
+  std::sort(labels.begin(), labels.end());
+  double free_from = 0;  // labels that would touch move down
+  for (const auto& [y, text, label] : labels) {
+    const double at = std::max(y, free_from);
+    c.add(R"({} y="{:.1f}">{}</text>)", text, at + 4, escape(label));
+    free_from = at + 13;
   }
   return c.take();
 }

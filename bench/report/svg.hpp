@@ -4,6 +4,7 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace kf::bench::svg {
@@ -35,9 +36,27 @@ struct Bar {
   double value = 0;
   std::string text;  // written at its end
   std::string css = "c1";
+  double low = 0, high = 0;  // a whisker over the end of the bar where high > low
 };
 // Widths in the units of a drawing that is `width_of_all` wide; the page scales it to its column.
 std::string bars(const std::vector<Bar>& data, double highest, int label_width = 255, int text_width = 190,
                  int width_of_all = 860);
+std::string duration(double us);  // for people: "12 us", "1.5 ms", "2 s"
+// Counts by value as bars of 1, 2 to 3, 4 to 7 ...; pairs of value and count in rising order. `word` names what is
+// counted, in the plural.
+std::string powers_of_two(const std::vector<std::pair<double, double>>& counts, std::string_view word,
+                          bool microseconds = false);
+
+struct LinePoint {
+  double x = 0, y = 0;
+  std::string tip;
+};
+struct Line {
+  std::string label;  // beside its last point
+  std::string css = "c1";
+  std::vector<LinePoint> points;  // rising x
+};
+// Lines with a dot at each point, over a logarithmic y axis; values that are not positive are left out.
+std::string lines(const std::vector<Line>& data, const Axis& x, const std::string& y_unit, int height = 260);
 
 }  // namespace kf::bench::svg

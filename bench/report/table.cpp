@@ -1,32 +1,12 @@
-#include <fmt/format.h>
-
 #include <algorithm>
-#include <iterator>
 
 #include "bench/report/burst_report.hpp"
+#include "bench/report/text.hpp"
 
 namespace kf::bench {
 namespace {
 
 constexpr double kMiB = 1024.0 * 1024.0;
-
-class Table {
- public:
-  template <class... A>
-  void line(fmt::format_string<A...> f, A&&... a) {
-    fmt::format_to(std::back_inserter(out_), f, std::forward<A>(a)...);
-    out_ += '\n';
-  }
-  template <class... A>
-  void row(std::string_view head, fmt::format_string<A...> f, A&&... a) {
-    fmt::format_to(std::back_inserter(out_), "  {:<12} ", head);
-    line(f, std::forward<A>(a)...);
-  }
-  [[nodiscard]] std::string take() { return std::move(out_); }
-
- private:
-  std::string out_;
-};
 
 }  // namespace
 
@@ -34,7 +14,7 @@ std::string to_table(const BurstReport& r) {
   std::vector<double> sorted = r.latency_ms;
   std::sort(sorted.begin(), sorted.end());
   const double n = static_cast<double>(std::max<std::uint64_t>(r.completed, 1));
-  Table t;
+  Text t;
   t.line("");
   t.line("keyferry-bench burst{}", r.interrupted ? " (interrupted: what was done until then)" : "");
   t.row("run", "{} downloads, {} in flight, custody {}, curve {}, pattern {}{}", r.requested, r.concurrency, r.custody,
@@ -85,6 +65,12 @@ std::string to_table(const BurstReport& r) {
     if (h.value("count", 0) != 0)
       t.line("  {:<14} {:<12} {:>10} {:>8.2f} {:>8} {:>8}", "", engine, h.value("count", 0), h.value("mean", 0.0),
              h.value("p95", 0), h.value("max", 0));
+  for (const auto& [engine, h] : r.batch_size.items()) {
+    if (!h.contains("service_us")) continue;
+    t.line("  {:<14} {:<12} waited p50 {} p99 {} us, inside the token p50 {} p99 {} us", "", engine,
+           h["queue_us"].value("p50", 0), h["queue_us"].value("p99", 0), h["service_us"].value("p50", 0),
+           h["service_us"].value("p99", 0));
+  }
   t.line("  {:<14} {} bytes in {} segments, {:.1f} MiB per CPU second", "SCP03t", r.scp03t_bytes, r.scp03t_segments,
          r.scp03t_cpu_s > 0 ? static_cast<double>(r.scp03t_bytes) / r.scp03t_cpu_s / kMiB : 0.0);
   return t.take();

@@ -195,9 +195,24 @@ TEST(Usage, CountsChildrenThatAreGoneToo) {
   EXPECT_EQ(children_of(c->pid()).size(), 1U);
 }
 
+TEST(Usage, ResidentMemoryRisesWithUse) {
+  constexpr std::size_t kOctets = 64 << 20;
+  const auto before = rss_bytes(::getpid());
+  ASSERT_TRUE(before);
+  const std::vector<char> much(kOctets, 'x');
+  EXPECT_GT(*rss_bytes(::getpid()), *before + kOctets / 2) << much.back();
+}
+
+TEST(Usage, TheMachineIsBusyWithUs) {
+  const double before = machine_busy_seconds();
+  burn(0.5);
+  EXPECT_GT(machine_busy_seconds() - before, 0.4);
+}
+
 TEST(Usage, ProcessThatIsNotThere) {
   EXPECT_EQ(cpu_seconds(0x3FFFFFF).error().reason, "proc-gone");
   EXPECT_EQ(peak_rss_bytes(0x3FFFFFF).error().reason, "proc-gone");
+  EXPECT_EQ(rss_bytes(0x3FFFFFF).error().reason, "proc-gone");
   EXPECT_EQ(family_usage(0x3FFFFFF).error().reason, "proc-gone");
 }
 
