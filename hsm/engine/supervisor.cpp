@@ -392,6 +392,7 @@ void Supervisor::pump(Worker& w) {
     w.calls_queued.pop_front();
     c->message.wipe_now();
     w.calls_sent.emplace(c->serial, c);
+    w.link->ring->call_attention();
   }
 }
 
@@ -501,8 +502,10 @@ void Supervisor::detach(Worker& w) {
 }
 
 void Supervisor::end_in_order(Worker& w) {
+  const LinkPtr link = w.link;
   detach(w);
   w.process->hang_up();
+  link->ring->call_attention();
   dying_.push_back({std::move(*w.process), Clock::now() + kGrace});
   w.process.reset();
   ++w.recycled;
@@ -564,9 +567,10 @@ void Supervisor::shut_down(Lock& lock) {
     w->calls_sent.clear();
     w->calls_queued.clear();
     w->state = Worker::State::stopped;
-    w->link.reset();
+    const LinkPtr link = std::exchange(w->link, nullptr);
     if (!w->process) continue;
     w->process->hang_up();
+    if (link) link->ring->call_attention();
     dying_.push_back({std::move(*w->process), Clock::now() + kGrace});
     w->process.reset();
   }

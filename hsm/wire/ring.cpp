@@ -134,7 +134,23 @@ void Ring::read_done(std::uint32_t slot, DoneEntry& out) noexcept {
 }
 
 void Ring::announce_sleep() noexcept { memory_->host_waits.store(1, std::memory_order_seq_cst); }
-void Ring::announce_awake() noexcept { memory_->host_waits.store(0, std::memory_order_relaxed); }
+
+void Ring::call_attention() noexcept {
+  memory_->attention.fetch_add(1, std::memory_order_seq_cst);
+  wake_all();
+}
+
+void Ring::prefetch_next() const noexcept {
+  const std::uint32_t head = memory_->sq_head.load(std::memory_order_relaxed);
+  if (head == memory_->sq_tail.load(std::memory_order_relaxed)) return;
+  const std::uint32_t slot = memory_->sq[head % kSlots].load(std::memory_order_relaxed) % kSlots;
+  const auto* job = reinterpret_cast<const char*>(&memory_->slots[slot].job);
+  const auto* done = reinterpret_cast<const char*>(&memory_->slots[slot].done);
+  for (std::size_t i = 0; i < sizeof(JobEntry); i += 64) {
+    __builtin_prefetch(job + i, 0);
+    __builtin_prefetch(done + i, 1);
+  }
+}
 
 bool Ring::jobs_wait() const noexcept {
   return memory_->sq_head.load(std::memory_order_acquire) != memory_->sq_tail.load(std::memory_order_seq_cst);

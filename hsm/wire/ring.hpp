@@ -42,6 +42,7 @@ struct RingMemory {
   alignas(64) std::atomic<std::uint32_t> cq_tail;  // worker threads: reserved, not yet written
   alignas(64) std::atomic<std::uint32_t> bell;     // futex word of the worker threads
   std::atomic<std::uint32_t> sleepers;
+  std::atomic<std::uint32_t> attention;               // counts what the engine did on the socket: look there
   alignas(64) std::atomic<std::uint32_t> host_waits;  // the engine sleeps: ring its eventfd
   Busy busy[kMaxThreads];
   alignas(64) std::atomic<std::uint32_t> sq[kSlots];
@@ -70,10 +71,14 @@ class Ring {
   bool pop_done(std::uint32_t& slot) noexcept;                  // false: nothing, or a hole
   void read_done(std::uint32_t slot, DoneEntry& out) noexcept;  // copies the entry, then wipes the shared one
   void announce_sleep() noexcept;  // before the engine's thread waits: look at pop_done() once more
-  void announce_awake() noexcept;
   [[nodiscard]] bool done_waits() const noexcept;
 
+  // Engine, any thread: something was sent on the socket, or it was closed.
+  void call_attention() noexcept;
+
   // Worker's threads.
+  [[nodiscard]] std::uint32_t attention() const noexcept { return memory_->attention.load(std::memory_order_acquire); }
+  void prefetch_next() const noexcept;  // the slot that the next pop_job() will probably give
   bool pop_job(std::uint32_t& slot) noexcept;
   [[nodiscard]] bool jobs_wait() const noexcept;
   void push_done(std::uint32_t slot) noexcept;

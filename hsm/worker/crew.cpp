@@ -1,9 +1,12 @@
 #include "hsm/worker/crew.hpp"
 
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
+#include <cstring>
 
 #include "hsm/worker/log.hpp"
 
@@ -13,16 +16,20 @@ namespace {
 // Completions are visible at once to an engine that looks; one that sleeps is woken for a group of them, or when
 // nothing is left to do: a wake-up per job costs more than it brings, but the first of a long batch must not wait for
 // the last.
-constexpr unsigned kGroup = 16;
+constexpr unsigned kGroup = 24;
 constexpr std::uint64_t kHoldBack = 4'000'000;  // ns
+constexpr int kLook = 200;                       // ms: an idle thread looks round so often
 
 }  // namespace
 
 Crew::Crew(wire::Ring& ring, int control_fd, int event_fd, unsigned keep_alive_ms,
            std::vector<std::unique_ptr<TokenOps>> ops)
-    : ring_(ring), control_fd_(control_fd), event_fd_(event_fd), keep_alive_ms_(keep_alive_ms), ops_(std::move(ops)) {
-  for (std::uint32_t i = 0; i < ops_.size(); ++i) threads_.emplace_back([this, i] { run(i); });
-}
+    : ring_(ring),
+      control_fd_(control_fd),
+      event_fd_(event_fd),
+      keep_alive_ms_(keep_alive_ms),
+      ops_(std::move(ops)),
+      buffer_(wire::kMaxMessage) {}
 
 Crew::~Crew() {
   stop_ = true;
@@ -30,13 +37,10 @@ Crew::~Crew() {
   for (std::thread& t : threads_) t.join();
 }
 
-void Crew::call(std::uint64_t serial, SecretBytes body) {
-  {
-    const std::lock_guard lock(calls_mutex_);
-    calls_.push_back({serial, std::move(body)});
-  }
-  calls_waiting_.fetch_add(1, std::memory_order_seq_cst);
-  ring_.wake_all();
+int Crew::run() {
+  for (std::uint32_t i = 1; i < ops_.size(); ++i) threads_.emplace_back([this, i] { work_until_stopped(i); });
+  work_until_stopped(0);
+  return status_;
 }
 
 void Crew::tell_engine() noexcept {
@@ -59,6 +63,7 @@ void Crew::work(std::uint32_t thread, std::uint32_t slot, TokenOps& ops) noexcep
   wire::DoneEntry done{};
   const std::uint64_t begun = wire::now_ns();
   ring_.set_busy(thread, slot, begun);
+  ring_.prefetch_next();
   ops.execute(job, done);
   done.begun_ns = begun;
   done.service_ns = static_cast<std::uint32_t>(std::min<std::uint64_t>(wire::now_ns() - begun, 0xFFFF'FFFFU));
@@ -68,27 +73,32 @@ void Crew::work(std::uint32_t thread, std::uint32_t slot, TokenOps& ops) noexcep
   ring_.push_done(slot);
 }
 
-bool Crew::take_call(std::uint32_t thread, TokenOps& ops) {
-  if (calls_waiting_.load(std::memory_order_relaxed) == 0) return false;
-  Call c{};
-  {
-    const std::lock_guard lock(calls_mutex_);
-    if (calls_.empty()) return false;
-    c = std::move(calls_.front());
-    calls_.pop_front();
+// Everything that waits there: calls, or the end of the stream.
+bool Crew::look_at_socket(TokenOps& ops) {
+  for (;;) {
+    wire::Message m{};
+    const int rc = wire::receive_message(control_fd_, buffer_.expose_mut(), m, MSG_DONTWAIT);
+    if (rc == EAGAIN) return true;
+    if (rc == EPIPE) return false;  // the engine closed its end, or died
+    if (rc != 0 || m.header.kind != wire::Kind::call) {
+      log_line(rc != 0 ? std::string("receive: ") + std::strerror(rc) : "unexpected message");
+      status_ = 1;
+      return false;
+    }
+    ring_.set_busy(0, wire::kSlots, wire::now_ns());
+    wire::Reader args(m.body);
+    const auto op = static_cast<wire::AdminOp>(args.u32());
+    const SecretBytes answer = wire::encode_answer(ops.admin(op, args));
+    ring_.set_busy(0, wire::kSlots, 0);
+    wipe(buffer_.expose_mut().data(), sizeof(wire::Header) + m.body.size());  // plaintext of a record may have passed
+    wire::send_message(control_fd_, wire::Kind::answer, m.header.serial, answer.expose());
+    if (ops.must_exit()) leave(*ops.must_exit());
   }
-  calls_waiting_.fetch_sub(1, std::memory_order_relaxed);
-  ring_.set_busy(thread, wire::kSlots, wire::now_ns());
-  wire::Reader args(c.body.expose());
-  const auto op = static_cast<wire::AdminOp>(args.u32());
-  const SecretBytes answer = wire::encode_answer(ops.admin(op, args));
-  ring_.set_busy(thread, wire::kSlots, 0);
-  wire::send_message(control_fd_, wire::Kind::answer, c.serial, answer.expose());
-  return true;
 }
 
-void Crew::run(std::uint32_t thread) {
+void Crew::work_until_stopped(std::uint32_t thread) {
   TokenOps& ops = *ops_[thread];
+  std::uint32_t attention = ring_.attention() - 1;  // look once at the start
   unsigned untold = 0;
   std::uint64_t first_untold = 0;
   std::uint64_t active_at = wire::now_ns();
@@ -105,9 +115,14 @@ void Crew::run(std::uint32_t thread) {
     }
     if (!has && with_session_.load() != 0) {
       std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      if (thread == 0 && !look_at_socket(ops)) break;
       continue;
     }
-    if (take_call(thread, ops)) active_at = wire::now_ns();
+    if (thread == 0 && ring_.attention() != attention) {
+      attention = ring_.attention();
+      if (!look_at_socket(ops)) break;
+      active_at = wire::now_ns();
+    }
     std::uint32_t slot = 0;
     if (ring_.pop_job(slot)) {
       work(thread, slot, ops);
@@ -121,7 +136,7 @@ void Crew::run(std::uint32_t thread) {
       continue;
     }
     if (ops.must_exit()) leave(*ops.must_exit());
-    int limit = -1;
+    int limit = kLook;
     if (keep_alive != 0) {
       const std::uint64_t now = wire::now_ns();
       if (now - active_at >= keep_alive) {
@@ -137,11 +152,13 @@ void Crew::run(std::uint32_t thread) {
         active_at = rv == CKR_OK ? wire::now_ns() : now - keep_alive + std::min<std::uint64_t>(keep_alive, 200'000'000);
         continue;
       }
-      limit = static_cast<int>((keep_alive - (now - active_at)) / 1'000'000) + 1;
+      limit = std::min(limit, static_cast<int>((keep_alive - (now - active_at)) / 1'000'000) + 1);
     }
-    ring_.sleep(limit, [this] {
-      return calls_waiting_.load(std::memory_order_seq_cst) != 0 || stop_.load(std::memory_order_seq_cst);
+    ring_.sleep(limit, [&] {
+      return (thread == 0 && ring_.attention() != attention) || stop_.load(std::memory_order_seq_cst);
     });
+    // A server that was killed rings no bell.
+    if (thread == 0 && !ring_.jobs_wait() && !look_at_socket(ops)) break;
   }
   if (untold != 0) tell_engine();
 }

@@ -13,6 +13,7 @@
 #include <csignal>
 #include <cstdio>
 
+#include "hsm/worker/crew.hpp"
 #include "hsm/worker/log.hpp"
 #include "hsm/worker/probe.hpp"
 #include "hsm/worker/provision.hpp"
@@ -129,7 +130,7 @@ int run() {
   if (!ring) return refuse(fd, ring.error());
   if (!tell_ready(fd, ops->front()->identity_keys())) return 1;
   Crew crew(**ring, fd, wire::kEventFd, config.keep_alive_ms, std::move(*ops));
-  return serve(fd, crew);
+  return crew.run();
 }
 
 }  // namespace
