@@ -169,7 +169,7 @@ bool Ring::pop_job(std::uint32_t& slot) noexcept {
 }
 
 void Ring::push_done(std::uint32_t slot) noexcept {
-  KF_TSAN_RELEASE(&memory_->slots[slot]);
+  if (slot < kSlots) KF_TSAN_RELEASE(&memory_->slots[slot]);
   const std::uint32_t at = memory_->cq_tail.fetch_add(1, std::memory_order_relaxed);
   memory_->cq[at % kSlots].store(slot | phase_at(at), std::memory_order_seq_cst);
 }
