@@ -154,10 +154,12 @@ Supervisor::Worker* Supervisor::worker_for_call(const std::vector<const Worker*>
   Worker* best = nullptr;
   const auto badness = [&](const Worker& w) {
     const std::size_t again = std::find(tried.begin(), tried.end(), &w) != tried.end() ? 1'000'000 : 0;
-    return again + w.calls_queued.size() + w.calls_sent.size();
+    // One that is to retire still answers: its end waits for calls, and the caller may be the thread that it waits for.
+    const std::size_t leaving = w.state == Worker::State::retiring ? 1'000 : 0;
+    return again + leaving + w.calls_queued.size() + w.calls_sent.size();
   };
   for (const auto& w : workers_) {
-    if (w->state != Worker::State::live || tokens_[w->token].state != TokenState::up) continue;
+    if (!w->serves() || tokens_[w->token].state != TokenState::up) continue;
     if (best == nullptr || badness(*w) < badness(*best)) best = w.get();
   }
   return best;

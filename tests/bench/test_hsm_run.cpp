@@ -73,7 +73,9 @@ TEST(BenchHsm, AQuickRunIsCompleteAndClean) {
   for (const auto& row : j["rates"]) {
     EXPECT_EQ(row["per_s"].size(), 2U) << row;
     EXPECT_GT(row["median_per_s"].get<double>(), 0) << row;
+#if !defined(__SANITIZE_ADDRESS__)  // there workers outgrow their budget and are replaced during a leg
     EXPECT_GT(row["cpu_us"]["workers"].get<double>(), 0) << row;
+#endif
   }
   EXPECT_EQ(j["open_loop"].size(), 4U);
   for (const auto& row : j["open_loop"]) {

@@ -128,6 +128,30 @@ TEST(Faults, AStoppedWorkerIsReplacedAndItsJobDoneByTheNext) {
   EXPECT_EQ(::kill(victim, 0), -1) << "the stopped worker is gone and reaped";
 }
 
+TEST(Faults, ACallOfTheEnginesThreadIsAnsweredByAWorkerThatIsToRetire) {
+  // The worker outgrows its budget while nobody polls: its end waits for this thread, and this thread makes a call.
+  const ScratchDir dir;
+  Shimmed s = shimmed(dir);
+  s.config.memory_budget = std::size_t{16} << 20;
+  quiet(s.config);
+  const auto e = start(s.config);
+  ASSERT_TRUE(e);
+  s.shim.set("leak 4096 C_SignInit");
+  std::vector<EccRequest> rs;
+  for (std::uint64_t i = 0; i < 30; ++i) rs.push_back(sign_request(i, Curve::p256));
+  run_all(*e, rs);
+  std::this_thread::sleep_for(milliseconds(1200));  // the supervisor looks at memory twice a second
+  const auto objects = e->session_objects();
+  EXPECT_TRUE(objects.ok()) << objects.error().text();
+  for (int i = 0; i < 300 && e->stats().workers.at(0).recycled == 0; ++i) {
+    std::vector<EccCompletion> none(1);
+    e->poll(none);
+    std::this_thread::sleep_for(milliseconds(10));
+  }
+  EXPECT_EQ(e->stats().workers.at(0).recycled, 1U);
+  EXPECT_EQ(run_all(*e, {sign_request(100, Curve::p256)}, 20).at(100).status, EccStatus::ok);
+}
+
 TEST(Faults, WithoutHopeAnswersComeAtOnce) {
   // Every start but the first fails: the token has lost the key that the first worker found... simulated by a PIN file
   // that disappears. The engine must not restart with a refused PIN, and must answer new jobs immediately.

@@ -42,6 +42,7 @@ HsmConfig token_config() {
       std::abort();
     }
     c->tokens.front().workers = 1;
+    c->memory_budget = std::size_t{4} << 30;  // a sanitizer's worker needs much; tests of the budget set their own
     return *c;
   }();
   return config;
