@@ -234,7 +234,7 @@ rn = ru + zero
 sn = su + zero
 
 ; --------------------------------------------------------------------------------------------------------------------
-; VERIFY: x(u1 G + u2 Q) = r mod n, public data only. u1, u2 go to the scalar unit (u1 made odd by + n, u2 by + n or + 2 n so that its
+; VERIFY: x(u1 G + u2 Q) = r mod n, public data only. u1, u2 go to the scalar unit (u1 made odd by + n, u2 by + m n so that its
 ; top bit is set). rr is r + n where that is below p, else r. Exceptional inputs (u2 = 1, n-2, n-1; points that meet) end with
 ; status exception: software decides those.
 .program VERIFY

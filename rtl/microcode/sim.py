@@ -5,12 +5,13 @@ import isa
 
 
 class Setup:
-    """What is loaded for a curve: constants, exponents, table, loop counts. `blind` bits of scalar blinding, window `w`."""
+    """What is loaded for a curve: constants, exponents, table, loop counts. R = 2^width; `blind` bits of scalar blinding, window `w`."""
 
     def __init__(self, c, width=None, blind=64, w=6):
         self.c, self.w = c, w
-        self.W = W = width or c.bits
-        R = 1 << W
+        bits = c.bits  # of scalars
+        self.W = width or bits
+        R = 1 << self.W
         p, n = c.p, c.n
         self.mod = {"p": p, "n": n}
         self.R = R
@@ -19,16 +20,16 @@ class Setup:
             "a_m": c.a * R % p, "b_m": c.b * R % p, "three_m": 3 * R % p, "half_m": pow(2, -1, p) * R % p,
         }
         self.constants = [value[k] for k in isa.CONSTANTS]
-        self.nibbles = -(-W // 4)
+        self.nibbles = -(-bits // 4)
         self.expo = {m: [(v - 2) >> (4 * i) & 15 for i in reversed(range(self.nibbles))] for m, v in self.mod.items()}
         # Ladder: k' = k + m n with bit L set and no higher one. Comb: k' odd, below 2^(w windows).
-        self.ladder_bits = {"blind": W + blind, "public": W}
-        self.ladder_base = -(-(1 << (W + blind)) // n)
+        self.ladder_bits = {"blind": bits + blind, "public": bits + 1}
+        self.ladder_base = {kind: -(-(1 << top) // n) for kind, top in self.ladder_bits.items()}
         self.comb_bits = blind + 1
-        self.windows = {"blind": -(-(W + blind + 1) // w), "public": -(-(W + 1) // w)}
+        self.windows = {"blind": -(-(bits + blind + 1) // w), "public": -(-(bits + 1) // w)}
         self.counts = {
-            "ladder_blind": W + blind, "ladder_public": W, "comb_blind": self.windows["blind"] - 1,
-            "comb_public": self.windows["public"] - 1, "expo": self.nibbles - 1,
+            "ladder_blind": self.ladder_bits["blind"], "ladder_public": self.ladder_bits["public"],
+            "comb_blind": self.windows["blind"] - 1, "comb_public": self.windows["public"] - 1, "expo": self.nibbles - 1,
         }
         self.blind = blind
         self._table = None
@@ -52,15 +53,14 @@ class Setup:
     # ---- the scalar unit
 
     def ladder_scalar(self, k, r):
-        """Blinded: 0 <= r < 2^blind. The product has bit ladder_bits['blind'] set, for every k < n."""
-        v = k + (self.ladder_base + r) * self.c.n
+        """Blinded: 0 <= r < 2^blind. The sum has bit ladder_bits['blind'] set, for every k < n."""
+        v = k + (self.ladder_base["blind"] + r) * self.c.n
         assert v >> self.ladder_bits["blind"] == 1, "blinding does not fit this modulus"
         return v
 
     def ladder_public(self, k):
-        v = k + self.c.n
-        if not v >> self.W:
-            v += self.c.n
+        v = k + self.ladder_base["public"] * self.c.n
+        assert v >> self.ladder_bits["public"] == 1
         return v
 
     def comb_scalar(self, k, r):

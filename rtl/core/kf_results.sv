@@ -1,0 +1,146 @@
+// kf_results: takes the results of a batch from the core, erases the key slots of failed GENERATE jobs, sends one completion a job.
+//
+// A completion is four beats: x, y, 0, meta (layout: rtl/regs/regs.json). What has been sent is overwritten. res_free_o: the results of one
+// whole batch have room. Results of the known-answer batches are compared by the core and only counted here.
+`default_nettype none
+module kf_results (
+  input  wire  logic         clk,
+  input  wire  logic         rst,
+  input  wire  logic         abort_i,  // results that wait are answered as aborted
+
+  // from the core
+  output       logic         res_free_o,
+  input  wire  logic         res_valid_i,
+  input  wire  logic [5:0]   res_ctx_i,
+  input  wire  logic [3:0]   res_status_i,
+  input  wire  logic [255:0] res_x_i,
+  input  wire  logic [255:0] res_y_i,
+  input  wire  logic         res_last_i,
+  input  wire  logic         res_kat_ok_i,
+  input  wire  logic [31:0]  res_cycles_i,
+
+  // what the batch was; stands while its results come
+  input  wire  logic         batch_kat_i,
+  input  wire  logic [6:0]   batch_count_i,
+  input  wire  logic [1:0]   batch_set_i,
+
+  // job data written while preparing: {the job made the key in its slot, slot, curve, opcode, tag}
+  input  wire  logic         meta_we_i,
+  input  wire  logic [7:0]   meta_addr_i,  // {set, context}
+  input  wire  logic [96:0]  meta_data_i,
+
+  output       logic         kat_done_o,  // one cycle
+  output       logic         kat_ok_o,
+
+  output       logic         erase_valid_o,
+  input  wire  logic         erase_ready_i,
+  output       logic [15:0]  erase_slot_o,
+
+  output       logic         m_cpl_valid,
+  input  wire  logic         m_cpl_ready,
+  output       logic [255:0] m_cpl_data,
+  output       logic         m_cpl_last,
+
+  output       logic         busy_o
+);
+  localparam logic [3:0] ST_ABORTED = 4'd9;
+
+  typedef enum logic [2:0] {EMPTY, READ, LATCH, ERASE, BEAT} state_e;
+  state_e       state_q;
+  logic         collecting_q;
+  logic         kat_ok_q;
+  logic [6:0]   count_q;
+  logic [1:0]   set_q;
+  logic [31:0]  cycles_q;
+  logic [5:0]   ctx_q;
+  logic [1:0]   beat_q;
+  logic [515:0] rdata;
+  logic [96:0]  meta;
+  logic [255:0] x_q;
+  logic [255:0] y_q;
+  logic [3:0]   status_q;
+  logic         wipe;
+
+  assign wipe = state_q == LATCH;
+  kf_ram #(.WIDTH(516), .DEPTH(64)) u_results (
+    .clk, .we_i(res_valid_i || wipe), .waddr_i(res_valid_i ? res_ctx_i : ctx_q),
+    .wdata_i(res_valid_i ? {res_status_i, res_y_i, res_x_i} : 516'd0), .raddr_i(ctx_q), .rdata_o(rdata)
+  );
+  kf_ram #(.WIDTH(97), .DEPTH(256)) u_meta (
+    .clk, .we_i(meta_we_i), .waddr_i(meta_addr_i), .wdata_i(meta_data_i), .raddr_i({set_q, ctx_q}), .rdata_o(meta)
+  );
+
+  assign res_free_o = state_q == EMPTY && !collecting_q;
+  assign busy_o = state_q != EMPTY || collecting_q;
+  assign erase_valid_o = state_q == ERASE;
+  assign erase_slot_o = meta[95:80];
+  assign m_cpl_valid = state_q == BEAT;
+  assign m_cpl_last = beat_q == 2'd3;
+  always_comb begin
+    case (beat_q)
+      2'd0: m_cpl_data = x_q;
+      2'd1: m_cpl_data = y_q;
+      2'd2: m_cpl_data = '0;
+      default: m_cpl_data = {96'd0, cycles_q, meta[63:0], 32'd0, {2'd0, ctx_q}, meta[79:72], meta[71:64], {4'd0, status_q}};
+    endcase
+  end
+
+  always_ff @(posedge clk) begin
+    kat_done_o <= 1'b0;
+    if (rst) begin
+      state_q <= EMPTY;
+      collecting_q <= 1'b0;
+      kat_ok_q <= 1'b1;
+      kat_ok_o <= 1'b0;
+      ctx_q <= '0;
+      beat_q <= '0;
+      x_q <= '0;
+      y_q <= '0;
+    end else begin
+      if (res_valid_i) begin
+        collecting_q <= !res_last_i;
+        kat_ok_q <= kat_ok_q && res_kat_ok_i;
+        if (res_last_i) begin
+          kat_ok_q <= 1'b1;
+          if (batch_kat_i) begin
+            kat_done_o <= 1'b1;
+            kat_ok_o <= kat_ok_q && res_kat_ok_i;
+          end else if (batch_count_i != 7'd0) begin
+            state_q <= READ;
+          end
+          ctx_q <= '0;
+          count_q <= batch_count_i;
+          set_q <= batch_set_i;
+          cycles_q <= res_cycles_i;
+        end
+      end
+      case (state_q)
+        READ: state_q <= LATCH;
+        LATCH: begin
+          x_q <= rdata[255:0];
+          y_q <= rdata[511:256];
+          status_q <= rdata[515:512];
+          if (abort_i && rdata[515:512] == 4'd0) begin
+            x_q <= '0;
+            y_q <= '0;
+            status_q <= ST_ABORTED;
+          end
+          beat_q <= '0;
+          state_q <= (rdata[515:512] != 4'd0 || abort_i) && meta[96] ? ERASE : BEAT;
+        end
+        ERASE: if (erase_ready_i) state_q <= BEAT;
+        BEAT: if (m_cpl_ready) begin
+          beat_q <= beat_q + 2'd1;
+          if (m_cpl_last) begin
+            x_q <= '0;
+            y_q <= '0;
+            ctx_q <= ctx_q + 6'd1;
+            state_q <= {1'b0, ctx_q} + 7'd1 == count_q ? EMPTY : READ;
+          end
+        end
+        default: ;
+      endcase
+    end
+  end
+endmodule
+`default_nettype wire

@@ -1,0 +1,166 @@
+// Drives kf_engine: clock, entropy, table, jobs in, completions out, with random pauses on the streams if wanted.
+#pragma once
+#include <verilated.h>
+
+#include <cstdio>
+#include <deque>
+#include <fstream>
+#include <map>
+#include <random>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "Vkf_engine.h"
+#include "curve.hpp"
+
+namespace kf::rtl {
+
+enum Op : std::uint8_t { kNop, kGenerate, kEcka, kSign, kVerify, kCheck, kErase, kImport };
+enum Status : std::uint8_t { kOk, kOffCurve, kException, kEntropy, kBadSignature, kFault, kRange, kKey, kDescriptor, kAborted, kSelfTest };
+
+struct Job {
+  std::uint8_t op = 0, curve = 0;
+  std::uint16_t slot = 0;
+  bool for_sign = false, given = false;
+  std::uint64_t tag = 0;
+  std::array<Num, 5> v{};
+  std::uint64_t reserved = 0;  // ORed into bits 35.. of the control word
+};
+struct Completion {
+  std::uint8_t status = 0, op = 0, curve = 0, context = 0;
+  std::uint64_t tag = 0;
+  std::uint32_t cycles = 0;
+  Num x{}, y{};
+};
+
+class Engine {
+ public:
+  explicit Engine(std::uint64_t seed) : rng_(seed), entropy_(seed ^ 0x9E3779B97F4A7C15ULL) {
+    top_.rst = 1;
+    top_.batch_timeout_i = 1024;
+    top_.m_cpl_ready = 1;
+    for (int i = 0; i < 4; ++i) tick();
+    top_.rst = 0;
+  }
+  ~Engine() { top_.final(); }
+
+  void load_table(const std::string& path) {
+    std::ifstream f(path, std::ios::binary);
+    std::vector<std::uint32_t> words(16);
+    for (unsigned a = 0; a < 4096; ++a) {
+      if (!f.read(reinterpret_cast<char*>(words.data()), 64)) throw std::runtime_error(path + ": shorter than a table");
+      if (a == corrupt_entry) words[0] ^= 1;
+      for (int i = 0; i < 16; ++i) top_.table_data_i[i] = words[i];
+      top_.table_addr_i = a;
+      top_.table_we_i = 1;
+      tick();
+    }
+    top_.table_we_i = 0;
+    top_.table_locked_i = 1;
+  }
+  /// Runs the known-answer jobs; true when they passed.
+  bool self_test() {
+    const std::uint64_t limit = cycles + 4'000'000;
+    while (top_.selftest_o < 2) {
+      tick();
+      if (cycles > limit) throw std::runtime_error("the self-test does not end");
+    }
+    return top_.selftest_o == 2;
+  }
+
+  void submit(const Job& j) { jobs_.push_back(j); }
+  std::size_t pending() const { return jobs_.size(); }
+
+  /// One cycle.
+  void tick() {
+    // Streams: what was taken at the last edge is replaced.
+    if (!top_.s_raw_valid && (!stuck_entropy || true)) {
+      top_.s_raw_data = stuck_entropy ? 0x55555555U : static_cast<std::uint32_t>(entropy_());
+      top_.s_raw_valid = 1;
+    }
+    if (!top_.s_job_valid && !jobs_.empty() && !(stalls && (rng_() & 3) == 0)) {
+      drive_beat();
+      top_.s_job_valid = 1;
+    }
+    if (stalls) top_.m_cpl_ready = (rng_() & 3) != 0;
+    top_.clk = 0;
+    top_.eval();
+    const bool raw = top_.s_raw_valid && top_.s_raw_ready;
+    const bool job = top_.s_job_valid && top_.s_job_ready;
+    if (top_.m_cpl_valid && top_.m_cpl_ready) take_beat();
+    mul_slots += top_.ev_mul_slot_o;
+    mul_issued += top_.ev_mul_issue_o;
+    busy_cycles += top_.busy_o;
+    parity_events += top_.ev_parity_o;
+    gate_events += top_.ev_cycle_gate_o;
+    top_.clk = 1;
+    top_.eval();
+    ++cycles;
+    if (raw) top_.s_raw_valid = 0;
+    if (job) {
+      top_.s_job_valid = 0;
+      if (++beat_ == 6) {
+        beat_ = 0;
+        jobs_.pop_front();
+      }
+    }
+  }
+  /// Until n more completions are there.
+  void run(std::size_t n, std::uint64_t limit = 50'000'000) {
+    const std::size_t want = done.size() + n;
+    const std::uint64_t end = cycles + limit;
+    while (done.size() < want) {
+      tick();
+      if (cycles > end) throw std::runtime_error("cycle limit reached with " + std::to_string(want - done.size()) + " completions missing");
+    }
+  }
+
+  Vkf_engine& top() { return top_; }
+  std::vector<Completion> done;
+  std::uint64_t cycles = 0, mul_slots = 0, mul_issued = 0, busy_cycles = 0, parity_events = 0, gate_events = 0;
+  bool stalls = false, stuck_entropy = false;
+  unsigned corrupt_entry = ~0U;
+
+ private:
+  void drive_beat() {
+    const Job& j = jobs_.front();
+    for (int i = 0; i < 8; ++i) top_.s_job_data[i] = 0;
+    if (beat_ == 0) {
+      top_.s_job_data[0] = j.op | j.curve << 8 | static_cast<std::uint32_t>(j.slot) << 16;
+      top_.s_job_data[1] = (j.for_sign ? 2U : 0U) | (j.given ? 4U : 0U) | static_cast<std::uint32_t>(j.reserved << 3);
+      top_.s_job_data[2] = static_cast<std::uint32_t>(j.tag);
+      top_.s_job_data[3] = static_cast<std::uint32_t>(j.tag >> 32);
+    } else {
+      for (int i = 0; i < 8; ++i) top_.s_job_data[i] = j.v[beat_ - 1][i];
+    }
+    top_.s_job_last = beat_ == 5;
+  }
+  void take_beat() {
+    Num n{};
+    for (int i = 0; i < 8; ++i) n[i] = top_.m_cpl_data[i];
+    cpl_[cpl_beat_] = n;
+    if ((cpl_beat_ == 3) != (top_.m_cpl_last != 0)) throw std::runtime_error("a completion is not four beats long");
+    if (++cpl_beat_ < 4) return;
+    cpl_beat_ = 0;
+    Completion c;
+    c.x = cpl_[0];
+    c.y = cpl_[1];
+    const Num& m = cpl_[3];
+    c.status = m[0] & 0xFF;
+    c.op = m[0] >> 8 & 0xFF;
+    c.curve = m[0] >> 16 & 0xFF;
+    c.context = m[0] >> 24;
+    c.tag = m[2] | static_cast<std::uint64_t>(m[3]) << 32;
+    c.cycles = m[4];
+    done.push_back(c);
+  }
+
+  Vkf_engine top_;
+  std::mt19937_64 rng_, entropy_;
+  std::deque<Job> jobs_;
+  int beat_ = 0, cpl_beat_ = 0;
+  std::array<Num, 4> cpl_{};
+};
+
+}  // namespace kf::rtl
