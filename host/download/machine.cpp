@@ -215,8 +215,13 @@ class Machine {
   }
   void on_cleaned(es::Response& r) {
     if (!executed(r) && !says(r, "8.2.1", "3.9")) {
-      d().leftover = true;
-      return fail_as(r, {"8.2.1", "4.2", d().stale.front(), "stale ISD-P could not be deleted"});
+      const Cause missing{"8.2.1", "4.2", d().stale.front(), "stale ISD-P could not be deleted"};
+      if (r.status == es::ExecStatus::expired) {
+        d().leftover = true;
+        return fail_as(r, missing);
+      }
+      d().refused = passed_on(r, missing);
+      return probe();  // it may be gone all the same: by a DeleteISDP of the old life, or by one given up for lost
     }
     d().stale.erase(d().stale.begin());
     d().tries = 0;
@@ -321,7 +326,10 @@ class Machine {
         d().ephemeral_failed = cause;
         return;
       }
-      if (d().state != State::creating_isdp && d().state != State::sending_cert && d().state != State::sending_key)
+      // It is asked for once, with the first CreateISDP; a stale ISD-P may be cleaned away before the second one.
+      const State s = d().state;
+      if (s != State::creating_isdp && s != State::cleaning_stale && s != State::sending_cert &&
+          s != State::sending_key)
         return;
       d().secrets.epk = c.epk;
       d().secrets.shs = std::move(c.shs);
@@ -571,8 +579,9 @@ class Machine {
   }
   void end_deleting() { finish(d().expiring ? State::expired : State::failed); }
   void left_behind(const std::string& why) {
+    const auto& c = d().refused;  // says more than what came after it
     d().leftover = true;
-    d().cause->message += "; ISD-P left behind: " + why;
+    d().cause->message += "; ISD-P left behind: " + (c ? c->subject + "/" + c->reason + " " + c->message : why);
     end_deleting();
   }
   static bool pol1_refusal(const es::Response& r) {
@@ -596,7 +605,9 @@ class Machine {
       return complete();
     }
     if (not_reached(r) && again_later(c_.timeouts.delete_tries)) return;
-    left_behind(r.code ? r.code->subject + "/" + r.code->reason + " " + r.code->message : "refused without a code");
+    d().refused = passed_on(r, {"8.4", "4.2", d().isd_p_aid, "refused without a code"});
+    d().delete_probed = true;
+    probe();  // as in on_cleaned
   }
 
   // ---- probes: a GetEIS that decides what happened ----
@@ -606,10 +617,16 @@ class Machine {
     const bool ours = p != nullptr && (p->smdp_id.empty() || p->smdp_id == c_.smdp_oid);
     switch (d().state) {
       case State::cleaning_stale: {
-        if (!have) return fail_as(r, down("DeleteISDP"));
         const std::string first = d().stale.front();
-        read_stale(*r.eis);
-        if (!d().stale.empty() && d().stale.front() == first && ++d().resends >= c_.timeouts.delete_tries) {
+        if (have) read_stale(*r.eis);
+        const bool there = std::find(d().stale.begin(), d().stale.end(), first) != d().stale.end();
+        if (d().refused && there) {
+          d().leftover = true;
+          return fail(*d().refused);
+        }
+        d().refused.reset();
+        if (!have) return fail_as(r, down("DeleteISDP"));
+        if (there && ++d().resends >= c_.timeouts.delete_tries) {
           d().leftover = true;
           return fail(down("DeleteISDP"));
         }
@@ -702,6 +719,9 @@ class Machine {
     if (ask == Download::Ask::probe || x.state == State::getting_eis) {
       if (again_later(c_.timeouts.get_eis_tries)) return;  // ask is kept: on_timer asks again
       switch (x.state) {
+        case State::cleaning_stale:
+          x.leftover = true;
+          return fail(x.refused.value_or(down("GetEIS")));
         case State::creating_isdp:
           x.leftover = true;
           return fail(down("CreateISDP"));

@@ -105,6 +105,7 @@ struct Download {
   unsigned enable_call = 0;         // ES3.EnableProfile made before a restart: its callback still counts
   std::optional<Cause> ineligible;  // found in the EIS, reported only when the certificates are good
   std::optional<Cause> ephemeral_failed;
+  std::optional<Cause> refused;  // a DeleteISDP was: the EIS decides whether that matters
   std::uint32_t sequence_counter = 1;
   Bytes euicc_response;
   es8::Challenge online_hc{};

@@ -343,7 +343,9 @@ TEST(Download, StaleIsdpThatCannotBeDeletedEndsTheOrder) {
   t.answer_eis(e);
   t.certificates_good();
   t.answer(F::delete_isdp, Drive::failed(F::delete_isdp, "8.4", "4.2"));
+  t.answer_eis(e);  // still there
   t.expect_end(State::failed, "8.4", "4.2");
+  EXPECT_TRUE(t.d.leftover);
 }
 
 TEST(Download, CreateRefusedForMemoryBySw) {
@@ -639,8 +641,12 @@ TEST(Download, DeleteImpossibleKeepsTheOriginalCause) {
   t.to_sending_key();
   t.card_says(t.card.key_answer(t.shs.expose(), true));
   t.answer(F::delete_isdp, Drive::failed(F::delete_isdp, "8.4", "4.2"));
+  es::Eis e = t.eis();
+  e.profiles.push_back(t.entry(kIccid, "Created"));
+  t.answer_eis(e);
   t.expect_end(State::failed, "8.4", "6.1");
   EXPECT_TRUE(t.d.leftover);
+  EXPECT_NE(t.d.cause->message.find("ISD-P left behind: 8.4/4.2 because"), std::string::npos) << t.d.cause->message;
 }
 
 TEST(Download, DeleteIsTriedThreeTimes) {
@@ -809,6 +815,53 @@ TEST(DownloadRestart, AnIsdpStillInCreationIsWaitedForAndCleaned) {
   EXPECT_EQ(t.d.state, State::cleaning_stale);
   t.answer(F::delete_isdp, Drive::ok(F::delete_isdp));
   EXPECT_NE(t.call(F::create_isdp), nullptr);
+}
+
+// Found by kill -9 in a burst: the ephemeral key came while the old life's ISD-P was being cleaned away, was dropped
+// and never asked for again, so that the order waited for it until its ValidityPeriod was over.
+TEST(DownloadRestart, AnEphemeralKeyThatComesDuringCleaningIsUsed) {
+  Drive a;
+  a.to_creating();
+  Drive t = revived(a);
+  t.answer_eis(t.eis());
+  t.certificates_good();
+  ASSERT_NE(t.find<MakeEphemeral>(), nullptr);
+  t.answer(F::create_isdp, Drive::failed(F::create_isdp, "8.2.1", "3.3"));
+  es::Eis e = t.eis();
+  e.profiles.push_back(t.entry(kIccid, "Created"));
+  t.answer_eis(e);
+  ASSERT_EQ(t.d.state, State::cleaning_stale);
+  const CallEs3 cleaning = *t.call(F::delete_isdp);
+  t.feed(t.ephemeral());
+  t.feed(Answer{cleaning.call, Drive::ok(F::delete_isdp)});
+  t.created();
+  t.card_says(t.card.cert_answer());
+  EXPECT_EQ(t.d.state, State::sending_key);
+  EXPECT_NE(t.find<Sign>(), nullptr) << "nothing else would ever move this download";
+}
+
+// Found by kill -9 twice in a burst: the DeleteISDP of the old life was still at work, and the card refused the second
+// one, because nothing was left to delete.
+TEST(DownloadRestart, ADeletionThatTheOldLifeHadUnderWayCounts) {
+  Drive a;
+  a.to_creating();
+  {
+    Drive t = revived(a);
+    es::Eis e = t.eis();
+    e.profiles.push_back(t.entry(kIccid, "Created"));
+    t.answer_eis(e);
+    t.certificates_good();
+    t.answer(F::delete_isdp, Drive::failed(F::delete_isdp, "8.4", "4.2"));
+    t.answer_eis(t.eis());
+    EXPECT_NE(t.call(F::create_isdp), nullptr) << "cleaned: the order goes on";
+  }
+  a.created();
+  Drive t = revived(a);
+  EXPECT_EQ(t.d.state, State::deleting);
+  t.answer(F::delete_isdp, Drive::failed(F::delete_isdp, "8.4", "4.2"));
+  t.answer_eis(t.eis());
+  EXPECT_EQ(t.d.state, State::getting_eis) << "deleted: once more with fresh keys";
+  EXPECT_FALSE(t.d.leftover);
 }
 
 // Found by kill -9 in a burst: calls made after the last record were made again under the same FunctionCallIdentifier,
