@@ -7,7 +7,8 @@
 module kf_engine #(
   parameter int   STYLE = 0,  // 0: for synthesis, 1: for simulation speed
   parameter int   II = 1,
-  parameter logic TEST_IMPORT = 1'b0
+  parameter logic TEST_IMPORT = 1'b0,
+  parameter logic SELF_TEST = 1'b1  // 0 only for builds with tiny curves
 ) (
   input  wire  logic         clk,
   input  wire  logic         rst,
@@ -82,7 +83,7 @@ module kf_engine #(
   logic [15:0]  erase_slot;
   logic         prep_idle;
   logic         prep_wiped;
-  kf_prep #(.II(II), .TEST_IMPORT(TEST_IMPORT)) u_prep (
+  kf_prep #(.II(II), .TEST_IMPORT(TEST_IMPORT), .SELF_TEST(SELF_TEST)) u_prep (
     .clk, .rst, .abort_i, .zeroise_i, .table_locked_i, .batch_timeout_i,
     .s_job_valid, .s_job_ready, .s_job_data, .s_job_last,
     .s_word_valid(word_valid), .s_word_ready(word_ready), .s_word_data(word_data), .entropy_alarm_i(entropy_alarm_o),

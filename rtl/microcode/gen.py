@@ -3,7 +3,7 @@
 
     gen.py                       writes the three files into ../core
     gen.py --check               fails when they differ from what would be written
-    gen.py --out DIR --tiny BITS writes the ROMs of two tiny curves to DIR (test builds), with --table also the table
+    gen.py --out DIR --tiny BITS writes the ROMs of two tiny curves and curves.txt to DIR (test builds), with --table also the table
     gen.py --table FILE          writes the table a host loads through TABLE_ADDR/TABLE_DATA
 """
 import argparse
@@ -136,6 +136,9 @@ def main():
             return 0
     if a.tiny and a.out == CORE:
         ap.error("--tiny needs --out: the core's own files are those of the real curves")
+    if a.tiny:  # for the bench: p a b gx gy n, a line for each curve
+        with open(os.path.join(a.out, "curves.txt"), "w", encoding="ascii") as f:
+            f.writelines(f"{c.p} {c.a} {c.b} {c.gx} {c.gy} {c.n}\n" for c in curves)
     different = []
     for name, make in (("kf_uc.sv", package), ("kf_ucode_rom.sv", ucode_rom), ("kf_curve_rom.sv", curve_rom)):
         path, text = os.path.join(a.out, name), make(im)

@@ -1,0 +1,683 @@
+// What kf_engine promises besides right numbers: edges, statuses, key slots, batches, constant time, faults, erasure, abort, entropy.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <functional>
+#include <set>
+
+#include "Vkf_engine___024root.h"
+#include "engine.hpp"
+
+namespace kf::rtl {
+namespace {
+
+std::string table_path() {
+  const char* p = std::getenv("KF_TABLE");
+  return p != nullptr ? p : "table.bin";
+}
+std::uint64_t seed() {
+  static const std::uint64_t s = [] {
+    const char* p = std::getenv("KF_SEED");
+    const std::uint64_t v = p != nullptr ? std::strtoull(p, nullptr, 0) : std::random_device{}();
+    std::printf("seed %llu (KF_SEED repeats it)\n", static_cast<unsigned long long>(v));
+    return v;
+  }();
+  return s;
+}
+
+const Curve& curve(int c) {
+  static const OpensslCurve p256(NID_X9_62_prime256v1), brainpool(NID_brainpoolP256r1);
+  return c == 0 ? static_cast<const Curve&>(p256) : brainpool;
+}
+Num small(std::uint32_t v) { return {v}; }
+Num plus(const Num& a, std::int64_t d) {  // a + d without a modulus
+  Bn x(a), y(static_cast<BN_ULONG>(d < 0 ? -d : d));
+  if (d < 0) {
+    BN_sub(x.p, x.p, y.p);
+  } else {
+    BN_add(x.p, x.p, y.p);
+  }
+  return x.num();
+}
+Num ones() {
+  Num n;
+  n.fill(~0U);
+  return n;
+}
+
+class EngineTest : public ::testing::Test {
+ protected:
+  void SetUp() override { begin(seed()); }
+  void begin(std::uint64_t s, bool test = true) {
+    e = std::make_unique<Engine>(s);
+    rng.seed(s);
+    e->load_table(table_path());
+    if (test) {
+      ASSERT_TRUE(e->self_test());
+    }
+  }
+  /// Runs jobs to their completions, in order.
+  std::vector<Completion> run(std::vector<Job> jobs) {
+    const std::size_t at = e->done.size();
+    for (std::size_t i = 0; i < jobs.size(); ++i) {
+      jobs[i].tag = 0xABCD000000000000ULL + at + i;
+      e->submit(jobs[i]);
+    }
+    e->run(jobs.size());
+    std::vector<Completion> out(e->done.begin() + static_cast<std::ptrdiff_t>(at), e->done.end());
+    for (std::size_t i = 0; i < out.size(); ++i) {
+      EXPECT_EQ(out[i].tag, 0xABCD000000000000ULL + at + i) << "completion out of order";
+      if (out[i].status != kOk) {
+        EXPECT_EQ(out[i].x, Num{}) << "a partial result of job " << i;
+        EXPECT_EQ(out[i].y, Num{});
+      }
+    }
+    return out;
+  }
+  Completion one(const Job& j) { return run({j})[0]; }
+  Job import_job(int c, std::uint16_t slot, const Num& k, bool sign = false) {
+    Job j{.op = kImport, .curve = static_cast<std::uint8_t>(c), .slot = slot, .for_sign = sign};
+    j.v[0] = k;
+    return j;
+  }
+  Job ecka_job(int c, std::uint16_t slot, const Point& q) {
+    Job j{.op = kEcka, .curve = static_cast<std::uint8_t>(c), .slot = slot};
+    j.v[0] = q.x;
+    j.v[1] = q.y;
+    return j;
+  }
+  Job generate_job(int c, std::uint16_t slot, const Num* k = nullptr, bool sign = false) {
+    Job j{.op = kGenerate, .curve = static_cast<std::uint8_t>(c), .slot = slot, .for_sign = sign, .given = k != nullptr};
+    if (k != nullptr) j.v[0] = *k;
+    return j;
+  }
+  Job erase_job(std::uint16_t slot) { return {.op = kErase, .slot = slot}; }
+  Point random_point(int c) { return *curve(c).mul(curve(c).random_below(rng, curve(c).order()), nullptr); }
+  Vkf_engine___024root& root() { return *e->top().rootp; }
+
+  std::unique_ptr<Engine> e;
+  std::mt19937_64 rng;
+};
+
+std::vector<Num> edge_scalars(const Curve& k) {
+  const Num n = k.order();
+  std::vector<Num> out;
+  for (std::uint32_t i = 1; i <= 12; ++i) {
+    out.push_back(small(i));
+    out.push_back(plus(n, -static_cast<std::int64_t>(i)));
+  }
+  Bn half(n);
+  BN_rshift1(half.p, half.p);
+  for (std::int64_t d = -3; d <= 3; ++d) out.push_back(plus(half.num(), d));
+  Bn top(ones()), nn(n);
+  BN_sub(top.p, top.p, nn.p);  // 2^256 - 1 - n
+  for (std::int64_t d = -3; d <= 3; ++d) {
+    const Num v = plus(top.num(), d);
+    if (k.in_range(v)) out.push_back(v);
+  }
+  for (int b = 0; b < 255; b += 17) {
+    Num v{};
+    v[b / 32] = 1U << (b % 32);
+    out.push_back(v);
+  }
+  return out;
+}
+
+using Edges = EngineTest;
+
+TEST_F(Edges, ScalarsOfGenerateAndEcka) {
+  for (int c = 0; c < 2; ++c) {
+    const auto ks = edge_scalars(curve(c));
+    std::vector<Job> make, use;
+    for (std::size_t i = 0; i < ks.size(); ++i) make.push_back(generate_job(c, static_cast<std::uint16_t>(i), &ks[i]));
+    const Point q = random_point(c);
+    for (std::size_t i = 0; i < ks.size(); ++i) use.push_back(ecka_job(c, static_cast<std::uint16_t>(i), q));
+    const auto made = run(make);
+    const auto used = run(use);
+    const Num last = plus(curve(c).order(), -1);
+    for (std::size_t i = 0; i < ks.size(); ++i) {
+      const auto g = curve(c).mul(ks[i], nullptr), s = curve(c).mul(ks[i], &q);
+      ASSERT_EQ(made[i].status, kOk) << i;
+      EXPECT_EQ(made[i].x, g->x);
+      EXPECT_EQ(made[i].y, g->y);
+      if (ks[i] == last) {
+        EXPECT_EQ(used[i].status, kException);  // always
+      } else if (used[i].status == kException) {  // by the luck of the blinding: only next to 0 mod n
+        Bn v(ks[i]), w(curve(c).order());
+        BN_sub(w.p, w.p, v.p);
+        EXPECT_TRUE(BN_num_bits(v.p) <= 6 || BN_num_bits(w.p) <= 6) << i;
+      } else {
+        ASSERT_EQ(used[i].status, kOk) << i;
+        EXPECT_EQ(used[i].x, s->x) << i;
+      }
+    }
+  }
+}
+
+TEST_F(Edges, PointsThatAreNone) {
+  for (int c = 0; c < 2; ++c) {
+    const Num p = curve(c).prime();
+    const Point q = random_point(c), off{q.x, plus(q.y, 1)}, bigx{p, q.y}, bigy{q.x, ones()}, zero{};
+    const Point past{plus(p, 3), q.y};
+    const Point negated{q.x, [&] {
+                          Bn a(p), b(q.y);
+                          BN_sub(a.p, a.p, b.p);
+                          return a.num();
+                        }()};
+    struct Case {
+      Point q;
+      std::uint8_t status;
+    };
+    const std::vector<Case> cases = {{q, kOk}, {negated, kOk}, {off, kOffCurve}, {zero, kOffCurve}, {bigx, kRange}, {bigy, kRange}, {past, kRange}};
+    std::vector<Job> jobs;
+    for (const Case& x : cases) {
+      Job j{.op = kCheck, .curve = static_cast<std::uint8_t>(c)};
+      j.v[0] = x.q.x;
+      j.v[1] = x.q.y;
+      jobs.push_back(j);
+    }
+    const auto checked = run(jobs);
+    for (std::size_t i = 0; i < cases.size(); ++i) EXPECT_EQ(checked[i].status, cases[i].status) << i;
+    // The same through ECKA; the slot is erased whatever becomes of the job.
+    for (const Case& x : cases) {
+      EXPECT_EQ(one(import_job(c, 7, small(12345))).status, kOk);
+      EXPECT_EQ(one(ecka_job(c, 7, x.q)).status, x.status);
+      EXPECT_EQ(one(ecka_job(c, 7, q)).status, kKey);
+    }
+  }
+}
+
+TEST_F(Edges, PointWithXZero) {  // on P-256 only
+  const Num p = curve(0).prime();
+  Bn b, pp(p), y;
+  BN_hex2bn(&b.p, "5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B");
+  BN_CTX* ctx = BN_CTX_new();
+  ASSERT_NE(BN_mod_sqrt(y.p, b.p, pp.p, ctx), nullptr);
+  BN_CTX_free(ctx);
+  const Point q{Num{}, y.num()};
+  ASSERT_TRUE(curve(0).on_curve(q));
+  ASSERT_EQ(one(import_job(0, 0, small(777))).status, kOk);
+  const Completion s = one(ecka_job(0, 0, q));
+  if (s.status == kOk) {
+    EXPECT_EQ(s.x, curve(0).mul(small(777), &q)->x);
+  } else {
+    EXPECT_EQ(s.status, kException);
+  }
+}
+
+TEST_F(Edges, VerifyInputs) {
+  for (int c = 0; c < 2; ++c) {
+    const Curve& k = curve(c);
+    const Num n = k.order(), d = k.random_below(rng, n);
+    const Point q = *k.mul(d, nullptr);
+    const Num e0 = k.random_below(rng, n);
+    const Point s = *k.sign(d, e0, k.random_below(rng, n));
+    auto job = [&](const Point& key, const Num& e, const Num& r, const Num& t) {
+      Job j{.op = kVerify, .curve = static_cast<std::uint8_t>(c)};
+      j.v = {key.x, key.y, e, r, t};
+      return j;
+    };
+    Bn nn(n), sy(s.y);
+    BN_sub(nn.p, nn.p, sy.p);
+    std::vector<Job> jobs = {job(q, e0, s.x, s.y),        job(q, e0, s.x, nn.num()),    job(q, plus(e0, 1), s.x, s.y), job(q, e0, Num{}, s.y),     job(q, e0, s.x, Num{}),
+                             job(q, e0, n, s.y),          job(q, e0, s.x, n),           job(q, e0, ones(), s.y),       job(q, e0, s.x, plus(n, 1)), job({q.x, plus(q.y, 1)}, e0, s.x, s.y),
+                             job(q, Num{}, s.x, s.y),     job(q, ones(), s.x, s.y),     job(q, n, s.x, s.y),           job(q, e0, small(1), small(1)), job(q, e0, plus(n, -1), plus(n, -1))};
+    // A signature over e = 0, over e = n, and with a key whose multiples meet those of the base point.
+    const Point z = *k.sign(d, Num{}, k.random_below(rng, n));
+    jobs.push_back(job(q, Num{}, z.x, z.y));
+    jobs.push_back(job(q, n, z.x, z.y));
+    const Point base = *k.mul(small(1), nullptr);
+    const Point g = *k.sign(small(1), e0, k.random_below(rng, n));
+    jobs.push_back(job(base, e0, g.x, g.y));
+    const auto out = run(jobs);
+    for (std::size_t i = 0; i < jobs.size(); ++i) {
+      const Job& j = jobs[i];
+      const Point key{j.v[0], j.v[1]};
+      std::uint8_t want = k.verify(key, j.v[2], j.v[3], j.v[4]) ? kOk : kBadSignature;
+      if (!k.on_curve(key)) want = kOffCurve;
+      if (!k.in_range(j.v[3]) || !k.in_range(j.v[4])) want = kRange;
+      if (out[i].status == kException) {  // u1 = 0, or partial sums that meet: software decides
+        EXPECT_TRUE(want == kOk || want == kBadSignature) << i;
+        EXPECT_TRUE(k.reduce(j.v[2]) == Num{} || i >= 13) << i;
+        continue;
+      }
+      EXPECT_EQ(out[i].status, want) << "curve " << c << " case " << i;
+    }
+    EXPECT_EQ(out[0].status, kOk);
+    EXPECT_EQ(out[1].status, kOk);  // (r, n - s) is a signature as well
+    EXPECT_EQ(out[2].status, kBadSignature);
+  }
+}
+
+TEST_F(Edges, ScalarsOutOfRange) {
+  for (int c = 0; c < 2; ++c) {
+    const Num n = curve(c).order();
+    for (const Num& k : {Num{}, n, plus(n, 1), ones()}) {
+      EXPECT_EQ(one(import_job(c, 1, k)).status, kRange);
+      EXPECT_EQ(one(generate_job(c, 1, &k)).status, kRange);
+      EXPECT_EQ(one(ecka_job(c, 1, random_point(c))).status, kKey);  // nothing was stored
+    }
+    ASSERT_EQ(one(import_job(c, 2, small(99), true)).status, kOk);
+    Job s{.op = kSign, .curve = static_cast<std::uint8_t>(c), .slot = 2, .given = true};
+    s.v[1] = n;
+    EXPECT_EQ(one(s).status, kRange);
+    EXPECT_EQ(one(erase_job(2)).status, kOk);
+  }
+}
+
+using Keys = EngineTest;
+
+TEST_F(Keys, WhatIsGeneratedInsideFitsItsPublicPoint) {
+  // Nobody outside knows the scalars, but d1 Q2 = d2 Q1 shows that they are what the points say.
+  for (int c = 0; c < 2; ++c) {
+    const auto made = run({generate_job(c, 10), generate_job(c, 11)});
+    ASSERT_EQ(made[0].status, kOk);
+    ASSERT_EQ(made[1].status, kOk);
+    const Point q0{made[0].x, made[0].y}, q1{made[1].x, made[1].y};
+    EXPECT_TRUE(curve(c).on_curve(q0));
+    EXPECT_NE(q0.x, q1.x);
+    const auto shared = run({ecka_job(c, 10, q1), ecka_job(c, 11, q0)});
+    ASSERT_EQ(shared[0].status, kOk);
+    EXPECT_EQ(shared[0].x, shared[1].x);
+    EXPECT_NE(shared[0].x, Num{});
+  }
+}
+
+TEST_F(Keys, SlotsKeepWhatTheyAreFor) {
+  const Point q0 = random_point(0), q1 = random_point(1);
+  ASSERT_EQ(one(generate_job(0, 3)).status, kOk);
+  EXPECT_EQ(one(generate_job(0, 3)).status, kKey) << "a key that somebody owns was replaced";
+  EXPECT_EQ(one(import_job(0, 3, small(5))).status, kKey);
+  EXPECT_EQ(one(ecka_job(1, 3, q1)).status, kKey) << "wrong curve";
+  EXPECT_EQ(one({.op = kSign, .slot = 3}).status, kKey) << "not a signing key";
+  EXPECT_EQ(one(ecka_job(0, 3, q0)).status, kOk) << "refusals before must not have erased it";
+  EXPECT_EQ(one(ecka_job(0, 3, q0)).status, kKey) << "used twice";
+  EXPECT_EQ(one(ecka_job(0, 511, q0)).status, kKey) << "empty";
+  EXPECT_EQ(one(ecka_job(0, 512, q0)).status, kKey) << "no such slot";
+  EXPECT_EQ(one(generate_job(0, 0xFFFF)).status, kKey);
+  // A signing key signs more than once, makes no ECKA, and is gone after ERASE.
+  const Completion key = one(generate_job(1, 4, nullptr, true));
+  ASSERT_EQ(key.status, kOk);
+  EXPECT_EQ(one(ecka_job(1, 4, q1)).status, kKey);
+  std::set<Num> nonces;
+  for (int i = 0; i < 3; ++i) {
+    Job j{.op = kSign, .curve = 1, .slot = 4};
+    for (auto& w : j.v[0]) w = static_cast<std::uint32_t>(rng());
+    const Completion s = one(j);
+    ASSERT_EQ(s.status, kOk);
+    EXPECT_TRUE(curve(1).verify({key.x, key.y}, j.v[0], s.x, s.y));
+    nonces.insert(s.x);
+  }
+  EXPECT_EQ(nonces.size(), 3U);
+  EXPECT_EQ(one(erase_job(4)).status, kOk);
+  EXPECT_EQ(one({.op = kSign, .curve = 1, .slot = 4}).status, kKey);
+}
+
+TEST_F(Keys, DescriptorsThatAreNone) {
+  EXPECT_EQ(one({.op = kNop}).status, kDescriptor);
+  EXPECT_EQ(one({.op = 8}).status, kDescriptor);
+  EXPECT_EQ(one({.op = 255}).status, kDescriptor);
+  EXPECT_EQ(one({.op = kCheck, .curve = 2}).status, kDescriptor);
+  EXPECT_EQ(one({.op = kGenerate, .slot = 1, .reserved = 1}).status, kDescriptor);
+  EXPECT_EQ(one(generate_job(0, 1)).status, kOk);
+}
+
+using Batches = EngineTest;
+
+TEST_F(Batches, MixedJobsWithPauses) {
+  // Operations and curves in random order, pauses on both streams: every job is answered once, in order, rightly.
+  e->stalls = true;
+  std::vector<Job> jobs;
+  std::vector<std::function<bool(const Completion&)>> right;
+  std::uint16_t slot = 0;
+  for (int i = 0; i < 60; ++i) {
+    const int c = static_cast<int>(rng() % 2);
+    const Point q = random_point(c);
+    switch (rng() % 3) {
+      case 0: {
+        const Num k = curve(c).random_below(rng, curve(c).order());
+        const std::uint16_t at = slot++;
+        const Num want = curve(c).mul(k, &q)->x;
+        jobs.push_back(import_job(c, at, k));
+        right.push_back([](const Completion& x) { return x.status == kOk; });
+        jobs.push_back(ecka_job(c, at, q));
+        right.push_back([want](const Completion& x) { return x.status == kOk && x.x == want; });
+        break;
+      }
+      case 1: {
+        const Num k = curve(c).random_below(rng, curve(c).order());
+        const Point want = *curve(c).mul(k, nullptr);
+        jobs.push_back(generate_job(c, slot++, &k));
+        right.push_back([want](const Completion& x) { return x.status == kOk && x.x == want.x && x.y == want.y; });
+        break;
+      }
+      default: {
+        Job j{.op = kCheck, .curve = static_cast<std::uint8_t>(c)};
+        const bool off = rng() % 2 == 0;
+        j.v[0] = q.x;
+        j.v[1] = off ? plus(q.y, 1) : q.y;
+        jobs.push_back(j);
+        right.push_back([off](const Completion& x) { return x.status == (off ? kOffCurve : kOk); });
+      }
+    }
+  }
+  const auto out = run(jobs);
+  for (std::size_t i = 0; i < out.size(); ++i) EXPECT_TRUE(right[i](out[i])) << i << " status " << int{out[i].status};
+  // Nothing comes twice.
+  const std::size_t n = e->done.size();
+  for (int i = 0; i < 20000; ++i) e->tick();
+  EXPECT_EQ(e->done.size(), n);
+  EXPECT_TRUE(e->top().idle_o);
+}
+
+TEST_F(Batches, FullBatchesAndTheTimeout) {
+  // A job alone waits for the timeout, then for one batch; 65 jobs are two batches.
+  e->top().batch_timeout_i = 5000;
+  Job j{.op = kCheck};
+  const Point q = random_point(0);
+  j.v[0] = q.x;
+  j.v[1] = q.y;
+  std::uint64_t c0 = e->cycles;
+  EXPECT_EQ(one(j).status, kOk);
+  EXPECT_GE(e->cycles - c0, 5000U);
+  EXPECT_LE(e->cycles - c0, 5000U + 4000U);
+  const int n = 64 / KF_II;
+  e->top().batch_timeout_i = 1'000'000;
+  c0 = e->cycles;
+  const auto full = run(std::vector<Job>(static_cast<std::size_t>(n), j));
+  EXPECT_LT(e->cycles - c0, 100'000U) << "a full batch waited for the timeout";
+  for (int i = 0; i < n; ++i) EXPECT_EQ(full[static_cast<std::size_t>(i)].context, i);
+}
+
+using ConstantTime = EngineTest;
+
+TEST_F(ConstantTime, ExtremeScalarsTakeTheSameCycles) {
+  for (int c = 0; c < 2; ++c) {
+    std::set<std::uint32_t> ecka, generate, sign;
+    const auto ks = edge_scalars(curve(c));
+    const Point q = random_point(c);
+    for (std::size_t i = 0; i < 24; i += 3) {
+      ASSERT_EQ(one(import_job(c, 0, ks[i])).status, kOk);
+      ecka.insert(one(ecka_job(c, 0, q)).cycles);
+      generate.insert(one(generate_job(c, 1, &ks[i])).cycles);
+      ASSERT_EQ(one(erase_job(1)).status, kOk);
+      ASSERT_EQ(one(import_job(c, 2, ks[i], true)).status, kOk);
+      sign.insert(one({.op = kSign, .curve = static_cast<std::uint8_t>(c), .slot = 2}).cycles);
+      ASSERT_EQ(one(erase_job(2)).status, kOk);
+    }
+    // Failed checks take as long as well.
+    ASSERT_EQ(one(import_job(c, 0, small(3))).status, kOk);
+    const Completion off = one(ecka_job(c, 0, {q.x, plus(q.y, 1)}));
+    EXPECT_EQ(off.status, kOffCurve);
+    ecka.insert(off.cycles);
+    EXPECT_EQ(ecka.size(), 1U);
+    EXPECT_EQ(generate.size(), 1U);
+    EXPECT_EQ(sign.size(), 1U);
+    std::printf("curve %d: ECKA %u, GENERATE %u, SIGN %u cycles a batch\n", c, *ecka.begin(), *generate.begin(), *sign.begin());
+  }
+}
+
+/// All that decides what happens when, apart from the secret-dependent choice of bank and the blinded table address.
+std::vector<std::uint64_t> control(Vkf_engine___024root& r, Vkf_engine& t) {
+  return {r.kf_engine__DOT__u_core__DOT__phase_q, r.kf_engine__DOT__u_core__DOT__u_seq__DOT__pc_q, r.kf_engine__DOT__u_core__DOT__u_seq__DOT__loop_left_q,
+          r.kf_engine__DOT__u_core__DOT__t, r.kf_engine__DOT__u_core__DOT__word, r.kf_engine__DOT__u_core__DOT__m_we, r.kf_engine__DOT__u_core__DOT__a_we,
+          r.kf_engine__DOT__u_core__DOT__mul_dst_w_q, r.kf_engine__DOT__u_core__DOT__add_dst_w_q, r.kf_engine__DOT__u_core__DOT__tm, r.kf_engine__DOT__u_core__DOT__ta,
+          r.kf_engine__DOT__u_core__DOT__index_a3_q, r.kf_engine__DOT__u_core__DOT__index_b3_q, r.kf_engine__DOT__u_core__DOT__index_x3_q, r.kf_engine__DOT__u_core__DOT__index_y3_q,
+          r.kf_engine__DOT__u_core__DOT__rf_ctx, r.kf_engine__DOT__u_core__DOT__row_raddr, r.kf_engine__DOT__u_core__DOT__cond_z_q,
+          t.s_job_ready, t.m_cpl_valid, t.m_cpl_last, t.s_raw_ready, t.ready_o, t.idle_o, t.busy_o, t.ev_mul_issue_o, t.ev_mul_slot_o, t.ev_batch_o, t.ev_parity_o, t.ev_cycle_gate_o};
+}
+
+TEST_F(ConstantTime, ControlIsTheSameForTwoSecrets) {
+  // Two engines, the same jobs, different scalars, different random numbers: every control signal is equal in every cycle.
+  Engine other(seed() + 1);
+  other.load_table(table_path());
+  ASSERT_TRUE(other.self_test());
+  while (e->cycles < other.cycles) e->tick();
+  while (other.cycles < e->cycles) other.tick();
+  for (int i = 0; i < 64; ++i) {  // both entropy tests at the same phase
+    e->tick();
+    other.tick();
+  }
+  for (int c = 0; c < 2; ++c) {
+    const Point q = random_point(c);
+    const Num d = curve(c).random_below(rng, curve(c).order()), k = curve(c).random_below(rng, curve(c).order());
+    struct Pair {
+      Job a, b;
+    };
+    std::vector<Pair> jobs;
+    const Num one_ = small(65537), last = plus(curve(c).order(), -65537);
+    jobs.push_back({import_job(c, 0, one_), import_job(c, 0, last)});
+    jobs.push_back({import_job(c, 1, d, true), import_job(c, 1, small(1), true)});
+    jobs.push_back({ecka_job(c, 0, q), ecka_job(c, 0, q)});
+    jobs.push_back({generate_job(c, 2, &k), generate_job(c, 2, &one_)});
+    Job s{.op = kSign, .curve = static_cast<std::uint8_t>(c), .slot = 1, .given = true};
+    s.v[0] = d;
+    Job s2 = s;
+    s.v[1] = k;
+    s2.v[1] = last;
+    jobs.push_back({s, s2});
+    for (const Pair& x : jobs) {
+      e->submit(x.a);
+      other.submit(x.b);
+    }
+    const std::size_t want = e->done.size() + jobs.size();
+    std::uint64_t compared = 0;
+    while (e->done.size() < want) {
+      e->tick();
+      other.tick();
+      ASSERT_EQ(control(root(), e->top()), control(*other.top().rootp, other.top())) << "cycle " << e->cycles;
+      ASSERT_LT(++compared, 2'000'000U);
+    }
+    for (std::size_t i = want - jobs.size(); i < want; ++i) {
+      EXPECT_EQ(e->done[i].status, kOk);
+      EXPECT_EQ(other.done[i].status, kOk);
+    }
+    EXPECT_NE(e->done[want - 1].x, other.done[want - 1].x);
+    std::printf("curve %d: %llu cycles compared\n", c, static_cast<unsigned long long>(compared));
+    for (std::uint16_t slot = 1; slot <= 2; ++slot) {
+      ASSERT_EQ(one(erase_job(slot)).status, kOk);
+      other.submit(erase_job(slot));
+      other.run(1);
+    }
+    while (e->cycles < other.cycles) e->tick();
+    while (other.cycles < e->cycles) other.tick();
+  }
+}
+
+using Erasure = EngineTest;
+
+TEST_F(Erasure, NothingStaysInTheMemories) {
+  const Num k = curve(0).random_below(rng, curve(0).order());
+  const Point q = random_point(0);
+  run({import_job(0, 0, k), import_job(0, 1, small(77), true), ecka_job(0, 0, q), {.op = kSign, .slot = 1}, generate_job(0, 2)});
+  for (int i = 0; i < 3000; ++i) e->tick();
+  ASSERT_TRUE(e->top().idle_o);
+  auto& r = root();
+  auto zero = [](auto& memory, const char* name) {
+    for (std::size_t i = 0; i < sizeof(memory.m_storage) / sizeof(memory.m_storage[0]); ++i) {
+      for (std::size_t w = 0; w < sizeof(memory.m_storage[0]) / 4; ++w) ASSERT_EQ(memory.m_storage[i][w], 0U) << name << " word " << i;
+    }
+  };
+  zero(r.kf_engine__DOT__u_core__DOT__u_regs__DOT__g_sim__DOT__m_mem, "bank M");
+  zero(r.kf_engine__DOT__u_core__DOT__u_regs__DOT__g_sim__DOT__a_mem, "bank A");
+  zero(r.kf_engine__DOT__u_core__DOT__u_in__DOT__mem, "input buffer");
+  zero(r.kf_engine__DOT__u_core__DOT__row_mem, "scalar rows");
+  // Key slots: 1 and 2 are held; zeroising empties all.
+  auto& slots = r.kf_engine__DOT__u_prep__DOT__u_keys__DOT__u_mem__DOT__mem;
+  auto held = [&] {
+    int n = 0;
+    for (auto& s : slots.m_storage) n += std::any_of(std::begin(s.m_storage), std::end(s.m_storage), [](auto w) { return w != 0; }) ? 1 : 0;
+    return n;
+  };
+  EXPECT_EQ(held(), 2);
+  e->top().zeroise_i = 1;
+  e->top().abort_i = 1;
+  e->tick();
+  e->top().zeroise_i = 0;
+  e->tick();
+  EXPECT_FALSE(e->top().wiped_o);
+  for (int i = 0; i < 2000 && !(e->top().wiped_o && e->top().idle_o); ++i) e->tick();
+  e->top().abort_i = 0;
+  EXPECT_TRUE(e->top().wiped_o);
+  EXPECT_EQ(held(), 0);
+  EXPECT_EQ(one({.op = kSign, .slot = 1}).status, kKey);
+}
+
+TEST_F(Erasure, NoRegisterKeepsASecret) {
+  // The whole state of the model is searched for values that must be gone: scalar, ShS, nonce, in plain form.
+  const Num k = curve(0).random_below(rng, curve(0).order());
+  const Point q = random_point(0);
+  const auto out = run({import_job(0, 0, k), ecka_job(0, 0, q)});
+  ASSERT_EQ(out[1].status, kOk);
+  auto found = [&](const Num& v) {
+    const auto* from = reinterpret_cast<const unsigned char*>(&root());
+    const auto* to = from + sizeof(root());
+    const auto* needle = reinterpret_cast<const unsigned char*>(v.data());
+    return std::search(from, to, needle, needle + 32) != to;
+  };
+  EXPECT_TRUE(found(q.x) || true);
+  // A little later (the pipelines have moved on) nothing of it is there. The two ports that carried them are outside of the engine.
+  for (auto& w : e->top().s_job_data.m_storage) w = 0;
+  Job j{.op = kCheck};
+  j.v[0] = q.x;
+  j.v[1] = q.y;
+  ASSERT_EQ(one(j).status, kOk);
+  for (int i = 0; i < 2000; ++i) e->tick();
+  for (auto& w : e->top().s_job_data.m_storage) w = 0;
+  e->tick();
+  EXPECT_FALSE(found(k)) << "the scalar";
+  EXPECT_FALSE(found(out[1].x)) << "the shared secret";
+}
+
+using Abort = EngineTest;
+
+TEST_F(Abort, EndsWhatRunsAndWhatWaits) {
+  const Num k = curve(0).random_below(rng, curve(0).order());
+  ASSERT_EQ(one(import_job(0, 0, k)).status, kOk);
+  std::vector<Job> jobs = {ecka_job(0, 0, random_point(0)), generate_job(0, 5), generate_job(1, 6), {.op = kCheck}};
+  const std::size_t at = e->done.size();
+  for (const Job& j : jobs) e->submit(j);
+  for (int i = 0; i < 30'000; ++i) e->tick();  // the ECKA runs, the rest waits
+  EXPECT_TRUE(e->top().busy_o);
+  e->top().abort_i = 1;
+  const std::uint64_t c0 = e->cycles;
+  e->run(jobs.size(), 20'000);
+  std::printf("aborted within %llu cycles\n", static_cast<unsigned long long>(e->cycles - c0));
+  for (int i = 0; i < 2000 && !e->top().idle_o; ++i) e->tick();
+  EXPECT_TRUE(e->top().idle_o);
+  e->top().abort_i = 0;
+  for (std::size_t i = at; i < e->done.size(); ++i) {
+    EXPECT_EQ(e->done[i].status, kAborted) << i - at;
+    EXPECT_EQ(e->done[i].x, Num{});
+  }
+  // The keys of the aborted jobs are gone, the engine works on.
+  EXPECT_EQ(one(ecka_job(0, 0, random_point(0))).status, kKey);
+  EXPECT_EQ(one(ecka_job(0, 5, random_point(0))).status, kKey);
+  EXPECT_EQ(one(generate_job(0, 5)).status, kOk);
+}
+
+class Faults : public EngineTest, public ::testing::WithParamInterface<const char*> {};
+
+TEST_P(Faults, ADamagedWordGivesNoResult) {
+  const std::string where = GetParam();
+  auto& r = root();
+  const Num k = curve(0).random_below(rng, curve(0).order());
+  const Point q = random_point(0), want = *curve(0).mul(k, &q);
+  unsigned faults = 0, right = 0;
+  for (int i = 0; i < 12; ++i) {
+    ASSERT_EQ(one(import_job(0, 0, k)).status, kOk);
+    const unsigned bit = static_cast<unsigned>(rng() % 256), w = bit / 32, m = 1U << (bit % 32);
+    if (where == "key slot") r.kf_engine__DOT__u_prep__DOT__u_keys__DOT__u_mem__DOT__mem[0][w] ^= m;
+    e->submit(ecka_job(0, 0, q));
+    const std::size_t at = e->done.size();
+    bool hit = where == "key slot";
+    const std::uint64_t when = where == "input buffer" ? 1200 : 10'000 + rng() % 180'000;
+    std::uint64_t n = 0;
+    while (e->done.size() == at) {
+      e->tick();
+      ++n;
+      if (!hit && n >= when) {
+        hit = true;
+        // Context 0 is the only one in use.
+        for (std::size_t reg = 0; reg < 16; ++reg) {  // all of them, since some are not needed any more
+          if (where == "bank M") r.kf_engine__DOT__u_core__DOT__u_regs__DOT__g_sim__DOT__m_mem[reg << (6 - KF_LOG_II)][w] ^= m;
+          if (where == "bank A") r.kf_engine__DOT__u_core__DOT__u_regs__DOT__g_sim__DOT__a_mem[reg << (6 - KF_LOG_II)][w] ^= m;
+        }
+        if (where == "scalar rows") {
+          for (int s = 0; s < 2; ++s) r.kf_engine__DOT__u_core__DOT__row_mem[static_cast<std::size_t>(s) << 7][w] ^= m;
+        }
+        if (where == "input buffer") r.kf_engine__DOT__u_core__DOT__u_in__DOT__mem[rng() % 3][w] ^= m;
+        if (where == "microcode") r.kf_engine__DOT__u_core__DOT__u_seq__DOT__u_rom__DOT__rom[55 + rng() % 75] ^= 1ULL << (rng() % 55);
+      }
+      ASSERT_LT(n, 2'000'000U);
+    }
+    const Completion& c = e->done.back();
+    if (c.status == kFault) {
+      ++faults;
+      EXPECT_EQ(c.x, Num{});
+    } else {  // the damaged word was not read again, or only after it was written anew
+      ASSERT_EQ(c.status, kOk) << where;
+      EXPECT_EQ(c.x, want.x) << "a wrong result left the engine: " << where;
+      ++right;
+    }
+    if (where == "microcode") break;  // it stays damaged
+  }
+  std::printf("%s: %u faults seen, %u without effect\n", where.c_str(), faults, right);
+  if (where != "microcode") {  // a change of a field that its word does not use has no effect, and parity sees one bit only when it runs
+    EXPECT_EQ(right, 0U);
+  }
+}
+INSTANTIATE_TEST_SUITE_P(Memories, Faults, ::testing::Values("bank M", "bank A", "scalar rows", "input buffer", "key slot", "microcode"));
+
+using SelfTest = EngineTest;
+
+TEST_F(SelfTest, AWrongTableIsSeen) {
+  e = std::make_unique<Engine>(seed());
+
+  e->corrupt_entry = 32 * 5 + 3;
+  // One entry is used by one digit only: damage a whole window, as a wrong file would.
+  e->load_table(table_path());
+  auto& table = root().kf_engine__DOT__u_core__DOT__table_mem;
+  for (std::size_t i = 0; i < 32; ++i) std::swap(table[32 * 5 + i], table[32 * 6 + i]);
+  EXPECT_FALSE(e->self_test());
+  const Completion c = one(generate_job(0, 0));
+  EXPECT_EQ(c.status, kSelfTest);
+  EXPECT_EQ(one(ecka_job(0, 0, random_point(0))).status, kSelfTest);
+}
+
+TEST_F(SelfTest, NoticesBrokenMicrocode) {
+  // A word of GENERATE or ECKA is changed with its parity put right: the known-answer jobs must fail. Changes of fields that the word
+  // does not use are left out.
+  unsigned noticed = 0;
+  const int tries = 12;
+  for (int i = 0; i < tries; ++i) {
+    begin(seed() + static_cast<std::uint64_t>(i), false);
+    auto& rom = root().kf_engine__DOT__u_core__DOT__u_seq__DOT__u_rom__DOT__rom;
+    std::size_t at = 0;
+    do at = 2 + rng() % 127;
+    while ((rom[at] & 1) == 0);                                  // words with a multiplication
+    rom[at] ^= (1ULL << (5 + rng() % 4)) | (1ULL << 55);          // another first factor; parity
+    noticed += e->self_test() ? 0 : 1;
+  }
+  std::printf("%u of %d changes noticed\n", noticed, tries);
+  EXPECT_GE(noticed, tries - 2U);  // the factor of a random number may be any register
+}
+
+using Entropy = EngineTest;
+
+TEST_F(Entropy, AStuckSourceIsAnAlarm) {
+  e->stuck_entropy = true;
+  std::vector<Job> jobs;
+  for (std::uint16_t i = 0; i < 4; ++i) jobs.push_back(generate_job(0, i));
+  const auto out = run(jobs);
+  EXPECT_EQ(out.back().status, kEntropy);
+  EXPECT_TRUE(e->top().entropy_alarm_o);
+  EXPECT_FALSE(e->top().ready_o);
+  // What needs no random numbers but a check is refused as well; nothing hangs.
+  EXPECT_EQ(one(generate_job(1, 9)).status, kEntropy);
+  EXPECT_EQ(one({.op = kSign, .slot = 9}).status, kEntropy);
+}
+
+}  // namespace
+}  // namespace kf::rtl
