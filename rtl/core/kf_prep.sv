@@ -254,24 +254,6 @@ module kf_prep #(
   logic         kat_now;
   assign kat_now = state_q == KAT || (state_q == WORK && kat_batch_q);
 
-  // ------------------------------------------------------------------ the curve
-  logic [255:0] p;
-  logic [255:0] n;
-  logic [65:0]  ladder_m0;
-  logic [5:0]   comb_windows;
-  logic [255:0] kat_k;
-  logic [255:0] gx;
-  logic [255:0] gy;
-  /* verilator lint_off PINCONNECTEMPTY */
-  kf_curve_rom u_curve (
-    .curve_i(curve_q), .p_o(p), .n_o(n), .mprime_p_o(), .mprime_n_o(), .ladder_m0_o(ladder_m0), .ladder_public_o(), .ladder_blind_bits_o(),
-    .ladder_public_bits_o(), .comb_blind_windows_o(comb_windows), .comb_public_windows_o(), .expo_digits_o(), .rounds_idle_o(),
-    .rounds_generate_o(), .rounds_ecka_o(), .rounds_sign_o(), .rounds_verify_o(), .rounds_check_o(), .kat_k_o(kat_k), .kat_x_o(), .kat_y_o(),
-    .gx_o(gx), .gy_o(gy), .c0_index_i(4'd0), .c0_o(), .c1_index_i(4'd0), .c1_o(), .c2_index_i(4'd0), .c2_o(), .c3_index_i(4'd0), .c3_o(),
-    .expo_n_i(1'b0), .expo_index_i(6'd0), .expo_o()
-  );
-  /* verilator lint_on PINCONNECTEMPTY */
-
   // ------------------------------------------------------------------ key slots
   logic         key_write_q;  // second access of a step: erase or store
   logic         key_store_q;
@@ -302,27 +284,24 @@ module kf_prep #(
   assign doing = plan_now[7:3];
   assign reg_now = plan_now[2:0];
 
-  // 64 bits of the limit that belong to v_q[63:0] in this cycle of a comparison; v_q turns by 64 bits a cycle
-  logic [255:0] limit;
-  logic [63:0]  limit_part;
-  /* verilator lint_off UNUSEDSIGNAL */
-  logic [64:0]  compare;  // of which only the borrow is needed
-  /* verilator lint_on UNUSEDSIGNAL */
-  logic         below;
-  logic [64:0]  alias_sum;
-  logic         carry_q;
-  assign limit = doing == DO_CHECK_P || (doing == DO_ALIAS && sub_q[2]) ? p : n;
-  always_comb begin
-    case (sub_q[1:0])
-      2'd0: limit_part = limit[63:0];
-      2'd1: limit_part = limit[127:64];
-      2'd2: limit_part = limit[191:128];
-      default: limit_part = limit[255:192];
+  // Comparisons and r + n, 64 bits a cycle: v_q turns. As functions, so that a simulation computes them only in the branches that need them.
+  function automatic logic [63:0] part(input logic [255:0] v, input logic [1:0] i);
+    case (i)
+      2'd0: part = v[63:0];
+      2'd1: part = v[127:64];
+      2'd2: part = v[191:128];
+      default: part = v[255:192];
     endcase
-  end
-  assign compare = {1'b0, v_q[63:0]} - {1'b0, limit_part} - {64'd0, sub_q[1:0] == 2'd0 ? 1'b0 : lt_q};
-  assign below = compare[64];
-  assign alias_sum = {1'b0, v_q[63:0]} + {1'b0, limit_part} + {64'd0, sub_q[1:0] == 2'd0 ? 1'b0 : carry_q};
+  endfunction
+  function automatic logic below(input logic [63:0] v, input logic of_p, input logic curve, input logic [1:0] i, input logic borrow);
+    logic [63:0] limit;
+    limit = of_p ? part(kf_curve::p(curve), i) : part(kf_curve::n(curve), i);
+    below = {1'b0, v} < {1'b0, limit} + {64'd0, i != 2'd0 && borrow};
+  endfunction
+  function automatic logic [64:0] plus_n(input logic [63:0] v, input logic curve, input logic [1:0] i, input logic carry);
+    plus_n = {1'b0, v} + {1'b0, part(kf_curve::n(curve), i)} + {64'd0, i != 2'd0 && carry};
+  endfunction
+  logic carry_q;
 
   // ------------------------------------------------------------------ blinding: acc = T n + k in limbs of 66 bits, T n bit by bit
   logic [65:0]  t_q;         // the factor, top bit first
@@ -332,20 +311,20 @@ module kf_prep #(
   logic [329:0] acc_q;       // turns by one limb a cycle
   logic         blind_q;     // at work
   logic         drawn_q;     // t_q holds the random number
-  logic [65:0]  limb_n;
-  logic [65:0]  limb_k;
-  logic [67:0]  limb_sum;
-  always_comb begin
-    case (limb_q)
-      3'd0: begin limb_n = n[65:0]; limb_k = v_q[65:0]; end
-      3'd1: begin limb_n = n[131:66]; limb_k = v_q[131:66]; end
-      3'd2: begin limb_n = n[197:132]; limb_k = v_q[197:132]; end
-      3'd3: begin limb_n = {8'd0, n[255:198]}; limb_k = {8'd0, v_q[255:198]}; end
-      default: begin limb_n = '0; limb_k = '0; end
+  logic         row_made_q;  // acc_q is the blinded scalar
+  function automatic logic [65:0] limb(input logic [255:0] v, input logic [2:0] i);
+    case (i)
+      3'd0: limb = v[65:0];
+      3'd1: limb = v[131:66];
+      3'd2: limb = v[197:132];
+      3'd3: limb = {8'd0, v[255:198]};
+      default: limb = '0;
     endcase
-    if (bits_q != 7'd0) limb_sum = {1'b0, acc_q[65:0], 1'b0} + {2'd0, t_q[65] ? limb_n : 66'd0} + {66'd0, acc_carry_q};
-    else limb_sum = {2'd0, acc_q[65:0]} + {2'd0, limb_k} + {66'd0, acc_carry_q};
-  end
+  endfunction
+  // 2 acc + (bit of T) n, or acc + k
+  function automatic logic [67:0] next_limb(input logic [65:0] acc, input logic doubling, input logic t_bit, input logic [65:0] n_or_k, input logic [1:0] carry);
+    next_limb = (doubling ? {1'b0, acc, 1'b0} : {2'd0, acc}) + {2'd0, t_bit || !doubling ? n_or_k : 66'd0} + {66'd0, carry};
+  endfunction
 
   // ------------------------------------------------------------------ conversation with the outside in this cycle
   logic working;
@@ -412,6 +391,7 @@ module kf_prep #(
       t_q <= '0;
       blind_q <= 1'b0;
       drawn_q <= 1'b0;
+      row_made_q <= 1'b0;
       key_write_q <= 1'b0;
       key_store_q <= 1'b0;
       row_valid_o <= 1'b0;
@@ -535,25 +515,22 @@ module kf_prep #(
                 end
               end else begin
                 v_q <= {v_q[63:0], v_q[255:64]};
-                lt_q <= below;
+                lt_q <= below(v_q[63:0], doing == DO_CHECK_P, curve_q, sub_q[1:0], lt_q);
                 nz_q <= (sub_q[1:0] != 2'd0 && nz_q) || v_q[63:0] != 64'd0;
                 sub_q <= sub_q + 4'd1;
               end
             end
-            DO_ALIAS: begin  // r + n where that is below p, else r. 0 to 3: acc = v + n; 4 to 7: compare with p; 8: decide
+            DO_ALIAS: begin  // r + n where that is below p, else r. 0 to 3: v + n; 4 to 7: compare with p; 8: decide
               sub_q <= sub_q + 4'd1;
               if (!sub_q[3]) begin
                 if (!sub_q[2]) begin
-                  v_q <= {alias_sum[63:0], v_q[255:64]};
-                  acc_q <= {74'd0, v_q[63:0], acc_q[255:64]};  // r itself, kept for the decision
-                  carry_q <= alias_sum[64];
+                  {carry_q, v_q} <= {plus_n(v_q[63:0], curve_q, sub_q[1:0], carry_q), v_q[255:64]};
                 end else begin
                   v_q <= {v_q[63:0], v_q[255:64]};
-                  lt_q <= below;
+                  lt_q <= below(v_q[63:0], 1'b1, curve_q, sub_q[1:0], lt_q);
                 end
               end else begin
-                if (carry_q || !lt_q) v_q <= acc_q[255:0];
-                acc_q <= '0;
+                if (carry_q || !lt_q) v_q <= in_data_o;  // r, which has just been put into its place
               end
             end
             DO_PUT: begin
@@ -623,13 +600,16 @@ module kf_prep #(
               end else if (!blind_q) begin
                 blind_q <= 1'b1;
                 if (doing == DO_COMB) t_q <= {1'b0, t_q[65:2], ~v_q[0]};
-                else t_q <= {2'd0, t_q[65:2]} + ladder_m0;
+                else t_q <= {2'd0, t_q[65:2]} + kf_curve::ladder_m0(curve_q);
+              end else if (row_made_q) begin
+                row_made_q <= 1'b0;
+                row_valid_o <= 1'b1;
               end else if (!row_valid_o) begin
-                acc_q <= {limb_sum[65:0], acc_q[329:66]};
-                acc_carry_q <= limb_q == 3'd4 ? 2'd0 : limb_sum[67:66];
+                {acc_carry_q, acc_q} <= {next_limb(acc_q[65:0], bits_q != 7'd0, t_q[65], limb(bits_q != 7'd0 ? kf_curve::n(curve_q) : v_q, limb_q), acc_carry_q), acc_q[329:66]};
+                if (limb_q == 3'd4) acc_carry_q <= '0;
                 limb_q <= limb_q == 3'd4 ? 3'd0 : limb_q + 3'd1;
                 if (limb_q == 3'd4) begin
-                  if (bits_q == 7'd0) row_valid_o <= 1'b1;
+                  if (bits_q == 7'd0) row_made_q <= 1'b1;
                   else begin
                     bits_q <= bits_q - 7'd1;
                     t_q <= {t_q[64:0], 1'b0};
@@ -643,9 +623,9 @@ module kf_prep #(
                 t_q <= '0;
               end
             end
-            DO_KAT_K: v_q <= kat_k;
-            DO_KAT_X: v_q <= gx;
-            DO_KAT_Y: v_q <= gy;
+            DO_KAT_K: v_q <= kf_curve::kat_k(curve_q);
+            DO_KAT_X: v_q <= kf_curve::gx(curve_q);
+            DO_KAT_Y: v_q <= kf_curve::gy(curve_q);
             default: begin  // DO_END
               in_we_o <= 1'b1;
               in_reg_o <= 3'd7;
@@ -694,13 +674,13 @@ module kf_prep #(
   // bit (which is 1) and a 1 on top of the highest window.
   always_ff @(posedge clk) begin
     if (rst || (row_valid_o && row_ready_i)) row_data_o <= '0;
-    else if (blinding && blind_q && !row_valid_o && bits_q == 7'd0 && limb_q == 3'd4) begin
+    else if (blinding && row_made_q) begin
       if (doing == DO_COMB) begin
-        row_data_o <= {1'b0, limb_sum[65:0], acc_q[329:67]};
-        for (int i = 0; i < 55; i++) if (comb_windows == i[5:0] + 6'd1) row_data_o[6 * i + 5] <= 1'b1;
+        row_data_o <= {1'b0, acc_q[329:1]};
+        for (int i = 0; i < 55; i++) if (kf_curve::comb_blind_windows(curve_q) == i[5:0] + 6'd1) row_data_o[6 * i + 5] <= 1'b1;
       end else begin
-        row_data_o <= {limb_sum[65:0], acc_q[329:66]} ^ {1'b0, limb_sum[65:0], acc_q[329:67]};
-        row_data_o[324] <= acc_q[66];
+        row_data_o <= acc_q ^ {1'b0, acc_q[329:1]};
+        row_data_o[324] <= acc_q[0];
       end
     end
   end

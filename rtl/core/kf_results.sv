@@ -76,14 +76,7 @@ module kf_results (
   assign erase_slot_o = meta[95:80];
   assign m_cpl_valid = state_q == BEAT;
   assign m_cpl_last = beat_q == 2'd3;
-  always_comb begin
-    case (beat_q)
-      2'd0: m_cpl_data = x_q;
-      2'd1: m_cpl_data = y_q;
-      2'd2: m_cpl_data = '0;
-      default: m_cpl_data = {96'd0, cycles_q, meta[63:0], 32'd0, {2'd0, ctx_q}, meta[79:72], meta[71:64], {4'd0, status_q}};
-    endcase
-  end
+  assign m_cpl_data = x_q;  // what is sent moves up: x, y, 0, meta
 
   always_ff @(posedge clk) begin
     kat_done_o <= 1'b0;
@@ -131,9 +124,10 @@ module kf_results (
         ERASE: if (erase_ready_i) state_q <= BEAT;
         BEAT: if (m_cpl_ready) begin
           beat_q <= beat_q + 2'd1;
+          x_q <= y_q;
+          y_q <= '0;
+          if (beat_q == 2'd2) x_q <= {96'd0, cycles_q, meta[63:0], 32'd0, {2'd0, ctx_q}, meta[79:72], meta[71:64], {4'd0, status_q}};
           if (m_cpl_last) begin
-            x_q <= '0;
-            y_q <= '0;
             ctx_q <= ctx_q + 6'd1;
             state_q <= {1'b0, ctx_q} + 7'd1 == count_q ? EMPTY : READ;
           end

@@ -24,9 +24,7 @@ module kf_sequencer (
   output       logic                             mod_n_o,      // modulus: n, else p
   output       logic [255:0]                     mod_o,
   output       logic [63:0]                      mprime_o,
-  output       logic [255:0]                     order_o,          // n
-  output       logic [257:0]                     ladder_public_o,  // m n, what makes a public scalar fit the ladder
-  output       logic [5:0]                       comb_public_top_o, // windows of a public scalar
+  input  wire  logic                             c_load_i,
   input  wire  logic [3:0]                       c0_index_i,
   input  wire  logic [3:0]                       c1_index_i,
   input  wire  logic [3:0]                       c2_index_i,
@@ -34,9 +32,7 @@ module kf_sequencer (
   output       logic [255:0]                     c0_o,
   output       logic [255:0]                     c1_o,
   output       logic [255:0]                     c2_o,
-  output       logic [255:0]                     c3_o,
-  output       logic [255:0]                     kat_x_o,
-  output       logic [255:0]                     kat_y_o
+  output       logic [255:0]                     c3_o  // each from the cycle after c_load_i on
 );
 
   logic [kf_uc::PC_W-1:0]   pc_q;
@@ -56,45 +52,22 @@ module kf_sequencer (
   logic              bad_q;
   logic              abort_q;
 
-  // ---- what the curve says
-  logic [255:0] p;
-  logic [255:0] n;
-  logic [63:0]  mprime_p;
-  logic [63:0]  mprime_n;
-  logic [8:0]   ladder_blind_bits;
-  logic [8:0]   ladder_public_bits;
-  logic [5:0]   comb_blind_windows;
-  logic [5:0]   comb_public_windows;
-  logic [6:0]   expo_digits;
-  logic [11:0]  rounds_idle;
-  logic [11:0]  rounds_generate;
-  logic [11:0]  rounds_ecka;
-  logic [11:0]  rounds_sign;
-  logic [11:0]  rounds_verify;
-  logic [11:0]  rounds_check;
   logic [5:0]   expo_index;
-  /* verilator lint_off PINCONNECTEMPTY */
-  kf_curve_rom u_curve (
-    .curve_i, .p_o(p), .n_o(n), .mprime_p_o(mprime_p), .mprime_n_o(mprime_n), .ladder_m0_o(), .ladder_public_o,
-    .ladder_blind_bits_o(ladder_blind_bits), .ladder_public_bits_o(ladder_public_bits), .comb_blind_windows_o(comb_blind_windows),
-    .comb_public_windows_o(comb_public_windows), .expo_digits_o(expo_digits), .rounds_idle_o(rounds_idle), .rounds_generate_o(rounds_generate),
-    .rounds_ecka_o(rounds_ecka), .rounds_sign_o(rounds_sign), .rounds_verify_o(rounds_verify), .rounds_check_o(rounds_check),
-    .kat_k_o(), .kat_x_o, .kat_y_o, .gx_o(), .gy_o(),
-    .c0_index_i, .c0_o, .c1_index_i, .c1_o, .c2_index_i, .c2_o, .c3_index_i, .c3_o,
+  kf_const_rom u_const (
+    .clk, .curve_i, .load_i(c_load_i), .c0_index_i, .c0_o, .c1_index_i, .c1_o, .c2_index_i, .c2_o, .c3_index_i, .c3_o,
     .expo_n_i(mod_n_q), .expo_index_i(expo_index), .expo_o
   );
-  /* verilator lint_on PINCONNECTEMPTY */
 
   logic [kf_uc::PC_W-1:0] entry;
   logic [11:0]     rounds_wanted;
   always_comb begin
     case (program_i)
-      kf_uc::PROG_GENERATE: begin entry = kf_uc::ENTRY_GENERATE; rounds_wanted = rounds_generate; end
-      kf_uc::PROG_ECKA:     begin entry = kf_uc::ENTRY_ECKA;     rounds_wanted = rounds_ecka;     end
-      kf_uc::PROG_SIGN:     begin entry = kf_uc::ENTRY_SIGN;     rounds_wanted = rounds_sign;     end
-      kf_uc::PROG_VERIFY:   begin entry = kf_uc::ENTRY_VERIFY;   rounds_wanted = rounds_verify;   end
-      kf_uc::PROG_CHECK:    begin entry = kf_uc::ENTRY_CHECK;    rounds_wanted = rounds_check;    end
-      default:       begin entry = kf_uc::ENTRY_IDLE;     rounds_wanted = rounds_idle;     end
+      kf_uc::PROG_GENERATE: begin entry = kf_uc::ENTRY_GENERATE; rounds_wanted = kf_curve::rounds_generate(curve_i); end
+      kf_uc::PROG_ECKA:     begin entry = kf_uc::ENTRY_ECKA;     rounds_wanted = kf_curve::rounds_ecka(curve_i);     end
+      kf_uc::PROG_SIGN:     begin entry = kf_uc::ENTRY_SIGN;     rounds_wanted = kf_curve::rounds_sign(curve_i);     end
+      kf_uc::PROG_VERIFY:   begin entry = kf_uc::ENTRY_VERIFY;   rounds_wanted = kf_curve::rounds_verify(curve_i);   end
+      kf_uc::PROG_CHECK:    begin entry = kf_uc::ENTRY_CHECK;    rounds_wanted = kf_curve::rounds_check(curve_i);    end
+      default:       begin entry = kf_uc::ENTRY_IDLE;     rounds_wanted = kf_curve::rounds_idle(curve_i);     end
     endcase
   end
 
@@ -113,11 +86,11 @@ module kf_sequencer (
   assign next_control = next_word[kf_uc::F_CONTROL +: kf_uc::F_CONTROL_W];
   always_comb begin
     case (next_word[kf_uc::F_COUNT +: kf_uc::F_COUNT_W])
-      kf_uc::COUNT_LADDER_BLIND:  next_count = ladder_blind_bits;
-      kf_uc::COUNT_LADDER_PUBLIC: next_count = ladder_public_bits;
-      kf_uc::COUNT_COMB_BLIND:    next_count = {3'd0, comb_blind_windows} - 9'd1;
-      kf_uc::COUNT_COMB_PUBLIC:   next_count = {3'd0, comb_public_windows} - 9'd1;
-      default:             next_count = {2'd0, expo_digits} - 9'd1;
+      kf_uc::COUNT_LADDER_BLIND:  next_count = kf_curve::ladder_blind_bits(curve_i);
+      kf_uc::COUNT_LADDER_PUBLIC: next_count = kf_curve::ladder_public_bits(curve_i);
+      kf_uc::COUNT_COMB_BLIND:    next_count = {3'd0, kf_curve::comb_blind_windows(curve_i)} - 9'd1;
+      kf_uc::COUNT_COMB_PUBLIC:   next_count = {3'd0, kf_curve::comb_public_windows(curve_i)} - 9'd1;
+      default:             next_count = {2'd0, kf_curve::expo_digits(curve_i)} - 9'd1;
     endcase
   end
 
@@ -190,21 +163,26 @@ module kf_sequencer (
 
   // ---- what the steps look at
   // ladder: bit loop_left - 1, from the top; by six without a divider (exact below 400). ladder_last: the place of the lowest bit.
-  logic [8:0]  ladder_bit;
-  logic [16:0] ladder_scaled;
-  logic [5:0]  ladder_digit;
-  logic [8:0]  ladder_rest;
-  assign ladder_bit = loop_left_q - 9'd1;
-  assign ladder_scaled = {8'd0, ladder_bit} * 17'd171;
-  assign ladder_digit = ladder_scaled[15:10];
-  assign ladder_rest = ladder_bit - {3'd0, ladder_digit} * 9'd6;
+  // Of both sums only some bits are the answer.
+  // verilator lint_off UNUSEDSIGNAL
+  function automatic logic [5:0] sixth(input logic [8:0] v);
+    logic [16:0] scaled;
+    scaled = {8'd0, v} + {7'd0, v, 1'd0} + {5'd0, v, 3'd0} + {3'd0, v, 5'd0} + {1'd0, v, 7'd0};  // 171 v, and 171 / 1024 is close to 1/6
+    sixth = scaled[15:10];
+  endfunction
+  function automatic logic [2:0] rest_of_six(input logic [8:0] v);
+    logic [8:0] rest;
+    rest = v - {1'd0, sixth(v), 2'd0} - {2'd0, sixth(v), 1'd0};
+    rest_of_six = rest[2:0];
+  endfunction
+  // verilator lint_on UNUSEDSIGNAL
   always_ff @(posedge clk) begin
     if (t_q == 6'd0) begin
       row_bit_o <= '0;
       case (word_q[kf_uc::F_STEP +: kf_uc::F_STEP_W])
         kf_uc::STEP_LADDER: begin
-          row_digit_o <= ladder_digit;
-          row_bit_o <= ladder_rest[2:0];
+          row_digit_o <= sixth(loop_left_q - 9'd1);
+          row_bit_o <= rest_of_six(loop_left_q - 9'd1);
         end
         kf_uc::STEP_LADDER_LAST: row_digit_o <= 6'd54;
         kf_uc::STEP_COMB: row_digit_o <= loop_i_q[5:0] + 6'd1;
@@ -216,12 +194,10 @@ module kf_sequencer (
 
   assign mod_n_o = mod_n_q;
   always_ff @(posedge clk) begin
-    mod_o <= mod_n_q ? n : p;
-    mprime_o <= mod_n_q ? mprime_n : mprime_p;
+    if (t_q == 6'd0) begin  // the last round before a change has no operation, and the first operands come at 5
+      mod_o <= mod_n_q ? kf_curve::n(curve_i) : kf_curve::p(curve_i);
+      mprime_o <= mod_n_q ? kf_curve::mprime_n(curve_i) : kf_curve::mprime_p(curve_i);
+    end
   end
-  assign order_o = n;
-  assign comb_public_top_o = comb_public_windows;
-  logic unused;
-  assign unused = &{1'b0, ladder_rest[8:3], ladder_scaled[16], ladder_scaled[9:0], loop_i_q[8:6]};
 endmodule
 `default_nettype wire

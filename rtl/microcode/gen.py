@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes what is generated from the microcode: kf_uc.sv, kf_ucode_rom.sv, kf_curve_rom.sv, and the table file of the hosts.
+"""Writes what is generated from the microcode: kf_uc.sv, kf_ucode_rom.sv, kf_curve.sv, kf_const_rom.sv, and the table file of the hosts.
 
-    gen.py                       writes the three files into ../core
+    gen.py                       writes the four files into ../core
     gen.py --check               fails when they differ from what would be written
     gen.py --out DIR --tiny BITS writes the ROMs of two tiny curves and curves.txt to DIR (test builds), with --table also the table
     gen.py --table FILE          writes the table a host loads through TABLE_ADDR/TABLE_DATA
@@ -69,40 +69,38 @@ def ucode_rom(im):
     return "\n".join(out) + "\n" + TAIL
 
 
-def curve_rom(im):
-    out = [HEAD, "// Everything that differs between the two curves: bank C, moduli, loop counts, cycle counts, exponents, known answer.", "module kf_curve_rom ("]
+def curve_package(im):
+    """Functions, so that a simulation works a constant out only where a branch asks for it."""
+    out = [HEAD, "// Everything that differs between the two curves, by curve number. Bank C: kf_const_rom.", "package kf_curve;"]
     fields = [
-        ("p", 256, lambda c, s: c.p), ("n", 256, lambda c, s: c.n),
-        ("mprime_p", 64, lambda c, s: -pow(c.p, -1, 1 << 64) % (1 << 64)), ("mprime_n", 64, lambda c, s: -pow(c.n, -1, 1 << 64) % (1 << 64)),
-        ("ladder_m0", 66, lambda c, s: s.ladder_base["blind"]), ("ladder_public", 258, lambda c, s: s.ladder_base["public"] * c.n),
-        ("ladder_blind_bits", 9, lambda c, s: s.counts["ladder_blind"]), ("ladder_public_bits", 9, lambda c, s: s.counts["ladder_public"]),
-        ("comb_blind_windows", 6, lambda c, s: s.windows["blind"]), ("comb_public_windows", 6, lambda c, s: s.windows["public"]),
-        ("expo_digits", 7, lambda c, s: s.nibbles),
+        ("p", 256, lambda k, c, s: c.p), ("n", 256, lambda k, c, s: c.n),
+        ("mprime_p", 64, lambda k, c, s: -pow(c.p, -1, 1 << 64) % (1 << 64)), ("mprime_n", 64, lambda k, c, s: -pow(c.n, -1, 1 << 64) % (1 << 64)),
+        ("ladder_m0", 66, lambda k, c, s: s.ladder_base["blind"]), ("ladder_public", 258, lambda k, c, s: s.ladder_base["public"] * c.n),
+        ("ladder_blind_bits", 9, lambda k, c, s: s.counts["ladder_blind"]), ("ladder_public_bits", 9, lambda k, c, s: s.counts["ladder_public"]),
+        ("comb_blind_windows", 6, lambda k, c, s: s.windows["blind"]), ("comb_public_windows", 6, lambda k, c, s: s.windows["public"]),
+        ("expo_digits", 7, lambda k, c, s: s.nibbles),
     ]
-    for name in image.PROGRAMS:
-        i = image.PROGRAMS.index(name)
-        fields.append((f"rounds_{name.lower()}", 12, lambda c, s, i=i: i))
-    kat = [("kat_k", 256), ("kat_x", 256), ("kat_y", 256), ("gx", 256), ("gy", 256)]
-    ports = ["  input  wire  logic         curve_i"]
-    for name, width, _ in fields:
-        ports.append(f"  output       logic [{width - 1}:0] {name}_o")
-    for name, width in kat:
-        ports.append(f"  output       logic [{width - 1}:0] {name}_o")
+    fields += [(f"rounds_{name.lower()}", 12, lambda k, c, s, name=name: im.rounds(name, k)) for name in image.PROGRAMS]
+    fields += [
+        ("kat_k", 256, lambda k, c, s: im.curves[k].kat_k), ("kat_x", 256, lambda k, c, s: im.curves[k].kat_point[0]),
+        ("kat_y", 256, lambda k, c, s: im.curves[k].kat_point[1]), ("gx", 256, lambda k, c, s: c.gx), ("gy", 256, lambda k, c, s: c.gy),
+    ]
+    for name, width, f in fields:
+        v = [f(k, ci.curve, ci.setup) for k, ci in enumerate(im.curves)]
+        assert max(v) < 1 << width, name
+        out.append(f"  function automatic logic [{width - 1}:0] {name}(input logic curve);")
+        out.append(f"    {name} = curve ? {width}'h{v[1]:x}\n      : {width}'h{v[0]:x};\n  endfunction")
+    out.append("endpackage")
+    return "\n".join(out) + "\n" + TAIL
+
+
+def const_rom(im):
+    out = [HEAD, "// Bank C, four ports, read when load_i says so; the digits of the exponents modulus - 2, from the top, at once.", "module kf_const_rom ("]
+    ports = ["  input  wire  logic         clk", "  input  wire  logic         curve_i", "  input  wire  logic         load_i"]
     for k in range(4):
         ports.append(f"  input  wire  logic [3:0]   c{k}_index_i,\n  output       logic [255:0] c{k}_o")
-    ports.append("  // exponent modulus - 2, digit by digit from the top\n  input  wire  logic         expo_n_i,\n  input  wire  logic [5:0]   expo_index_i,\n  output       logic [3:0]   expo_o")
+    ports.append("  input  wire  logic         expo_n_i,\n  input  wire  logic [5:0]   expo_index_i,\n  output       logic [3:0]   expo_o")
     out.append(",\n".join(ports) + "\n);")
-    out.append("  always_comb begin\n    if (curve_i == 1'b0) begin")
-    for k, ci in enumerate(im.curves):
-        if k:
-            out.append("    end else begin")
-        for name, width, f in fields:
-            v = im.rounds(image.PROGRAMS[f(ci.curve, ci.setup)], k) if name.startswith("rounds_") else f(ci.curve, ci.setup)
-            assert v < 1 << width, name
-            out.append(f"      {name}_o = {width}'h{v:x};")
-        for name, v in zip([n for n, _ in kat], [ci.kat_k, ci.kat_point[0], ci.kat_point[1], ci.curve.gx, ci.curve.gy]):
-            out.append(f"      {name}_o = 256'h{v:x};")
-    out.append("    end\n  end\n")
     out.append("  logic [255:0] rom[32];\n  logic [3:0] expo[256];\n  initial begin")
     for k, ci in enumerate(im.curves):
         for i in range(16):
@@ -112,9 +110,9 @@ def curve_rom(im):
         for m, mod in enumerate("pn"):
             digits = ci.setup.expo[mod] + [0] * (64 - ci.setup.nibbles)
             out += [f"    expo[{128 * k + 64 * m + i}] = 4'h{d:x};" for i, d in enumerate(digits)]
-    out.append("  end")
-    for k in range(4):
-        out.append(f"  assign c{k}_o = rom[{{curve_i, c{k}_index_i}}];")
+    out.append("  end\n  always_ff @(posedge clk) begin\n    if (load_i) begin")
+    out += [f"      c{k}_o <= rom[{{curve_i, c{k}_index_i}}];" for k in range(4)]
+    out.append("    end\n  end")
     out.append("  assign expo_o = expo[{curve_i, expo_n_i, expo_index_i}];")
     out.append("endmodule")
     return "\n".join(out) + "\n" + TAIL
@@ -140,7 +138,7 @@ def main():
         with open(os.path.join(a.out, "curves.txt"), "w", encoding="ascii") as f:
             f.writelines(f"{c.p} {c.a} {c.b} {c.gx} {c.gy} {c.n}\n" for c in curves)
     different = []
-    for name, make in (("kf_uc.sv", package), ("kf_ucode_rom.sv", ucode_rom), ("kf_curve_rom.sv", curve_rom)):
+    for name, make in (("kf_uc.sv", package), ("kf_ucode_rom.sv", ucode_rom), ("kf_curve.sv", curve_package), ("kf_const_rom.sv", const_rom)):
         path, text = os.path.join(a.out, name), make(im)
         if a.check:
             if not os.path.exists(path) or open(path, encoding="ascii").read() != text:
