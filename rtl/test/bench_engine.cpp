@@ -58,14 +58,14 @@ class Bench {
     const auto cycles = static_cast<double>(e.cycles - c0);
     if (print)
       std::printf("%-26s %6zu jobs  %8.1f cycles/op  multiplier %5.2f %%  %8.1f op/CPU-s  %.2f Mcycle/s  %zu wrong\n", what, n, cycles / static_cast<double>(n),
-                  100.0 * static_cast<double>(e.mul_issued - m0) / cycles * II, static_cast<double>(n) / t, cycles / t * 1e-6, bad);
+                  100.0 * static_cast<double>(e.mul_issued - m0) * II / cycles, static_cast<double>(n) / t, cycles / t * 1e-6, bad);
   }
   Curve& curve(int c) { return *curves_[c]; }
 
   std::mt19937_64 rng;
   Engine e;
   std::size_t wrong = 0, exceptions = 0;
-  int II = 1;
+  int II = KF_II;
 
  private:
   std::vector<std::unique_ptr<Curve>> curves_;
