@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "bench/burst/burst.hpp"
+#include "bench/ecc/ecc_bench.hpp"
 #include "bench/hsm/hsm_bench.hpp"
 #include "generated/version.hpp"
 
@@ -15,6 +16,7 @@ int main(int argc, char** argv) {
   int status = 0;
   kf::bench::add_burst(app, status);
   kf::bench::add_hsm(app, status);
+  kf::bench::add_ecc(app, status);
   try {
     if (argc > 1 && argv[1][0] != '-') app.get_subcommand(argv[1]);
   } catch (const CLI::OptionNotFound&) {

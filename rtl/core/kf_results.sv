@@ -1,5 +1,7 @@
 // kf_results: takes the results of a batch from the core, erases the key slots of failed GENERATE jobs, sends one completion a job.
 //
+// A value waits with a check word; one that does not match turns the completion into status fault.
+//
 // A completion is four beats: x, y, 0, meta (layout: rtl/regs/regs.json). What has been sent is overwritten. res_free_o: the results of one
 // whole batch have room. Results of the known-answer batches are compared by the core and only counted here.
 `default_nettype none
@@ -45,7 +47,10 @@ module kf_results (
 );
   localparam logic [3:0] ST_ABORTED = 4'd9;
 
-  typedef enum logic [2:0] {EMPTY, READ, LATCH, ERASE, BEAT} state_e;
+  localparam logic [3:0] ST_OK = 4'd0;
+  localparam logic [3:0] ST_FAULT = 4'd5;
+
+  typedef enum logic [2:0] {EMPTY, READ, TAKE_X, TAKE_Y, ERASE, BEAT} state_e;
   state_e       state_q;
   logic         collecting_q;
   logic         kat_ok_q;
@@ -54,18 +59,44 @@ module kf_results (
   logic [31:0]  cycles_q;
   logic [5:0]   ctx_q;
   logic [1:0]   beat_q;
-  logic [515:0] rdata;
+  logic [287:0] rdata;
+  logic [3:0]   rstatus;
+  logic         second_q;   // y of a result is written one cycle after its x
+  logic [5:0]   second_ctx_q;
+  logic [255:0] second_y_q;
+  logic         we;
+  logic [6:0]   waddr;
+  logic [287:0] wdata;
+  logic         bad;
   logic [96:0]  meta;
   logic [255:0] x_q;
   logic [255:0] y_q;
   logic [3:0]   status_q;
   logic         wipe;
 
-  assign wipe = state_q == LATCH;
-  kf_ram #(.WIDTH(516), .DEPTH(64)) u_results (
-    .clk, .we_i(res_valid_i || wipe), .waddr_i(res_valid_i ? res_ctx_i : ctx_q),
-    .wdata_i(res_valid_i ? {res_status_i, res_y_i, res_x_i} : 516'd0), .raddr_i(ctx_q), .rdata_o(rdata)
+  function automatic logic [31:0] fold(input logic [255:0] v);
+    fold = v[31:0] ^ v[63:32] ^ v[95:64] ^ v[127:96] ^ v[159:128] ^ v[191:160] ^ v[223:192] ^ v[255:224];
+  endfunction
+  assign wipe = state_q == TAKE_X || state_q == TAKE_Y;  // what has been read
+  always_comb begin
+    we = res_valid_i || second_q || wipe;
+    waddr = {ctx_q, state_q == TAKE_Y};
+    wdata = '0;
+    if (res_valid_i) begin
+      waddr = {res_ctx_i, 1'b0};
+      wdata = {fold(res_x_i), res_x_i};
+    end else if (second_q) begin
+      waddr = {second_ctx_q, 1'b1};
+      wdata = {fold(second_y_q), second_y_q};
+    end
+  end
+  kf_ram #(.WIDTH(288), .DEPTH(128)) u_results (
+    .clk, .we_i(we), .waddr_i(waddr), .wdata_i(wdata), .raddr_i({ctx_q, state_q == TAKE_X}), .rdata_o(rdata)
   );
+  kf_ram #(.WIDTH(4), .DEPTH(64)) u_status (
+    .clk, .we_i(res_valid_i), .waddr_i(res_ctx_i), .wdata_i(res_status_i), .raddr_i(ctx_q), .rdata_o(rstatus)
+  );
+  assign bad = fold(rdata[255:0]) != rdata[287:256];
   kf_ram #(.WIDTH(97), .DEPTH(256)) u_meta (
     .clk, .we_i(meta_we_i), .waddr_i(meta_addr_i), .wdata_i(meta_data_i), .raddr_i({set_q, ctx_q}), .rdata_o(meta)
   );
@@ -83,6 +114,7 @@ module kf_results (
     if (rst) begin
       state_q <= EMPTY;
       collecting_q <= 1'b0;
+      second_q <= 1'b0;
       kat_ok_q <= 1'b1;
       kat_ok_o <= 1'b0;
       ctx_q <= '0;
@@ -90,7 +122,11 @@ module kf_results (
       x_q <= '0;
       y_q <= '0;
     end else begin
+      second_q <= res_valid_i;
+      if (second_q) second_y_q <= '0;
       if (res_valid_i) begin
+        second_ctx_q <= res_ctx_i;
+        second_y_q <= res_y_i;
         collecting_q <= !res_last_i;
         kat_ok_q <= kat_ok_q && res_kat_ok_i;
         if (res_last_i) begin
@@ -108,18 +144,22 @@ module kf_results (
         end
       end
       case (state_q)
-        READ: state_q <= LATCH;
-        LATCH: begin
+        READ: state_q <= TAKE_X;
+        TAKE_X: begin
           x_q <= rdata[255:0];
-          y_q <= rdata[511:256];
-          status_q <= rdata[515:512];
-          if (abort_i && rdata[515:512] == 4'd0) begin
+          status_q <= rstatus;
+          if (rstatus == ST_OK && (bad || abort_i)) status_q <= bad ? ST_FAULT : ST_ABORTED;
+          state_q <= TAKE_Y;
+        end
+        TAKE_Y: begin
+          y_q <= rdata[255:0];
+          if (status_q != ST_OK || bad || abort_i) begin
             x_q <= '0;
             y_q <= '0;
-            status_q <= ST_ABORTED;
           end
+          if (status_q == ST_OK && (bad || abort_i)) status_q <= bad ? ST_FAULT : ST_ABORTED;
           beat_q <= '0;
-          state_q <= (rdata[515:512] != 4'd0 || abort_i) && meta[96] ? ERASE : BEAT;
+          state_q <= (status_q != ST_OK || bad || abort_i) && meta[96] ? ERASE : BEAT;
         end
         ERASE: if (erase_ready_i) state_q <= BEAT;
         BEAT: if (m_cpl_ready) begin

@@ -1,5 +1,5 @@
 // Properties of kf_cq_dma (included there). KF_GIVEN is `assume` where the module stands alone and `assert` within kf_shell.
-// Proven: head <= tail <= issue <= head + size whatever the host writes, so no entry is written that was not consumed; the tail moves by
+// Proven: head <= sent <= issue <= head + size whatever the host writes, so no entry is written that was not consumed; the tail moves by
 // memory's answers only; each completion becomes one burst of 4 beats and one answer; AW and W hold until taken.
 
   logic f_past = 1'b0;
@@ -33,17 +33,15 @@
     end
   end
 
-  logic [IDX_W-1:0] f_waiting;
   logic [LOG2_HELD+2:0] f_want;
   always_comb begin
-    f_waiting = tail_q - head_q;  // answered, not consumed
     f_want = (LOG2_HELD+3)'(whole_q) * (LOG2_HELD+3)'(4) + (LOG2_HELD+3)'(beat_in_q)
              + (w_valid_q ? (LOG2_HELD+3)'(4) - (LOG2_HELD+3)'(w_beat_q) : '0);
   end
 
   always_ff @(posedge clk) begin : f_checks
     if (f_past && !rst) begin
-      a_order: assert (f_waiting <= unconsumed && under_way <= unconsumed && f_waiting + under_way == unconsumed);
+      a_order: assert (sent <= unconsumed && sent + IDX_W'(w_valid_q) == unconsumed);
       a_size: assert (unconsumed <= size || unconsumed == '0);
       a_under_way: assert (under_way <= UNDERWAY[IDX_W-1:0]);
       a_aw_count: assert (under_way == f_aw + IDX_W'(aw_valid_q));

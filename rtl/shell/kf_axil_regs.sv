@@ -263,6 +263,7 @@ module kf_axil_regs #(
     count_at = ar_addr_q - kf_regs_pkg::COUNTER_BASE;
     in_counters = ar_addr_q >= kf_regs_pkg::COUNTER_BASE && count_at < COUNTERS[11:0] * 12'd8 && count_at[1:0] == 2'd0;
     count = '0;
+    i = 0;
     word = '0;
     // Only while a read waits: the rest of the time a simulation need not look anything up.
     if (ar_held_q) begin

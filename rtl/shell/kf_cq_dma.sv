@@ -2,7 +2,8 @@
 // A completion is written once it stands whole in the buffer and its slot has been consumed by the host (issued - head < size); the tail
 // moves when memory has answered. The phase bit is set here: 1 on the first lap. Several bursts may be under way (2^LOG2_UNDERWAY).
 // Corner behaviour: blank_i (zeroisation) turns completions whose burst has not begun into status aborted with x = y = 0; a consumer index
-// that moves backwards or beyond the tail changes nothing and is reported; a write error moves the tail all the same and is reported.
+// that moves backwards or beyond what was sent to memory in full changes nothing and is reported (a host that sees an entry's phase bit may be
+// earlier than memory's answer); a write error moves the tail all the same and is reported.
 // Secret: x of an ECKA answer. Public: indices, addresses, the last beat.
 `default_nettype none
 
@@ -72,11 +73,14 @@ module kf_cq_dma #(
   logic [LOG2_HELD:0] whole_q;   // completions in the buffer whose burst has not begun
 
   // The consumer index, judged against the ring as it stands.
+  logic w_valid_q;            // beats of the last burst are still to be sent
   logic [IDX_W-1:0] size;
+  logic [IDX_W-1:0] sent;     // entries sent in full and not consumed
   logic accept;
   always_comb begin : consumer
     size = (log2_i <= MAX_LOG2[4:0]) ? ONE << log2_i : '0;
-    accept = consume_i && (consume_value_i - head_q) <= (tail_q - head_q);
+    sent = issue_q - head_q - {{(IDX_W-1){1'b0}}, w_valid_q};
+    accept = consume_i && (consume_value_i - head_q) <= sent;
     ev_refused_o = consume_i && !accept;
   end
 
@@ -109,7 +113,6 @@ module kf_cq_dma #(
   // Bursts.
   logic aw_valid_q;
   logic [63:0] aw_addr_q;
-  logic w_valid_q;
   logic [1:0] w_beat_q;
   logic phase_q;  // of the burst under way
   logic blank_q;

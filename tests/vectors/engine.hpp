@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "host/base/secret.hpp"
@@ -21,6 +22,10 @@ class VectorEngine {
   virtual Result<Signature> sign(Curve c, ByteView d32, const Point& q, const Digest32& h) = 0;
   virtual Result<SecretArray<32>> ecka(Curve c, ByteView d32, const Point& own_q, const Point& peer) = 0;
   virtual Result<bool> verify(Curve c, const Point& q, const Digest32& h, ByteView signature) = 0;
+  // What an engine with checks of its own says of raw input, before anybody else has looked at it; empty: it has none.
+  virtual std::optional<bool> accepts_point(Curve, const Point&) { return std::nullopt; }
+  virtual std::optional<bool> accepts_scalar(Curve, const Scalar&) { return std::nullopt; }
+  virtual std::string remarks() const { return {}; }  // for the end of the report; one line
 };
 
 std::unique_ptr<VectorEngine> software_backend();
@@ -28,5 +33,6 @@ struct HsmOptions {
   std::string module_path;  // SoftHSM's PKCS#11 module; empty: where it is usually found
 };
 Result<std::unique_ptr<VectorEngine>> hsm_backend(const HsmOptions& o);  // built only where the HSM test token is
+Result<std::unique_ptr<VectorEngine>> core_backend();                    // the simulated ECC core; reasons: of the board
 
 }  // namespace kf::vectors

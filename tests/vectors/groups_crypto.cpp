@@ -84,9 +84,11 @@ std::string ecka_group(Case& c) {
   need(c.engine, curve);
   const Bytes d = c.in.bytes("d");
   const auto own = public_of(curve, d);
+  same_verdict_on_scalar(c.engine, curve, d, own.ok());
   if (!own) return own.error().reason;
   c.out.expect("own_public", *own);
   const auto peer = check_point(curve, c.in.bytes("q"));
+  same_verdict_on_point(c.engine, curve, c.in.bytes("q"), peer.ok());
   if (!peer) {
     // Past the check, the primitive itself must refuse too.
     if (kf::ecka(curve, d, c.in.bytes("q"))) throw Mismatch("check_point refuses the point, ecka takes it");
@@ -102,6 +104,7 @@ std::string ecdsa(Case& c) {
   const Curve curve = curve_of(c.in);
   need(c.engine, curve);
   const auto q = check_point(curve, c.in.bytes("q"));
+  same_verdict_on_point(c.engine, curve, c.in.bytes("q"), q.ok());
   if (!q) return q.error().reason;
   const Digest32 h = sha256(c.in.bytes("message"));
   const Bytes signature = c.in.bytes("signature");

@@ -1,4 +1,4 @@
-// keyferry-vectors [--engine software|hsm] FILE...
+// keyferry-vectors [--engine software|hsm|core] FILE...
 #include <iostream>
 
 #include <CLI/CLI.hpp>
@@ -14,7 +14,7 @@ int main(int argc, char** argv) {
   std::string engine = "software";
   kf::vectors::HsmOptions hsm;
   std::vector<std::string> files;
-  app.add_option("--engine", engine, "who does the elliptic-curve work")->check(CLI::IsMember({"software", "hsm"}));
+  app.add_option("--engine", engine, "who does the elliptic-curve work")->check(CLI::IsMember({"software", "hsm", "core"}));
   app.add_option("--module", hsm.module_path, "SoftHSM module for --engine hsm (default: the usual places)");
   app.add_option("FILE", files, "vector files")->required();
   CLI11_PARSE(app, argc, argv);
@@ -22,6 +22,13 @@ int main(int argc, char** argv) {
   std::unique_ptr<kf::vectors::VectorEngine> backend;
   if (engine == "software") {
     backend = kf::vectors::software_backend();
+  } else if (engine == "core") {
+    auto started = kf::vectors::core_backend();
+    if (!started) {
+      std::cerr << "the simulated core could not be started: " << started.error().text() << "\n";
+      return 3;
+    }
+    backend = std::move(started).value();
   } else {
 #ifdef KF_WITH_HSM
     auto started = kf::vectors::hsm_backend(hsm);

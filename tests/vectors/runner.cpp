@@ -74,6 +74,23 @@ void same(const std::string& what, ByteView got, ByteView wanted) {
     throw Mismatch(what + ": got " + to_hex(got) + ", the file has " + to_hex(wanted));
 }
 
+void same_verdict_on_point(VectorEngine& e, Curve c, ByteView encoded, bool accepted) {
+  if (encoded.size() != 65 || encoded[0] != 4 || !e.carries(c)) return;  // no pair of coordinates
+  Point q{};
+  std::copy(encoded.begin(), encoded.end(), q.begin());
+  if (const auto verdict = e.accepts_point(c, q); verdict && *verdict != accepted)
+    throw Mismatch(std::string(e.name()) + (*verdict ? " takes" : " refuses") +
+                   " a point that the product judges otherwise");
+}
+void same_verdict_on_scalar(VectorEngine& e, Curve c, ByteView d, bool accepted) {
+  if (d.size() != 32 || !e.carries(c)) return;
+  Scalar s{};
+  std::copy(d.begin(), d.end(), s.begin());
+  if (const auto verdict = e.accepts_scalar(c, s); verdict && *verdict != accepted)
+    throw Mismatch(std::string(e.name()) + (*verdict ? " takes" : " refuses") +
+                   " a scalar that the product judges otherwise");
+}
+
 const std::map<std::string, GroupFunction>& groups() {
   static const std::map<std::string, GroupFunction> all = [] {
     std::map<std::string, GroupFunction> g;
@@ -163,6 +180,7 @@ void Runner::report() {
     if (!why_skipped_[group].empty()) out_ << ")";
     out_ << "\n";
   }
+  if (const std::string remarks = engine_.remarks(); !remarks.empty()) out_ << remarks << "\n";
 }
 
 int Runner::exit_status() const {

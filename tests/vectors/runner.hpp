@@ -67,6 +67,9 @@ void add_public_groups(std::map<std::string, GroupFunction>& g);
 Curve curve_of(const Fields& f, const std::string& key = "curve");
 void need(const VectorEngine& e, Curve c);  // Skip when the engine does not carry it
 void same(const std::string& what, ByteView got, ByteView wanted);
+// The engine's own checks, where it has some, must judge raw input as the product does; Mismatch otherwise.
+void same_verdict_on_point(VectorEngine& e, Curve c, ByteView encoded, bool accepted);
+void same_verdict_on_scalar(VectorEngine& e, Curve c, ByteView d, bool accepted);
 template <class T>
 T value_of(Result<T> r, const char* what) {
   if (!r) throw Mismatch(std::string(what) + ": " + r.error().text());

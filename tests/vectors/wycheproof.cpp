@@ -30,6 +30,7 @@ bool verify_ecdsa(const Group& g, const Json& t, bool p1363) {
   if (g.json.at("sha") != "SHA-256") throw Skip("hash " + g.json["sha"].get<std::string>());
   need(g.engine, curve);
   const auto q = check_point(curve, field(key, "uncompressed"));
+  same_verdict_on_point(g.engine, curve, field(key, "uncompressed"), q.ok());
   if (!q) return false;
   Bytes plain = field(t, "sig");
   if (!p1363) {
@@ -74,9 +75,11 @@ bool agree(const Group& g, const Json& t, bool spki) {
   if (spki) encoded = point_of_spki(*encoded, curve);
   if (!encoded) return false;
   const auto q = check_point(curve, *encoded);
+  same_verdict_on_point(g.engine, curve, *encoded, q.ok());
   const auto d = scalar_of(field(t, "private"));
   if (!q || !d) return false;
   const auto own = public_of(curve, *d);
+  same_verdict_on_scalar(g.engine, curve, *d, own.ok());
   if (!own) return false;
   const auto z = g.engine.ecka(curve, *d, *own, *q);
   if (!z) return false;

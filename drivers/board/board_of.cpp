@@ -1,0 +1,210 @@
+// A board around one verilated model. Compiled once for each model with KF_MODEL (its class), KF_MODEL_HEADER,
+// KF_MODEL_ROOT and KF_MAKE (its maker, declared in board.cpp). The ports are members of the model's class, so nothing
+// in a cycle is called through a pointer.
+#include <sys/random.h>
+#include <time.h>
+
+#include KF_MODEL_HEADER
+#include KF_MODEL_ROOT
+
+#include "drivers/board/axi_memory.hpp"
+#include "drivers/board/board.hpp"
+
+namespace kf::ecc {
+namespace {
+
+// Words for the core's entropy input. From the system they are drawn by the page and overwritten as they are handed
+// out.
+class Entropy {
+ public:
+  explicit Entropy(std::optional<std::uint64_t> seed) : seeded_(seed.has_value()), random_(seed.value_or(0)) {}
+  std::uint32_t next() {
+    if (seeded_) return static_cast<std::uint32_t>(random_());
+    if (left_ == 0) fill();
+    volatile std::uint32_t& place = words_[--left_];
+    const std::uint32_t word = place;
+    place = 0;
+    return word;
+  }
+
+ private:
+  void fill() {
+    for (std::size_t got = 0; got < sizeof words_;) {
+      const ssize_t n = ::getrandom(reinterpret_cast<char*>(words_.data()) + got, sizeof words_ - got, 0);
+      if (n < 0 && errno != EINTR) broken("the system's random source failed");
+      if (n > 0) got += static_cast<std::size_t>(n);
+    }
+    left_ = words_.size();
+  }
+  bool seeded_;
+  std::mt19937_64 random_;
+  std::array<std::uint32_t, 1024> words_{};
+  std::size_t left_ = 0;
+};
+
+class BoardOf final : public Board {
+ public:
+  explicit BoardOf(const BoardOptions& o)
+      : own_(o.memory.empty() ? o.memory_bytes / sizeof(Line) + 1 : 0),
+        memory_(o.memory.empty() ? std::span(reinterpret_cast<std::uint8_t*>(own_.data()), o.memory_bytes) : o.memory),
+        base_(o.dma_base),
+        ii_(o.ii),
+        axi_(memory_, base_, o.latency, o.stalls, o.seed.value_or(1) * 2 + 1),
+        entropy_(o.seed),
+        top_(&context_) {
+    top_.s_axil_bready = 1;
+    top_.s_axil_rready = 1;
+    top_.s_axil_wstrb = 15;
+    top_.s_raw_valid = 1;
+    top_.s_raw_data = entropy_.next();
+    reset();
+  }
+  ~BoardOf() override {
+    // The model's end looks for the thread's context, which may be that of another board, or of one that is gone.
+    Verilated::threadContextp(&context_);
+    top_.final();
+  }
+
+  std::uint32_t read(std::uint32_t offset) override {
+    const Clock clock(*this);
+    top_.s_axil_araddr = static_cast<SData>(offset);
+    top_.s_axil_arvalid = 1;
+    wait_for_bus();
+    return read_;
+  }
+  bool write(std::uint32_t offset, std::uint32_t value) override {
+    const Clock clock(*this);
+    top_.s_axil_awaddr = static_cast<SData>(offset);
+    top_.s_axil_wdata = value;
+    top_.s_axil_awvalid = 1;
+    top_.s_axil_wvalid = 1;
+    wait_for_bus();
+    return response_ == 0;
+  }
+  void run(std::uint64_t cycles) override {
+    const Clock clock(*this);
+    for (; cycles != 0; --cycles) tick<false>();
+  }
+  std::uint64_t run_until_interrupt(std::uint64_t at_most) override {
+    const Clock clock(*this);
+    std::uint64_t n = 0;
+    for (; n < at_most && top_.irq_o == 0; ++n) tick<false>();
+    return n;
+  }
+  bool interrupt() const override { return top_.irq_o != 0; }
+  void reset() override {
+    axi_.forget();
+    top_.rst = 1;
+    for (int i = 0; i < 4; ++i) tick<false>();
+    top_.rst = 0;
+    axi_.forget();
+    tick<false>();
+  }
+
+  std::uint64_t cycles() const override { return cycles_; }
+  double cpu_seconds() const override { return cpu_seconds_; }
+  std::uint64_t stray_accesses() const override { return axi_.stray(); }
+  std::span<std::uint8_t> memory() const override { return memory_; }
+  std::uint64_t dma_base() const override { return base_; }
+  void record_writes(std::vector<WriteBack>* into) override { record_ = into; }
+
+ private:
+  struct alignas(64) Line {
+    std::uint8_t bytes[64];
+  };
+  // The CPU time between its making and its end belongs to the model.
+  class Clock {
+   public:
+    explicit Clock(BoardOf& b) : board_(b), start_(now()) {}
+    Clock(const Clock&) = delete;
+    Clock& operator=(const Clock&) = delete;
+    ~Clock() { board_.cpu_seconds_ += now() - start_; }
+
+   private:
+    static double now() {
+      timespec t{};
+      ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+      return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+    }
+    BoardOf& board_;
+    double start_;
+  };
+
+  template <bool Registers>
+  void tick() {
+    axi_.before(top_, cycles_);
+    top_.clk = 0;
+    top_.eval();
+    const bool drawn = top_.s_raw_ready != 0;
+    axi_.after(top_, cycles_);
+    bool took_ar = false, took_aw = false, took_w = false;
+    if constexpr (Registers) {
+      took_ar = top_.s_axil_arvalid != 0 && top_.s_axil_arready != 0;
+      took_aw = top_.s_axil_awvalid != 0 && top_.s_axil_awready != 0;
+      took_w = top_.s_axil_wvalid != 0 && top_.s_axil_wready != 0;
+      if (top_.s_axil_rvalid != 0) {
+        read_ = top_.s_axil_rdata;
+        response_ = top_.s_axil_rresp;
+        answered_ = true;
+      }
+      if (top_.s_axil_bvalid != 0) {
+        response_ = top_.s_axil_bresp;
+        answered_ = true;
+      }
+    }
+    if (record_ != nullptr) record();
+    top_.clk = 1;
+    top_.eval();
+    ++cycles_;
+    if (drawn) top_.s_raw_data = entropy_.next();
+    axi_.edge(top_);
+    if constexpr (Registers) {
+      if (took_ar) top_.s_axil_arvalid = 0;
+      if (took_aw) top_.s_axil_awvalid = 0;
+      if (took_w) top_.s_axil_wvalid = 0;
+    }
+  }
+  void wait_for_bus() {
+    answered_ = false;
+    for (int i = 0; !answered_; ++i) {
+      if (i == 1000) broken("the registers do not answer");
+      tick<true>();
+    }
+  }
+  [[nodiscard]] std::uint8_t context_of(std::uint8_t cycle_of_round) const {
+    return static_cast<std::uint8_t>(cycle_of_round / ii_);
+  }
+#define KF_CORE(signal) top_.rootp->kf_ecc_top__DOT__u_engine__DOT__u_core__DOT__##signal
+  void record() {
+    if (KF_CORE(m_we) != 0) {
+      WriteBack& w = record_->emplace_back(WriteBack{cycles_, 0, context_of(KF_CORE(tm)), KF_CORE(mul_dst_w_q), {}});
+      std::memcpy(w.data.data(), &KF_CORE(mul_r)[0], 32);
+    }
+    if (KF_CORE(a_we) != 0) {
+      WriteBack& w = record_->emplace_back(WriteBack{cycles_, 1, context_of(KF_CORE(ta)), KF_CORE(add_dst_w_q), {}});
+      std::memcpy(w.data.data(), &KF_CORE(add_r)[0], 32);
+    }
+  }
+#undef KF_CORE
+
+  std::vector<Line> own_;
+  std::span<std::uint8_t> memory_;
+  std::uint64_t base_;
+  unsigned ii_;
+  AxiMemory axi_;
+  Entropy entropy_;
+  VerilatedContext context_;
+  KF_MODEL top_;
+  std::uint64_t cycles_ = 0;
+  double cpu_seconds_ = 0;
+  bool answered_ = false;
+  std::uint32_t read_ = 0;
+  unsigned response_ = 0;
+  std::vector<WriteBack>* record_ = nullptr;
+};
+
+}  // namespace
+
+std::unique_ptr<Board> KF_MAKE(const BoardOptions& o) { return std::make_unique<BoardOf>(o); }
+
+}  // namespace kf::ecc
