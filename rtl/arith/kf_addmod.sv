@@ -97,7 +97,7 @@ module kf_addmod #(
       // A ring of eight results: written in the cycle of en_i, read ADD_LATENCY later.
       logic [W-1:0] ring [0:7];
       logic [2:0] now_q = 3'd0;
-      logic [LATENCY-2:0] en_q = '0;
+      logic [7:0] en_q = '0;
       logic [W-1:0] r_q;
 
       function automatic logic [W-1:0] reduced_sum(input logic sub, input logic [W-1:0] x, input logic [W-1:0] y, input logic [W-1:0] m);
@@ -109,9 +109,12 @@ module kf_addmod #(
 
       always_ff @(posedge clk) begin
         now_q <= now_q + 3'd1;
-        en_q <= {en_q[LATENCY-3:0], en_i};
+        en_q <= {en_q[6:0], en_i};
+        // Where no sum begins the place is cleared, until all eight are: no old result stays behind.
         if (en_i) ring[now_q] <= reduced_sum(sub_i, x_i, y_i, m_i);
+        else if (en_q != '0) ring[now_q] <= '0;
         if (en_q[LATENCY-2]) r_q <= ring[now_q - BACK[2:0]];
+        else if (en_q[LATENCY-1]) r_q <= '0;
       end
 
       assign r_o = r_q;

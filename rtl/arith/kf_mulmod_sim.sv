@@ -76,8 +76,11 @@ module kf_mulmod_sim #(
   always_ff @(posedge clk) begin
     now_q <= now_q + 6'd1;
     en_q <= {en_q[62:0], en_i};
+    // Where no product begins the place is cleared, until all are: no old result stays behind.
     if (en_i) ring[now_q] <= montgomery_product(a_i, b_i, m_i, mprime_i[31:0]);
+    else if (en_q != '0) ring[now_q] <= '0;
     if (en_q[LATENCY-2]) r_q <= ring[now_q - BACK[5:0]];
+    else if (en_q[LATENCY-1]) r_q <= '0;
   end
 
   assign r_o = r_q;

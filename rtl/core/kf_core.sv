@@ -19,7 +19,10 @@
 `default_nettype none
 module kf_core #(
   parameter int STYLE = 0,  // 0: for synthesis, 1: for simulation speed
-  parameter int II = 1      // cycles from one operation to the next: 1, 2, 4
+  parameter int II = 1,     // cycles from one operation to the next: 1, 2, 4
+  parameter int TA = 26,    // tiles of the multiplier: see kf_mulmod
+  parameter int TB = 17,
+  parameter int K = 2
 ) (
   input  wire  logic         clk,
   input  wire  logic         rst,
@@ -464,7 +467,7 @@ module kf_core #(
     x_bad_q <= bad[2];
   end
 
-  kf_mulmod #(.STYLE(STYLE), .II(II)) u_mul (
+  kf_mulmod #(.STYLE(STYLE), .II(II), .TA(TA), .TB(TB), .K(K)) u_mul (
     .clk, .en_i(mul_en5_q && slot_of(t5)), .a_i(a_q), .b_i(b_q), .m_i(modulus), .mprime_i(mprime), .r_o(mul_r)
   );
   kf_addmod #(.STYLE(STYLE)) u_add (

@@ -1,12 +1,15 @@
 // kf_ecc_top: the ECC core as a peripheral: AXI4-Lite registers, one AXI4 master for the rings, an interrupt, an entropy stream.
 //
-// STYLE, II: see kf_core. TEST_IMPORT: scalars may come from outside; for test builds, a product leaves it at 0. BUILD goes into the
+// STYLE, II: see kf_core; TA, TB, K: tiles of the multiplier for the target's DSP blocks, see kf_mulmod. TEST_IMPORT: scalars may come from outside; for test builds, a product leaves it at 0. BUILD goes into the
 // build register (the first bits of a commit or a hash of the sources).
 // The entropy stream must bring words of full entropy (a conditioned source): scalars, nonces, blinding and masks are made of it.
 `default_nettype none
 module kf_ecc_top #(
   parameter int          STYLE = 0,
   parameter int          II = 1,
+  parameter int          TA = 26,
+  parameter int          TB = 17,
+  parameter int          K = 2,
   parameter logic        TEST_IMPORT = 1'b0,
   parameter logic [31:0] BUILD = 32'h0
 ) (
@@ -96,7 +99,7 @@ module kf_ecc_top #(
   logic         ev_entropy;
 
   /* verilator lint_off PINCONNECTEMPTY */
-  kf_shell #(.CONTEXTS(64 / II), .II(II), .LOG2_KEY_SLOTS(9), .TEST_IMPORT(TEST_IMPORT), .BUILD(BUILD)) u_shell (
+  kf_shell #(.STYLE(STYLE), .CONTEXTS(64 / II), .II(II), .LOG2_KEY_SLOTS(9), .TEST_IMPORT(TEST_IMPORT), .BUILD(BUILD)) u_shell (
     .clk, .rst, .s_axil_awvalid, .s_axil_awready, .s_axil_awaddr, .s_axil_wvalid, .s_axil_wready, .s_axil_wdata, .s_axil_wstrb,
     .s_axil_bvalid, .s_axil_bready, .s_axil_bresp, .s_axil_arvalid, .s_axil_arready, .s_axil_araddr, .s_axil_rvalid, .s_axil_rready,
     .s_axil_rdata, .s_axil_rresp, .m_axi_awvalid, .m_axi_awready, .m_axi_awaddr, .m_axi_awlen, .m_axi_awsize, .m_axi_awburst,
@@ -112,7 +115,7 @@ module kf_ecc_top #(
   );
   /* verilator lint_on PINCONNECTEMPTY */
 
-  kf_engine #(.STYLE(STYLE), .II(II), .TEST_IMPORT(TEST_IMPORT)) u_engine (
+  kf_engine #(.STYLE(STYLE), .II(II), .TA(TA), .TB(TB), .K(K), .TEST_IMPORT(TEST_IMPORT)) u_engine (
     .clk, .rst, .abort_i(abort), .zeroise_i(zeroise), .table_locked_i(table_locked), .table_we_i(table_we), .table_addr_i(table_addr),
     .table_data_i(table_data), .batch_timeout_i(batch_timeout), .s_raw_valid, .s_raw_ready, .s_raw_data,
     .s_job_valid(job_valid), .s_job_ready(job_ready), .s_job_data(job_data), .s_job_last(job_last),

@@ -19,6 +19,7 @@ module kf_entropy #(
   output       logic        m_word_valid,
   input  wire  logic        m_word_ready,
   output       logic [31:0] m_word_data,
+  output       logic        active_o,   // something here can change in this cycle (kf_sleep)
   output       logic        alarm_o,    // level, until reset
   output       logic        ev_alarm_o  // one cycle
 );
@@ -50,6 +51,7 @@ module kf_entropy #(
   assign s_raw_ready = !test && !full_q && !alarm_o;
   assign m_word_valid = full_q && !alarm_o;
   assign m_word_data = word_q;
+  assign active_o = test || (s_raw_valid && s_raw_ready) || (m_word_valid && m_word_ready);
 
   always_ff @(posedge clk) begin
     if (rst) begin

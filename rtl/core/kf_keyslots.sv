@@ -31,8 +31,17 @@ module kf_keyslots #(
   input  wire  logic         erase_valid_i,
   output       logic         erase_ready_o,
   input  wire  logic [15:0]  erase_slot_i
+`ifdef FORMAL
+  , output     logic [15:0]  f_slot_o  // any one slot
+  , output     logic         f_zero_o  // it is zero
+  , output     logic         f_swept_o // the sweep that is under way has passed it
+`endif
 );
   localparam int WIDTH = 256 + 3 + 32;
+`ifdef FORMAL
+  (* anyconst *) logic [LOG2_SLOTS-1:0] f_slot;
+  logic [WIDTH-1:0]      f_word;
+`endif
   logic [LOG2_SLOTS-1:0] sweep_q;
   logic                  sweeping_q;
   logic                  exists;
@@ -69,6 +78,9 @@ module kf_keyslots #(
   end
   kf_ram #(.WIDTH(WIDTH), .DEPTH(1 << LOG2_SLOTS)) u_mem (
     .clk, .we_i(we), .waddr_i(waddr), .wdata_i(wdata), .raddr_i(req_slot_i[LOG2_SLOTS-1:0]), .rdata_o(rdata)
+`ifdef FORMAL
+    , .f_addr_i(f_slot), .f_word_o(f_word)
+`endif
   );
 
   always_ff @(posedge clk) begin
@@ -99,5 +111,8 @@ module kf_keyslots #(
     end
   end
   assign sweeping_o = sweeping_q;
+`ifdef FORMAL
+`include "kf_keyslots_props.svh"
+`endif
 endmodule
 `default_nettype wire

@@ -13,7 +13,9 @@
 module kf_prep #(
   parameter int   II = 1,
   parameter logic TEST_IMPORT = 1'b0,  // 1: IMPORT and `given` scalars work. Test builds only: secrets then come from outside
-  parameter logic SELF_TEST = 1'b1     // 0: no known-answer jobs. For tiny curves, where blinded jobs meet infinity often
+  parameter logic SELF_TEST = 1'b1,    // 0: no known-answer jobs. For tiny curves, where blinded jobs meet infinity often
+  parameter int   N = 64 / II,         // contexts, key slots: other numbers in proofs only
+  parameter int   LOG2_SLOTS = 9
 ) (
   input  wire  logic         clk,
   input  wire  logic         rst,
@@ -66,10 +68,16 @@ module kf_prep #(
   output       logic         ready_o,      // known answers were right: jobs are computed
   output       logic         idle_o,       // no job is held here
   output       logic         wiped_o,      // no erasure of key slots is under way
+  output       logic         active_o,     // something here can change in this cycle (kf_sleep)
   output       logic [1:0]   selftest_o    // 0 not begun, 1 running, 2 passed, 3 failed
+`ifdef FORMAL
+  , output     logic         f_accept_o    // one cycle: the first beat of a job is taken
+  , output     logic         f_hand_o      // a job is in hand
+  , output     logic [6:0]   f_count_o     // jobs in the batch that is formed or offered
+  , output     logic [1:0]   f_set_o
+  , output     logic [79:0]  f_job_o       // of the job in hand: slot, tag
+`endif
 );
-  localparam int N = 64 / II;
-  localparam int LOG2_SLOTS = 9;
   localparam logic [6:0] FULL = 7'(N);
 
   localparam logic [3:0] ST_OK = 4'd0;
@@ -268,11 +276,19 @@ module kf_prep #(
   logic         key_curve;
   logic         key_bad;
   logic         sweeping;
+`ifdef FORMAL
+  logic [15:0]  f_slot;
+  logic         f_zero;
+  logic         f_swept;
+`endif
   kf_keyslots #(.LOG2_SLOTS(LOG2_SLOTS)) u_keys (
     .clk, .rst, .sweep_i(zeroise_i), .sweeping_o(sweeping), .req_valid_i(key_valid), .req_ready_o(key_ready), .req_write_i(key_write),
     .req_slot_i(slot_q), .req_scalar_i(key_held ? v_q : 256'd0), .req_held_i(key_held), .req_sign_i(key_held && for_sign_q),
     .req_curve_i(key_held && curve_q), .ack_o(key_ack), .ack_scalar_o(key_scalar), .ack_held_o(key_was_held), .ack_sign_o(key_sign),
     .ack_curve_o(key_curve), .ack_bad_o(key_bad), .erase_valid_i, .erase_ready_o, .erase_slot_i
+`ifdef FORMAL
+    , .f_slot_o(f_slot), .f_zero_o(f_zero), .f_swept_o(f_swept)
+`endif
   );
 
   // ------------------------------------------------------------------ the step in hand
@@ -697,6 +713,19 @@ module kf_prep #(
   assign ready_o = kat_passed_q && !entropy_alarm_i;
   assign idle_o = state_q == TAKE && count_q == 7'd0;
   assign wiped_o = !sweeping;
+  // It sleeps while it waits: for a job, for the core to take a closed batch, for the results of known-answer jobs.
+  always_comb begin
+    case (state_q)
+      KAT, JOIN: active_o = !closed_q;
+      KAT_WAIT: active_o = kat_done_i;
+      TAKE: active_o = s_job_valid || (count_q != 7'd0 && !closed_q);
+      default: active_o = 1'b1;
+    endcase
+    if (zeroise_i || sweeping || core_taken_i || erase_valid_i) active_o = 1'b1;
+  end
   assign selftest_o = kat_failed_q ? 2'd3 : kat_passed_q ? 2'd2 : (state_q == BOOT ? 2'd0 : 2'd1);
+`ifdef FORMAL
+`include "kf_prep_props.svh"
+`endif
 endmodule
 `default_nettype wire

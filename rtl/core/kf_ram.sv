@@ -11,11 +11,18 @@ module kf_ram #(
   input  wire  logic [WIDTH-1:0]         wdata_i,
   input  wire  logic [$clog2(DEPTH)-1:0] raddr_i,
   output       logic [WIDTH-1:0]         rdata_o
+`ifdef FORMAL
+  , input wire logic [$clog2(DEPTH)-1:0] f_addr_i  // looks at one word
+  , output     logic [WIDTH-1:0]         f_word_o
+`endif
 );
   logic [WIDTH-1:0] mem[DEPTH];
   always_ff @(posedge clk) begin
     rdata_o <= mem[raddr_i];
     if (we_i) mem[waddr_i] <= wdata_i;
   end
+`ifdef FORMAL
+  assign f_word_o = mem[f_addr_i];
+`endif
 endmodule
 `default_nettype wire

@@ -43,7 +43,16 @@ module kf_results (
   output       logic [255:0] m_cpl_data,
   output       logic         m_cpl_last,
 
+  output       logic         active_o,  // something here can change in this cycle (kf_sleep)
   output       logic         busy_o
+`ifdef FORMAL
+  , input wire logic [7:0]   f_addr_i   // looks at one word of job data
+  , output     logic [96:0]  f_word_o
+  , output     logic [6:0]   f_left_o   // jobs that are still to be answered
+  , output     logic [7:0]   f_at_o     // the job that is answered: {set, context}
+  , output     logic         f_read_o   // its data have been read
+  , output     logic [79:0]  f_meta_o
+`endif
 );
   localparam logic [3:0] ST_ABORTED = 4'd9;
 
@@ -73,6 +82,12 @@ module kf_results (
   logic [255:0] y_q;
   logic [3:0]   status_q;
   logic         wipe;
+`ifdef FORMAL
+  (* anyconst *) logic [5:0] f_ctx;  // any one context, and one of its two words
+  (* anyconst *) logic f_second;
+  logic [287:0] f_value_word;
+  logic [3:0]   f_status_word;
+`endif
 
   function automatic logic [31:0] fold(input logic [255:0] v);
     fold = v[31:0] ^ v[63:32] ^ v[95:64] ^ v[127:96] ^ v[159:128] ^ v[191:160] ^ v[223:192] ^ v[255:224];
@@ -92,17 +107,27 @@ module kf_results (
   end
   kf_ram #(.WIDTH(288), .DEPTH(128)) u_results (
     .clk, .we_i(we), .waddr_i(waddr), .wdata_i(wdata), .raddr_i({ctx_q, state_q == TAKE_X}), .rdata_o(rdata)
+`ifdef FORMAL
+    , .f_addr_i({f_ctx, f_second}), .f_word_o(f_value_word)
+`endif
   );
   kf_ram #(.WIDTH(4), .DEPTH(64)) u_status (
     .clk, .we_i(res_valid_i), .waddr_i(res_ctx_i), .wdata_i(res_status_i), .raddr_i(ctx_q), .rdata_o(rstatus)
+`ifdef FORMAL
+    , .f_addr_i(f_ctx), .f_word_o(f_status_word)
+`endif
   );
   assign bad = fold(rdata[255:0]) != rdata[287:256];
   kf_ram #(.WIDTH(97), .DEPTH(256)) u_meta (
     .clk, .we_i(meta_we_i), .waddr_i(meta_addr_i), .wdata_i(meta_data_i), .raddr_i({set_q, ctx_q}), .rdata_o(meta)
+`ifdef FORMAL
+    , .f_addr_i(f_addr_i), .f_word_o(f_word_o)
+`endif
   );
 
   assign res_free_o = state_q == EMPTY && !collecting_q;
   assign busy_o = state_q != EMPTY || collecting_q;
+  assign active_o = state_q != EMPTY || res_valid_i || meta_we_i;
   assign erase_valid_o = state_q == ERASE;
   assign erase_slot_o = meta[95:80];
   assign m_cpl_valid = state_q == BEAT;
@@ -176,5 +201,8 @@ module kf_results (
       endcase
     end
   end
+`ifdef FORMAL
+`include "kf_results_props.svh"
+`endif
 endmodule
 `default_nettype wire

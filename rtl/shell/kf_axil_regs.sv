@@ -11,7 +11,8 @@ module kf_axil_regs #(
     parameter logic [31:0] CAP1 = 32'h0,
     parameter logic [31:0] BUILD = 32'h0
 ) (
-    input  wire logic         clk,
+    input  wire logic         clk,          // may stand still while active_o is low (kf_sleep)
+    input  wire logic         clk_count,    // the same clock, never standing still: counters and interrupt
     input  wire logic         rst,
 
     // AXI4-Lite
@@ -32,6 +33,8 @@ module kf_axil_regs #(
     input  wire logic         s_axil_rready,
     output logic [31:0]       s_axil_rdata,
     output logic [1:0]        s_axil_rresp,
+
+    output logic              active_o,     // an access is under way, or an error bit is about to be set
 
     // orders
     output logic              enable_o,
@@ -234,7 +237,7 @@ module kf_axil_regs #(
 
   // A lasting condition (an impossible ring) is an event each cycle; it interrupts once for each time its bit rises.
   kf_irq irq (
-      .clk(clk), .rst(rst),
+      .clk(clk_count), .rst(rst),
       .ev_completion_i(ev_completion_i),
       .ev_error_i(|(error_now & ~error_q) || (selftest_failed_i && !failed_q)),
       .ev_entropy_i(ev_entropy_i),
@@ -247,7 +250,7 @@ module kf_axil_regs #(
   generate
     genvar g;
     for (g = 0; g < COUNTERS; g = g + 1) begin : counter
-      kf_counter64 one (.clk(clk), .rst(rst), .event_i(ev_count_i[g]), .count_o(counts[g]));
+      kf_counter64 one (.clk(clk_count), .rst(rst), .event_i(ev_count_i[g]), .count_o(counts[g]));
     end
   endgenerate
 
@@ -305,6 +308,9 @@ module kf_axil_regs #(
     s_axil_rdata = r_data_q;
     s_axil_rresp = OKAY;
   end
+
+  always_comb active_o = s_axil_awvalid || s_axil_wvalid || s_axil_arvalid || aw_held_q || w_held_q || b_valid_q || ar_held_q || r_valid_q
+      || (|ev_error_i) || selftest_failed_i != failed_q;
 
   always_ff @(posedge clk) begin : read_state
     if (s_axil_arvalid && s_axil_arready) ar_held_q <= 1'b1;

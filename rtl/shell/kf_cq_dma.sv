@@ -31,6 +31,8 @@ module kf_cq_dma #(
     output logic [IDX_W-1:0]      tail_o,
     output logic [IDX_W-1:0]      head_o,
 
+    output logic                  active_o,        // something here can change in this cycle (kf_sleep)
+
     // one-cycle events
     output logic                  ev_done_o,       // memory has a completion
     output logic                  ev_refused_o,    // a consumer index was refused
@@ -146,6 +148,7 @@ module kf_cq_dma #(
     ev_axi_o = answered && m_axi_bresp[1];
     tail_o = tail_q;
     head_o = head_q;
+    active_o = s_cpl_valid || begin_burst || aw_valid_q || w_valid_q || m_axi_bvalid;
   end
 
   always_ff @(posedge clk) begin : indices

@@ -10,6 +10,8 @@
 `default_nettype none
 
 module kf_shell #(
+    // 0: for synthesis; 1: for simulation speed, the clock of most registers stands still while nothing happens (kf_sleep)
+    parameter integer STYLE = 0,
     // jobs of one batch, for CAP0
     parameter integer CONTEXTS = 64,
     // cycles between two multiplications, for CAP0
@@ -128,6 +130,10 @@ module kf_shell #(
   localparam integer LOG2_WIPE = LOG2_AHEAD + 3 < 5 ? 5 : LOG2_AHEAD + 3;
 `endif
 
+  logic work_clk;
+  logic active, regs_active, sq_active, cq_active;
+  kf_sleep #(.STYLE(STYLE)) sleep (.clk(clk), .active_i(active), .clk_o(work_clk));
+
   logic enable, order_abort, order_zeroise;
   logic [63:0] sq_base, cq_base;
   logic [4:0] sq_log2, cq_log2;
@@ -150,7 +156,7 @@ module kf_shell #(
   // Descriptors whose read was issued and whose completion memory has not acknowledged.
   logic [15:0] in_flight_q;
   logic drained;
-  always_ff @(posedge clk) begin : in_flight
+  always_ff @(posedge work_clk) begin : in_flight
     in_flight_q <= in_flight_q + {15'd0, ev_issue} - {15'd0, ev_done};
     if (rst) in_flight_q <= '0;
   end
@@ -160,7 +166,7 @@ module kf_shell #(
   logic aborting_q, zeroising_q, wipe_q, wiped_q;
   logic [LOG2_WIPE-1:0] wipe_count_q;
   logic [2:0] settle_q;  // gives the engine time to lower wiped_i
-  always_ff @(posedge clk) begin : orders
+  always_ff @(posedge work_clk) begin : orders
     if (settle_q != '0) settle_q <= settle_q - 3'd1;
     if (wipe_q) begin
       wipe_count_q <= wipe_count_q + 1'b1;
@@ -207,7 +213,7 @@ module kf_shell #(
   logic [kf_regs_pkg::COUNTERS-1:0] counts;
   logic [8:0] state;
   logic alarm_q;
-  always_ff @(posedge clk) begin : alarm
+  always_ff @(posedge work_clk) begin : alarm
     alarm_q <= entropy_alarm_i;
     if (rst) alarm_q <= 1'b0;
   end
@@ -254,10 +260,13 @@ module kf_shell #(
   // take several beats, so one place of memory is enough).
   logic axi_owed_q, axi_count;
   always_comb axi_count = sq_axi || cq_axi || axi_owed_q;
-  always_ff @(posedge clk) begin : axi_errors
+  always_ff @(posedge work_clk) begin : axi_errors
     axi_owed_q <= (sq_axi && cq_axi) || (axi_owed_q && (sq_axi || cq_axi));
     if (rst) axi_owed_q <= 1'b0;
   end
+
+  always_comb active = rst || regs_active || sq_active || cq_active || aborting_q || wipe_q || settle_q != '0 || axi_owed_q
+      || entropy_alarm_i != alarm_q;
 
   always_comb begin : to_engine
     enable_o = enable;
@@ -266,7 +275,7 @@ module kf_shell #(
   end
 
   kf_axil_regs #(.CAP0(CAP0), .CAP1(CAP1), .BUILD(BUILD)) registers (
-      .clk(clk), .rst(rst),
+      .clk(work_clk), .clk_count(clk), .rst(rst), .active_o(regs_active),
       .s_axil_awvalid(s_axil_awvalid), .s_axil_awready(s_axil_awready), .s_axil_awaddr(s_axil_awaddr),
       .s_axil_wvalid(s_axil_wvalid), .s_axil_wready(s_axil_wready), .s_axil_wdata(s_axil_wdata), .s_axil_wstrb(s_axil_wstrb),
       .s_axil_bvalid(s_axil_bvalid), .s_axil_bready(s_axil_bready), .s_axil_bresp(s_axil_bresp),
@@ -287,7 +296,7 @@ module kf_shell #(
   logic [IDX_W-1:0] f_cq_held;
 `endif
   kf_sq_dma #(.IDX_W(IDX_W), .MAX_LOG2(MAX_LOG2), .LOG2_AHEAD(LOG2_AHEAD)) submissions (
-      .clk(clk), .rst(rst), .wipe_i(wipe_q),
+      .clk(work_clk), .rst(rst), .wipe_i(wipe_q), .active_o(sq_active),
       .fetch_i(fetch), .base_i(sq_base), .log2_i(sq_log2), .clear_i(sq_clear),
       .doorbell_i(sq_doorbell), .doorbell_value_i(value[IDX_W-1:0]),
       .tail_o(sq_tail), .head_o(sq_head),
@@ -302,7 +311,7 @@ module kf_shell #(
   );
 
   kf_cq_dma #(.IDX_W(IDX_W), .MAX_LOG2(MAX_LOG2)) completions (
-      .clk(clk), .rst(rst), .wipe_i(wipe_q), .blank_i(zeroising_q),
+      .clk(work_clk), .rst(rst), .wipe_i(wipe_q), .blank_i(zeroising_q), .active_o(cq_active),
       .base_i(cq_base), .log2_i(cq_log2), .clear_i(cq_clear), .consume_i(cq_consume), .consume_value_i(value[IDX_W-1:0]),
       .tail_o(cq_tail), .head_o(cq_head),
       .ev_done_o(ev_done), .ev_refused_o(cq_refused), .ev_axi_o(cq_axi), .ev_frame_o(cq_frame),

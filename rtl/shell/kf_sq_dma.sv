@@ -29,6 +29,8 @@ module kf_sq_dma #(
     output logic [IDX_W-1:0]      tail_o,
     output logic [IDX_W-1:0]      head_o,
 
+    output logic                  active_o,     // something here can change in this cycle (kf_sleep)
+
     // one-cycle events
     output logic                  ev_issue_o,   // a descriptor is being fetched from now on
     output logic                  ev_job_o,     // a descriptor was handed to the engine
@@ -141,6 +143,7 @@ module kf_sq_dma #(
     ev_job_o = m_job_valid && m_job_ready && m_job_last;
     tail_o = tail_q;
     head_o = head_q;
+    active_o = ev_issue_o || ar_valid_q || m_axi_rvalid || (m_job_valid && m_job_ready);
   end
 
   always_ff @(posedge clk) begin : indices

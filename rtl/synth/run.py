@@ -26,9 +26,9 @@ import carry  # noqa: E402
 
 PACKAGES = ["arith/kf_arith_pkg.sv", "core/kf_uc.sv", "core/kf_curve.sv", "shell/kf_regs_pkg.sv"]
 FAMILIES = {
-    "xcup": {"synth": "synth_xilinx -family xcup -uram -flatten -top kf_synth", "tile": None},
-    "xc7": {"synth": "synth_xilinx -family xc7 -flatten -top kf_synth", "tile": None},
-    "ecp5": {"synth": "synth_ecp5 -top kf_synth", "tile": None},
+    "xcup": {"synth": "synth_xilinx -family xcup -uram -flatten -top kf_synth", "tile": (26, 17, 2)},
+    "xc7": {"synth": "synth_xilinx -family xc7 -flatten -top kf_synth", "tile": (24, 17, 2)},
+    "ecp5": {"synth": "synth_ecp5 -top kf_synth", "tile": (18, 17, 4)},
 }
 # Cells that count for each column; the number is their weight in units of the column.
 COLUMNS = {
@@ -70,7 +70,8 @@ def synthesise(family, ii, yosys, keep):
         # Parameters through a wrapper: chparam on a top module is not to be relied on.
         wrapper = os.path.join(d, "kf_synth.sv")
         with open(wrapper, "w", encoding="ascii") as f:
-            f.write(f"module kf_synth (\n{ports}\n);\n  kf_ecc_top #(.STYLE(0), .II({ii})) u_top (.*);\nendmodule\n")
+            ta, tb, k = FAMILIES[family]["tile"]  # of the multiplier, for the DSP blocks of the family
+            f.write(f"module kf_synth (\n{ports}\n);\n  kf_ecc_top #(.STYLE(0), .II({ii}), .TA({ta}), .TB({tb}), .K({k})) u_top (.*);\nendmodule\n")
         netlist, log = os.path.join(keep or d, f"{family}-{ii}.json"), os.path.join(keep or d, f"{family}-{ii}.log")
         files = " ".join(os.path.join(RTL, f) for f in sources())
         script = f"read_verilog -sv {files} {wrapper}; {FAMILIES[family]['synth']}; check; stat; write_json {netlist}"

@@ -40,7 +40,9 @@ TEST(Registers, HoldWhatTheMapSays) {
   EXPECT_EQ(kCap0Ii.get(cap), 1U);
   EXPECT_EQ(kCap0TestImport.get(cap), 1U);
   for (const Register& r : kRegisters)
-    if (r.reset_known && !r.changes) { EXPECT_EQ(b.read(r.offset), r.reset) << r.name; }
+    if (r.reset_known && !r.changes) {
+      EXPECT_EQ(b.read(r.offset), r.reset) << r.name;
+    }
   for (const Register& r : kRegisters) {
     if (r.changes || r.index || r.offset == kRegControl || r.offset == kRegTableData) continue;
     for (int i = 0; i < 4; ++i) {

@@ -17,9 +17,13 @@ ARITH = pathlib.Path(__file__).resolve().parents[1]
 LIMIT = 1200  # seconds a command
 
 
-def run(*command):
-    print("+", *command, flush=True)
-    return subprocess.run(["nice", *map(str, command)], timeout=LIMIT, check=False).returncode == 0
+def run(*command, show=False):
+    """True when the command ended with 0. Its output is shown when wanted or when it failed."""
+    p = subprocess.run(["nice", *map(str, command)], timeout=LIMIT, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if show or p.returncode:
+        print("+", *command)
+        print(p.stdout, end="", flush=True)
+    return p.returncode == 0
 
 
 def main():
@@ -53,7 +57,7 @@ def main():
         built = run("verilator", "-Wall", "-O3", "--cc", "--exe", "--build", "--Mdir", folder, "-CFLAGS", "-O2 -std=c++20",
                     "-LDFLAGS", "-lcrypto", "-y", ARITH, package, ARITH / "test" / "kf_arith_tb.sv", ARITH / "test" / "bench_arith.cpp",
                     "--top-module", "kf_arith_tb", f"-GII={ii}", f"-GTA={ta}", f"-GTB={tb}", f"-GK={k}", "-o", "bench_arith")
-        ok &= built and run(folder / "bench_arith", "--mul", args.operations, "--add", args.operations, "--seed", args.seed)
+        ok &= built and run(folder / "bench_arith", "--mul", args.operations, "--add", args.operations, "--seed", args.seed, show=True)
     print("run_arith:", "ok" if ok else "FAILED")
     return 0 if ok else 1
 
