@@ -1,5 +1,11 @@
 // Drives kf_engine: clock, entropy, table, jobs in, completions out, with random pauses on the streams if wanted.
 #pragma once
+
+#ifdef KF_COVERAGE
+#include <verilated_cov.h>
+
+#include <cstdlib>
+#endif
 #include <verilated.h>
 
 #include <cstdio>
@@ -43,7 +49,16 @@ class Engine {
     for (int i = 0; i < 4; ++i) tick();
     top_.rst = 0;
   }
-  ~Engine() { top_.final(); }
+  ~Engine() {
+    top_.final();
+#ifdef KF_COVERAGE
+    // The counters are in the model: they are written before it goes, a file for each.
+    static int n = 0;
+    auto* coverage = Verilated::threadContextp()->coveragep();
+    coverage->write(std::string(std::getenv("KF_COVERAGE_FILE")) + "." + std::to_string(n++));
+    coverage->clear();
+#endif
+  }
 
   void load_table(const std::string& path) {
     std::ifstream f(path, std::ios::binary);

@@ -6,10 +6,6 @@
 #include <functional>
 #include <set>
 
-#ifdef KF_COVERAGE
-#include <verilated_cov.h>
-#endif
-
 #include "Vkf_engine___024root.h"
 #include "engine.hpp"
 
@@ -682,13 +678,6 @@ TEST_F(Entropy, AStuckSourceIsAnAlarm) {
   EXPECT_EQ(one(generate_job(1, 9)).status, kEntropy);
   EXPECT_EQ(one({.op = kSign, .slot = 9}).status, kEntropy);
 }
-
-#ifdef KF_COVERAGE
-class WriteCoverage : public ::testing::Environment {
-  void TearDown() override { Verilated::threadContextp()->coveragep()->write(std::getenv("KF_COVERAGE_FILE")); }
-};
-const auto* const kCoverage = ::testing::AddGlobalTestEnvironment(new WriteCoverage);
-#endif
 
 }  // namespace
 }  // namespace kf::rtl
