@@ -319,10 +319,10 @@ std::vector<CustodyVerdict> judge(const ProbeReport& r) {
   }
   // The core's part is the ephemeral keys; what is asked of the token is what hybrid asks.
   const CustodyVerdict& hybrid = out.back();
-  const char* part = hybrid.answer == Answer::yes  ? "the token would do its part, which is that of hybrid"
-                     : hybrid.answer == Answer::no ? "and the token would not do its part, which is that of hybrid"
-                                                   : "the token's part would be that of hybrid";
-  out.push_back({"core", Answer::no, std::string("no: this version does not drive the ECC core; ") + part});
+  const char* part = hybrid.answer == Answer::yes  ? "yes: the token does its part, which is that of hybrid"
+                     : hybrid.answer == Answer::no ? "no: the token does not do its part, which is that of hybrid"
+                                                   : "as hybrid: the token's part is the same";
+  out.push_back({"core", hybrid.answer, part});
   return out;
 }
 

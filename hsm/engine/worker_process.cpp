@@ -52,14 +52,14 @@ struct SpawnPlan {
 Result<pid_t> spawn_process(const std::string& path, const std::vector<std::string>& environment,
                             std::array<int, 3> fds) {
   SpawnPlan plan;
-  // In two steps: a descriptor may already have the number that another one is to get.
-  constexpr int kAside = 100;
+  // In two steps, by numbers above all of them: a descriptor may already have the number that another one is to get.
+  const int aside = std::max(*std::max_element(fds.begin(), fds.end()), wire::kWorkerFd + 2) + 1;
   int next = wire::kWorkerFd;
   for (std::size_t i = 0; i < fds.size(); ++i) {
-    if (fds[i] >= 0) posix_spawn_file_actions_adddup2(&plan.actions, fds[i], kAside + static_cast<int>(i));
+    if (fds[i] >= 0) posix_spawn_file_actions_adddup2(&plan.actions, fds[i], aside + static_cast<int>(i));
   }
   for (std::size_t i = 0; i < fds.size(); ++i) {
-    if (fds[i] >= 0) posix_spawn_file_actions_adddup2(&plan.actions, kAside + static_cast<int>(i), next++);
+    if (fds[i] >= 0) posix_spawn_file_actions_adddup2(&plan.actions, aside + static_cast<int>(i), next++);
   }
   posix_spawn_file_actions_addclosefrom_np(&plan.actions, next);
   sigset_t none;

@@ -1,5 +1,6 @@
 // What the engine is for, checked against OpenSSL. SGP.02 3.1.2; sgp02-crypto 3, 4.
 #include <poll.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -37,6 +38,19 @@ TEST_P(OnCurve, ThousandSignaturesVerifyWithOpenssl) {
   // About 8 in 1000 have a leading zero octet in r or s (L21); none at all would mean that they never come out whole.
   EXPECT_GT(leading_zero, 0);
   EXPECT_EQ(*e->session_objects(), 0U);
+}
+
+// A server has its worker's descriptors wherever there is room; the child's own numbers must not overwrite one of them.
+TEST(Start, WhateverNumbersTheDescriptorsHave) {
+  std::vector<int> fillers;
+  for (int highest = 94; highest <= 102; ++highest) {
+    while (fillers.empty() || fillers.back() < highest) {
+      fillers.push_back(::dup(0));
+      ASSERT_GE(fillers.back(), 0);
+    }
+    EXPECT_TRUE(start(token_config())) << "with " << highest << " as the highest number in use";
+  }
+  for (const int f : fillers) ::close(f);
 }
 
 TEST_P(OnCurve, EphemeralEckaEqualsThePeersComputation) {
