@@ -9,6 +9,12 @@ Result<Snapshot> take_snapshot(World& w) {
   KF_TRY(s.status, w.smdp_status());
   KF_TRY(s.smdp, proc::family_usage(w.smdp().pid()));
   KF_TRY(s.sim_cpu_s, proc::cpu_seconds(w.sim().pid()));
+  // The simulated cores' own time is the FPGA's part, not the SM-DP's. (That of one that was killed meanwhile ends up
+  // among the HSM workers', as reaped children cannot be told apart.)
+  for (const pid_t p : proc::children_of(w.smdp().pid())) {
+    if (proc::name_of(p) != std::string("keyferry-ecc-sim").substr(0, 15)) continue;
+    if (const auto cpu = proc::cpu_seconds(p)) s.cores_cpu_s += *cpu;
+  }
   s.own_cpu_s = proc::own_cpu_seconds();
   return s;
 }
@@ -26,7 +32,8 @@ void account(const Snapshot& before, const Snapshot& after, BurstReport& r) {
   const auto cpu_b = after.status.value("cpu", Json::object());
   const auto spent = [&](const char* key) { return std::max(0.0, cpu_b.value(key, 0.0) - cpu_a.value(key, 0.0)); };
   const double server = after.smdp.own_cpu_s - before.smdp.own_cpu_s;
-  const double workers = after.smdp.children_cpu_s - before.smdp.children_cpu_s;
+  const double cores = std::max(0.0, after.cores_cpu_s - before.cores_cpu_s);
+  const double workers = std::max(0.0, after.smdp.children_cpu_s - before.smdp.children_cpu_s - cores);
   const double loop = spent("loop_s");
   const double soap = spent("soap_s");
   const double machine = spent("machine_s");
@@ -44,11 +51,14 @@ void account(const Snapshot& before, const Snapshot& after, BurstReport& r) {
       {"personalise", "pool: personalising", personalise, true},
       {"seal", "pool: sealing (SCP03t)", seal, true},
       {"other_threads",
-       r.custody == "strict" ? "other threads: verify, HSM I/O" : "other threads: verify, ECDH, HSM I/O",
+       r.custody == "strict" ? "other threads: verify, HSM I/O"
+       : r.custody == "core" ? "other threads: verify, HSM I/O, core driver"
+                             : "other threads: verify, ECDH, HSM I/O",
        std::max(0.0, server - loop - personalise - seal - store), true},
       {"simulators", "keyferry-sim (SM-SR, eUICCs)", after.sim_cpu_s - before.sim_cpu_s, false},
       {"bench", "keyferry-bench (the Operator)", after.own_cpu_s - before.own_cpu_s, false},
   };
+  if (r.custody == "core") r.cpu.push_back({"ecc_sim", "keyferry-ecc-sim (the simulated FPGA)", cores, false});
   const Json& s = after.status;
   r.operations = s.value("operations", Json::object());
   r.batch_size = s.value("batch_size", Json::object());

@@ -11,6 +11,7 @@ struct Snapshot {
   proc::FamilyUsage smdp;
   Json status;  // of the admin socket
   double sim_cpu_s = 0, own_cpu_s = 0;
+  double cores_cpu_s = 0;  // of the simulated ECC cores, where there are some
 };
 Result<Snapshot> take_snapshot(World& w);  // reasons: proc-gone, wire
 

@@ -183,8 +183,7 @@ struct Run {
 std::string fault_in(const BurstOptions& o) {
   if (o.downloads < 1 || o.downloads > 1'000'000) return "--downloads: must be from 1 to 1000000";
   if (o.concurrency < 1 || o.concurrency > 100'000) return "--concurrency: must be from 1 to 100000";
-  if (o.custody == "core") return "--custody core: needs the ECC core, not in this version; use strict or hybrid";
-  if (o.custody != "strict" && o.custody != "hybrid")
+  if (o.custody != "strict" && o.custody != "hybrid" && o.custody != "core")
     return "--custody " + o.custody + ": must be strict, core or hybrid";
   const auto curve = curve_by_name(o.curve);
   if (!curve || *curve == Curve::frp256v1) return "--curve " + o.curve + ": must be P-256 or brainpoolP256r1";
@@ -195,6 +194,8 @@ std::string fault_in(const BurstOptions& o) {
   if (o.floor_repetitions < 16) return "--floor-repetitions: must be 16 or more";
   for (const char* tool : {"keyferry", "keyferry-sim", "keyferry-hsm-worker"})
     if (const auto p = proc::sibling(tool); !p) return p.error().detail;
+  if (o.custody == "core")
+    if (const auto p = proc::sibling("keyferry-ecc-sim"); !p) return p.error().detail;
   return {};
 }
 

@@ -115,6 +115,8 @@ Result<CryptoFloor> measure_floor(const server::Config& c, Curve curve, const By
     f.ephemeral_engine = "hsm";
     KF_TRY(f.ephemeral_s, token.mean_cpu(ephemeral, repetitions, kBatch));
     KF_TRY(f.ephemeral_single_s, token.mean_cpu(ephemeral, repetitions, 1));
+  } else if (c.custody == server::CustodyPolicy::core) {
+    f.ephemeral_engine = "core";  // the FPGA's time, none of a processor's
   } else {
     f.ephemeral_engine = "software";
     f.ephemeral_s = mean_cpu(repetitions, [&] { good = good && software_execute(ephemeral).status == EccStatus::ok; });

@@ -101,6 +101,13 @@ std::vector<pid_t> children_of(pid_t pid) {
   return out;
 }
 
+std::string name_of(pid_t pid) {
+  std::ifstream f("/proc/" + std::to_string(pid) + "/comm");
+  std::string name;
+  std::getline(f, name);
+  return name;
+}
+
 Result<FamilyUsage> family_usage(pid_t pid) {
   FamilyUsage u;
   KF_TRY(u.own_cpu_s, cpu_seconds(pid));

@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "host/base/result.hpp"
@@ -16,6 +17,7 @@ Result<double> cpu_seconds(pid_t pid);
 Result<std::uint64_t> peak_rss_bytes(pid_t pid);
 Result<std::uint64_t> rss_bytes(pid_t pid);  // VmRSS, now; reasons: proc-gone
 std::vector<pid_t> children_of(pid_t pid);   // direct ones
+std::string name_of(pid_t pid);              // the first 15 characters of its program's name; empty: gone
 
 // A process with all its descendants. Differences of cpu_s stay right when a child ends meanwhile: what reaped children
 // used is taken from their parent's account (with its resolution of one clock tick).

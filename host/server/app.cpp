@@ -15,10 +15,12 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 
+#include "drivers/core/sim_transport.hpp"
 #include "generated/version.hpp"
 #include "host/crypto/software_engine.hpp"
 #include "host/pki/gp_cert.hpp"
 #include "host/server/admin_socket.hpp"
+#include "host/server/core_status.hpp"
 #include "host/server/es2_service.hpp"
 #include "host/server/es3_service.hpp"
 #include "host/server/hsm_status.hpp"
@@ -41,6 +43,7 @@ struct App {
   std::unique_ptr<asio::thread_pool> pool;
   std::unique_ptr<hsm::HsmEngine> hsm;
   std::unique_ptr<SoftwareEngine> software;
+  std::unique_ptr<ecc::CoreEngine> cores;  // in custody `core`, or when they verify
   std::unique_ptr<store::Store> store;
   std::unique_ptr<store::Vault> vault;
   std::unique_ptr<Storage> storage;
@@ -96,7 +99,13 @@ struct App {
     software = std::make_unique<SoftwareEngine>(SoftwareEngineOptions{config.crypto_threads, 4096});
     pool = std::make_unique<asio::thread_pool>(config.crypto_threads);
 
-    crypto = std::make_unique<CryptoService>(io, *hsm, *software, config.custody);
+    if (config.custody == CustodyPolicy::core || config.cores.verify) KF_CHECK(start_cores());
+    // Strict by construction: the engine of ephemeral keys follows from custody alone, and nothing stands in for it.
+    EccEngine& ephemeral = config.custody == CustodyPolicy::core     ? static_cast<EccEngine&>(*cores)
+                           : config.custody == CustodyPolicy::hybrid ? static_cast<EccEngine&>(*software)
+                                                                     : *hsm;
+    EccEngine& verify = config.cores.verify ? static_cast<EccEngine&>(*cores) : *software;
+    crypto = std::make_unique<CryptoService>(io, CryptoService::Routing{*hsm, ephemeral, verify});
     es3_client = std::make_unique<Es3Client>(io, config, metrics);
     replies = std::make_unique<Replies>(io, config);
     delivery = std::make_unique<DeliveryService>(io, config, *storage, metrics);
@@ -121,6 +130,25 @@ struct App {
           io, config.admin_socket, [this](const std::string& line) { return administer(line).dump(1) + "\n"; });
       KF_CHECK(admin->start());
     }
+    return {};
+  }
+
+  Status start_cores() {
+    ecc::CoreEngineConfig c;
+    c.cores = config.cores.count;
+    c.keys_ahead = config.cores.keys_ahead;
+    c.job_limit = std::chrono::milliseconds(config.cores.job_limit_ms);
+    c.curves.clear();
+    if (config.custody == CustodyPolicy::core)
+      for (const auto& i : config.identities) c.curves.push_back(i.curve);
+    c.open = [program = config.cores.simulator](unsigned) -> Result<std::unique_ptr<ecc::Device>> {
+      ecc::SimOptions o;
+      o.program = program;
+      KF_TRY(auto transport, ecc::SimTransport::open(o));
+      return ecc::Device::open(std::move(transport));
+    };
+    c.log = [](const std::string& line) { spdlog::warn("cores: {}", line); };
+    KF_TRY(cores, ecc::CoreEngine::start(std::move(c)));
     return {};
   }
 
@@ -221,54 +249,65 @@ struct App {
     };
     Json failures = Json::object();
     for (const auto& [k, v] : m.failures) failures[k] = v;
-    return {{"version", KEYFERRY_VERSION},
-            {"commit", KEYFERRY_COMMIT},
-            {"pid", ::getpid()},
-            {"worker_pids", hsm->worker_pids()},
-            {"custody", custody_name(config.custody)},
-            {"uptime_s", std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count()},
-            {"downloads",
-             {{"accepted", m.accepted},
-              {"completed", m.completed},
-              {"with_warning", m.with_warning},
-              {"failed", m.failed},
-              {"expired", m.expired},
-              {"taken_up", m.taken_up},
-              {"in_flight", m.in_flight},
-              {"waiting", m.waiting},
-              {"peak_in_flight", m.peak_in_flight},
-              {"left_behind", m.left_behind},
-              {"latency_ms", histogram_json(m.download_ms)},
-              {"failures", failures}}},
-            {"operations", ops},
-            {"batch_size", batches},
-            {"hsm", token_status},
-            {"scp03t",
-             {{"bytes", m.scp03t_bytes.load()},
-              {"segments", m.scp03t_segments.load()},
-              {"cpu_s", static_cast<double>(m.scp03t_cpu_ns.load()) * 1e-9}}},
-            {"cpu",
-             {{"user_s", seconds(self.ru_utime)},
-              {"system_s", seconds(self.ru_stime)},
-              {"loop_s", thread_cpu_seconds()},
-              {"soap_s", static_cast<double>(m.soap_ns) * 1e-9},
-              {"machine_s", static_cast<double>(m.machine_ns) * 1e-9},
-              {"personalise_s", static_cast<double>(m.personalise_cpu_ns.load()) * 1e-9},
-              {"seal_s", static_cast<double>(m.scp03t_cpu_ns.load()) * 1e-9},
-              {"store_s", st.cpu_s}}},
-            {"store", {{"group_size", histogram_json(st.group_size)}, {"commit_us", histogram_json(st.commit_us)}}},
-            {"messages",
-             {{"es2_requests", m.es2_requests},
-              {"es3_calls", m.es3_calls},
-              {"es3_callbacks", m.es3_callbacks},
-              {"notifications_in", m.notifications_in},
-              {"deliveries", m.deliveries},
-              {"delivery_retries", m.delivery_retries},
-              {"deliveries_waiting", delivery->waiting()},
-              {"faults_sent", m.faults_sent},
-              {"refused", m.refused},
-              {"callbacks_dropped", m.callbacks_dropped},
-              {"alarms", m.alarms}}}};
+    Json out = {{"version", KEYFERRY_VERSION},
+                {"commit", KEYFERRY_COMMIT},
+                {"pid", ::getpid()},
+                {"worker_pids", hsm->worker_pids()},
+                {"custody", custody_name(config.custody)},
+                {"uptime_s", std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count()},
+                {"downloads",
+                 {{"accepted", m.accepted},
+                  {"completed", m.completed},
+                  {"with_warning", m.with_warning},
+                  {"failed", m.failed},
+                  {"expired", m.expired},
+                  {"taken_up", m.taken_up},
+                  {"in_flight", m.in_flight},
+                  {"waiting", m.waiting},
+                  {"peak_in_flight", m.peak_in_flight},
+                  {"left_behind", m.left_behind},
+                  {"latency_ms", histogram_json(m.download_ms)},
+                  {"failures", failures}}},
+                {"operations", ops},
+                {"batch_size", batches},
+                {"hsm", token_status},
+                {"scp03t",
+                 {{"bytes", m.scp03t_bytes.load()},
+                  {"segments", m.scp03t_segments.load()},
+                  {"cpu_s", static_cast<double>(m.scp03t_cpu_ns.load()) * 1e-9}}},
+                {"cpu",
+                 {{"user_s", seconds(self.ru_utime)},
+                  {"system_s", seconds(self.ru_stime)},
+                  {"loop_s", thread_cpu_seconds()},
+                  {"soap_s", static_cast<double>(m.soap_ns) * 1e-9},
+                  {"machine_s", static_cast<double>(m.machine_ns) * 1e-9},
+                  {"personalise_s", static_cast<double>(m.personalise_cpu_ns.load()) * 1e-9},
+                  {"seal_s", static_cast<double>(m.scp03t_cpu_ns.load()) * 1e-9},
+                  {"store_s", st.cpu_s}}},
+                {"store", {{"group_size", histogram_json(st.group_size)}, {"commit_us", histogram_json(st.commit_us)}}},
+                {"messages",
+                 {{"es2_requests", m.es2_requests},
+                  {"es3_calls", m.es3_calls},
+                  {"es3_callbacks", m.es3_callbacks},
+                  {"notifications_in", m.notifications_in},
+                  {"deliveries", m.deliveries},
+                  {"delivery_retries", m.delivery_retries},
+                  {"deliveries_waiting", delivery->waiting()},
+                  {"faults_sent", m.faults_sent},
+                  {"refused", m.refused},
+                  {"callbacks_dropped", m.callbacks_dropped},
+                  {"alarms", m.alarms}}}};
+    if (cores) {
+      Json c = core_status(cores->stats());
+      if (batches.contains("core")) {
+        // The engine's own: what went into the core's ring in one turn.
+        out["batch_size"]["core"]["submitted"] = batches["core"];
+        out["batch_size"]["core"].update(c.at("batch_size"));
+        out["batch_size"]["core"]["queue_us"] = c.at("queue_us");
+      }
+      out["core"] = std::move(c);
+    }
+    return out;
   }
 
   void stop() {

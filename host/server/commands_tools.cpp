@@ -11,6 +11,7 @@
 #include "host/server/admin_socket.hpp"
 #include "host/server/app.hpp"
 #include "host/server/commands.hpp"
+#include "host/server/core_status.hpp"
 #include "host/server/hsm_status.hpp"
 #include "host/server/inventory.hpp"
 
@@ -305,6 +306,7 @@ int run_status(const std::string& config, bool json) {
     for (const auto& [engine, count] : engines.items())
       std::printf("engine     %s %s: %lld\n", engine.c_str(), op.c_str(), count.get<long long>());
   std::fputs(hsm_lines(j.value("hsm", Json::object())).c_str(), stdout);
+  std::fputs(core_lines(j.value("core", Json::object())).c_str(), stdout);
   std::printf("messages   alarms %lld, callbacks dropped %lld, deliveries waiting %lld\n",
               static_cast<long long>(j["messages"].value("alarms", 0)),
               static_cast<long long>(j["messages"].value("callbacks_dropped", 0)),

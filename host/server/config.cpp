@@ -298,12 +298,21 @@ Config read(const toml::table& root, const fs::path& file) {
   else if (policy == "hybrid")
     c.custody = CustodyPolicy::hybrid;
   else if (policy == "core")
-    cu.bad("policy",
-           "\"core\" needs the ECC core, which this version does not drive yet; use \"strict\" or \"hybrid\"");
+    c.custody = CustodyPolicy::core;
   else
-    cu.bad("policy", "must be \"strict\" or \"hybrid\"");
-  c.hsm.sign_only = c.custody == CustodyPolicy::hybrid;
+    cu.bad("policy", "must be \"strict\", \"hybrid\" or \"core\"");
+  c.hsm.sign_only = c.custody != CustodyPolicy::strict;  // the token then makes no ephemeral keys
   cu.done();
+
+  Section core = r.table("core");
+  c.cores.count = static_cast<unsigned>(core.integer("cores", 1, 1, 16));
+  c.cores.simulator = core.path("simulator", "");
+  c.cores.keys_ahead = static_cast<unsigned>(core.integer("keys_ahead", 128, 64, 224));
+  c.cores.job_limit_ms = core.integer("job_limit_ms", 30'000, 100, 600'000);
+  const std::string verify = core.str("verify", "software");
+  if (verify != "software" && verify != "core") core.bad("verify", "must be \"software\" or \"core\"");
+  c.cores.verify = verify == "core";
+  core.done();
 
   Section st = r.table("store");
   c.store_path = st.path("path");

@@ -61,6 +61,14 @@ struct Config {
   std::vector<Identity> identities;
   hsm::HsmConfig hsm;
   CustodyPolicy custody = CustodyPolicy::strict;
+  // [core]: ECC cores, for custody `core`
+  struct Cores {
+    unsigned count = 1;
+    std::string simulator;  // the keyferry-ecc-sim program; empty: beside this executable
+    unsigned keys_ahead = 128;
+    bool verify = false;  // certificate signatures on the cores as well
+    std::int64_t job_limit_ms = 30'000;
+  } cores;
   // [store]
   std::string store_path;
   int keep_outcomes_days = 7;

@@ -33,9 +33,10 @@ struct CryptoService::Lane {
   Counters counters;
 };
 
-CryptoService::CryptoService(asio::io_context& io, EccEngine& hsm, EccEngine& software, CustodyPolicy policy)
-    : io_(io), hsm_(hsm), software_(software), policy_(policy), retry_timer_(io) {
-  for (EccEngine* e : {&hsm_, &software_}) {
+CryptoService::CryptoService(asio::io_context& io, const Routing& routing)
+    : io_(io), routing_(routing), retry_timer_(io) {
+  for (EccEngine* e : {&routing_.sign, &routing_.ephemeral_ecka, &routing_.verify}) {
+    if (std::ranges::any_of(lanes_, [&](const auto& l) { return &l->engine == e; })) continue;
     lanes_.push_back(std::make_unique<Lane>(io, *e));
     lanes_.back()->counters.engine = e->name();
     watch(*lanes_.back());
@@ -52,9 +53,15 @@ void CryptoService::stop() {
   }
 }
 
+CryptoService::Lane& CryptoService::lane_of(EccOp op) {
+  const EccEngine& e = op == EccOp::sign             ? routing_.sign
+                       : op == EccOp::ephemeral_ecka ? routing_.ephemeral_ecka
+                                                     : routing_.verify;
+  return **std::ranges::find_if(lanes_, [&](const auto& l) { return &l->engine == &e; });
+}
+
 void CryptoService::request(EccRequest r, Callback cb) {
-  const bool to_hsm = r.op == EccOp::sign || (r.op == EccOp::ephemeral_ecka && policy_ == CustodyPolicy::strict);
-  Lane& l = *lanes_[to_hsm ? 0 : 1];
+  Lane& l = lane_of(r.op);
   r.id = next_id_++;
   const auto now = Clock::now();
   l.waiting.push_back({r, std::move(cb), now, now});

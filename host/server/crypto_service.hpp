@@ -1,4 +1,4 @@
-// Routes elliptic-curve requests to engines by custody policy and gathers them: everything asked for within one turn of
+// Routes elliptic-curve requests to engines by operation and gathers them: everything asked for within one turn of
 // the loop is submitted as one span. Loop thread only; callbacks run on the loop, never inside request().
 #pragma once
 
@@ -14,7 +14,6 @@
 
 #include "host/base/histogram.hpp"
 #include "host/crypto/engine.hpp"
-#include "host/server/config.hpp"
 
 namespace kf::server {
 
@@ -24,8 +23,13 @@ class CryptoService {
  public:
   using Callback = std::function<void(EccCompletion&)>;
 
-  // Engines must outlive the service. Sign goes to `hsm`; ephemeral_ecka by policy; verify to `software`.
-  CryptoService(asio::io_context& io, EccEngine& hsm, EccEngine& software, CustodyPolicy policy);
+  // Which engine does what; one engine may stand for several. They must outlive the service.
+  struct Routing {
+    EccEngine& sign;            // the identity key: always the HSM
+    EccEngine& ephemeral_ecka;  // by custody: HSM (strict), software (hybrid), ECC core (core)
+    EccEngine& verify;          // public data: software, or the ECC core
+  };
+  CryptoService(asio::io_context& io, const Routing& routing);
   ~CryptoService();
   void request(EccRequest r, Callback cb);  // r.id is filled in
   void stop();
@@ -41,13 +45,12 @@ class CryptoService {
  private:
   struct Lane;
   void flush();
+  Lane& lane_of(EccOp op);
   void drain(Lane& l);
   void watch(Lane& l);
   asio::io_context& io_;
   std::vector<std::unique_ptr<Lane>> lanes_;
-  EccEngine& hsm_;
-  EccEngine& software_;
-  CustodyPolicy policy_;
+  Routing routing_;
   bool flush_posted_ = false, stopped_ = false;
   std::uint64_t next_id_ = 1;
   asio::steady_timer retry_timer_;

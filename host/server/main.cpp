@@ -34,13 +34,15 @@ int main(int argc, char** argv) {
   s_init->add_option("--operator-url", init.options.operator_url, "where the Operator takes notifications")
       ->capture_default_str();
   s_init->add_option("--custody", custody, "where ephemeral keys live")
-      ->check(CLI::IsMember({"strict", "hybrid"}))
+      ->check(CLI::IsMember({"strict", "hybrid", "core"}))
       ->capture_default_str();
   s_init->add_option("--module", init.options.module,
                      "a PKCS#11 module other than SoftHSM (see docs/configuration.md)");
   s_init->add_flag("--force-config", init.force_config, "write smdp.toml even if there is one");
   s_init->callback([&] {
-    init.options.custody = custody == "hybrid" ? CustodyPolicy::hybrid : CustodyPolicy::strict;
+    init.options.custody = custody == "hybrid" ? CustodyPolicy::hybrid
+                           : custody == "core" ? CustodyPolicy::core
+                                               : CustodyPolicy::strict;
     status = run_init(init);
   });
 

@@ -11,6 +11,7 @@
 #include <exception>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <iterator>
 #include <nlohmann/json.hpp>
 
@@ -185,6 +186,28 @@ class Rig {
   bench::Subscriptions subscriptions_;
   asio::io_context io_{1};
   std::unique_ptr<sim::Operator> op_;
+};
+
+// Does something every so often while downloads run.
+class Meanwhile {
+ public:
+  Meanwhile(asio::io_context& io, std::chrono::milliseconds every, std::function<void()> what)
+      : timer_(io), every_(every), what_(std::move(what)) {
+    next();
+  }
+
+ private:
+  void next() {
+    timer_.expires_after(every_);
+    timer_.async_wait([this](const boost::system::error_code& ec) {
+      if (ec) return;
+      what_();
+      next();
+    });
+  }
+  asio::steady_timer timer_;
+  std::chrono::milliseconds every_;
+  std::function<void()> what_;
 };
 
 // "EXECUTED_SUCCESS", "FAILED 8.4/6.1" ...: what the Operator was told.

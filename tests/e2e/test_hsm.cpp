@@ -15,28 +15,6 @@ int keyferry(const std::string& arguments) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-// Does something every so often while downloads run.
-class Meanwhile {
- public:
-  Meanwhile(asio::io_context& io, std::chrono::milliseconds every, std::function<void()> what)
-      : timer_(io), every_(every), what_(std::move(what)) {
-    next();
-  }
-
- private:
-  void next() {
-    timer_.expires_after(every_);
-    timer_.async_wait([this](const boost::system::error_code& ec) {
-      if (ec) return;
-      what_();
-      next();
-    });
-  }
-  asio::steady_timer timer_;
-  std::chrono::milliseconds every_;
-  std::function<void()> what_;
-};
-
 TEST(Workers, KilledAgainAndAgainLoseNoDownload) {
   RigOptions o;
   o.euiccs = 80;

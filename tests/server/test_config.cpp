@@ -75,7 +75,8 @@ TEST_F(ConfigTest, MistakesNameFileAndKey) {
   expect_bad(with("role = \"operator\"", "role = \"boss\""), "party[0].role", "operator");
   expect_bad(with("oid = \"2.999.30\"", "oid = \"2.999.10\""), "party[1].oid", "two parties");
   expect_bad(with("policy = \"strict\"", "policy = \"lax\""), "custody.policy", "strict");
-  expect_bad(with("policy = \"strict\"", "policy = \"core\""), "custody.policy", "core");
+  expect_bad(with("policy = \"strict\"", "policy = \"core\"") + "\n[core]\ncores = 0\n", "core.cores", "from 1");
+  expect_bad(good_ + "\n[core]\nverify = \"hsm\"\n", "core.verify", "software");
   expect_bad(with("workers = 2", "workers = 0"), "token.workers", "from 1");
   expect_bad(with("workers = 2", "workers = \"two\""), "token.workers", "whole number");
   expect_bad(with("workers = 2", "workres = 2"), "token.workres", "unknown key");

@@ -1,0 +1,69 @@
+// The core in a process of its own, keyferry-ecc-sim ("verilated"): registers through a mailbox, DMA memory shared. It
+// simulates on its own CPU and dies alone; a dead or silent one reads as all ones (Transport), and Device gives up what
+// it owed. A new life is a new SimTransport.
+//
+// A read takes some ten microseconds (the simulator looks at the mailbox between slices of 64 cycles); after 2 s
+// without an answer the simulator counts as stuck. One thread at a time. The simulator dies with the *thread* that
+// opened it (PR_SET_PDEATHSIG): open it from one that lives as long as it is needed.
+#pragma once
+
+#include <sys/types.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "drivers/core/transport.hpp"
+#include "drivers/mailbox/mailbox.hpp"
+
+namespace kf::ecc {
+
+struct SimOptions {
+  std::string program;                           // empty: keyferry-ecc-sim beside this executable, or in ../bin
+  std::size_t dma_bytes = std::size_t{1} << 20;  // a multiple of 4096
+  std::uint64_t dma_base = 0x12'3400'0000;       // its address on the core's bus, a multiple of 4096
+  std::chrono::milliseconds start_limit{20'000};
+  std::chrono::milliseconds answer_limit{2'000};
+  bool test_build = false;            // tests only
+  std::optional<std::uint64_t> seed;  // test build only
+};
+
+class SimTransport final : public Transport {
+ public:
+  // Reasons: ecc-sim (cannot be started, ended at once), no-model (a build without a simulated core).
+  static Result<std::unique_ptr<SimTransport>> open(const SimOptions& options);
+  ~SimTransport() override;  // hangs up; kills what does not end within 0.5 s
+
+  std::uint32_t read(std::uint32_t offset) override;
+  void write(std::uint32_t offset, std::uint32_t value) override;
+  [[nodiscard]] std::span<std::uint8_t> dma() const override { return mailbox_->dma(); }
+  [[nodiscard]] std::uint64_t dma_base() const override { return mailbox_->dma_base(); }
+  [[nodiscard]] int interrupt_fd() const override { return interrupt_fd_; }
+  void rearm_interrupt() override;
+  Status alive() override;
+
+  [[nodiscard]] pid_t pid() const { return pid_; }
+  [[nodiscard]] int process_fd() const { return pid_fd_; }  // readable when the process has ended
+  // What the simulator says of itself, some thousand cycles old.
+  [[nodiscard]] double sim_cpu_seconds() const;
+  [[nodiscard]] std::uint64_t sim_cycles() const;
+  [[nodiscard]] std::uint64_t sim_heartbeat() const;
+
+ private:
+  SimTransport() = default;
+  Status spawn(const SimOptions& options);
+  std::optional<std::uint32_t> wait_for_answer(std::chrono::milliseconds limit);
+  void ring();
+  [[nodiscard]] bool ended() const;
+  void lose(const char* reason, std::string detail);
+  std::optional<int> reap(std::chrono::milliseconds limit);
+
+  std::unique_ptr<mailbox::Mailbox> mailbox_;
+  pid_t pid_ = -1;
+  int pid_fd_ = -1, control_fd_ = -1, doorbell_fd_ = -1, interrupt_fd_ = -1;
+  std::chrono::milliseconds answer_limit_{0};
+  std::optional<int> exit_status_;
+  Status state_;
+};
+
+}  // namespace kf::ecc

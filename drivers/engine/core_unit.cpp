@@ -1,0 +1,258 @@
+#include "drivers/engine/core_unit.hpp"
+
+#include <algorithm>
+
+#include "host/crypto/ec.hpp"
+
+namespace kf::ecc {
+namespace {
+CurveNumber number_of(std::size_t curve) { return curve == 0 ? CurveNumber::p256 : CurveNumber::brainpoolp256r1; }
+
+void put(std::uint8_t (&v)[32], const std::uint8_t* big_endian) { std::reverse_copy(big_endian, big_endian + 32, v); }
+void take(const std::uint8_t (&v)[32], std::uint8_t* big_endian) { std::reverse_copy(v, v + 32, big_endian); }
+
+// A signature whose answer is known: SHA-256("keyferry known answer") under the key d = 2 on P-256 (RFC 6979). It says
+// whether a core that has passed its self-test still computes.
+const Work& known_signature() {
+  static const Work w = [] {
+    Work k;
+    std::array<std::uint8_t, 32> d{};
+    d[31] = 2;
+    static constexpr std::string_view text = "keyferry known answer";
+    k.request.op = EccOp::verify;
+    k.request.curve = Curve::p256;
+    k.request.hash = sha256(ByteView(reinterpret_cast<const std::uint8_t*>(text.data()), text.size()));
+    k.request.peer = public_of(Curve::p256, d).value();
+    k.request.signature = ecdsa_sign_rfc6979(Curve::p256, d, k.request.hash);
+    return k;
+  }();
+  return w;
+}
+
+Descriptor verify_descriptor(std::size_t curve, const EccRequest& r) {
+  Descriptor d{};
+  d.opcode = static_cast<std::uint8_t>(Opcode::verify);
+  d.curve = static_cast<std::uint8_t>(number_of(curve));
+  put(d.v[0], r.peer.data() + 1);
+  put(d.v[1], r.peer.data() + 33);
+  put(d.v[2], r.hash.data());
+  put(d.v[3], r.signature.data());
+  put(d.v[4], r.signature.data() + 32);
+  return d;
+}
+}  // namespace
+
+std::size_t curve_index(Curve c) { return c == Curve::p256 ? 0 : c == Curve::brainpool_p256r1 ? 1 : kNoCurve; }
+
+CoreUnit::CoreUnit(std::unique_ptr<Device> device, unsigned keys_ahead)
+    : device_(std::move(device)), keys_ahead_(keys_ahead) {
+  const unsigned slots = device_->key_slots();
+  for (unsigned s = slots; s != 0; --s) free_slots_.push_back(static_cast<std::uint16_t>(s - 1));
+}
+CoreUnit::~CoreUnit() = default;
+
+std::size_t CoreUnit::send(std::vector<Descriptor>& descriptors, std::vector<Job>& jobs, JobKind kind) {
+  for (auto& d : descriptors) d.tag = next_tag_++;
+  const std::size_t n = device_->submit(descriptors);
+  next_tag_ -= descriptors.size() - n;
+  if (n == 0) return 0;
+  if (jobs_.empty()) last_answer_ = EngineClock::now();
+  for (std::size_t i = 0; i < n; ++i) jobs_.push_back(std::move(jobs[i]));
+  batches_.push_back({kind, n, EngineClock::now()});
+  ++counts_.batches;
+  return n;
+}
+
+std::size_t CoreUnit::agree(std::size_t curve, std::deque<Work>& works, std::size_t most) {
+  const std::size_t n = std::min({most, works.size(), ready_[curve].size()});
+  std::vector<Descriptor> descriptors;
+  std::vector<Job> jobs;
+  for (std::size_t i = 0; i < n; ++i) {
+    const Key& key = ready_[curve][i];
+    Descriptor d{};
+    d.opcode = static_cast<std::uint8_t>(Opcode::ecka);
+    d.curve = static_cast<std::uint8_t>(number_of(curve));
+    d.key_slot = key.slot;
+    put(d.v[0], works[i].request.peer.data() + 1);
+    put(d.v[1], works[i].request.peer.data() + 33);
+    descriptors.push_back(d);
+    jobs.push_back({JobKind::agree, static_cast<std::uint8_t>(curve), key, works[i]});
+  }
+  const std::size_t sent = n == 0 ? 0 : send(descriptors, jobs, JobKind::agree);
+  ready_[curve].erase(ready_[curve].begin(), ready_[curve].begin() + static_cast<std::ptrdiff_t>(sent));
+  works.erase(works.begin(), works.begin() + static_cast<std::ptrdiff_t>(sent));
+  return sent;
+}
+
+std::size_t CoreUnit::verify(std::size_t curve, std::deque<Work>& works, std::size_t most) {
+  const std::size_t n = std::min(most, works.size());
+  std::vector<Descriptor> descriptors;
+  std::vector<Job> jobs;
+  for (std::size_t i = 0; i < n; ++i) {
+    descriptors.push_back(verify_descriptor(curve, works[i].request));
+    jobs.push_back({JobKind::verify, static_cast<std::uint8_t>(curve), {}, works[i]});
+  }
+  const std::size_t sent = n == 0 ? 0 : send(descriptors, jobs, JobKind::verify);
+  works.erase(works.begin(), works.begin() + static_cast<std::ptrdiff_t>(sent));
+  return sent;
+}
+
+std::size_t CoreUnit::generate(std::size_t curve, std::size_t most) {
+  const std::size_t held = ready_[curve].size() + making_[curve];
+  const std::size_t n = std::min({most, free_slots_.size(), keys_ahead_ > held ? keys_ahead_ - held : 0});
+  std::vector<Descriptor> descriptors;
+  std::vector<Job> jobs;
+  for (std::size_t i = 0; i < n; ++i) {
+    const std::uint16_t slot = free_slots_[free_slots_.size() - 1 - i];
+    Descriptor d{};
+    d.opcode = static_cast<std::uint8_t>(Opcode::generate);
+    d.curve = static_cast<std::uint8_t>(number_of(curve));
+    d.key_slot = slot;
+    descriptors.push_back(d);
+    jobs.push_back({JobKind::generate, static_cast<std::uint8_t>(curve), {slot, {}}, {}});
+  }
+  const std::size_t sent = n == 0 ? 0 : send(descriptors, jobs, JobKind::generate);
+  free_slots_.resize(free_slots_.size() - sent);
+  making_[curve] += sent;
+  return sent;
+}
+
+void CoreUnit::known_answer() {
+  std::vector<Descriptor> descriptors{verify_descriptor(0, known_signature().request)};
+  std::vector<Job> jobs;
+  jobs.push_back({JobKind::known_answer, 0, {}, {}});
+  send(descriptors, jobs, JobKind::known_answer);
+}
+
+std::size_t CoreUnit::erase(std::size_t most) {
+  const std::size_t n = std::min(most, doubtful_.size());
+  std::vector<Descriptor> descriptors;
+  std::vector<Job> jobs;
+  for (std::size_t i = 0; i < n; ++i) {
+    Descriptor d{};
+    d.opcode = static_cast<std::uint8_t>(Opcode::erase);
+    d.key_slot = doubtful_[doubtful_.size() - 1 - i];
+    descriptors.push_back(d);
+    jobs.push_back({JobKind::erase, 0, {d.key_slot, {}}, {}});
+  }
+  const std::size_t sent = n == 0 ? 0 : send(descriptors, jobs, JobKind::erase);
+  doubtful_.resize(doubtful_.size() - sent);
+  return sent;
+}
+
+double CoreUnit::progress(EngineClock::time_point now) const {
+  if (batches_.empty()) return 1;
+  const double usual = took_[static_cast<std::size_t>(batches_.front().kind)];
+  if (usual <= 0) return 0;
+  return std::chrono::duration<double>(now - batches_.front().begun).count() / usual;
+}
+
+Status CoreUnit::answer(Job& job, const Completion& c, std::vector<UnitAnswer>& into) {
+  const auto status = static_cast<JobStatus>(c.status);
+  if (status == JobStatus::fault) ++counts_.faults;
+  if (status == JobStatus::exception) ++counts_.exceptions;
+  if (status == JobStatus::self_test || status == JobStatus::descriptor || status == JobStatus::entropy)
+    return Error{"core-lost", "the core answered with status " + std::to_string(c.status)};
+  UnitAnswer a{UnitAnswer::What::again, std::move(job.work), {}};
+  a.completion.id = a.work.request.id;
+  a.completion.op = a.work.request.op;
+  switch (job.kind) {
+    case JobKind::generate:
+      --making_[job.curve];
+      if (status != JobStatus::ok) {
+        doubtful_.push_back(job.key.slot);
+        return {};
+      }
+      job.key.q[0] = 4;
+      take(c.x, job.key.q.data() + 1);
+      take(c.y, job.key.q.data() + 33);
+      ready_[job.curve].push_back(job.key);
+      ++counts_.generated;
+      return {};
+    case JobKind::agree:
+      // Erased by the agreement, unless the core never saw it.
+      (status == JobStatus::fault ? doubtful_ : free_slots_).push_back(job.key.slot);
+      if (status == JobStatus::key) return Error{"core-lost", "the core does not know a key it has made"};
+      if (status == JobStatus::ok) {
+        a.what = UnitAnswer::What::done;
+        a.completion.status = EccStatus::ok;
+        a.completion.epk = job.key.q;
+        take(c.x, a.completion.shs.expose_mut().data());
+        ++counts_.agreed;
+      } else if (status == JobStatus::off_curve || status == JobStatus::range) {
+        a.what = UnitAnswer::What::done;
+        a.completion.status = EccStatus::bad_input;
+      }
+      break;
+    case JobKind::verify:
+      a.what = UnitAnswer::What::done;
+      if (status == JobStatus::ok)
+        a.completion.status = EccStatus::ok;
+      else if (status == JobStatus::bad_signature)
+        a.completion.status = EccStatus::bad_signature;
+      else if (status == JobStatus::fault || status == JobStatus::aborted)
+        a.what = UnitAnswer::What::again;
+      else
+        a.what = UnitAnswer::What::decide_in_software;  // public data: range, off_curve, exception
+      if (a.what == UnitAnswer::What::done) ++counts_.verified;
+      break;
+    case JobKind::erase:
+      (status == JobStatus::ok ? free_slots_ : doubtful_).push_back(job.key.slot);
+      return {};
+    case JobKind::known_answer:
+      if (status != JobStatus::ok)
+        return Error{"core-lost", "a known answer was wrong: status " + std::to_string(c.status)};
+      ++counts_.known_answers;
+      return {};
+  }
+  into.push_back(std::move(a));
+  return {};
+}
+
+Status CoreUnit::poll(std::vector<UnitAnswer>& into) {
+  KF_CHECK(device_->state());
+  std::array<Completion, 64> answers;
+  for (;;) {
+    const std::size_t n = device_->poll(answers);
+    if (n == 0) break;
+    const auto now = EngineClock::now();
+    last_answer_ = now;
+    Status bad;
+    for (std::size_t i = 0; i < n && bad.ok(); ++i) {
+      const Completion& c = answers[i];
+      if (jobs_.empty() || c.tag != oldest_tag_) {
+        bad = Error{"core-lost", "the core answered a job that is not due"};
+        break;
+      }
+      ++oldest_tag_;
+      Job job = std::move(jobs_.front());
+      jobs_.pop_front();
+      Batch& b = batches_.front();
+      if (--b.left == 0) {
+        double& usual = took_[static_cast<std::size_t>(b.kind)];
+        const double took = std::chrono::duration<double>(now - b.begun).count();
+        usual = usual == 0 ? took : 0.75 * usual + 0.25 * took;
+        batches_.pop_front();
+        if (!batches_.empty()) batches_.front().begun = now;
+      }
+      bad = answer(job, c, into);
+      if (!bad.ok() && (job.kind == JobKind::agree || job.kind == JobKind::verify))
+        into.push_back({UnitAnswer::What::again, std::move(job.work), {}});
+    }
+    wipe(answers.data(), sizeof answers);
+    if (!bad.ok()) return bad;
+  }
+  return {};
+}
+
+std::vector<Work> CoreUnit::give_up() {
+  std::vector<Work> out;
+  for (Job& j : jobs_) {
+    if (j.kind == JobKind::agree || j.kind == JobKind::verify) out.push_back(std::move(j.work));
+  }
+  jobs_.clear();
+  batches_.clear();
+  return out;
+}
+
+}  // namespace kf::ecc

@@ -1,0 +1,52 @@
+#include "host/server/core_status.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "host/server/metrics.hpp"
+
+namespace kf::server {
+
+using Json = nlohmann::json;
+
+Json core_status(const ecc::CoreEngineStats& s) {
+  const auto up = std::ranges::count_if(s.cores, [](const auto& c) { return c.state == "up"; });
+  Json cores = Json::array();
+  for (const auto& c : s.cores) {
+    cores.push_back({{"state", c.state},
+                     {"why", c.why},
+                     {"generated", c.generated},
+                     {"agreed", c.agreed},
+                     {"verified", c.verified},
+                     {"batches", c.batches},
+                     {"losses", c.losses},
+                     {"faults", c.faults},
+                     {"exceptions", c.exceptions},
+                     {"known_answers", c.known_answers},
+                     {"keys_ready", c.keys_ready}});
+  }
+  return {{"health", up == 0 ? "red" : (static_cast<std::size_t>(up) == s.cores.size() ? "green" : "yellow")},
+          {"cores", cores},
+          {"batch_size", histogram_json(s.batch_size)},
+          {"queue_us", histogram_json(s.queue_us)},
+          {"retries", s.retries},
+          {"timed_out", s.timed_out},
+          {"thread_s", s.thread_cpu_seconds}};
+}
+
+std::string core_lines(const Json& j) {
+  std::string out;
+  std::size_t i = 0;
+  for (const Json& c : j.value("cores", Json::array())) {
+    const std::string why = c.value("why", "");
+    out += fmt::format(
+        "core {}     {}: {} key pairs, {} agreements, {} verifications in {} batches, {} keys ready, {} losses{}\n",
+        i++, c.value("state", ""), c.value("generated", 0), c.value("agreed", 0), c.value("verified", 0),
+        c.value("batches", 0), c.value("keys_ready", 0), c.value("losses", 0),
+        why.empty() ? "" : "\n           " + why);
+  }
+  return out;
+}
+
+}  // namespace kf::server

@@ -1,0 +1,259 @@
+// CoreEngine on simulated cores, each in a process of its own.
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <signal.h>
+
+#include <atomic>
+#include <map>
+#include <mutex>
+#include <random>
+#include <set>
+
+#include "drivers/core/sim_transport.hpp"
+#include "drivers/engine/core_engine.hpp"
+#include "host/crypto/ec.hpp"
+
+namespace kf::ecc {
+namespace {
+
+constexpr std::array kBoth{Curve::p256, Curve::brainpool_p256r1};
+
+// Cores that can be killed: the processes of those that are open.
+struct Cores {
+  std::mutex lock;
+  std::map<unsigned, int> pids;
+  std::atomic<bool> refuse{false};
+
+  Result<std::unique_ptr<Device>> open(unsigned i) {
+    if (refuse) return Error{"device-gone", "refused by the test"};
+    SimOptions o;
+    o.program = std::string(KF_BIN_DIR) + "/keyferry-ecc-sim";
+    KF_TRY(auto t, SimTransport::open(o));
+    {
+      const std::lock_guard g(lock);
+      pids[i] = t->pid();
+    }
+    return Device::open(std::move(t));
+  }
+  void kill(unsigned i) {
+    const std::lock_guard g(lock);
+    ASSERT_EQ(::kill(pids.at(i), SIGKILL), 0);
+  }
+};
+
+std::unique_ptr<CoreEngine> start(Cores& cores, unsigned n = 1,
+                                  const std::function<void(CoreEngineConfig&)>& change = {}) {
+  CoreEngineConfig c;
+  c.cores = n;
+  c.open = [&cores](unsigned i) { return cores.open(i); };
+  c.log = [](const std::string& line) { std::printf("%s\n", line.c_str()); };
+  if (change) change(c);
+  auto e = CoreEngine::start(std::move(c));
+  EXPECT_TRUE(e.ok()) << e.error().text();
+  return e ? std::move(*e) : nullptr;
+}
+
+struct Answers {
+  std::map<std::uint64_t, EccCompletion> by_id;
+  // Until n more have come; false after two minutes.
+  bool collect(CoreEngine& e, std::size_t n) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::minutes(2);
+    const std::size_t want = by_id.size() + n;
+    std::array<EccCompletion, 16> some;
+    while (by_id.size() < want) {
+      pollfd p{e.event_fd(), POLLIN, 0};
+      ::poll(&p, 1, 1000);
+      for (std::size_t k = e.poll(some); k != 0; k = e.poll(some)) {
+        for (std::size_t i = 0; i < k; ++i) {
+          EXPECT_TRUE(by_id.emplace(some[i].id, std::move(some[i])).second) << "answered twice";
+        }
+      }
+      if (std::chrono::steady_clock::now() > end) return false;
+    }
+    return true;
+  }
+};
+
+struct Peers {
+  std::vector<KeyPair> keys;
+  std::vector<EccRequest> requests;
+  explicit Peers(std::size_t n, std::uint64_t first_id = 1) {
+    for (std::size_t i = 0; i < n; ++i) {
+      EccRequest r;
+      r.id = first_id + i;
+      r.op = EccOp::ephemeral_ecka;
+      r.curve = kBoth.at(i % 2);
+      keys.push_back(generate_key_pair(r.curve));
+      r.peer = keys.back().q;
+      requests.push_back(r);
+    }
+  }
+  void expect(const Answers& a) const {
+    std::set<Point> seen;
+    for (std::size_t i = 0; i < requests.size(); ++i) {
+      const auto it = a.by_id.find(requests[i].id);
+      ASSERT_NE(it, a.by_id.end()) << "request " << i;
+      const EccCompletion& c = it->second;
+      ASSERT_EQ(c.status, EccStatus::ok) << to_string(c.status);
+      ASSERT_TRUE(check_point(requests[i].curve, c.epk).ok());
+      EXPECT_TRUE(seen.insert(c.epk).second) << "a key was used twice";
+      const auto same = kf::ecka(requests[i].curve, keys[i].d.expose(), c.epk);
+      ASSERT_TRUE(same.ok());
+      EXPECT_TRUE(equal_ct(same->expose(), c.shs.expose())) << "request " << i;
+    }
+  }
+};
+
+TEST(CoreEngine, AgreesOnBothCurves) {
+  Cores cores;
+  auto e = start(cores);
+  ASSERT_TRUE(e);
+  const Peers p(300);
+  ASSERT_EQ(e->submit(p.requests), p.requests.size());
+  Answers a;
+  ASSERT_TRUE(a.collect(*e, p.requests.size()));
+  p.expect(a);
+  const CoreEngineStats s = e->stats();
+  EXPECT_EQ(s.cores.at(0).agreed, 300U);
+  EXPECT_GE(s.cores.at(0).generated, 300U);
+  EXPECT_EQ(s.cores.at(0).faults + s.cores.at(0).losses + s.retries, 0U);
+  EXPECT_GT(s.batch_size.max(), 32U) << "requests that wait together go together";
+}
+
+TEST(CoreEngine, VerifiesAndSaysNo) {
+  Cores cores;
+  auto e = start(cores);
+  ASSERT_TRUE(e);
+  std::vector<EccRequest> requests;
+  std::vector<EccStatus> want;
+  const auto add = [&](Curve c, const auto& change, EccStatus s) {
+    const KeyPair k = generate_key_pair(c);
+    EccRequest r;
+    r.id = requests.size() + 1;
+    r.op = EccOp::verify;
+    r.curve = c;
+    r.hash = sha256(k.q);
+    r.peer = k.q;
+    r.signature = ecdsa_sign(c, k.d.expose(), r.hash);
+    change(r);
+    requests.push_back(r);
+    want.push_back(s);
+  };
+  for (const Curve c : kBoth) {
+    for (int i = 0; i < 5; ++i)
+      add(
+          c, [](EccRequest&) {}, EccStatus::ok);
+    add(
+        c, [](EccRequest& r) { r.signature[40] ^= 1; }, EccStatus::bad_signature);
+    add(
+        c, [](EccRequest& r) { r.hash[0] ^= 1; }, EccStatus::bad_signature);
+    add(
+        c, [](EccRequest& r) { r.signature.fill(0); }, EccStatus::bad_signature);  // range: decided in software
+    add(
+        c, [](EccRequest& r) { r.peer[64] ^= 1; }, EccStatus::bad_input);  // off the curve
+    add(
+        c, [](EccRequest& r) { r.op = EccOp::sign; }, EccStatus::no_key);  // identity keys are not here
+    add(
+        c, [](EccRequest& r) { r.op = EccOp::ephemeral_ecka, r.peer[64] ^= 1; }, EccStatus::bad_input);
+  }
+  add(
+      Curve::frp256v1, [](EccRequest&) {}, EccStatus::ok);  // a curve of certificates that the core does not have
+  add(
+      Curve::frp256v1, [](EccRequest& r) { r.op = EccOp::ephemeral_ecka; }, EccStatus::bad_input);
+  ASSERT_EQ(e->submit(requests), requests.size());
+  Answers a;
+  ASSERT_TRUE(a.collect(*e, requests.size()));
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    EXPECT_EQ(a.by_id.at(i + 1).status, want[i]) << i << ": " << to_string(a.by_id.at(i + 1).status);
+  }
+}
+
+TEST(CoreEngine, AKilledCoreLosesNothing) {
+  Cores cores;
+  auto e = start(cores, 2);
+  ASSERT_TRUE(e);
+  std::mt19937 random(std::random_device{}());
+  Answers a;
+  std::vector<Peers> all;
+  std::size_t sent = 0;
+  for (int round = 0; round < 6; ++round) {
+    all.emplace_back(100, sent + 1);
+    ASSERT_EQ(e->submit(all.back().requests), 100U);
+    sent += 100;
+    ::usleep(static_cast<useconds_t>(random() % 150'000));
+    if (round % 2 == 1) cores.kill(random() % 2);
+  }
+  ASSERT_TRUE(a.collect(*e, sent));
+  for (const Peers& p : all) p.expect(a);
+  const CoreEngineStats s = e->stats();
+  EXPECT_GE(s.cores.at(0).losses + s.cores.at(1).losses, 1U);
+  EXPECT_EQ(s.timed_out, 0U);
+}
+
+TEST(CoreEngine, WithoutACoreARequestEndsAtItsDeadline) {
+  Cores cores;
+  auto e = start(cores);
+  ASSERT_TRUE(e);
+  cores.refuse = true;
+  cores.kill(0);
+  Peers p(3);
+  for (auto& r : p.requests) r.deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(700);
+  ASSERT_EQ(e->submit(p.requests), 3U);
+  Answers a;
+  ASSERT_TRUE(a.collect(*e, 3));
+  for (const auto& [id, c] : a.by_id) EXPECT_EQ(c.status, EccStatus::timed_out) << to_string(c.status);
+  EXPECT_EQ(e->stats().timed_out, 3U);
+  EXPECT_NE(e->stats().cores.at(0).state, "up");
+  EXPECT_FALSE(e->stats().cores.at(0).why.empty());
+  // And back.
+  cores.refuse = false;
+  const Peers q(4, 100);
+  ASSERT_EQ(e->submit(q.requests), 4U);
+  ASSERT_TRUE(a.collect(*e, 4));
+  q.expect(a);
+}
+
+TEST(CoreEngine, FullMeansFewer) {
+  Cores cores;
+  auto e = start(cores, 1, [](CoreEngineConfig& c) { c.queue_limit = 10; });
+  ASSERT_TRUE(e);
+  const Peers p(25);
+  ASSERT_EQ(e->submit(p.requests), 10U);
+  EXPECT_EQ(e->submit(std::span(p.requests).subspan(10)), 0U);
+  Answers a;
+  ASSERT_TRUE(a.collect(*e, 10));
+  ASSERT_EQ(e->submit(std::span(p.requests).subspan(10)), 10U);
+  ASSERT_TRUE(a.collect(*e, 10));
+  ASSERT_EQ(e->submit(std::span(p.requests).subspan(20)), 5U);
+  ASSERT_TRUE(a.collect(*e, 5));
+  p.expect(a);
+}
+
+TEST(CoreEngine, AsksForKnownAnswers) {
+  Cores cores;
+  auto e = start(cores, 1, [](CoreEngineConfig& c) { c.known_answer_every = 2; });
+  ASSERT_TRUE(e);
+  const Peers p(200);
+  ASSERT_EQ(e->submit(p.requests), p.requests.size());
+  Answers a;
+  ASSERT_TRUE(a.collect(*e, p.requests.size()));
+  p.expect(a);
+  EXPECT_GE(e->stats().cores.at(0).known_answers, 1U);
+  EXPECT_EQ(e->stats().cores.at(0).losses, 0U);
+}
+
+TEST(CoreEngine, ACoreThatIsNotThereIsToldAtTheStart) {
+  CoreEngineConfig c;
+  c.open = [](unsigned) -> Result<std::unique_ptr<Device>> {
+    SimOptions o;
+    o.program = "/nowhere/keyferry-ecc-sim";
+    KF_TRY(auto t, SimTransport::open(o));
+    return Device::open(std::move(t));
+  };
+  const auto e = CoreEngine::start(std::move(c));
+  ASSERT_FALSE(e.ok());
+  EXPECT_NE(e.error().text().find("/nowhere/keyferry-ecc-sim"), std::string::npos) << e.error().text();
+}
+
+}  // namespace
+}  // namespace kf::ecc

@@ -1,0 +1,190 @@
+// The Device on the simulated board in this process: start, every operation, rings, abort, zeroise, reset, refusals.
+#include "drivers/core/board_transport.hpp"
+#include "tests/drivers/support.hpp"
+
+namespace kf::ecc::test {
+namespace {
+
+// One board for most tests; each opens a Device of its own on it, as a server that starts again does.
+class OnCore : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    auto b = Board::make(test_build());
+    ASSERT_TRUE(b.ok()) << b.error().text();
+    board_ = std::move(*b);
+  }
+  static void TearDownTestSuite() { board_.reset(); }
+  std::unique_ptr<Device> open(DeviceOptions o = {}) {
+    o.allow_test_build = true;
+    auto d = Device::open(std::make_unique<BoardTransport>(*board_), o);
+    EXPECT_TRUE(d.ok()) << d.error().text();
+    return d ? std::move(*d) : nullptr;
+  }
+  static void run(std::uint64_t cycles) { board_->run(cycles); }
+  std::mt19937_64 random_{seed()};
+  static std::unique_ptr<Board> board_;
+};
+std::unique_ptr<Board> OnCore::board_;
+
+TEST_F(OnCore, TellsWhatItIs) {
+  const auto d = open();
+  ASSERT_TRUE(d);
+  EXPECT_EQ(d->contexts(), 64U);
+  EXPECT_EQ(d->key_slots(), 512U);
+  EXPECT_EQ(d->capabilities().ii, 1U);
+  EXPECT_TRUE(d->capabilities().test_build);
+  EXPECT_NE(d->capabilities().build, 0U);
+  EXPECT_EQ(d->room(), 512U);
+  EXPECT_EQ(d->errors(), 0U);
+}
+
+TEST_F(OnCore, EveryOperationThroughWrappingRings) {
+  DeviceOptions o;
+  o.sq_log2 = 3;
+  o.cq_log2 = 2;  // at most four in flight: 26 jobs go around several times
+  const auto d = open(o);
+  ASSERT_TRUE(d);
+  EXPECT_EQ(d->room(), 4U);
+  for (const auto& [c, n] : kCurves) {
+    const Mixed jobs(random_, c, n, 10, 2);
+    std::vector<Completion> answers;
+    ASSERT_NO_FATAL_FAILURE(all(*d, jobs.jobs(), answers));
+    jobs.expect(answers);
+  }
+  EXPECT_EQ(d->errors(), 0U);
+  EXPECT_EQ(faults(d->counters()), 0U);
+  EXPECT_EQ(d->counters().submitted, d->counters().completed);
+  EXPECT_EQ(board_->stray_accesses(), 0U);
+}
+
+TEST_F(OnCore, FullMeansFewerAndNothingStaysInTheRings) {
+  DeviceOptions o;
+  o.sq_log2 = 4;
+  o.cq_log2 = 5;
+  const auto d = open(o);
+  ASSERT_TRUE(d);
+  const Key key = random_key(random_, Curve::p256);
+  std::vector<Descriptor> jobs;
+  for (std::uint16_t i = 0; i < 20; ++i) {
+    jobs.push_back(job(Opcode::import, CurveNumber::p256, i, i));
+    set_operand(jobs.back().v[0], key.d);
+  }
+  EXPECT_EQ(d->submit(jobs), 16U);
+  EXPECT_EQ(d->submit(jobs), 0U);
+  EXPECT_EQ(d->in_flight(), 16U);
+  EXPECT_EQ(d->counters().doorbells, 1U);
+  std::vector<Completion> answers(20);
+  std::size_t got = 0;
+  while (got < 16) {
+    run(256);
+    got += d->poll(std::span(answers).subspan(got));
+  }
+  EXPECT_EQ(d->room(), 16U);
+  // The scalars came with the descriptors of this test build; the rings forget them.
+  const auto memory = board_->memory().first((256U << 4) + (128U << 5));
+  std::array<std::uint8_t, 32> little{};
+  std::reverse_copy(key.d.begin(), key.d.end(), little.begin());
+  EXPECT_EQ(std::search(memory.begin(), memory.end(), little.begin(), little.end()), memory.end());
+  // So do they for what is agreed.
+  const Key peer = random_key(random_, Curve::p256);
+  std::vector<Descriptor> agree(16);
+  for (std::uint16_t i = 0; i < 16; ++i) {
+    agree[i] = job(Opcode::ecka, CurveNumber::p256, i, i);
+    set_point(agree[i], peer.q);
+  }
+  ASSERT_NO_FATAL_FAILURE(all(*d, agree, answers));
+  const auto shs = kf::ecka(Curve::p256, key.d, peer.q);
+  ASSERT_TRUE(shs.ok());
+  for (const auto& c : answers) EXPECT_TRUE(equal_ct(shs->expose(), big_endian(c.x)));
+  const auto& x = answers[0].x;
+  EXPECT_EQ(std::search(memory.begin(), memory.end(), std::begin(x), std::end(x)), memory.end());
+}
+
+TEST_F(OnCore, ShouldersAnAbort) {
+  const auto d = open();
+  ASSERT_TRUE(d);
+  std::vector<Descriptor> jobs;
+  for (std::uint16_t i = 0; i < 200; ++i) jobs.push_back(job(Opcode::generate, CurveNumber::p256, i, 1000U + i));
+  ASSERT_EQ(d->submit(jobs), jobs.size());
+  run(40'000);  // one batch at work, one being formed, the rest in the ring
+  const Status refused = d->reset_rings();
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().reason, "in-flight");
+  const Status aborted = d->abort();
+  ASSERT_TRUE(aborted.ok()) << aborted.error().text();
+  EXPECT_EQ(d->submit(jobs), 0U);
+  std::vector<Completion> answers(300);
+  answers.resize(d->poll(answers));
+  ASSERT_EQ(answers.size(), jobs.size());  // those that the core never fetched as well
+  for (std::size_t i = 0; i < answers.size(); ++i) {
+    EXPECT_EQ(status_of(answers[i]), JobStatus::aborted);
+    EXPECT_EQ(answers[i].tag, 1000U + i);
+    EXPECT_TRUE(blank(answers[i]));
+  }
+  ASSERT_TRUE(d->reset_rings().ok());
+  ASSERT_NO_FATAL_FAILURE(all(*d, jobs, answers));
+  for (const auto& c : answers) EXPECT_EQ(status_of(c), JobStatus::ok);  // no key of an aborted job had stayed
+  EXPECT_EQ(faults(d->counters()), 0U);
+}
+
+TEST_F(OnCore, ZeroisesAndATakeoverDoesSo) {
+  for (const bool takeover : {false, true}) {
+    auto d = open();
+    ASSERT_TRUE(d);
+    std::vector<Completion> answers;
+    ASSERT_NO_FATAL_FAILURE(all(*d, {job(Opcode::generate, CurveNumber::p256, 3, 1)}, answers));
+    ASSERT_EQ(status_of(answers[0]), JobStatus::ok);
+    if (takeover) {
+      d.reset();
+      d = open();
+      ASSERT_TRUE(d);
+    } else {
+      ASSERT_TRUE(d->zeroise().ok());
+      ASSERT_TRUE(d->reset_rings().ok());
+    }
+    Descriptor use = job(Opcode::ecka, CurveNumber::p256, 3, 2);
+    set_point(use, random_key(random_, Curve::p256).q);
+    ASSERT_NO_FATAL_FAILURE(all(*d, {use}, answers));
+    EXPECT_EQ(status_of(answers[0]), JobStatus::key);
+  }
+}
+
+TEST_F(OnCore, AResetIsSeenAndSurvived) {
+  const auto d = open();
+  ASSERT_TRUE(d);
+  std::vector<Descriptor> jobs;
+  for (std::uint16_t i = 0; i < 40; ++i) jobs.push_back(job(Opcode::generate, CurveNumber::brainpoolp256r1, i, i));
+  ASSERT_EQ(d->submit(jobs), jobs.size());
+  run(30'000);
+  board_->reset();
+  std::vector<Completion> answers(64);
+  run(100'000);
+  EXPECT_EQ(d->poll(answers), 0U);
+  const Status lost = d->check();
+  ASSERT_FALSE(lost.ok());
+  EXPECT_EQ(lost.error().reason, "core-reset");
+  EXPECT_EQ(d->submit(jobs), 0U);
+  answers.resize(d->poll(answers));
+  ASSERT_EQ(answers.size(), jobs.size());
+  for (const auto& c : answers) EXPECT_EQ(status_of(c), JobStatus::fault);
+  EXPECT_EQ(d->counters().lost, jobs.size());
+  EXPECT_EQ(d->counters().resets_seen, 1U);
+  const Status again = d->restart();
+  ASSERT_TRUE(again.ok()) << again.error().text();
+  ASSERT_NO_FATAL_FAILURE(all(*d, jobs, answers));
+  for (const auto& c : answers) EXPECT_EQ(status_of(c), JobStatus::ok);
+}
+
+TEST(Open, RefusesRingsThatDoNotFit) {
+  auto board = Board::make(test_build());
+  ASSERT_TRUE(board.ok());
+  DeviceOptions o;
+  o.allow_test_build = true;
+  o.sq_log2 = 12;  // 1 MiB of descriptors and some completions, in 1 MiB
+  const auto d = Device::open(std::make_unique<BoardTransport>(**board), o);
+  ASSERT_FALSE(d.ok());
+  EXPECT_EQ(d.error().reason, "bad-option");
+}
+
+}  // namespace
+}  // namespace kf::ecc::test
