@@ -395,6 +395,7 @@ module kf_core #(
   function automatic logic [31:0] fold(input logic [255:0] v);
     fold = v[31:0] ^ v[63:32] ^ v[95:64] ^ v[127:96] ^ v[159:128] ^ v[191:160] ^ v[223:192] ^ v[255:224];
   endfunction
+  // 2.4 Mbit. "block" where there is no UltraRAM.
   (* ram_style = "ultra" *) logic [575:0] table_mem[4096];
   logic point_step3_q;
   always_ff @(posedge clk) begin

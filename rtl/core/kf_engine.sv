@@ -111,6 +111,7 @@ module kf_engine #(
   logic [7:0]   f_at;
   logic         f_read;
   logic [79:0]  f_meta;
+  logic [6:0]   f_next;
 `endif
   kf_prep #(
     .II(II), .TEST_IMPORT(TEST_IMPORT), .SELF_TEST(SELF_TEST)
@@ -169,7 +170,7 @@ module kf_engine #(
     .kat_done_o(kat_done), .kat_ok_o(kat_ok), .erase_valid_o(erase_valid), .erase_ready_i(erase_ready), .erase_slot_o(erase_slot),
     .m_cpl_valid, .m_cpl_ready, .m_cpl_data, .m_cpl_last, .active_o(results_active), .busy_o(results_busy)
 `ifdef FORMAL
-    , .f_addr_i(f_addr), .f_word_o(f_meta_word), .f_left_o(f_results_left), .f_at_o(f_at), .f_read_o(f_read), .f_meta_o(f_meta)
+    , .f_addr_i(f_addr), .f_word_o(f_meta_word), .f_left_o(f_results_left), .f_at_o(f_at), .f_read_o(f_read), .f_meta_o(f_meta), .f_next_o(f_next)
 `endif
   );
 

@@ -52,6 +52,7 @@ module kf_results (
   , output     logic [7:0]   f_at_o     // the job that is answered: {set, context}
   , output     logic         f_read_o   // its data have been read
   , output     logic [79:0]  f_meta_o
+  , output     logic [6:0]   f_next_o   // the context whose result comes next
 `endif
 );
   localparam logic [3:0] ST_ABORTED = 4'd9;

@@ -26,9 +26,9 @@ import carry  # noqa: E402
 
 PACKAGES = ["arith/kf_arith_pkg.sv", "core/kf_uc.sv", "core/kf_curve.sv", "shell/kf_regs_pkg.sv"]
 FAMILIES = {
-    "xcup": {"synth": "synth_xilinx -family xcup -uram -flatten -top kf_synth", "tile": (26, 17, 2)},
-    "xc7": {"synth": "synth_xilinx -family xc7 -flatten -top kf_synth", "tile": (24, 17, 2)},
-    "ecp5": {"synth": "synth_ecp5 -top kf_synth", "tile": (18, 17, 4)},
+    "xcup": {"synth": "synth_xilinx -family xcup -uram -flatten -top kf_synth", "tile": (26, 17, 2), "ultra": True},
+    "xc7": {"synth": "synth_xilinx -family xc7 -flatten -top kf_synth", "tile": (24, 17, 2), "ultra": False},
+    "ecp5": {"synth": "synth_ecp5 -top kf_synth", "tile": (18, 17, 4), "ultra": False},
 }
 # Cells that count for each column; the number is their weight in units of the column.
 COLUMNS = {
@@ -63,6 +63,18 @@ def sources():
     return PACKAGES + [f for f in found if f not in PACKAGES]
 
 
+def table_ram(source, folder, ultra):
+    """The path of a source; where there is no UltraRAM, of a copy that asks for block RAM instead."""
+    path = os.path.join(RTL, source)
+    text = open(path, encoding="ascii").read()
+    if ultra or '"ultra"' not in text:
+        return path
+    copy = os.path.join(folder, os.path.basename(source))
+    with open(copy, "w", encoding="ascii") as f:
+        f.write(text.replace('ram_style = "ultra"', 'ram_style = "block"'))
+    return copy
+
+
 def synthesise(family, ii, yosys, keep):
     """Cells and longest carry chain of kf_ecc_top with this II."""
     with tempfile.TemporaryDirectory() as d:
@@ -73,7 +85,7 @@ def synthesise(family, ii, yosys, keep):
             ta, tb, k = FAMILIES[family]["tile"]  # of the multiplier, for the DSP blocks of the family
             f.write(f"module kf_synth (\n{ports}\n);\n  kf_ecc_top #(.STYLE(0), .II({ii}), .TA({ta}), .TB({tb}), .K({k})) u_top (.*);\nendmodule\n")
         netlist, log = os.path.join(keep or d, f"{family}-{ii}.json"), os.path.join(keep or d, f"{family}-{ii}.log")
-        files = " ".join(os.path.join(RTL, f) for f in sources())
+        files = " ".join(table_ram(f, d, FAMILIES[family]["ultra"]) for f in sources())
         script = f"read_verilog -sv {files} {wrapper}; {FAMILIES[family]['synth']}; check; stat; write_json {netlist}"
         start = time.monotonic()
         run = subprocess.run([yosys, "-q", "-l", log, "-p", script], capture_output=True, text=True)

@@ -8,4 +8,4 @@ out=${1?usage: coverage.sh FOLDER}
 cd "$out"
 rm -f coverage.dat.*
 KF_COVERAGE_FILE=coverage.dat KF_TABLE=$PWD/table.bin ./coverage >coverage.log 2>&1 || { cat coverage.log >&2; exit 1; }
-exec "${PYTHON3-python3}" -B "$here/coverage.py" coverage.dat.* --line 98 --toggle 95
+exec "${PYTHON3-python3}" -B "$here/coverage.py" coverage.dat.* --line 96 --toggle 95

@@ -55,7 +55,7 @@ class Engine {
     // The counters are in the model: they are written before it goes, a file for each.
     static int n = 0;
     auto* coverage = Verilated::threadContextp()->coveragep();
-    coverage->write(std::string(std::getenv("KF_COVERAGE_FILE")) + "." + std::to_string(n++));
+    coverage->write((std::string(std::getenv("KF_COVERAGE_FILE")) + "." + std::to_string(n++)).c_str());
     coverage->clear();
 #endif
   }

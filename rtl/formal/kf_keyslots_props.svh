@@ -1,0 +1,95 @@
+// Properties of kf_keyslots (included there), for one arbitrary slot. Proven: the slot is overwritten before the sweep ends, after reset and
+// after sweep_i, and nothing is read from it before; a reading gives what was written last, and nothing but an answer carries a scalar; an
+// erasure leaves zero; a slot that does not exist is neither written nor read.
+
+  logic f_past = 1'b0;
+  always_ff @(posedge clk) f_past <= 1'b1;
+  always_comb assume (f_past || rst);
+
+  logic [15:0] f_number;
+  always_comb begin
+    f_number = {{(16-LOG2_SLOTS){1'b0}}, f_slot};
+    f_slot_o = f_number;
+    f_zero_o = f_word == '0;
+    f_swept_o = sweeping_q && f_slot < sweep_q;
+  end
+
+  // What the slot should hold, in the plainest way. Until it has been overwritten for the first time: anything.
+  logic f_known = 1'b0;
+  logic f_clean = 1'b0;  // overwritten by a sweep or an erasure, and not written since
+  logic f_held, f_sign, f_curve;
+  logic [255:0] f_scalar;
+  logic f_erase, f_store;
+  always_comb begin
+    f_erase = (sweeping_q && sweep_q == f_slot) || (erase_valid_i && erase_ready_o && erase_slot_i == f_number);
+    f_store = req_valid_i && req_ready_o && req_write_i && req_slot_i == f_number;
+  end
+  always_ff @(posedge clk) begin
+    if (f_erase) begin
+      {f_held, f_sign, f_curve} <= 3'd0;
+      f_scalar <= '0;
+      f_known <= 1'b1;
+      f_clean <= 1'b1;
+    end else if (f_store) begin
+      {f_held, f_sign, f_curve} <= {req_held_i, req_sign_i, req_curve_i};
+      f_scalar <= req_scalar_i;
+      f_known <= 1'b1;
+      f_clean <= 1'b0;
+    end
+    if (rst) begin
+      f_known <= 1'b0;
+      f_clean <= 1'b0;
+    end
+  end
+
+  // A reading on its way: of the slot, of a slot that does not exist, and what the slot held then.
+  logic f_read1 = 1'b0;
+  logic f_read2 = 1'b0;
+  logic f_hit1, f_hit2, f_none1, f_none2, f_held1, f_held2, f_sign1, f_sign2, f_curve1, f_curve2, f_clean1, f_clean2;
+  logic [255:0] f_scalar1, f_scalar2;
+  always_ff @(posedge clk) begin
+    f_read1 <= !rst && req_valid_i && req_ready_o && !req_write_i;
+    f_read2 <= !rst && f_read1;
+    f_hit1 <= req_slot_i == f_number;
+    f_none1 <= req_slot_i[15:LOG2_SLOTS] != '0;
+    {f_clean1, f_held1, f_sign1, f_curve1} <= {f_clean, f_held, f_sign, f_curve};
+    f_scalar1 <= f_scalar;
+    {f_hit2, f_none2, f_clean2, f_held2, f_sign2, f_curve2} <= {f_hit1, f_none1, f_clean1, f_held1, f_sign1, f_curve1};
+    f_scalar2 <= f_scalar1;
+  end
+
+  always_ff @(posedge clk) begin : f_checks
+    if (f_past && !rst) begin
+      if (f_known) a_kept: assert (f_word == {check(f_scalar, {f_held, f_sign, f_curve}), f_held, f_sign, f_curve, f_scalar});
+      if (f_clean) a_clean: assert (f_known && f_word == '0);
+      if (f_swept_o) a_swept: assert (f_clean);
+      if (!sweeping_q) a_known: assert (f_known);
+      if ($past(sweeping_q) && !sweeping_q) a_swept_all: assert (f_word == '0);
+      if (sweeping_q) a_waits: assert (!req_ready_o && !erase_ready_o);
+      if (!$past(rst)) begin
+        if ($past(sweep_i)) a_begins: assert (sweeping_q && sweep_q == '0);
+        if ($past(f_erase)) a_erased: assert (f_word == '0);
+      end
+      if ($past(rst)) a_reset: assert (sweeping_q && sweep_q == '0);
+      a_read: assert (read1_q == f_read1);
+      a_ack: assert (ack_o == f_read2);
+      if (f_read1) a_exists: assert (exists1_q == !f_none1);
+      if (f_read1 && f_hit1) begin
+        a_rdata: assert (rdata == {check(f_scalar1, {f_held1, f_sign1, f_curve1}), f_held1, f_sign1, f_curve1, f_scalar1});
+        if (f_clean1) a_rdata_clean: assert (rdata == '0);
+      end
+      if (f_read2 && f_hit2) begin
+        a_answer: assert (ack_scalar_o == f_scalar2 && ack_held_o == f_held2 && ack_sign_o == f_sign2 && ack_curve_o == f_curve2 && !ack_bad_o);
+        if (f_clean2) a_empty: assert (!ack_held_o && ack_scalar_o == '0);
+      end
+      if (f_read2 && f_none2) a_none: assert (ack_bad_o);
+      if (!ack_o && !$past(rst)) a_silent: assert (ack_scalar_o == '0 && !ack_held_o);
+`ifdef KF_TASK_SLOTS
+      c_found: cover (ack_o && f_hit2 && ack_held_o && ack_scalar_o != '0);
+      c_erased: cover (ack_o && f_hit2 && !ack_held_o && $past(f_held, 4) && !sweeping_q);
+      c_again: cover ($past(sweep_i && sweeping_q && f_clean) && f_slot != '0);
+      c_zeroised: cover ($past(sweeping_q) && !sweeping_q && $past(f_held, (1 << LOG2_SLOTS) + 1));
+      c_none: cover (ack_o && ack_bad_o);
+`endif
+    end
+  end

@@ -1,0 +1,249 @@
+// Properties of kf_prep (included there). KF_GIVEN is `assume` where the module stands alone, which is how it is proven. Proven: each job
+// taken is at exactly one place: in hand, in the batch that is formed or offered, handed over; a batch holds jobs of one program and curve and at
+// most N of them; it is offered only when closed, and from then until it is taken nothing of it changes and nothing is written; contexts are
+// numbered from 0 without gaps; a job's beats are all taken before it gets its place; its data for the completion are its own; a scalar is
+// stored only in an empty slot, by a job without a failed check, and a GENERATE answers for the slot exactly if its scalar is there.
+
+`ifndef KF_TASK_KEYS
+  logic f_past = 1'b0;
+  always_ff @(posedge clk) f_past <= 1'b1;
+  always_comb assume (f_past || rst);
+
+  // The core takes what is offered.
+  always_comb if (core_taken_i) g_taken: `KF_GIVEN (rst || batch_valid_o);
+
+  logic f_kat;    // the job in hand is a known-answer job
+  logic f_first;  // a job is taken
+  logic f_join;   // the job in hand gets its place
+  always_comb begin
+    f_kat = working && kat_batch_q;
+    f_first = s_job_valid && s_job_ready && state_q == TAKE;
+    f_join = working && doing == DO_END;
+    f_accept_o = f_first;
+    f_hand_o = state_q == JOIN || (working && !kat_batch_q);
+    f_count_o = kat_batch_q ? 7'd0 : count_q;
+    f_set_o = set_q;
+    f_job_o = {slot_q, tag_q};
+  end
+
+  // The ledger.
+  logic [7:0] f_taken = '0;
+  logic [7:0] f_handed = '0;
+  logic [7:0] f_joined = '0;  // contexts in the batch
+  logic [2:0] f_program;      // of the batch's first job
+  logic f_curve;
+  always_ff @(posedge clk) begin
+    f_taken <= f_taken + {7'd0, f_first};
+    if (core_taken_i && !kat_batch_q) f_handed <= f_handed + {1'b0, count_q};
+    if (f_join) begin
+      f_joined <= f_joined + 8'd1;
+      if (f_joined == '0) begin
+        f_program <= program_of(op_q);
+        f_curve <= curve_q;
+      end
+    end
+    if (core_taken_i) f_joined <= '0;
+    if (rst) begin
+      f_taken <= '0;
+      f_handed <= '0;
+      f_joined <= '0;
+    end
+  end
+
+  // The job in hand, from its first beat; whether beats of it are still to come.
+  logic [63:0] f_tag;
+  logic [15:0] f_job_slot;
+  logic [7:0] f_job_curve;
+  logic f_in_packet = 1'b0;
+  always_ff @(posedge clk) begin
+    if (s_job_valid && s_job_ready) f_in_packet <= !s_job_last;
+    if (f_first) begin
+      f_tag <= s_job_data[127:64];
+      f_job_slot <= s_job_data[31:16];
+      f_job_curve <= s_job_data[15:8];
+    end
+    if (rst) f_in_packet <= 1'b0;
+  end
+
+  // The plan of each operation takes the rest of the descriptor in this step.
+  logic f_flushed;
+  always_comb begin
+    case (op_q)
+      JOB_GENERATE, JOB_IMPORT: f_flushed = step_q > 4'd1;
+      JOB_ECKA, JOB_CHECK:      f_flushed = step_q > 4'd6;
+      JOB_SIGN:                 f_flushed = step_q > 4'd3;
+      JOB_VERIFY:               f_flushed = rest_q && step_q > 4'd4;
+      default:                  f_flushed = step_q > 4'd0;
+    endcase
+  end
+
+  // Key slot: what this job read, and whether its scalar lies there.
+  logic f_found_empty = 1'b0;
+  logic f_stored = 1'b0;
+  logic f_key_step;
+  always_comb f_key_step = doing == DO_KEY_READ || doing == DO_KEY_TAKE || doing == DO_KEY_NEW || doing == DO_KEY_ERASE;
+  always_ff @(posedge clk) begin
+    if (working && f_key_step && sub_q == 4'd1 && key_ack) f_found_empty <= !key_was_held && !key_bad;
+    if (key_valid && key_ready && key_write) f_stored <= key_held;
+    if (f_first || state_q == KAT) begin
+      f_found_empty <= 1'b0;
+      f_stored <= 1'b0;
+    end
+    if (rst) begin
+      f_found_empty <= 1'b0;
+      f_stored <= 1'b0;
+    end
+  end
+
+  always_ff @(posedge clk) begin : f_checks
+    if (f_past && !rst) begin
+      a_state: assert (state_q <= WORK);
+      // the ledger
+      a_ledger: assert (f_taken - f_handed == {1'b0, f_count_o} + {7'd0, f_hand_o});
+      a_joined: assert (f_joined == {1'b0, count_q});
+      a_most: assert (count_q <= FULL);
+      if (working) a_room: assert (count_q < FULL && !closed_q);
+      if (idle_o) a_idle: assert (f_taken == f_handed || kat_batch_q);
+      // one kind
+      if (count_q != 7'd0) a_kind: assert (program_q == f_program && bcurve_q == f_curve);
+      if (working) a_work_kind: assert (program_q == program_of(op_q) && bcurve_q == curve_q);
+      if (f_join && count_q != 7'd0) a_join_kind: assert (program_of(op_q) == f_program && curve_q == f_curve);
+      if (batch_valid_o) a_offer_kind: assert (batch_curve_o == f_curve && (batch_program_o == f_program || (abort_i && batch_program_o == kf_uc::PROG_IDLE)));
+      // closed, then offered, then taken
+      if (closed_q) a_closed: assert (count_q != 7'd0 && batch_valid_o);
+      if (batch_valid_o) a_offer: assert (closed_q && !in_we_o && !meta_we_o && !row_valid_o);
+      if (!$past(rst)) begin
+        if ($past(batch_valid_o && !core_taken_i)) begin
+          a_holds: assert (batch_valid_o && count_q == $past(count_q) && bcurve_q == $past(bcurve_q) && program_q == $past(program_q));
+          a_holds_kat: assert (batch_kat_o == $past(batch_kat_o) && set_q == $past(set_q));
+        end
+        if ($past(core_taken_i)) begin
+          a_taken: assert (!closed_q && count_q == 7'd0 && set_q == $past(set_q) + 2'd1);
+          a_run: assert (run_count_o == $past(count_q) && run_kat_o == $past(kat_batch_q) && run_set_o == $past(set_q));
+        end else a_run_stays: assert (run_count_o == $past(run_count_o) && run_kat_o == $past(run_kat_o) && run_set_o == $past(run_set_o));
+        if ($past(closed_q) && !closed_q) a_leaves: assert ($past(core_taken_i));
+        if (!$past(f_join || core_taken_i)) a_only_join: assert (count_q == $past(count_q));
+        // contexts
+        if (in_we_o) a_in_ctx: assert (in_ctx_o == $past(f_joined[5:0]) && $past(working));
+        if ($past(f_join)) a_status: assert (in_we_o && in_reg_o == 3'd7 && meta_we_o == !$past(kat_batch_q));
+        if (meta_we_o) begin
+          a_meta: assert ($past(f_join && !kat_batch_q) && meta_addr_o == {$past(set_q), $past(f_joined[5:0])});
+          a_meta_job: assert (meta_data_o[63:0] == $past(f_tag) && meta_data_o[95:80] == $past(f_job_slot) && meta_data_o[79:72] == $past(f_job_curve));
+          a_meta_owns: assert (meta_data_o[96] == $past(f_stored && op_q == JOB_GENERATE));
+          a_meta_set: assert (meta_addr_o[7:6] == set_q);
+        end
+      end
+      if (row_valid_o) a_row_ctx: assert (blinding && row_ctx_o == f_joined[5:0]);
+      if (row_valid_o || row_made_q) a_row: assert (blinding && drawn_q && blind_q && !(row_valid_o && row_made_q));
+      if (drawn_q || blind_q) a_drawn: assert (blinding && (drawn_q || !blind_q));
+      // beats
+      if (!f_hand_o) a_between: assert (!f_in_packet);
+      if (f_hand_o) a_packet: assert (f_in_packet == !last_seen_q);
+      if (s_job_ready) a_ready: assert (f_in_packet == (state_q != TAKE));
+      if (f_hand_o) a_job: assert (f_tag == tag_q && f_job_slot == slot_q && f_job_curve == curve_byte_q);
+      if (state_q == JOIN || state_q == KAT || state_q == KAT_WAIT || state_q == BOOT) a_first_step: assert (step_q == '0 && sub_q == '0 && !rest_q);
+      if (rest_q && working) a_rest: assert (op_q == JOB_VERIFY && !kat_batch_q);
+      if (working && op_q == JOB_VERIFY && !rest_q) a_verify: assert (step_q <= 4'd11);
+      if (working && !kat_batch_q && f_flushed) a_flushed: assert (last_seen_q);
+      if (f_join && !kat_batch_q) a_all_beats: assert (!f_in_packet && !s_job_ready);
+      // known-answer batches hold nothing else
+      if (state_q == BOOT) a_boot: assert (count_q == 7'd0 && !closed_q && !kat_batch_q);
+      if (kat_batch_q && !closed_q) a_kat_states: assert (state_q == KAT || working);
+      if ((state_q == KAT || state_q == KAT_WAIT) && !kat_batch_q) a_kat_none: assert (count_q == 7'd0 && !closed_q);
+      if (kat_batch_q && !closed_q) a_kat_kind: assert (program_q == (kat_q[0] ? kf_uc::PROG_ECKA : kf_uc::PROG_GENERATE) && bcurve_q == kat_q[1]);
+      if (f_kat) a_kat_job: assert (op_q == (kat_q[0] ? JOB_ECKA : JOB_GENERATE) && curve_q == kat_q[1]);
+      // key slots
+      if (f_kat) a_kat_key: assert (!f_key_step && !key_valid);
+      if (key_write_q) a_key_write: assert (working && f_key_step && sub_q == 4'd2);
+      if (key_store_q) a_key_store: assert (key_write_q && doing == DO_KEY_NEW && f_found_empty && (status_q == ST_OK));
+      if (working && f_key_step) a_key_sub: assert (sub_q <= 4'd3);
+      if (key_valid && key_write && key_held) a_store: assert ((op_q == JOB_GENERATE || op_q == JOB_IMPORT) && f_found_empty && status_q == ST_OK);
+      if (state_q == JOIN) a_not_yet: assert (!owns_q && !f_stored);
+      if (working && !(f_key_step && sub_q == 4'd2) && op_q == JOB_GENERATE) a_owns: assert (owns_q == f_stored);
+      if (working && op_q == JOB_GENERATE && (step_q < 4'd3 || (step_q == 4'd3 && sub_q < 4'd2))) a_stored_none: assert (!owns_q && !f_stored);
+      if (working && f_key_step && sub_q == 4'd2) a_writing: assert (key_write_q);
+      if (f_key_step && key_store_q && op_q == JOB_GENERATE) a_owns_soon: assert (owns_q);
+      if (working && f_key_step && key_write_q && !key_store_q && op_q == JOB_GENERATE) a_not_owns: assert (!owns_q);
+      if (op_q != JOB_GENERATE && working) a_never_owns: assert (!owns_q);
+`ifdef KF_TASK_PREP
+      c_full: cover (core_taken_i && count_q == FULL);
+      c_two: cover (core_taken_i && f_handed != '0 && count_q == 7'd1 && batch_curve_o);
+      c_other_kind: cover (state_q == JOIN && closed_q && count_q == 7'd1 && program_q != program_of(op_q));
+      c_timeout: cover (state_q == TAKE && closed_q && $past(!closed_q && wait_q == 32'd1 && count_q == 7'd1));
+      c_abort: cover (meta_we_o && in_data_o[3:0] == ST_ABORTED);
+      c_generate: cover (meta_we_o && meta_data_o[96]);
+      c_cancelled: cover (f_stored && key_write_q && !key_store_q && op_q == JOB_GENERATE);
+      c_short: cover (f_join && status_q == ST_DESCRIPTOR && op_q == JOB_CHECK);
+`endif
+`ifdef KF_TASK_BOOT
+      c_second: cover (f_kat && count_q == 7'd1);
+`endif
+    end
+  end
+`else
+  // Key slots under kf_prep: zeroisation and use. Only this is asked here; everything else above.
+  logic f_past = 1'b0;
+  always_ff @(posedge clk) f_past <= 1'b1;
+  always_comb assume (f_past || rst);
+
+  // The core takes what is offered.
+  always_comb if (core_taken_i) g_taken: `KF_GIVEN (rst || batch_valid_o);
+
+  // After reset, until something is stored; after zeroise_i, while abort_i stands (kf_engine wants that).
+  logic f_fresh = 1'b0;
+  logic f_zeroise = 1'b0;
+  logic f_take = 1'b0;  // an ECKA has its scalar from the slot
+  logic f_key_step;
+  logic f_pending;      // an erasure of the slot waits to be done
+  always_comb begin
+    f_key_step = doing == DO_KEY_READ || doing == DO_KEY_TAKE || doing == DO_KEY_NEW || doing == DO_KEY_ERASE;
+    f_pending = key_write_q && !key_store_q && slot_q == f_slot;
+  end
+  always_ff @(posedge clk) begin
+    if (key_valid && key_ready && key_write && key_held) f_fresh <= 1'b0;
+    f_zeroise <= zeroise_i || (f_zeroise && abort_i);
+    if (working && doing == DO_KEY_TAKE && sub_q == 4'd1 && key_ack && !key_bad && key_was_held && key_curve == curve_q && !key_sign) f_take <= 1'b1;
+    if (state_q == JOIN || state_q == KAT) f_take <= 1'b0;
+    if (rst) begin
+      f_fresh <= 1'b1;
+      f_zeroise <= 1'b0;
+      f_take <= 1'b0;
+    end
+  end
+
+  always_ff @(posedge clk) begin : f_checks
+    if (f_past && !rst) begin
+      // zeroisation and reset
+      if (f_zeroise && abort_i && idle_o && wiped_o) a_zeroised: assert (f_zero);
+      if (f_fresh && wiped_o) a_reset: assert (f_zero);
+      if (f_zeroise && abort_i && (f_swept || wiped_o)) a_passed: assert (f_zero || f_pending);
+      // used once
+      if (working && f_take && !(doing == DO_KEY_TAKE && sub_q == 4'd2) && slot_q == f_slot) a_used: assert (f_zero || !wiped_o);
+      if (working && f_take && doing == DO_KEY_TAKE && sub_q == 4'd2) a_using: assert (key_write_q && !key_store_q);
+      if (working && f_take) a_take: assert (op_q == JOB_ECKA && !kat_batch_q && !rest_q && step_q >= 4'd7 && (step_q != 4'd7 || sub_q >= 4'd2));
+      // how it comes to that
+      if (key_write_q) a_key_write: assert (working && f_key_step && sub_q == 4'd2);
+      if (key_store_q) a_key_store: assert (key_write_q && doing == DO_KEY_NEW);
+      if (working && f_key_step) a_key_sub: assert (sub_q <= 4'd3);
+      if (state_q == JOIN || state_q == KAT || state_q == KAT_WAIT || state_q == BOOT) a_first_step: assert (step_q == '0 && sub_q == '0 && !rest_q);
+      if (state_q == TAKE || state_q == KAT_WAIT) a_rests: assert (!key_write_q);
+      if (working) a_open: assert (!closed_q);
+      if (kat_batch_q && !closed_q) a_kat_states: assert (state_q == KAT || working);
+      if (rest_q && working) a_rest: assert (op_q == JOB_VERIFY && !kat_batch_q);
+      if (working && op_q == JOB_VERIFY && !rest_q) a_verify: assert (step_q <= 4'd11);
+      a_state: assert (state_q <= WORK);
+      if (working && kat_batch_q) a_kat_job: assert (op_q == JOB_ECKA || op_q == JOB_GENERATE);
+      c_stored: cover (working && op_q == JOB_GENERATE && step_q == 4'd4 && slot_q == f_slot && !f_zero);
+      c_used: cover (working && f_take && step_q == 4'd8 && slot_q == f_slot && f_zero);
+      c_cancelled: cover (f_zeroise && abort_i && f_pending && doing == DO_KEY_NEW && !f_swept);
+      c_zeroised: cover (f_zeroise && abort_i && idle_o && wiped_o && !f_fresh);
+    end
+  end
+  always_comb begin
+    f_accept_o = 1'b0;
+    f_hand_o = 1'b0;
+    f_count_o = '0;
+    f_set_o = '0;
+    f_job_o = '0;
+  end
+`endif

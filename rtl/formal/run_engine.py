@@ -1,0 +1,178 @@
+#!/usr/bin/env python3
+"""Proves the control of the engine's blocks with yosys, yosys-smtbmc (z3) and abc.   run_engine.py --build FOLDER [--only NAME]
+
+  slots    kf_keyslots, 4 slots, any one of them: overwritten before a sweep ends; a reading gives what was written last
+  prep     kf_prep, batches of at most 2: batch former and ledger of jobs; what is written to key slots and why
+  boot     the same with known-answer batches first
+  keys     kf_prep with its key slots, 4 of them: after reset and zeroise_i no slot holds anything when wiped_o and idle_o stand; an ECKA's
+           slot is empty from the moment it has its scalar
+  results  kf_results: one completion a job, four beats, zeros unless the status is ok, abort, erasure of slots
+
+All without a bound on time: by k-induction (z3), or by an invariant that abc finds and verifies (pdr). Cover statements show that the
+states the properties speak about can be reached, and a copy with one thing broken must fail. Data that the properties do not speak about is
+cut: it takes any value in any cycle, so more is proven than the modules do. What a block is assumed to get from its neighbours (g_* in
+kf_*_props.svh) is assumed here and not proven of them. Exit status 0 only if all of that comes out; a time limit reached is a failure.
+"""
+import argparse
+import concurrent.futures
+import pathlib
+import re
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+CORE = ROOT / "rtl" / "core"
+FORMAL = ROOT / "rtl" / "formal"
+LIMIT = 900  # seconds a solver run
+
+BROKEN = "-broken"  # of file names: a copy with one thing broken
+STEPS = 3  # of k-induction
+PACKAGES = ["kf_uc", "kf_curve"]
+# Of kf_prep: numbers, their comparisons, the blinded scalar and how long it takes to make.
+NUMBERS = ["v_q", "lt_q", "nz_q", "carry_q", "acc_q", "acc_carry_q", "t_q", "bits_q", "limb_q", "row_data_o"]
+
+# name: top, sources, parameters, (input, its width: shows that the parameters took hold), cells to cut, registers to cut,
+#       given, cycles to reach every cover statement within, cycles to refute the broken copy within, how (below), (file, text, broken text, property that must fail)
+TASKS = {
+    "slots": ("kf_keyslots", ["kf_ram", "kf_keyslots"], {"LOG2_SLOTS": 2}, ("erase_slot_i", 16), [], [], "assume", 20, 10, "induction",
+              ("kf_keyslots", "if (&sweep_q) sweeping_q <= 1'b0;", "if (&sweep_q[1:1]) sweeping_q <= 1'b0;", "a_swept_all")),
+    "prep": ("kf_prep", [*PACKAGES, "kf_ram", "kf_keyslots", "kf_prep"], {"N": 2, "LOG2_SLOTS": 2, "SELF_TEST": 0}, ("s_job_data", 256),
+             ["u_keys"], NUMBERS, "assume", 45, 25, "pdr",
+             ("kf_prep", "count_q == FULL || program_q != program_of(op_q) || bcurve_q != curve_q", "count_q == FULL || program_q != program_of(op_q)", "a_join_kind")),
+    "boot": ("kf_prep", [*PACKAGES, "kf_ram", "kf_keyslots", "kf_prep"], {"N": 2, "LOG2_SLOTS": 2, "SELF_TEST": 1}, ("s_job_data", 256),
+             ["u_keys"], NUMBERS, "assume", 45, 25, "pdr",
+             ("kf_prep", "meta_we_o <= !kat_batch_q;", "meta_we_o <= 1'b1;", "a_status")),
+    "keys": ("kf_prep", [*PACKAGES, "kf_ram", "kf_keyslots", "kf_prep"], {"N": 2, "LOG2_SLOTS": 2, "SELF_TEST": 0, "TEST_IMPORT": 1}, ("s_job_data", 256),
+             [], NUMBERS, "assume", 60, 30, "induction",
+             ("kf_prep", ".sweep_i(zeroise_i)", ".sweep_i(1'b0)", "a_passed")),
+    "results": ("kf_results", ["kf_ram", "kf_results"], {}, ("meta_data_i", 97), [], [], "assume", 35, 14, "induction",
+                ("kf_results", "if (status_q != ST_OK || bad || abort_i) begin", "if (status_q != ST_OK || bad) begin", "a_zero")),
+}
+
+
+def run(command, log):
+    begin = time.monotonic()
+    try:
+        p = subprocess.run(["nice", *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=LIMIT, check=False)
+        text, code = p.stdout, p.returncode
+    except subprocess.TimeoutExpired as e:
+        text, code = (e.stdout or b"").decode(errors="replace") + f"\ntime limit of {LIMIT} s reached\n", 1
+    log.write_text(text)
+    return code, text, time.monotonic() - begin
+
+
+# A cover statement as an assertion that its state is never reached: the checker then finds the way there.
+REACH = r"""
+module \$cover (A, EN);
+  input A, EN;
+  \$assert _TECHMAP_REPLACE_ (.A(~A), .EN(EN));
+endmodule
+"""
+
+
+def prepare(name, out, kind):
+    """Writes the task's circuit for the checker; returns (what went wrong, number of properties, number of cover statements)."""
+    top, sources, params, (port, width), cells, registers, given, _, _, _, (victim, right, wrong, refuted) = TASKS[name]
+    label = f"{name}{kind}"
+    files = []
+    for source in sources:
+        file = CORE / f"{source}.sv"
+        if kind == BROKEN and source == victim:
+            text = file.read_text()
+            if text.count(right) != 1:
+                return f"{file.name} has not exactly one {right!r}", 0, 0
+            file = out / f"{label}.sv"
+            file.write_text(text.replace(right, wrong))
+        files.append(str(file))
+    (out / "reach.v").write_text(REACH)
+    script = [f"read_verilog -sv -formal -DKF_GIVEN={given} -DKF_TASK_{name.upper()}{' -DKF_FEW' if kind else ''} -I{FORMAL} {' '.join(files)}"]
+    if params:  # all at once: one by one the module would be built with a mixture of old and new
+        script.append("chparam " + " ".join(f"-set {k} {v}" for k, v in params.items()) + f" {top}")
+    # -norom: a table in a memory would hold anything in an induction.
+    script += [f"hierarchy -check -top {top}", "proc -norom", "check -assert"]
+    script += [line for cell in cells for line in (f"select -assert-count 1 */c:{cell}", f"cutpoint */c:{cell}")]
+    script += ["flatten"]
+    script += [line for register in registers for line in (f"select -assert-count 1 w:{register}", f"cutpoint w:{register}")]
+    script += [f"select -assert-count 1 w:{port} s:{width} %i", "setundef -undriven -anyseq", "opt_clean", "memory -nordff -nomap", "opt -fast",
+               "async2sync", "dffunmap", f"tee -o {out / label}.count select -count t:$assert",
+               f"tee -a {out / label}.count select -count t:$cover"]
+    bits = ["delete -output o:*", "memory_map", "opt -full", "techmap", "opt -full", "clean -purge", "dffunmap", "setundef -zero", "aigmap",
+            "opt_clean"]
+    if kind != BROKEN:
+        script += [f"write_smt2 -wires {out / label}.smt2"] if TASKS[name][9] == "induction" else []
+        script += ["design -save all", "chformal -assert -remove", f"techmap -map {out / 'reach.v'} t:$cover", *bits,
+                   f"write_aiger -zinit {out / label}-cover.aig", "design -load all"]
+    if kind == BROKEN:
+        script += [f"delete t:$assert c:*{refuted} %d", "select -assert-count 1 t:$assert"]
+    if kind == BROKEN or TASKS[name][9] == "pdr":
+        script += ["chformal -cover -remove", *bits, f"write_aiger -zinit {out / label}.aig"]
+    (out / f"{label}.ys").write_text("\n".join(script) + "\n")
+    code, text, _ = run(["yosys", "-q", str(out / f"{label}.ys")], out / f"{label}.yosys.log")
+    if code:
+        return text[-2000:], 0, 0
+    asserts, covers = re.findall(r"(\d+) objects", (out / f"{label}.count").read_text())
+    return "", int(asserts), int(covers)
+
+
+def abc(out, label, commands):
+    return run(["yosys-abc", "-c", f"read {out / label}.aig; fold; {commands}"], out / f"{label}.log")
+
+
+def smt(out, label, options):
+    command = ["yosys-smtbmc", "-s", "z3", "--unroll", "--noprogress", *options, str(out / f"{label}.smt2")]
+    code, text, spent = run(command, out / f"{label}{options[0]}.log")
+    return code == 0 and "Status: PASSED" in text, text, spent
+
+
+def prove(name, out):
+    """All of one task; returns the lines to print and how many failed."""
+    *_, within, broken_within, how, _ = TASKS[name]
+    why, asserts, covers = prepare(name, out, "")
+    why = why or prepare(name, out, BROKEN)[0]
+    if why:
+        return [f"FAILED {name}: {why}"], 1
+    results = []
+    if how == "pdr":
+        code, text, spent = abc(out, name, f"scorr; orpos; pdr -T {LIMIT}")
+        ok = code == 0 and "Verification of invariant" in text and "was successful" in text and "Property proved." in text
+    else:
+        ok, text, spent = smt(out, name, ["-t", str(STEPS + 1)])
+        if ok:
+            ok, text, more = smt(out, name, ["-i", "-t", str(STEPS)])
+            spent += more
+    results.append((ok and asserts > 0, f"{asserts} properties proven for ever ({how})", text, spent))
+    code, text, spent = abc(out, f"{name}-cover", f"bmc3 -a -F {within} -T {LIMIT}")
+    ok = code == 0 and covers > 0 and f"solved {covers} out of {covers} outputs" in text
+    results.append((ok, f"{covers} cover statements reached within {within} cycles", text, spent))
+    code, text, spent = abc(out, f"{name}{BROKEN}", f"orpos; bmc3 -F {broken_within} -T {LIMIT}")
+    results.append((code == 0 and "was asserted in frame" in text, f"broken copy refuted within {broken_within} cycles", text, spent))
+    lines = []
+    for ok, what, text, spent in results:
+        lines.append(f"{'ok    ' if ok else 'FAILED'} {name}: {what}, {spent:.1f} s")
+        lines += [] if ok else [f"    {line}" for line in text.splitlines()[-12:]]
+    return lines, sum(not ok for ok, *_ in results)
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--build", type=pathlib.Path, required=True)
+    p.add_argument("--only", choices=sorted(TASKS))
+    p.add_argument("--jobs", type=int, default=2)
+    a = p.parse_args()
+    out = a.build.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    names = [n for n in TASKS if not a.only or n == a.only]
+    failed = 0
+    begin = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(a.jobs) as pool:  # the longest ones stand last in the table and start first
+        for done in concurrent.futures.as_completed([pool.submit(prove, n, out) for n in reversed(names)]):
+            lines, bad = done.result()
+            print("\n".join(lines), flush=True)
+            failed += bad
+    print(f"{len(names)} tasks, {failed} failed, {time.monotonic() - begin:.0f} s")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
