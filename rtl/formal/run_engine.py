@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Proves the control of the engine's blocks with yosys, yosys-smtbmc (z3) and abc.   run_engine.py --build FOLDER [--only NAME]
+"""Proves the control of the engine with yosys, yosys-smtbmc (z3) and abc.   run_engine.py --build FOLDER [--only NAME]
 
   slots    kf_keyslots, 4 slots, any one of them: overwritten before a sweep ends; a reading gives what was written last
   prep     kf_prep, batches of at most 2: batch former and ledger of jobs; what is written to key slots and why
@@ -7,11 +7,12 @@
   keys     kf_prep with its key slots, 4 of them: after reset and zeroise_i no slot holds anything when wiped_o and idle_o stand; an ECKA's
            slot is empty from the moment it has its scalar
   results  kf_results: one completion a job, four beats, zeros unless the status is ok, abort, erasure of slots
+  engine   kf_engine with kf_core_abstract for the core: jobs accepted = completions + jobs held; the n-th completion has the n-th job's tag
 
 All without a bound on time: by k-induction (z3), or by an invariant that abc finds and verifies (pdr). Cover statements show that the
 states the properties speak about can be reached, and a copy with one thing broken must fail. Data that the properties do not speak about is
 cut: it takes any value in any cycle, so more is proven than the modules do. What a block is assumed to get from its neighbours (g_* in
-kf_*_props.svh) is assumed here and not proven of them. Exit status 0 only if all of that comes out; a time limit reached is a failure.
+kf_*_props.svh) is assumed for each block by itself and proven in `engine`, of the abstract core too. Exit status 0 only if all of that comes out; a time limit reached is a failure.
 """
 import argparse
 import concurrent.futures
@@ -48,6 +49,11 @@ TASKS = {
              ("kf_prep", ".sweep_i(zeroise_i)", ".sweep_i(1'b0)", "a_passed")),
     "results": ("kf_results", ["kf_ram", "kf_results"], {}, ("meta_data_i", 97), [], [], "assume", 35, 14, "induction",
                 ("kf_results", "if (status_q != ST_OK || bad || abort_i) begin", "if (status_q != ST_OK || bad) begin", "a_zero")),
+    "engine": ("kf_engine", [*PACKAGES, "kf_sleep", "kf_ram", "kf_keyslots", "kf_entropy", "kf_prep", "kf_results", "../formal/kf_core_abstract",
+                             "kf_engine"], {"SELF_TEST": 0}, ("s_job_data", 256), ["u_keys", "u_entropy"],
+               [f"u_prep.{n}" for n in NUMBERS] + ["u_results.rdata", "u_results.second_y_q"],
+               "assert", 60, 40, "induction",
+               ("kf_results", "raddr_i({set_q, ctx_q})", "raddr_i({set_q, 6'd0})", "a_tag")),
 }
 
 
