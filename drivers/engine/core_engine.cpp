@@ -21,9 +21,10 @@ namespace {
 using Time = EngineClock::time_point;
 using std::chrono::milliseconds;
 constexpr milliseconds kLongestPause{10'000};
-constexpr milliseconds kOverdue{300};  // no answer for so long: look at the device's registers
-constexpr double kLateEnough = 0.5;    // a batch that is not full joins the ring when so much of the one at work has
-                                       // passed: preparing 64 jobs takes a tenth of an ECKA batch
+constexpr milliseconds kIdleLook{1000};  // a core without work is asked so often whether it is still there
+constexpr milliseconds kOverdue{300};    // no answer for so long: look at the device's registers
+constexpr double kLateEnough = 0.5;      // a batch that is not full joins the ring when so much of the one at work has
+                                         // passed: preparing 64 jobs takes a tenth of an ECKA batch
 
 // A batch wants as many jobs as the core has contexts; this is what the engine holds of a core.
 struct Unit {
@@ -340,6 +341,10 @@ struct CoreEngine::Impl {
         answers.clear();
         Status s = units[i].core->poll(answers);
         now = EngineClock::now();
+        if (s.ok() && units[i].core->in_flight() == 0 && now - units[i].looked > kIdleLook) {
+          s = units[i].core->check();
+          units[i].looked = now;
+        }
         if (s.ok() && units[i].core->in_flight() != 0) {
           const auto silent = now - std::max(units[i].core->last_answer(), units[i].looked);
           if (now - units[i].core->last_answer() > config.silence_limit) {

@@ -31,7 +31,7 @@ TASKS = {
     # The counters become arbitrary numbers.
     "registers": ("kf_axil_regs", ["kf_irq", "kf_counter64", "kf_axil_regs"], {}, ("s_axil_wdata", 32),
                   "delete t:kf_counter64", "assume", 5, 4, 50),
-    "shell": ("kf_shell", [ABSTRACT, "../formal/kf_axil_regs_abstract", "kf_sq_dma", "kf_cq_dma", "kf_shell"],
+    "shell": ("kf_shell", [ABSTRACT, "../formal/kf_axil_regs_abstract", "../core/kf_sleep", "kf_sq_dma", "kf_cq_dma", "kf_shell"],
               {"MAX_LOG2": 2, "LOG2_AHEAD": 1, "IDX_W": 5}, ("s_axil_wdata", 32), "",
               "assert", 4, 2, 60),
 }

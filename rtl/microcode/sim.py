@@ -104,7 +104,7 @@ def run(setup, words, entry, contexts):
         rinv = pow(setup.R, -1, m)
         for c in contexts:
             step = isa.STEPS[f["step"]]
-            swap, index, negative = 0, 0, False
+            swap, index, negative, point = 0, 0, False, None
             if step == "ladder":
                 bit = loop_left - 1
                 swap = (c.ladder >> bit ^ c.ladder >> (bit + 1)) & 1
@@ -127,6 +127,7 @@ def run(setup, words, entry, contexts):
                     if name == "EXP":
                         d = setup.expo[mod][0 if loop_left == 0 else loop_i + 1]
                         return c.M[d] if d else setup.constants[isa.CONSTANTS.index("one_" + mod)]
+                    assert point is not None, f"word {pc}: {prefix} reads the table, which was not asked"
                     return point["TX TY".split().index(name)]
                 v = (c.M if bank == isa.BANK_M else c.A)[i]
                 assert v is not None, f"word {pc}: {prefix} reads an empty register"
