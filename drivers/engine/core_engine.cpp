@@ -26,7 +26,7 @@ constexpr milliseconds kOverdue{300};    // no answer for so long: look at the d
 constexpr double kLateEnough = 0.5;      // a batch that is not full joins the ring when so much of the one at work has
                                          // passed: preparing 64 jobs takes a tenth of an ECKA batch
 
-// A batch wants as many jobs as the core has contexts; this is what the engine holds of a core.
+// What the engine holds of a core.
 struct Unit {
   std::unique_ptr<CoreUnit> core;  // null: not up
   bool opening = false;
@@ -311,7 +311,7 @@ struct CoreEngine::Impl {
   }
 
   // Until when nothing happens by itself.
-  milliseconds rest(Time now) const {
+  milliseconds rest() const {
     milliseconds most{200};
     for (const Unit& u : units) {
       if (!u.core) most = std::min(most, milliseconds(20));
@@ -319,7 +319,6 @@ struct CoreEngine::Impl {
                            std::ranges::any_of(to_verify, [](const auto& q) { return !q.empty(); });
       if (u.core && waiting && u.core->batches() < 2) most = std::min(most, milliseconds(1));
     }
-    (void)now;
     return most;
   }
 
@@ -381,7 +380,7 @@ struct CoreEngine::Impl {
       for (const Unit& u : units) {
         if (u.core && u.core->interrupt_fd() >= 0) fds.push_back({u.core->interrupt_fd(), POLLIN, 0});
       }
-      ::poll(fds.data(), fds.size(), static_cast<int>(rest(now).count()));
+      ::poll(fds.data(), fds.size(), static_cast<int>(rest().count()));
       if ((fds[0].revents & POLLIN) != 0) wake.clear();
       std::size_t k = 1;
       for (Unit& u : units) {

@@ -134,7 +134,7 @@ TEST(Styles, TheHostSeesNoDifference) {
     });
   };
   fresh();
-  for (int step = 0; step < 4000 && !HasFailure(); ++step) {
+  for (int step = 0; step < 6500 && !HasFailure(); ++step) {
     switch (below(12)) {
       case 0:
       case 1:
@@ -209,7 +209,7 @@ TEST(Styles, TheHostSeesNoDifference) {
   std::printf("%llu answers, %llu of aborted batches, %llu interrupts, %llu cycles\n",
               static_cast<unsigned long long>(answered), static_cast<unsigned long long>(aborted),
               static_cast<unsigned long long>(interrupts), static_cast<unsigned long long>(p.board(0).cycles()));
-  EXPECT_GT(answered, 50U);
+  EXPECT_GT(answered, 100U);
   EXPECT_GT(aborted, 0U);
   EXPECT_GT(interrupts, 5U);
 }

@@ -35,9 +35,17 @@ struct Cores {
     }
     return Device::open(std::move(t));
   }
+  // Waits for a core that is just being opened anew: what is to be killed must run.
   void kill(unsigned i) {
-    const std::lock_guard g(lock);
-    ASSERT_EQ(::kill(pids.at(i), SIGKILL), 0);
+    const auto end = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+    const auto killed = [&] {
+      const std::lock_guard g(lock);
+      return ::kill(pids.at(i), SIGKILL) == 0;
+    };
+    while (!killed()) {
+      ASSERT_LT(std::chrono::steady_clock::now(), end) << "core " << i << " does not come back";
+      ::usleep(5000);
+    }
   }
 };
 
