@@ -40,6 +40,8 @@ void account(const Snapshot& before, const Snapshot& after, BurstReport& r) {
   const double personalise = spent("personalise_s");
   const double seal = spent("seal_s");
   const double store = spent("store_s");
+  const double core_driver = after.status.value("core", Json::object()).value("thread_s", 0.0) -
+                             before.status.value("core", Json::object()).value("thread_s", 0.0);
   r.smdp_cpu_s = server + workers;
   r.smdp_peak_rss_bytes = after.smdp.peak_rss_bytes;
   r.cpu = {
@@ -51,15 +53,19 @@ void account(const Snapshot& before, const Snapshot& after, BurstReport& r) {
       {"personalise", "pool: personalising", personalise, true},
       {"seal", "pool: sealing (SCP03t)", seal, true},
       {"other_threads",
-       r.custody == "strict" ? "other threads: verify, HSM I/O"
-       : r.custody == "core" ? "other threads: verify, HSM I/O, core driver"
-                             : "other threads: verify, ECDH, HSM I/O",
-       std::max(0.0, server - loop - personalise - seal - store), true},
+       r.custody == "hybrid" ? "other threads: verify, ECDH, HSM I/O" : "other threads: verify, HSM I/O",
+       std::max(0.0, server - loop - personalise - seal - store - core_driver), true},
       {"simulators", "keyferry-sim (SM-SR, eUICCs)", after.sim_cpu_s - before.sim_cpu_s, false},
       {"bench", "keyferry-bench (the Operator)", after.own_cpu_s - before.own_cpu_s, false},
   };
-  if (r.custody == "core") r.cpu.push_back({"ecc_sim", "keyferry-ecc-sim (the simulated FPGA)", cores, false});
   const Json& s = after.status;
+  r.cores = s.value("core", Json::object());
+  r.routes = s.value("routes", Json::object());
+  if (!r.cores.empty()) {
+    const auto others = std::ranges::find(r.cpu, "other_threads", &CpuRow::key);
+    r.cpu.insert(others, {"core_driver", "driver of the ECC cores", core_driver, true});
+    r.cpu.push_back({"ecc_sim", "keyferry-ecc-sim (the simulated FPGA)", cores, false});
+  }
   r.operations = s.value("operations", Json::object());
   r.batch_size = s.value("batch_size", Json::object());
   const Json scp = s.value("scp03t", Json::object());

@@ -66,6 +66,10 @@ struct Run {
                   {"limits.max_connections", std::int64_t{std::max(o.concurrency * 2, 4096U)}}};
     if (o.hsm_workers != 0) w.settings.push_back({"token.workers", std::int64_t{o.hsm_workers}});
     if (o.crypto_threads != 0) w.settings.push_back({"limits.crypto_threads", std::int64_t{o.crypto_threads}});
+    for (const std::string& text : o.settings) {
+      KF_TRY(Setting s, setting_of(text));
+      w.settings.push_back(std::move(s));
+    }
     KF_TRY(world, World::prepare(std::move(w)));
 
     say(fmt::format("making and importing {} subscriptions", o.downloads));
@@ -168,7 +172,8 @@ struct Run {
     const Status stopped = world->stop_smdp();
     say("measuring the crypto floor");
     KF_TRY(const server::Config config, server::load_config(world->config_file()));
-    auto floor = measure_floor(config, *curve_by_name(options.curve), profile.der, options.floor_repetitions);
+    auto floor =
+        measure_floor(config, *curve_by_name(options.curve), profile.der, options.floor_repetitions, report.operations);
     if (floor)
       report.floor = std::move(*floor);
     else if (floor.error().reason != "interrupted")
@@ -194,6 +199,8 @@ std::string fault_in(const BurstOptions& o) {
   if (o.floor_repetitions < 16) return "--floor-repetitions: must be 16 or more";
   for (const char* tool : {"keyferry", "keyferry-sim", "keyferry-hsm-worker"})
     if (const auto p = proc::sibling(tool); !p) return p.error().detail;
+  for (const std::string& text : o.settings)
+    if (const auto setting = setting_of(text); !setting) return "--set " + text + ": " + setting.error().detail;
   if (o.custody == "core")
     if (const auto p = proc::sibling("keyferry-ecc-sim"); !p) return p.error().detail;
   return {};
@@ -255,6 +262,9 @@ void add_burst(CLI::App& app, int& status) {
   s->add_option("--hsm-workers", o->hsm_workers, "HSM worker processes (default: as keyferry init configures)");
   s->add_option("--crypto-threads", o->crypto_threads,
                 "threads of the SM-DP for software cryptography (default: the SM-DP's)");
+  s->add_option("--set", o->settings,
+                "KEY=VALUE of the SM-DP's configuration, may be repeated; a list with commas: core.cores=2, "
+                "routing.verify=software,core (docs/configuration.md)");
   s->add_option("--timeout", o->timeout_s, "seconds to wait for one order's outcome")->capture_default_str();
   s->add_option("--floor-repetitions", o->floor_repetitions, "repetitions of each part of the crypto floor")
       ->capture_default_str();

@@ -16,6 +16,7 @@ struct BurstOptions {
   std::string custody = "strict", curve = "P-256", pattern = "callback", radio = "none", log_level = "warning";
   std::string report_json, report_html, dir = "var/burst";
   std::vector<std::string> faults;
+  std::vector<std::string> settings;  // KEY=VALUE for the SM-DP's configuration, on top of all others
   bool enable = false;
   unsigned hsm_workers = 0;  // 0: as `keyferry init` writes it
   unsigned crypto_threads = 0;

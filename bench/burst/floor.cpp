@@ -2,7 +2,10 @@
 
 #include <poll.h>
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <map>
 
 #include "bench/process/child.hpp"
 #include "bench/process/usage.hpp"
@@ -77,9 +80,30 @@ class TokenMeter {
   int worker_ = 0;
 };
 
+// Who did an operation: each engine's part of it, and the names for the report ("core 75 %, hsm 25 %").
+struct Parts {
+  std::map<std::string, double> of;
+  std::string names;
+  Parts(const Json& operations, const char* op) {
+    const Json counts = operations.value(op, Json::object());
+    double all = 0;
+    for (const auto& n : counts) all += n.get<double>();
+    for (const auto& [engine, n] : counts.items()) {
+      of[engine] = n.get<double>() / all;
+      names += names.empty() ? "" : ", ";
+      names += counts.size() == 1 ? engine : fmt::format("{} {:.0f} %", engine, 100 * of[engine]);
+    }
+  }
+  [[nodiscard]] double operator[](const char* engine) const {
+    const auto it = of.find(engine);
+    return it == of.end() ? 0 : it->second;
+  }
+};
+
 }  // namespace
 
-Result<CryptoFloor> measure_floor(const server::Config& c, Curve curve, const Bytes& package, unsigned repetitions) {
+Result<CryptoFloor> measure_floor(const server::Config& c, Curve curve, const Bytes& package, unsigned repetitions,
+                                  const Json& operations) {
   CryptoFloor f;
   f.repetitions = repetitions;
   const KeyPair card = generate_key_pair(curve);
@@ -92,11 +116,12 @@ Result<CryptoFloor> measure_floor(const server::Config& c, Curve curve, const By
   verify.hash = sha256(tbs);
   verify.signature = ecdsa_sign(curve, card.d.expose(), verify.hash);
   bool good = true;
-  f.verify_engine = "software";
-  f.verify_s = mean_cpu(repetitions, [&] {
-    verify.hash = sha256(tbs);
-    good = good && software_execute(verify).status == EccStatus::ok;
-  });
+  const Parts verifying(operations, "verify");
+  f.verify_engine = verifying.names;
+  f.verify_s = verifying["software"] * mean_cpu(repetitions, [&] {
+                 verify.hash = sha256(tbs);
+                 good = good && software_execute(verify).status == EccStatus::ok;
+               });
 
   KF_TRY(auto token, TokenMeter::start(c));
   EccRequest sign;
@@ -111,15 +136,16 @@ Result<CryptoFloor> measure_floor(const server::Config& c, Curve curve, const By
   ephemeral.op = EccOp::ephemeral_ecka;
   ephemeral.curve = curve;
   ephemeral.peer = card.q;
-  if (c.custody == server::CustodyPolicy::strict) {
-    f.ephemeral_engine = "hsm";
-    KF_TRY(f.ephemeral_s, token.mean_cpu(ephemeral, repetitions, kBatch));
+  const Parts agreeing(operations, "ephemeral");
+  f.ephemeral_engine = agreeing.names;
+  if (agreeing["hsm"] > 0) {
+    KF_TRY(const double in_batches, token.mean_cpu(ephemeral, repetitions, kBatch));
+    f.ephemeral_s += agreeing["hsm"] * in_batches;
     KF_TRY(f.ephemeral_single_s, token.mean_cpu(ephemeral, repetitions, 1));
-  } else if (c.custody == server::CustodyPolicy::core) {
-    f.ephemeral_engine = "core";  // the FPGA's time, none of a processor's
-  } else {
-    f.ephemeral_engine = "software";
-    f.ephemeral_s = mean_cpu(repetitions, [&] { good = good && software_execute(ephemeral).status == EccStatus::ok; });
+  }
+  if (agreeing["software"] > 0) {
+    f.ephemeral_s += agreeing["software"] *
+                     mean_cpu(repetitions, [&] { good = good && software_execute(ephemeral).status == EccStatus::ok; });
   }
 
   const Bytes crt = es8::control_reference_template(c.plan);

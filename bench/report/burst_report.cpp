@@ -49,6 +49,14 @@ Timeline timeline(const BurstReport& r) {
   return t;
 }
 
+std::uint64_t core_faults(const Json& core) {
+  std::uint64_t n = 0;
+  for (const char* key :
+       {"faults", "cycle_gate_faults", "parity_faults", "entropy_failures", "bad_descriptors", "axi_errors"})
+    n += core.value(key, std::uint64_t{0});
+  return n;
+}
+
 OrderedJson to_json(const BurstReport& r) {
   std::vector<double> sorted = r.latency_ms;
   std::sort(sorted.begin(), sorted.end());
@@ -96,8 +104,10 @@ OrderedJson to_json(const BurstReport& r) {
        {{"sign", rounded(f.sign_single_s)}, {"ephemeral_ecka", rounded(f.ephemeral_single_s)}}},
       {"repetitions", f.repetitions},
       {"method", f.method}};
+  j["routes"] = r.routes;
   j["operations"] = r.operations;
   j["batch_size"] = r.batch_size;
+  if (!r.cores.empty()) j["core"] = r.cores;
   j["scp03t"] = {
       {"bytes", r.scp03t_bytes},
       {"segments", r.scp03t_segments},

@@ -59,6 +59,8 @@ struct BurstReport {
   CryptoFloor floor;
   Json operations = Json::object();  // op -> engine -> count
   Json batch_size = Json::object();  // engine -> histogram (count, mean, p50 ..., bars [low, count])
+  Json routes = Json::object();      // op -> the engines that may do it
+  Json cores = Json::object();       // what the ECC cores say of themselves; empty: there are none
   std::uint64_t scp03t_bytes = 0, scp03t_segments = 0;
   double scp03t_cpu_s = 0;
 
@@ -78,6 +80,9 @@ struct Timeline {
   std::vector<double> in_flight;        // highest within the step
 };
 Timeline timeline(const BurstReport& r);
+
+// Faults that a core has counted in itself or answered with: wrong cycle counts, parity, entropy, failed transfers.
+std::uint64_t core_faults(const Json& core);
 
 OrderedJson to_json(const BurstReport& r);
 std::string to_table(const BurstReport& r);

@@ -138,6 +138,31 @@ void engines(Page& p, const BurstReport& r) {
   p.close();
 }
 
+void cores(Page& p, const BurstReport& r) {
+  const Json all = r.cores.value("cores", Json::array());
+  if (all.empty()) return;
+  p.open("ECC cores",
+         "Simulated FPGA cores, each a process of its own. Key pairs are made ahead inside a core, serve one agreement "
+         "there and are erased by it.");
+  p.add(
+      "<table><tr><th>core</th><th class=\"n\">key pairs</th><th class=\"n\">agreements</th><th "
+      "class=\"n\">verifications</th><th class=\"n\">batches</th><th class=\"n\">known answers right</th><th "
+      "class=\"n\">exceptional cases</th><th class=\"n\">faults</th><th class=\"n\">wrong cycle counts</th><th "
+      "class=\"n\">impossible completions</th><th class=\"n\">losses</th></tr>");
+  std::size_t i = 0;
+  for (const Json& c : all) {
+    p.add("<tr><td>{} ({})</td>", i++, escape(c.value("state", "")));
+    for (const char* key : {"generated", "agreed", "verified", "batches", "known_answers", "exceptions"})
+      p.add("<td class=\"n\">{}</td>", number(c.value(key, 0.0)));
+    for (const std::uint64_t n : {core_faults(c), c.value("cycle_gate_faults", std::uint64_t{0}),
+                                  c.value("bad_completions", std::uint64_t{0}), c.value("losses", std::uint64_t{0})})
+      p.add("<td class=\"n{}\">{}</td>", n == 0 ? "" : " bad", n);
+    p.add("</tr>");
+  }
+  p.add("</table>");
+  p.close();
+}
+
 void facts(Page& p, const BurstReport& r) {
   std::string faults;
   for (const auto& f : r.faults) faults += (faults.empty() ? "" : ", ") + f;
@@ -146,6 +171,11 @@ void facts(Page& p, const BurstReport& r) {
   p.facts(r.machine);
   p.fact("build", fmt::format("keyferry {} ({}), {}", r.version, r.commit, r.build));
   p.fact("custody", r.custody);
+  for (const auto& [op, engines] : r.routes.items()) {
+    std::string names;
+    for (const auto& e : engines) names += (names.empty() ? "" : ", ") + e.get<std::string>();
+    p.fact(("engines for " + op).c_str(), names);
+  }
   p.fact("curve", r.curve);
   p.fact("HSM workers", std::to_string(r.hsm_workers));
   p.fact("orders in flight", std::to_string(r.concurrency));
@@ -173,6 +203,7 @@ std::string to_html(const BurstReport& r) {
   over_time(p, r);
   cpu(p, r);
   engines(p, r);
+  cores(p, r);
   facts(p, r);
   return p.take();
 }

@@ -71,6 +71,14 @@ std::string to_table(const BurstReport& r) {
            h["queue_us"].value("p50", 0), h["queue_us"].value("p99", 0), h["service_us"].value("p50", 0),
            h["service_us"].value("p99", 0));
   }
+  std::size_t core = 0;
+  for (const Json& c : r.cores.value("cores", Json::array())) {
+    t.line("  {:<14} {} key pairs, {} agreements, {} verifications in {} batches, {} known answers right",
+           fmt::format("ECC core {}", core++), c.value("generated", 0), c.value("agreed", 0), c.value("verified", 0),
+           c.value("batches", 0), c.value("known_answers", 0));
+    t.line("  {:<14} {} losses, {} faults, {} exceptional cases, {} completions that could not be right", "",
+           c.value("losses", 0), core_faults(c), c.value("exceptions", 0), c.value("bad_completions", 0));
+  }
   t.line("  {:<14} {} bytes in {} segments, {:.1f} MiB per CPU second", "SCP03t", r.scp03t_bytes, r.scp03t_segments,
          r.scp03t_cpu_s > 0 ? static_cast<double>(r.scp03t_bytes) / r.scp03t_cpu_s / kMiB : 0.0);
   return t.take();

@@ -26,8 +26,11 @@ using proc::Millis;
 // A dotted key of smdp.toml ("limits.downloads_in_flight"); "operator.KEY" and "smsr.KEY" mean that [[party]].
 struct Setting {
   std::string key;
-  std::variant<std::int64_t, bool, std::string> value;
+  std::variant<std::int64_t, bool, std::string, std::vector<std::string>> value;
 };
+
+// From "KEY=VALUE": true, false and whole numbers as such, a list where the value has a comma. Reasons: world-option.
+Result<Setting> setting_of(std::string_view text);
 
 struct WorldOptions {
   std::string dir;

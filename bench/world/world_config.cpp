@@ -1,3 +1,4 @@
+#include <charconv>
 #include <fstream>
 #include <sstream>
 #define TOML_EXCEPTIONS 1
@@ -18,6 +19,28 @@ toml::table* party(toml::table& root, std::string_view role) {
 
 }  // namespace
 
+Result<Setting> setting_of(std::string_view text) {
+  const auto equals = text.find('=');
+  if (equals == 0 || equals == std::string_view::npos) return Error{"world-option", "must look like KEY=VALUE"};
+  Setting s{std::string(text.substr(0, equals)), {}};
+  const std::string value(text.substr(equals + 1));
+  std::int64_t number = 0;
+  const auto [end, fault] = std::from_chars(value.data(), value.data() + value.size(), number);
+  if (value == "true" || value == "false") {
+    s.value = value == "true";
+  } else if (fault == std::errc() && end == value.data() + value.size()) {
+    s.value = number;
+  } else if (value.find(',') != std::string::npos) {
+    std::vector<std::string> list;
+    std::istringstream in(value);
+    for (std::string item; std::getline(in, item, ',');) list.push_back(item);
+    s.value = std::move(list);
+  } else {
+    s.value = value;
+  }
+  return s;
+}
+
 Status apply_settings(const std::string& toml_file, const std::vector<Setting>& settings) {
   try {
     toml::table root = toml::parse_file(toml_file);
@@ -33,7 +56,19 @@ Status apply_settings(const std::string& toml_file, const std::vector<Setting>& 
         t = root[section].as_table();
       }
       if (t == nullptr) return Error{"config", toml_file + ": " + s.key + ": no such section"};
-      std::visit([&](const auto& v) { t->insert_or_assign(name, v); }, s.value);
+      if (const auto* list = std::get_if<std::vector<std::string>>(&s.value)) {
+        toml::array a;
+        for (const std::string& v : *list) a.push_back(v);
+        t->insert_or_assign(name, std::move(a));
+        continue;
+      }
+      std::visit(
+          [&](const auto& v) {
+            if constexpr (!std::is_same_v<std::decay_t<decltype(v)>, std::vector<std::string>>) {
+              t->insert_or_assign(name, v);
+            }
+          },
+          s.value);
     }
     std::ostringstream text;
     text << "# Written by keyferry-bench or a test for one run.\n" << root << "\n";

@@ -82,6 +82,9 @@ class Board {
   [[nodiscard]] virtual std::span<std::uint8_t> memory() const = 0;
   [[nodiscard]] virtual std::uint64_t dma_base() const = 0;
 
+  // The scalars that stand in key slots now, little-endian; for test equipment that must know what nobody else may.
+  virtual void key_slots(std::vector<std::array<std::uint8_t, 32>>& into) const = 0;
+
   virtual void record_writes(std::vector<WriteBack>* into) = 0;  // from now on; null: no more
 };
 

@@ -107,6 +107,15 @@ class BoardOf final : public Board {
   std::span<std::uint8_t> memory() const override { return memory_; }
   std::uint64_t dma_base() const override { return base_; }
   void record_writes(std::vector<WriteBack>* into) override { record_ = into; }
+  void key_slots(std::vector<std::array<std::uint8_t, 32>>& into) const override {
+    constexpr unsigned kHeld = 258;  // kf_keyslots: check word, held, sign, curve, scalar
+    into.clear();
+    for (const auto& word :
+         top_.rootp->kf_ecc_top__DOT__u_engine__DOT__u_prep__DOT__u_keys__DOT__u_mem__DOT__mem.m_storage) {
+      if ((word[kHeld / 32] >> kHeld % 32 & 1U) == 0) continue;
+      std::memcpy(into.emplace_back().data(), &word[0], 32);
+    }
+  }
 
  private:
   struct alignas(64) Line {

@@ -21,21 +21,26 @@ namespace {
 using Time = EngineClock::time_point;
 using std::chrono::milliseconds;
 constexpr milliseconds kLongestPause{10'000};
-constexpr milliseconds kIdleLook{1000};  // a core without work is asked so often whether it is still there
-constexpr milliseconds kOverdue{300};    // no answer for so long: look at the device's registers
-constexpr double kLateEnough = 0.5;      // a batch that is not full joins the ring when so much of the one at work has
-                                         // passed: preparing 64 jobs takes a tenth of an ECKA batch
+constexpr milliseconds kIdleLook{1000};     // a core without work is asked so often whether it is still there
+constexpr milliseconds kCounterLook{5000};  // the core's own counters are read so often
+constexpr milliseconds kOverdue{300};       // no answer for so long: look at the device's registers
+constexpr double kLateEnough = 0.5;  // a batch that is not full joins the ring when so much of the one at work has
+                                     // passed: preparing 64 jobs takes a tenth of an ECKA batch
 
 // What the engine holds of a core.
 struct Unit {
   std::unique_ptr<CoreUnit> core;  // null: not up
   bool opening = false;
-  Time next_try{}, looked{};
+  Time next_try{}, looked{}, counters_read{};
   milliseconds pause{};
   std::string why;
   UnitCounts lost_counts;  // of the cores that were here before
   std::uint64_t losses = 0, batches_at_check = 0;
+  std::uint64_t lost_bad_completions = 0, lost_repeats = 0;
 };
+
+std::uint64_t bad_completions(const DeviceCounters& c) { return c.tags_not_due + c.missing + c.implausible + c.early; }
+std::uint64_t repeats(const DeviceCounters& c) { return c.doorbells_repeated + c.heads_repeated; }
 
 UnitCounts operator+(const UnitCounts& a, const UnitCounts& b) {
   return {
@@ -142,6 +147,8 @@ struct CoreEngine::Impl {
     Unit& u = units[i];
     std::vector<Work> back = u.core->give_up();
     u.lost_counts = u.lost_counts + u.core->counts();
+    u.lost_bad_completions += bad_completions(u.core->device_counters());
+    u.lost_repeats += repeats(u.core->device_counters());
     ++u.losses;
     u.why = e.text();
     u.core.reset();
@@ -293,7 +300,21 @@ struct CoreEngine::Impl {
       c.faults = n.faults;
       c.exceptions = n.exceptions;
       c.known_answers = n.known_answers;
-      if (u.core) c.keys_ready = static_cast<unsigned>(u.core->keys_ready(0) + u.core->keys_ready(1));
+      c.bad_completions = u.lost_bad_completions;
+      c.repeats = u.lost_repeats;
+      if (u.core) {
+        c.keys_ready = static_cast<unsigned>(u.core->keys_ready(0) + u.core->keys_ready(1));
+        c.bad_completions += bad_completions(u.core->device_counters());
+        c.repeats += repeats(u.core->device_counters());
+        const CoreHardware& h = u.core->hardware();
+        c.cycles = h.cycles;
+        c.busy_cycles = h.busy_cycles;
+        c.bad_descriptors = h.bad_descriptors;
+        c.axi_errors = h.axi_errors;
+        c.parity_faults = h.parity_faults;
+        c.cycle_gate_faults = h.cycle_gate_faults;
+        c.entropy_failures = h.entropy_failures;
+      }
       s.cores.push_back(std::move(c));
     }
     s.batch_size = batch_size;
@@ -351,6 +372,13 @@ struct CoreEngine::Impl {
           } else if (silent > kOverdue) {
             s = units[i].core->check();
             units[i].looked = now;
+          }
+        }
+        if (s.ok() && now - units[i].counters_read > kCounterLook) {
+          units[i].counters_read = now;
+          if (units[i].core->look()) {
+            say("core " + std::to_string(i) + " has counted faults in itself; it is asked for a known answer");
+            units[i].core->known_answer();
           }
         }
         for (auto& a : answers) {

@@ -45,6 +45,12 @@ struct CoreEngineStats {
     std::uint64_t faults = 0, exceptions = 0;  // answers with status fault; exceptional cases
     std::uint64_t known_answers = 0;           // known-answer jobs that were right
     unsigned keys_ready = 0;
+    // By the core's own counters, of this life of it, a few seconds old.
+    std::uint64_t cycles = 0, busy_cycles = 0, bad_descriptors = 0, axi_errors = 0;
+    std::uint64_t parity_faults = 0, cycle_gate_faults = 0, entropy_failures = 0;
+    // What the driver saw on the way, of all lives: completions that could not be right, doorbells and consumer indices
+    // that had to be repeated.
+    std::uint64_t bad_completions = 0, repeats = 0;
   };
   std::vector<Core> cores;
   Histogram batch_size;  // jobs in a batch

@@ -140,6 +140,27 @@ std::size_t CoreUnit::erase(std::size_t most) {
   return sent;
 }
 
+bool CoreUnit::look() {
+  CoreHardware h;
+  const std::array<std::pair<std::uint32_t, std::uint64_t*>, 7> all{{{kCountCycles, &h.cycles},
+                                                                     {kCountBusyCycles, &h.busy_cycles},
+                                                                     {kCountBadDescriptors, &h.bad_descriptors},
+                                                                     {kCountAxiErrors, &h.axi_errors},
+                                                                     {kCountParityFaults, &h.parity_faults},
+                                                                     {kCountCycleGateFaults, &h.cycle_gate_faults},
+                                                                     {kCountEntropyFailures, &h.entropy_failures}}};
+  for (const auto& [offset, value] : all) {
+    *value = device_->counter(offset);
+    if (*value == ~std::uint64_t{0}) return false;  // gone: check() finds out why
+  }
+  const auto faults = [](const CoreHardware& c) {
+    return c.bad_descriptors + c.axi_errors + c.parity_faults + c.cycle_gate_faults + c.entropy_failures;
+  };
+  const bool worse = faults(h) > faults(hardware_);
+  hardware_ = h;
+  return worse;
+}
+
 double CoreUnit::progress(EngineClock::time_point now) const {
   if (batches_.empty()) return 1;
   const double usual = took_[static_cast<std::size_t>(batches_.front().kind)];

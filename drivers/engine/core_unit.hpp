@@ -41,6 +41,12 @@ struct UnitCounts {
   std::uint64_t generated = 0, agreed = 0, verified = 0, batches = 0, faults = 0, exceptions = 0, known_answers = 0;
 };
 
+// What the core itself counts (docs/ecc-registers.md), as of the last look().
+struct CoreHardware {
+  std::uint64_t cycles = 0, busy_cycles = 0, bad_descriptors = 0, axi_errors = 0;
+  std::uint64_t parity_faults = 0, cycle_gate_faults = 0, entropy_failures = 0;
+};
+
 class CoreUnit {
  public:
   CoreUnit(std::unique_ptr<Device> device, unsigned keys_ahead);
@@ -59,6 +65,10 @@ class CoreUnit {
   // Takes what the core has answered. An error: the core cannot be trusted or reached any more.
   Status poll(std::vector<UnitAnswer>& into);
   Status check() { return device_->check(); }  // the slow look, for when answers are overdue
+  // Reads the core's counters: some twenty register reads, so from time to time. True when it has found faults in
+  // itself since the last look.
+  bool look();
+  [[nodiscard]] const CoreHardware& hardware() const { return hardware_; }
   void interrupted() { device_->rearm_interrupt(); }
   std::vector<Work> give_up();  // what it has not answered; the slots are lost with the device
 
@@ -106,6 +116,7 @@ class CoreUnit {
   std::uint64_t next_tag_ = 1, oldest_tag_ = 1;
   EngineClock::time_point last_answer_ = EngineClock::now();
   UnitCounts counts_;
+  CoreHardware hardware_;
 };
 
 }  // namespace kf::ecc

@@ -34,6 +34,7 @@ void Simulator::run(const volatile std::sig_atomic_t& stop) {
       continue;
     }
     board_.run(kSlice);
+    if (after_slice_) after_slice_(board_);
     raise_interrupt();
   }
 }

@@ -2,15 +2,28 @@
 #pragma once
 
 #include <csignal>
+#include <functional>
+#include <optional>
 
 #include "drivers/board/board.hpp"
 #include "drivers/mailbox/mailbox.hpp"
 
 namespace kf::ecc {
 
+struct SimulatorProcess {
+  bool test_build = false;
+  std::optional<std::uint64_t> seed;              // test builds only
+  std::function<void(const Board&)> after_slice;  // test equipment that looks into the board; the product has none
+};
+// What main() does: attaches to the descriptors the driver left open, makes the board, runs it until the driver hangs
+// up or SIGTERM. Returns the exit status: 0; 1 the shared memory is not as expected, or the board cannot be made (a
+// line on stderr says which); 3 this build holds no model; 64 started by hand.
+int run_simulator_process(const SimulatorProcess& p);
+
 class Simulator {
  public:
-  Simulator(mailbox::Mailbox& mailbox, Board& board) : mailbox_(mailbox), board_(board) {}
+  Simulator(mailbox::Mailbox& mailbox, Board& board, std::function<void(const Board&)> after_slice = {})
+      : mailbox_(mailbox), board_(board), after_slice_(std::move(after_slice)) {}
   // Until the control socket closes or `stop` is set.
   void run(const volatile std::sig_atomic_t& stop);
 
@@ -24,6 +37,7 @@ class Simulator {
 
   mailbox::Mailbox& mailbox_;
   Board& board_;
+  std::function<void(const Board&)> after_slice_;
   bool line_ = false;          // the interrupt as last seen
   bool resting_ = false;       // nothing to do until the host wants something
   std::uint64_t busy_at_ = 0;  // cycle at which there was last something to do

@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <algorithm>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/thread_pool.hpp>
 
@@ -35,6 +36,12 @@ Result<Bytes> read_file(const std::string& path) {
   return Bytes(std::istreambuf_iterator<char>(f), {});
 }
 
+Json names(const std::vector<EngineName>& engines) {
+  Json out = Json::array();
+  for (const EngineName e : engines) out.push_back(engine_name(e));
+  return out;
+}
+
 struct App {
   explicit App(const Config& c) : config(c) {}
 
@@ -43,7 +50,7 @@ struct App {
   std::unique_ptr<asio::thread_pool> pool;
   std::unique_ptr<hsm::HsmEngine> hsm;
   std::unique_ptr<SoftwareEngine> software;
-  std::unique_ptr<ecc::CoreEngine> cores;  // in custody `core`, or when they verify
+  std::unique_ptr<ecc::CoreEngine> cores;  // when a route names them
   std::unique_ptr<store::Store> store;
   std::unique_ptr<store::Vault> vault;
   std::unique_ptr<Storage> storage;
@@ -99,13 +106,19 @@ struct App {
     software = std::make_unique<SoftwareEngine>(SoftwareEngineOptions{config.crypto_threads, 4096});
     pool = std::make_unique<asio::thread_pool>(config.crypto_threads);
 
-    if (config.custody == CustodyPolicy::core || config.cores.verify) KF_CHECK(start_cores());
-    // Strict by construction: the engine of ephemeral keys follows from custody alone, and nothing stands in for it.
-    EccEngine& ephemeral = config.custody == CustodyPolicy::core     ? static_cast<EccEngine&>(*cores)
-                           : config.custody == CustodyPolicy::hybrid ? static_cast<EccEngine&>(*software)
-                                                                     : *hsm;
-    EccEngine& verify = config.cores.verify ? static_cast<EccEngine&>(*cores) : *software;
-    crypto = std::make_unique<CryptoService>(io, CryptoService::Routing{*hsm, ephemeral, verify});
+    if (config.routes.use(EngineName::core)) KF_CHECK(start_cores());
+    // Strict by construction: an operation has the engines that custody and routing name, and nothing stands in.
+    const auto engines = [this](const std::vector<EngineName>& names) {
+      std::vector<EccEngine*> out;
+      for (const EngineName n : names) {
+        if (n == EngineName::hsm) out.push_back(hsm.get());
+        if (n == EngineName::core) out.push_back(cores.get());
+        if (n == EngineName::software) out.push_back(software.get());
+      }
+      return out;
+    };
+    crypto = std::make_unique<CryptoService>(
+        io, CryptoService::Routing{{hsm.get()}, engines(config.routes.ephemeral), engines(config.routes.verify)});
     es3_client = std::make_unique<Es3Client>(io, config, metrics);
     replies = std::make_unique<Replies>(io, config);
     delivery = std::make_unique<DeliveryService>(io, config, *storage, metrics);
@@ -139,7 +152,7 @@ struct App {
     c.keys_ahead = config.cores.keys_ahead;
     c.job_limit = std::chrono::milliseconds(config.cores.job_limit_ms);
     c.curves.clear();
-    if (config.custody == CustodyPolicy::core)
+    if (std::ranges::find(config.routes.ephemeral, EngineName::core) != config.routes.ephemeral.end())
       for (const auto& i : config.identities) c.curves.push_back(i.curve);
     c.open = [program = config.cores.simulator](unsigned) -> Result<std::unique_ptr<ecc::Device>> {
       ecc::SimOptions o;
@@ -254,6 +267,10 @@ struct App {
                 {"pid", ::getpid()},
                 {"worker_pids", hsm->worker_pids()},
                 {"custody", custody_name(config.custody)},
+                {"routes",
+                 {{"sign", names({EngineName::hsm})},
+                  {"ephemeral", names(config.routes.ephemeral)},
+                  {"verify", names(config.routes.verify)}}},
                 {"uptime_s", std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count()},
                 {"downloads",
                  {{"accepted", m.accepted},
@@ -364,6 +381,8 @@ void set_up_log(const Config& c) {
 }
 
 int serve(const Config& c) {
+  const rlimit no_core{0, 0};  // a core file would hold ShS, session keys and profiles
+  ::setrlimit(RLIMIT_CORE, &no_core);
   set_up_log(c);
   App app(c);
   if (Status s = app.start(); !s) {

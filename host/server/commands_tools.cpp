@@ -302,6 +302,12 @@ int run_status(const std::string& config, bool json) {
       "latency    p50 %lld ms, p95 %lld ms, p99 %lld ms, max %lld ms\n",
       static_cast<long long>(d["latency_ms"].value("p50", 0)), static_cast<long long>(d["latency_ms"].value("p95", 0)),
       static_cast<long long>(d["latency_ms"].value("p99", 0)), static_cast<long long>(d["latency_ms"].value("max", 0)));
+  std::string routes;
+  for (const auto& [op, engines] : j.value("routes", Json::object()).items()) {
+    routes += routes.empty() ? op : "; " + op;
+    for (const auto& e : engines) routes += " " + e.get<std::string>();
+  }
+  std::printf("routes     %s\n", routes.c_str());
   for (const auto& [op, engines] : j["operations"].items())
     for (const auto& [engine, count] : engines.items())
       std::printf("engine     %s %s: %lld\n", engine.c_str(), op.c_str(), count.get<long long>());

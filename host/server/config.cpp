@@ -1,5 +1,6 @@
 #include "host/server/config.hpp"
 
+#include <algorithm>
 #include <filesystem>
 #include <set>
 #define TOML_EXCEPTIONS 1
@@ -69,6 +70,11 @@ class Section {
     }
     return out;
   }
+  // One string or a list of them; empty when the key is absent.
+  std::vector<std::string> one_or_more(std::string_view k) {
+    if (t_ != nullptr && t_->get(k) != nullptr && t_->get(k)->is_string()) return {str(k)};
+    return strings(k);
+  }
   Oid oid(std::string_view k) {
     auto o = parse_oid(str(k));
     if (!o) bad(k, o.error().detail);
@@ -103,6 +109,30 @@ class Section {
   fs::path base_;
   std::set<std::string> seen_;
 };
+
+// Custody says where ephemeral keys may live at most; [routing] chooses among that.
+void read_routes(Section s, Config& c) {
+  using E = EngineName;
+  const std::vector<E> may = c.custody == CustodyPolicy::strict ? std::vector{E::hsm}
+                             : c.custody == CustodyPolicy::core ? std::vector{E::core, E::hsm}
+                                                                : std::vector{E::software, E::core, E::hsm};
+  const auto list = [&s](const char* key, const std::vector<E>& allowed, const std::string& whose) {
+    std::vector<E> out;
+    std::string names;
+    for (const E e : allowed) names += (names.empty() ? "\"" : ", \"") + std::string(engine_name(e)) + "\"";
+    for (const std::string& name : s.one_or_more(key)) {
+      const auto e = std::ranges::find_if(allowed, [&](E a) { return engine_name(a) == name; });
+      if (e == allowed.end()) s.bad(key, "\"" + name + "\" is not among what " + whose + " allows: " + names);
+      if (std::ranges::find(out, *e) != out.end()) s.bad(key, "\"" + name + "\" is named twice");
+      out.push_back(*e);
+    }
+    return out.empty() ? std::vector{allowed.front()} : out;
+  };
+  c.routes.ephemeral = list("ephemeral", may, "custody " + std::string(custody_name(c.custody)));
+  c.routes.verify = list("verify", {E::software, E::core}, "the verification of certificates");
+  c.hsm.sign_only = std::ranges::find(c.routes.ephemeral, E::hsm) == c.routes.ephemeral.end();
+  s.done();
+}
 
 void host_port(Section& s, std::string_view k, const std::string& fallback, std::string& host, std::uint16_t& port) {
   const std::string v = s.str(k, fallback);
@@ -301,17 +331,14 @@ Config read(const toml::table& root, const fs::path& file) {
     c.custody = CustodyPolicy::core;
   else
     cu.bad("policy", "must be \"strict\", \"hybrid\" or \"core\"");
-  c.hsm.sign_only = c.custody != CustodyPolicy::strict;  // the token then makes no ephemeral keys
   cu.done();
+  read_routes(r.table("routing"), c);
 
   Section core = r.table("core");
   c.cores.count = static_cast<unsigned>(core.integer("cores", 1, 1, 16));
   c.cores.simulator = core.path("simulator", "");
   c.cores.keys_ahead = static_cast<unsigned>(core.integer("keys_ahead", 128, 64, 224));
   c.cores.job_limit_ms = core.integer("job_limit_ms", 30'000, 100, 600'000);
-  const std::string verify = core.str("verify", "software");
-  if (verify != "software" && verify != "core") core.bad("verify", "must be \"software\" or \"core\"");
-  c.cores.verify = verify == "core";
   core.done();
 
   Section st = r.table("store");
@@ -372,6 +399,14 @@ Config read(const toml::table& root, const fs::path& file) {
 }
 
 }  // namespace
+
+std::string_view engine_name(EngineName e) {
+  return e == EngineName::hsm ? "hsm" : e == EngineName::core ? "core" : "software";
+}
+
+bool Config::Routes::use(EngineName e) const {
+  return std::ranges::find(ephemeral, e) != ephemeral.end() || std::ranges::find(verify, e) != verify.end();
+}
 
 std::string_view custody_name(CustodyPolicy p) {
   return p == CustodyPolicy::strict ? "strict" : p == CustodyPolicy::core ? "core" : "hybrid";

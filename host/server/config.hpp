@@ -16,6 +16,9 @@ enum class Role { operator_, smsr };
 enum class CustodyPolicy { strict, core, hybrid };
 std::string_view custody_name(CustodyPolicy p);
 
+enum class EngineName { hsm, core, software };
+std::string_view engine_name(EngineName e);
+
 struct Party {
   Role role = Role::operator_;
   Oid oid;
@@ -61,12 +64,16 @@ struct Config {
   std::vector<Identity> identities;
   hsm::HsmConfig hsm;
   CustodyPolicy custody = CustodyPolicy::strict;
-  // [core]: ECC cores, for custody `core`
+  // [routing]: which engines may do what; several share by load. Custody limits the first.
+  struct Routes {
+    std::vector<EngineName> ephemeral, verify;
+    [[nodiscard]] bool use(EngineName e) const;
+  } routes;
+  // [core]: ECC cores, started when a route names them
   struct Cores {
     unsigned count = 1;
     std::string simulator;  // the keyferry-ecc-sim program; empty: beside this executable
     unsigned keys_ahead = 128;
-    bool verify = false;  // certificate signatures on the cores as well
     std::int64_t job_limit_ms = 30'000;
   } cores;
   // [store]

@@ -3,12 +3,28 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 
 #include "host/server/metrics.hpp"
 
 namespace kf::server {
 
 using Json = nlohmann::json;
+
+namespace {
+// In the order in which they worry; what is 0 is not shown.
+constexpr std::array<std::pair<const char*, const char*>, 9> kFaultCounters{{
+    {"cycle_gate_faults", "batches of a wrong cycle count"},
+    {"parity_faults", "parity errors"},
+    {"entropy_failures", "failures of the entropy source"},
+    {"faults", "jobs answered with fault"},
+    {"bad_completions", "completions that could not be right"},
+    {"bad_descriptors", "descriptors refused"},
+    {"axi_errors", "transfers that failed"},
+    {"repeats", "doorbells or indices repeated"},
+    {"exceptions", "exceptional cases"},
+}};
+}  // namespace
 
 Json core_status(const ecc::CoreEngineStats& s) {
   const auto up = std::ranges::count_if(s.cores, [](const auto& c) { return c.state == "up"; });
@@ -24,6 +40,15 @@ Json core_status(const ecc::CoreEngineStats& s) {
                      {"faults", c.faults},
                      {"exceptions", c.exceptions},
                      {"known_answers", c.known_answers},
+                     {"cycles", c.cycles},
+                     {"busy_cycles", c.busy_cycles},
+                     {"bad_descriptors", c.bad_descriptors},
+                     {"axi_errors", c.axi_errors},
+                     {"parity_faults", c.parity_faults},
+                     {"cycle_gate_faults", c.cycle_gate_faults},
+                     {"entropy_failures", c.entropy_failures},
+                     {"bad_completions", c.bad_completions},
+                     {"repeats", c.repeats},
                      {"keys_ready", c.keys_ready}});
   }
   return {{"health", up == 0 ? "red" : (static_cast<std::size_t>(up) == s.cores.size() ? "green" : "yellow")},
@@ -45,6 +70,12 @@ std::string core_lines(const Json& j) {
         i++, c.value("state", ""), c.value("generated", 0), c.value("agreed", 0), c.value("verified", 0),
         c.value("batches", 0), c.value("keys_ready", 0), c.value("losses", 0),
         why.empty() ? "" : "\n           " + why);
+    std::string faults;
+    for (const auto& [key, what] : kFaultCounters) {
+      if (const auto n = c.value(key, std::uint64_t{0}); n != 0)
+        faults += fmt::format("{}{} {}", faults.empty() ? "" : ", ", n, what);
+    }
+    if (!faults.empty()) out += fmt::format("           {}\n", faults);
   }
   return out;
 }

@@ -19,14 +19,18 @@ bool may_come_back(EccStatus s) {
 }
 }  // namespace
 
+struct CryptoService::Job {
+  EccRequest request;
+  Callback callback;
+  Clock::time_point since, not_before;
+  Clock::time_point handed{};  // to the engine it is with
+  std::size_t open_then = 0;   // requests that engine had open with it
+};
+
 struct CryptoService::Lane {
-  Lane(asio::io_context& io, EccEngine& e) : engine(e), event(io, ::dup(e.event_fd())) {}
-  struct Job {
-    EccRequest request;
-    Callback callback;
-    Clock::time_point since, not_before;
-  };
+  Lane(asio::io_context& io, EccEngine& e, std::size_t i) : engine(e), index(i), event(io, ::dup(e.event_fd())) {}
   EccEngine& engine;
+  std::size_t index;
   asio::posix::stream_descriptor event;
   std::deque<Job> waiting;
   std::unordered_map<std::uint64_t, Job> in_flight;
@@ -34,13 +38,13 @@ struct CryptoService::Lane {
 };
 
 CryptoService::CryptoService(asio::io_context& io, const Routing& routing)
-    : io_(io), routing_(routing), retry_timer_(io) {
-  for (EccEngine* e : {&routing_.sign, &routing_.ephemeral_ecka, &routing_.verify}) {
-    if (std::ranges::any_of(lanes_, [&](const auto& l) { return &l->engine == e; })) continue;
-    lanes_.push_back(std::make_unique<Lane>(io, *e));
-    lanes_.back()->counters.engine = e->name();
-    watch(*lanes_.back());
-  }
+    : io_(io),
+      sign_(indices_of(routing.sign)),
+      ephemeral_(indices_of(routing.ephemeral_ecka)),
+      verify_(indices_of(routing.verify)),
+      split_(lanes_.size()),
+      retry_timer_(io) {
+  for (auto& l : lanes_) watch(*l);
 }
 CryptoService::~CryptoService() { stop(); }
 
@@ -53,18 +57,33 @@ void CryptoService::stop() {
   }
 }
 
-CryptoService::Lane& CryptoService::lane_of(EccOp op) {
-  const EccEngine& e = op == EccOp::sign             ? routing_.sign
-                       : op == EccOp::ephemeral_ecka ? routing_.ephemeral_ecka
-                                                     : routing_.verify;
-  return **std::ranges::find_if(lanes_, [&](const auto& l) { return &l->engine == &e; });
+std::vector<std::size_t> CryptoService::indices_of(const std::vector<EccEngine*>& engines) {
+  std::vector<std::size_t> out;
+  for (EccEngine* e : engines) {
+    const auto known = std::ranges::find_if(lanes_, [&](const auto& l) { return &l->engine == e; });
+    out.push_back(static_cast<std::size_t>(known - lanes_.begin()));
+    if (known != lanes_.end()) continue;
+    lanes_.push_back(std::make_unique<Lane>(io_, *e, lanes_.size()));
+    lanes_.back()->counters.engine = e->name();
+  }
+  return out;
+}
+
+const std::vector<std::size_t>& CryptoService::allowed(EccOp op) const {
+  return op == EccOp::sign ? sign_ : op == EccOp::ephemeral_ecka ? ephemeral_ : verify_;
+}
+
+void CryptoService::hand(Job job) {
+  job.handed = Clock::now();
+  const std::size_t i = split_.choose(allowed(job.request.op), job.handed);
+  job.open_then = split_.open(i);
+  lanes_[i]->waiting.push_back(std::move(job));
 }
 
 void CryptoService::request(EccRequest r, Callback cb) {
-  Lane& l = lane_of(r.op);
   r.id = next_id_++;
   const auto now = Clock::now();
-  l.waiting.push_back({r, std::move(cb), now, now});
+  hand({r, std::move(cb), now, now});
   if (!flush_posted_) {
     flush_posted_ = true;
     asio::post(io_, [this] { flush(); });
@@ -121,6 +140,7 @@ void CryptoService::watch(Lane& l) {
 
 void CryptoService::drain(Lane& l) {
   std::array<EccCompletion, 64> done;
+  bool retried = false;  // possibly into another lane
   while (true) {
     const std::size_t n = l.engine.poll(done);
     if (n == 0) break;
@@ -128,12 +148,15 @@ void CryptoService::drain(Lane& l) {
       EccCompletion& c = done[i];
       auto it = l.in_flight.find(c.id);
       if (it == l.in_flight.end()) continue;
-      Lane::Job job = std::move(it->second);
+      Job job = std::move(it->second);
       l.in_flight.erase(it);
-      if (may_come_back(c.status) && Clock::now() - job.since < kHold) {
+      const auto now = Clock::now();
+      split_.answered(l.index, now - job.handed, job.open_then, !may_come_back(c.status), now);
+      if (may_come_back(c.status) && now - job.since < kHold) {
         ++l.counters.retries;
-        job.not_before = Clock::now() + kRetryPause;
-        l.waiting.push_back(std::move(job));
+        job.not_before = now + kRetryPause;
+        hand(std::move(job));
+        retried = true;
         continue;
       }
       switch (c.op) {
@@ -148,13 +171,13 @@ void CryptoService::drain(Lane& l) {
           break;
       }
       if (c.status != EccStatus::ok && c.status != EccStatus::bad_signature) ++l.counters.failures;
-      l.counters.queue_us.add(static_cast<std::uint64_t>(
-          std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - job.since).count()));
+      l.counters.queue_us.add(
+          static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(now - job.since).count()));
       job.callback(c);
       c = EccCompletion{};
     }
   }
-  if (!l.waiting.empty() && !flush_posted_) {
+  if ((retried || !l.waiting.empty()) && !flush_posted_) {
     flush_posted_ = true;
     asio::post(io_, [this] { flush(); });
   }

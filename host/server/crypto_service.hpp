@@ -1,5 +1,7 @@
 // Routes elliptic-curve requests to engines by operation and gathers them: everything asked for within one turn of
-// the loop is submitted as one span. Loop thread only; callbacks run on the loop, never inside request().
+// the loop is submitted as one span. Where the routing allows several engines for an operation, each request goes to
+// the one that is likely to answer first (load_split.hpp). Loop thread only; callbacks run on the loop, never inside
+// request().
 #pragma once
 
 #include <boost/asio/io_context.hpp>
@@ -14,6 +16,7 @@
 
 #include "host/base/histogram.hpp"
 #include "host/crypto/engine.hpp"
+#include "host/server/load_split.hpp"
 
 namespace kf::server {
 
@@ -23,11 +26,12 @@ class CryptoService {
  public:
   using Callback = std::function<void(EccCompletion&)>;
 
-  // Which engine does what; one engine may stand for several. They must outlive the service.
+  // Which engines may do what; one engine may stand in several lists, none is empty. They must outlive the service.
+  // Nobody else ever does it: a request whose engines are all away waits for them.
   struct Routing {
-    EccEngine& sign;            // the identity key: always the HSM
-    EccEngine& ephemeral_ecka;  // by custody: HSM (strict), software (hybrid), ECC core (core)
-    EccEngine& verify;          // public data: software, or the ECC core
+    std::vector<EccEngine*> sign;            // the identity key: the HSM
+    std::vector<EccEngine*> ephemeral_ecka;  // what custody and routing name
+    std::vector<EccEngine*> verify;          // public data: software, ECC cores
   };
   CryptoService(asio::io_context& io, const Routing& routing);
   ~CryptoService();
@@ -44,13 +48,17 @@ class CryptoService {
 
  private:
   struct Lane;
+  struct Job;
   void flush();
-  Lane& lane_of(EccOp op);
+  void hand(Job job);  // to one of the lanes that may do it
+  std::vector<std::size_t> indices_of(const std::vector<EccEngine*>& engines);
+  [[nodiscard]] const std::vector<std::size_t>& allowed(EccOp op) const;
   void drain(Lane& l);
   void watch(Lane& l);
   asio::io_context& io_;
   std::vector<std::unique_ptr<Lane>> lanes_;
-  Routing routing_;
+  std::vector<std::size_t> sign_, ephemeral_, verify_;  // indices into lanes_
+  LoadSplit split_;
   bool flush_posted_ = false, stopped_ = false;
   std::uint64_t next_id_ = 1;
   asio::steady_timer retry_timer_;

@@ -46,10 +46,35 @@ BurstReport sample() {
   r.operations = {
       {"sign", {{"hsm", 3}}}, {"ephemeral", {{"hsm", 3}}}, {"ecka", {{"hsm", 3}}}, {"verify", {{"software", 3}}}};
   r.batch_size = {{"hsm", {{"count", 2}, {"mean", 1.5}, {"p95", 2}, {"max", 2}, {"bars", {{1, 1}, {2, 1}}}}}};
+  r.routes = {{"ephemeral", {"core", "hsm"}}, {"sign", {"hsm"}}, {"verify", {"software"}}};
+  r.cores = {{"cores",
+              {{{"state", "up"},
+                {"agreed", 77},
+                {"generated", 128},
+                {"faults", 1},
+                {"cycle_gate_faults", 2},
+                {"losses", 3}}}}};
   r.scp03t_bytes = 15000;
   r.scp03t_segments = 15;
   r.scp03t_cpu_s = 0.001;
   return r;
+}
+
+TEST(BurstReport, ShowsTheCoresAndTheRoutes) {
+  const BurstReport r = sample();
+  EXPECT_EQ(core_faults(r.cores["cores"][0]), 3U) << "answered with fault, and counted by the core itself";
+  const OrderedJson j = to_json(r);
+  EXPECT_EQ(j["core"]["cores"][0]["agreed"], 77);
+  EXPECT_EQ(j["routes"]["ephemeral"].dump(), R"(["core","hsm"])");
+  const std::string html = to_html(r);
+  EXPECT_NE(html.find("ECC cores"), std::string::npos);
+  EXPECT_NE(html.find("engines for ephemeral"), std::string::npos);
+  EXPECT_NE(html.find("core, hsm"), std::string::npos);
+  EXPECT_NE(to_table(r).find("128 key pairs, 77 agreements"), std::string::npos);
+  BurstReport without = r;
+  without.cores = Json::object();
+  EXPECT_EQ(to_html(without).find("ECC cores"), std::string::npos);
+  EXPECT_FALSE(to_json(without).contains("core"));
 }
 
 TEST(Percentile, NearestRank) {

@@ -56,6 +56,31 @@ TEST(Settings, AreWrittenIntoTheRightSections) {
   EXPECT_NE(now.find("synchronous = true"), std::string::npos);
 }
 
+TEST(Settings, AreReadFromACommandLine) {
+  const auto value = [](const char* text) {
+    const auto s = setting_of(text);
+    EXPECT_TRUE(s.ok()) << text;
+    return s ? s->value : decltype(s->value){};
+  };
+  EXPECT_EQ(setting_of("core.cores=2")->key, "core.cores");
+  EXPECT_EQ(value("core.cores=2"), decltype(Setting::value)(std::int64_t{2}));
+  EXPECT_EQ(value("a=-5"), decltype(Setting::value)(std::int64_t{-5}));
+  EXPECT_EQ(value("a=true"), decltype(Setting::value)(true));
+  EXPECT_EQ(value("a=2 workers"), decltype(Setting::value)(std::string("2 workers")));
+  EXPECT_EQ(value("a=x=y"), decltype(Setting::value)(std::string("x=y")));
+  EXPECT_EQ(value("a="), decltype(Setting::value)(std::string()));
+  EXPECT_EQ(value("routing.verify=software,core"),
+            decltype(Setting::value)(std::vector<std::string>{"software", "core"}));
+  EXPECT_FALSE(setting_of("core.cores"));
+  EXPECT_FALSE(setting_of("=2"));
+
+  const Folder dir;
+  const std::string file = dir.file("smdp.toml");
+  std::ofstream(file) << "[routing]\nverify = \"core\"\n";
+  ASSERT_TRUE(apply_settings(file, {*setting_of("routing.verify=software,core")}));
+  EXPECT_NE(content(file).find("verify = [ 'software', 'core' ]"), std::string::npos) << content(file);
+}
+
 TEST(Settings, UnknownPartyAndMissingFileAreErrors) {
   const Folder dir;
   const std::string file = dir.file("smdp.toml");

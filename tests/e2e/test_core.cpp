@@ -3,7 +3,11 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <cstdlib>
+#include <sstream>
+
 #include "bench/process/usage.hpp"
+#include "tests/e2e/memory.hpp"
 #include "tests/e2e/rig.hpp"
 
 namespace kf::e2e {
@@ -44,12 +48,50 @@ TEST(CoreRouting, TheCoreVerifiesWhenToldTo) {
   RigOptions o;
   o.custody = "core";
   o.euiccs = 6;
-  o.settings = {{"core.verify", std::string("core")}, {"core.cores", std::int64_t{2}}};
+  o.settings = {{"routing.verify", std::string("core")}, {"core.cores", std::int64_t{2}}};
   Rig rig(o);
   expect_good(rig, rig.download_all());
   const Json s = Rig::must(rig.world().smdp_status());
   EXPECT_EQ(s["operations"]["verify"], (Json{{"core", 6}}));
   EXPECT_EQ(s["core"]["cores"].size(), 2U);
+}
+
+// Two engines may make ephemeral keys and two may verify: each download has one of each, and the report says which.
+TEST(CoreRouting, SeveralEnginesShareByLoad) {
+  RigOptions o;
+  o.custody = "core";
+  o.euiccs = 60;
+  o.settings = {{"routing.ephemeral", std::vector<std::string>{"core", "hsm"}},
+                {"routing.verify", std::vector<std::string>{"software", "core"}}};
+  Rig rig(o);
+  expect_good(rig, rig.download_all());
+  const Json s = Rig::must(rig.world().smdp_status());
+  EXPECT_EQ(s["routes"], Json::parse(R"({"sign":["hsm"],"ephemeral":["core","hsm"],"verify":["software","core"]})"));
+  for (const char* op : {"ephemeral", "ecka"}) {
+    EXPECT_EQ(s["operations"][op].value("core", 0) + s["operations"][op].value("hsm", 0), 60) << s["operations"];
+    EXPECT_GT(s["operations"][op].value("hsm", 0), 0) << "60 at once, and one engine idle";
+    EXPECT_GT(s["operations"][op].value("core", 0), 0) << "60 at once, and one engine idle";
+  }
+  EXPECT_EQ(s["operations"]["verify"].value("core", 0) + s["operations"]["verify"].value("software", 0), 60);
+}
+
+// The other engine carries on where the policy names it, and only there.
+TEST(CoreRouting, TheTokenCarriesOnWhereItMay) {
+  RigOptions o;
+  o.custody = "core";
+  o.euiccs = 12;
+  o.settings = {{"routing.ephemeral", std::vector<std::string>{"core", "hsm"}},
+                {"core.job_limit_ms", std::int64_t{1000}}};
+  Rig rig(o);
+  const Meanwhile killer(rig.io(), std::chrono::milliseconds(20), [&] {
+    for (const pid_t p : proc::children_of(rig.world().smdp().pid())) {
+      if (proc::name_of(p) == std::string("keyferry-ecc-sim").substr(0, 15)) ::kill(p, SIGKILL);
+    }
+  });
+  expect_good(rig, rig.download_all());
+  const Json s = Rig::must(rig.world().smdp_status());
+  EXPECT_EQ(s["operations"]["ecka"].value("core", 0) + s["operations"]["ecka"].value("hsm", 0), 12);
+  EXPECT_GT(s["operations"]["ecka"].value("hsm", 0), 0) << "the core was killed whenever it was seen";
 }
 
 TEST(CoreCrash, KillingTheCoreLosesNoDownload) {
@@ -82,6 +124,67 @@ TEST(CoreCrash, KillingTheCoreLosesNoDownload) {
   EXPECT_EQ(s["downloads"]["completed"], 40);
   EXPECT_EQ(s["operations"]["ecka"], (Json{{"core", 40}}));
   EXPECT_GE(s["core"]["cores"][0]["losses"], 1);
+}
+
+// No ephemeral scalar was ever in the server's memory, nor in an HSM worker's: not whole, not a half of it, in neither
+// byte order. A core that tells the test what its slots held says what to look for; that the search finds such things
+// is seen in the core's own process, whose slots hold the key pairs that were made ahead.
+TEST(CoreSecrecy, NoScalarReachesTheServer) {
+  const std::string told = (fs::temp_directory_path() / ("kf-told-" + random_uuid())).string();
+  ASSERT_EQ(::setenv("KEYFERRY_TEST_TELL", told.c_str(), 1), 0);
+  RigOptions o;
+  o.custody = "core";
+  o.euiccs = 40;
+  o.settings = {{"core.simulator", std::string(KF_BIN_DIR) + "/../tests/keyferry-ecc-sim-telling"}};
+  Rig rig(o);
+  ::unsetenv("KEYFERRY_TEST_TELL");
+  const auto scalars = [&] {
+    std::vector<Bytes> out;
+    std::istringstream lines(slurp(told));
+    for (std::string line; std::getline(lines, line);) {
+      if (auto b = from_hex(line); b && b->size() == 32) out.push_back(std::move(*b));
+    }
+    return out;
+  };
+  const auto needles_of = [](const std::vector<Bytes>& all) {
+    Needles n;
+    for (Bytes s : all) {
+      for (int order = 0; order < 2; ++order) {
+        n.add(s.data(), 16);
+        n.add(s.data() + 16, 16);
+        std::ranges::reverse(s);
+      }
+    }
+    return n;
+  };
+  const pid_t server = rig.world().smdp().pid();
+  std::size_t found_on_the_way = 0;
+  {
+    const Meanwhile look(rig.io(), std::chrono::milliseconds(100), [&] {
+      if (const auto m = scan_memory(server, needles_of(scalars()))) found_on_the_way += m->found.size();
+    });
+    expect_good(rig, rig.download_all());
+  }
+  const std::vector<Bytes> all = scalars();
+  fs::remove(told);
+  ASSERT_GE(all.size(), 40U) << "one for each download at least";
+  const Needles needles = needles_of(all);
+  const auto of_server = scan_memory(server, needles);
+  if (!of_server) GTEST_SKIP() << "the memory of another process cannot be read here";
+  EXPECT_GT(of_server->bytes, 4U << 20);
+  EXPECT_EQ(of_server->found.size() + found_on_the_way, 0U) << "of " << all.size() << " scalars";
+  unsigned cores = 0;
+  for (const pid_t p : proc::children_of(server)) {
+    const auto m = scan_memory(p, needles);
+    ASSERT_TRUE(m.has_value());
+    if (proc::name_of(p) == std::string("keyferry-ecc-sim").substr(0, 15)) {
+      ++cores;
+      EXPECT_GT(m->found.size(), 64U) << "the search must find them where they are";
+    } else {
+      EXPECT_EQ(m->found.size(), 0U) << proc::name_of(p);
+    }
+  }
+  EXPECT_EQ(cores, 1U);
 }
 
 }  // namespace

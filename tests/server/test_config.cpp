@@ -76,7 +76,6 @@ TEST_F(ConfigTest, MistakesNameFileAndKey) {
   expect_bad(with("oid = \"2.999.30\"", "oid = \"2.999.10\""), "party[1].oid", "two parties");
   expect_bad(with("policy = \"strict\"", "policy = \"lax\""), "custody.policy", "strict");
   expect_bad(with("policy = \"strict\"", "policy = \"core\"") + "\n[core]\ncores = 0\n", "core.cores", "from 1");
-  expect_bad(good_ + "\n[core]\nverify = \"hsm\"\n", "core.verify", "software");
   expect_bad(with("workers = 2", "workers = 0"), "token.workers", "from 1");
   expect_bad(with("workers = 2", "workers = \"two\""), "token.workers", "whole number");
   expect_bad(with("workers = 2", "workres = 2"), "token.workres", "unknown key");
@@ -173,6 +172,30 @@ TEST_F(ConfigTest, OptionsReachTheirPlace) {
   EXPECT_EQ(c->certified[0].type, "SimChip-1");
   ASSERT_EQ(c->profile_types.size(), 1U);
   EXPECT_EQ(c->profile_types[0].compatible.at(0).version, "4.2.0");
+}
+
+TEST_F(ConfigTest, RoutesFollowFromCustodyAndStayWithinIt) {
+  using E = EngineName;
+  const auto routed = [](const std::string& policy, const std::string& routing) {
+    return with("policy = \"strict\"", "policy = \"" + policy + "\"\n\n[routing]\n" + routing);
+  };
+  for (const auto& [policy, engine] : {std::pair("strict", E::hsm), {"core", E::core}, {"hybrid", E::software}}) {
+    const auto c = load(routed(policy, ""));
+    ASSERT_TRUE(c.ok()) << c.error().text();
+    EXPECT_EQ(c->routes.ephemeral, std::vector{engine}) << policy;
+    EXPECT_EQ(c->routes.verify, std::vector{E::software});
+    EXPECT_EQ(c->hsm.sign_only, engine != E::hsm);
+  }
+  const auto c = load(routed("core", "ephemeral = [\"core\", \"hsm\"]\nverify = \"core\"\n"));
+  ASSERT_TRUE(c.ok()) << c.error().text();
+  EXPECT_EQ(c->routes.ephemeral, (std::vector{E::core, E::hsm}));
+  EXPECT_EQ(c->routes.verify, std::vector{E::core});
+  EXPECT_FALSE(c->hsm.sign_only) << "the token needs ECDH then";
+  expect_bad(routed("core", "ephemeral = [\"core\", \"software\"]"), "routing.ephemeral", "custody core allows");
+  expect_bad(routed("strict", "ephemeral = \"core\""), "routing.ephemeral", "\"hsm\"");
+  expect_bad(routed("hybrid", "verify = \"hsm\""), "routing.verify", "not among");
+  expect_bad(routed("hybrid", "verify = [\"core\", \"core\"]"), "routing.verify", "twice");
+  expect_bad(routed("hybrid", "sign = \"core\""), "routing.sign", "unknown key");
 }
 
 }  // namespace
