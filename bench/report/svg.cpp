@@ -161,6 +161,11 @@ std::string area(const std::vector<Column>& data, const Axis& x, const std::stri
 
 std::string bars(const std::vector<Bar>& data, double highest, int label_width, int text_width, int width_of_all) {
   constexpr int kRow = 28;
+  constexpr double kLetter = 7.2;  // of the row labels' font, generously
+  for (const Bar& b : data) {      // a label that is longer than foreseen takes room from the bars, up to half of it
+    const int wanted = static_cast<int>(kLetter * static_cast<double>(b.label.size())) + 12;
+    label_width = std::max(label_width, std::min(wanted, width_of_all / 2));
+  }
   Canvas c(kRow * static_cast<int>(data.size()) + 4, width_of_all);
   const double room = width_of_all - label_width - text_width;
   for (std::size_t i = 0; i < data.size(); ++i) {

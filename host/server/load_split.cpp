@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 
 namespace kf::server {
 namespace {
 constexpr double kWeight = 0.1;  // of one answer in the smoothed unit
+constexpr std::size_t kProbes = 8;
 constexpr std::chrono::seconds kHalving{5};
 constexpr std::chrono::milliseconds kAvoid{1000};
 }  // namespace
@@ -18,18 +20,24 @@ double LoadSplit::unit(std::size_t engine, Time now) const {
 }
 
 std::size_t LoadSplit::choose(const std::vector<std::size_t>& among, Time now) {
-  std::size_t best = among.front();
-  const auto rank = [&](std::size_t i) {
-    const Engine& e = engines_[i];
-    // Nothing known yet: by the length of the queue, so that each is tried early and none gets everything unseen.
-    const double u = std::max(unit(i, now), 1e-9);
-    return std::pair(e.avoided_until > now, u * static_cast<double>(e.open + 1));
+  // An engine of which nothing is known gets a few requests to learn by; then it waits behind those that are known,
+  // and among themselves the order is the caller's.
+  enum Tier { learning, known, unseen };
+  const auto rank = [&](std::size_t position) {
+    const Engine& e = engines_[among[position]];
+    const double u = unit(among[position], now);
+    const Tier tier = u > 0 ? known : e.open < kProbes ? learning : unseen;
+    const double cost = tier == known      ? u * static_cast<double>(e.open + 1)
+                        : tier == learning ? static_cast<double>(e.open)
+                                           : static_cast<double>(position);
+    return std::tuple(e.avoided_until > now, tier, cost);
   };
-  for (const std::size_t i : among) {
+  std::size_t best = 0;
+  for (std::size_t i = 1; i < among.size(); ++i) {
     if (rank(i) < rank(best)) best = i;
   }
-  ++engines_[best].open;
-  return best;
+  ++engines_[among[best]].open;
+  return among[best];
 }
 
 void LoadSplit::answered(std::size_t engine, Duration took, std::size_t open_then, bool served, Time now) {

@@ -3,8 +3,9 @@
 //
 // An engine's unit is what a request takes there, divided by how many were open when it came: a batching engine takes
 // the same time for 64 as for one, so its unit falls while it has company. The next request goes where
-// unit x (open + 1) is least. An engine that has not answered for a while has its unit halved again and again, so that
-// it is asked some time; one that said it cannot serve is left alone for a moment unless nobody else is there.
+// unit x (open + 1) is least. An engine of which nothing is known yet gets a few to learn by. An engine that has not
+// answered for a while has its unit halved again and again, so that it is asked some time; one that said it cannot
+// serve is left alone for a moment unless nobody else is there.
 //
 // Times are the caller's clock. No thread of its own: the loop thread only.
 #pragma once
