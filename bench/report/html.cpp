@@ -142,16 +142,16 @@ void cores(Page& p, const BurstReport& r) {
   const Json all = r.cores.value("cores", Json::array());
   if (all.empty()) return;
   p.open("ECC cores",
-         "Simulated FPGA cores, each a process of its own. Key pairs are made ahead inside a core, serve one agreement "
-         "there and are erased by it.");
+         "Key pairs are made ahead inside a core, serve one agreement there and are erased by it. A core in "
+         "keyferry-ecc-sim is simulated: its speed says nothing about an FPGA's.");
   p.add(
-      "<table><tr><th>core</th><th class=\"n\">key pairs</th><th class=\"n\">agreements</th><th "
+      "<table><tr><th>core</th><th>where</th><th class=\"n\">key pairs</th><th class=\"n\">agreements</th><th "
       "class=\"n\">verifications</th><th class=\"n\">batches</th><th class=\"n\">known answers right</th><th "
       "class=\"n\">exceptional cases</th><th class=\"n\">faults</th><th class=\"n\">wrong cycle counts</th><th "
       "class=\"n\">impossible completions</th><th class=\"n\">losses</th></tr>");
   std::size_t i = 0;
   for (const Json& c : all) {
-    p.add("<tr><td>{} ({})</td>", i++, escape(c.value("state", "")));
+    p.add("<tr><td>{} ({})</td><td>{}</td>", i++, escape(c.value("state", "")), escape(c.value("where", "")));
     for (const char* key : {"generated", "agreed", "verified", "batches", "known_answers", "exceptions"})
       p.add("<td class=\"n\">{}</td>", number(c.value(key, 0.0)));
     for (const std::uint64_t n : {core_faults(c), c.value("cycle_gate_faults", std::uint64_t{0}),

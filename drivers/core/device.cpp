@@ -386,6 +386,7 @@ Status Device::check() {
     ++counters_.heads_repeated;
     transport_->write(kRegCqHead, polled_);
   }
+  if (in_flight() != 0 && tail == submitted_ && done == polled_) ++counters_.late;
   asked_ = kNothingAsked;
   // Written, in memory and still not there: poll() may give it up, also as the last one in flight.
   overdue_ = in_flight() != 0 && static_cast<std::int32_t>(done - polled_) > 0 ? polled_ : kNothingAsked;

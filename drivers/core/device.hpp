@@ -46,7 +46,8 @@ struct Capabilities {
   bool test_build = false;
 };
 
-// Since open(). The second group counts faults: each is one event that would have been a wrong or a lost result.
+// Since open(). The second group counts faults: each is one event that would have been a wrong or a lost result, but
+// for `late`, which is no fault as long as the answer comes.
 struct DeviceCounters {
   std::uint64_t submitted = 0, completed = 0, doorbells = 0, interrupts = 0;
 
@@ -56,6 +57,7 @@ struct DeviceCounters {
   std::uint64_t early = 0;         // the phase bit said "there" before the core had written
   std::uint64_t doorbells_repeated = 0;
   std::uint64_t heads_repeated = 0;
+  std::uint64_t late = 0;         // check() found jobs that the core has heard of and not written: late, or slow
   std::uint64_t resets_seen = 0;  // the core was reset under way
   std::uint64_t lost = 0;         // jobs answered with `fault` because the device was lost
 };

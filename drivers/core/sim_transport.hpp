@@ -42,6 +42,7 @@ class SimTransport final : public Transport {
   void rearm_interrupt() override;
   Status alive() override;
 
+  [[nodiscard]] std::string name() const override { return "keyferry-ecc-sim, simulated"; }
   [[nodiscard]] pid_t pid() const { return pid_; }
   [[nodiscard]] int process_fd() const { return pid_fd_; }  // readable when the process has ended
   // What the simulator says of itself, some thousand cycles old.

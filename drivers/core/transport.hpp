@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <thread>
 
 #include "host/base/result.hpp"
@@ -24,6 +25,9 @@ class Transport {
   Transport(const Transport&) = delete;
   Transport& operator=(const Transport&) = delete;
   virtual ~Transport() = default;
+
+  // Where the core sits, for people: "board 0000:01:00.0", "keyferry-ecc-sim, simulated".
+  [[nodiscard]] virtual std::string name() const { return "in this process, simulated"; }
 
   virtual std::uint32_t read(std::uint32_t offset) = 0;
   virtual void write(std::uint32_t offset, std::uint32_t value) = 0;

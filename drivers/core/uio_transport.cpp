@@ -8,13 +8,8 @@
 #include <cstring>
 #include <string>
 
-#include "drivers/ecc/ecc_regs.hpp"
-#include "host/base/secret.hpp"
-
 namespace kf::ecc {
 namespace {
-
-constexpr std::size_t kWindow = 4096;  // the register map
 
 Error system_error(const std::string& file, const char* what) {
   return {"uio", file + ": " + what + ": " + std::strerror(errno)};
@@ -37,6 +32,7 @@ Result<std::unique_ptr<UioTransport>> UioTransport::open(const UioOptions& o) {
   if (o.memory_bytes == 0 || o.memory_address % 4096 != 0)
     return Error{"bad-option", "the memory's address must be that of a page"};
   std::unique_ptr<UioTransport> t(new UioTransport);
+  t->registers_file_ = o.registers;
   KF_TRY(void* const registers, map(o.registers, o.registers_offset, kWindow));
   t->registers_ = static_cast<volatile std::uint32_t*>(registers);
   KF_TRY(void* const memory, map(o.memory, 0, o.memory_bytes));
@@ -51,36 +47,12 @@ Result<std::unique_ptr<UioTransport>> UioTransport::open(const UioOptions& o) {
   return t;
 }
 
-UioTransport::~UioTransport() {
-  if (interrupt_fd_ >= 0) ::close(interrupt_fd_);
-  if (!dma_.empty()) {
-    wipe(dma_.data(), dma_.size());
-    ::munmap(dma_.data(), dma_.size());
-  }
-  if (registers_ != nullptr) ::munmap(const_cast<std::uint32_t*>(registers_), kWindow);
-}
-
-std::uint32_t UioTransport::read(std::uint32_t offset) {
-  return gone_ || offset >= kWindow ? kAllOnes : registers_[offset / 4];
-}
-
-void UioTransport::write(std::uint32_t offset, std::uint32_t value) {
-  if (!gone_ && offset < kWindow) registers_[offset / 4] = value;
-}
-
 void UioTransport::rearm_interrupt() {
   std::uint32_t count = 0;
   if (interrupt_fd_ >= 0 && ::read(interrupt_fd_, &count, sizeof count) < 0) count = 0;  // nothing came
-  write(kRegIrqStatus, kIrqStatusCompletion.mask() | kIrqStatusError.mask() | kIrqStatusEntropy.mask());
-  static_cast<void>(read(kRegIrqStatus));  // the posted write has arrived, the line is down
+  clear_interrupts();
   const std::uint32_t on = 1;
   if (interrupt_fd_ >= 0 && ::write(interrupt_fd_, &on, sizeof on) < 0) gone_ = errno != EAGAIN;
-}
-
-Status UioTransport::alive() {
-  if (read(kRegId) == kAllOnes) gone_ = true;
-  if (gone_) return Error{"device-gone", "the board answers no more: its registers read as all ones"};
-  return {};
 }
 
 }  // namespace kf::ecc

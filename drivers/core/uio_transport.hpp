@@ -17,7 +17,7 @@
 #include <memory>
 #include <string>
 
-#include "drivers/core/transport.hpp"
+#include "drivers/core/mapped_transport.hpp"
 
 namespace kf::ecc {
 
@@ -30,27 +30,16 @@ struct UioOptions {
   std::string interrupt;
 };
 
-class UioTransport final : public Transport {
+class UioTransport final : public MappedTransport {
  public:
   // Reasons: uio (a file cannot be opened or mapped; the text names it), bad-option.
   static Result<std::unique_ptr<UioTransport>> open(const UioOptions& options);
-  ~UioTransport() override;  // overwrites the memory
-
-  std::uint32_t read(std::uint32_t offset) override;
-  void write(std::uint32_t offset, std::uint32_t value) override;
-  [[nodiscard]] std::span<std::uint8_t> dma() const override { return dma_; }
-  [[nodiscard]] std::uint64_t dma_base() const override { return address_; }
-  [[nodiscard]] int interrupt_fd() const override { return interrupt_fd_; }
   void rearm_interrupt() override;
-  Status alive() override;
+  [[nodiscard]] std::string name() const override { return "board " + registers_file_; }
 
  private:
   UioTransport() = default;
-  volatile std::uint32_t* registers_ = nullptr;
-  std::span<std::uint8_t> dma_;
-  std::uint64_t address_ = 0;
-  int interrupt_fd_ = -1;
-  bool gone_ = false;
+  std::string registers_file_;
 };
 
 }  // namespace kf::ecc

@@ -286,7 +286,11 @@ struct CoreEngine::Impl {
   void publish() {
     timespec t{};
     ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    CoreEngineStats s;
+    struct {
+      std::vector<CoreEngineStats::Core> cores;
+      std::uint64_t retries = 0, timed_out = 0;
+      double thread_cpu_seconds = 0;
+    } s;
     for (const Unit& u : units) {
       const UnitCounts n = u.core ? u.lost_counts + u.core->counts() : u.lost_counts;
       CoreEngineStats::Core c;
@@ -303,6 +307,7 @@ struct CoreEngine::Impl {
       c.bad_completions = u.lost_bad_completions;
       c.repeats = u.lost_repeats;
       if (u.core) {
+        c.where = u.core->where();
         c.keys_ready = static_cast<unsigned>(u.core->keys_ready(0) + u.core->keys_ready(1));
         c.bad_completions += bad_completions(u.core->device_counters());
         c.repeats += repeats(u.core->device_counters());
@@ -317,28 +322,47 @@ struct CoreEngine::Impl {
       }
       s.cores.push_back(std::move(c));
     }
-    s.batch_size = batch_size;
-    s.queue_us = queue_us;
     s.retries = retries;
     s.timed_out = timed_out;
     s.thread_cpu_seconds = static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
-    const std::lock_guard g(lock);
-    published = std::move(s);
-    if (!finished.empty()) {
-      if (outbox.empty()) event.set();
+    const bool something = !finished.empty();
+    {
+      const std::lock_guard g(lock);
+      // Two histograms are 32 KiB: too much for every turn.
+      if (published.batch_size.count() != batch_size.count()) {
+        published.batch_size = batch_size;
+        published.queue_us = queue_us;
+      }
+      published.cores = std::move(s.cores);
+      published.retries = s.retries;
+      published.timed_out = s.timed_out;
+      published.thread_cpu_seconds = s.thread_cpu_seconds;
       for (auto& c : finished) outbox.push_back(std::move(c));
       finished.clear();
     }
+    // After the lock, which whoever wakes up wants at once. Readable and nothing there is cleared by the next poll().
+    if (something) event.set();
   }
 
-  // Until when nothing happens by itself.
-  milliseconds rest() const {
-    milliseconds most{200};
+  // How long nothing happens by itself: no request, no interrupt, and no batch that grows ripe by waiting.
+  EngineClock::duration rest(Time now) const {
+    EngineClock::duration most = milliseconds(200);
+    Time oldest = Time::max();
+    for (const auto* queues : {&to_agree, &to_verify})
+      for (const auto& q : *queues)
+        if (!q.empty()) oldest = std::min(oldest, q.front().since);
     for (const Unit& u : units) {
-      if (!u.core) most = std::min(most, milliseconds(20));
-      const bool waiting = std::ranges::any_of(to_agree, [](const auto& q) { return !q.empty(); }) ||
-                           std::ranges::any_of(to_verify, [](const auto& q) { return !q.empty(); });
-      if (u.core && waiting && u.core->batches() < 2) most = std::min(most, milliseconds(1));
+      if (!u.core) {
+        most = std::min<EngineClock::duration>(most, milliseconds(20));
+        continue;
+      }
+      if (u.core->interrupt_fd() < 0 && u.core->in_flight() != 0)
+        most = std::min<EngineClock::duration>(most, milliseconds(1));
+      if (oldest == Time::max() || u.core->batches() >= 2) continue;
+      // Past it and still not sent: there is no key yet, and one will come with an interrupt.
+      const Time ripe_at = u.core->batches() == 0 ? oldest + config.batch_wait : u.core->when(kLateEnough);
+      if (ripe_at > now && ripe_at - now < most) most = ripe_at - now;
+      if (ripe_at <= now && u.core->batches() == 0) most = std::min<EngineClock::duration>(most, milliseconds(1));
     }
     return most;
   }
@@ -408,7 +432,9 @@ struct CoreEngine::Impl {
       for (const Unit& u : units) {
         if (u.core && u.core->interrupt_fd() >= 0) fds.push_back({u.core->interrupt_fd(), POLLIN, 0});
       }
-      ::poll(fds.data(), fds.size(), static_cast<int>(rest().count()));
+      const auto left = std::chrono::duration_cast<std::chrono::nanoseconds>(rest(EngineClock::now())).count();
+      const timespec t{left / 1'000'000'000, left % 1'000'000'000};
+      ::ppoll(fds.data(), fds.size(), &t, nullptr);
       if ((fds[0].revents & POLLIN) != 0) wake.clear();
       std::size_t k = 1;
       for (Unit& u : units) {

@@ -40,6 +40,7 @@ struct CoreEngineConfig {
 struct CoreEngineStats {
   struct Core {
     std::string state;  // "up", "opening", "down"
+    std::string where;  // "board 0000:01:00.0"; empty while there is none
     std::string why;    // of the last loss
     std::uint64_t generated = 0, agreed = 0, verified = 0, batches = 0, losses = 0;
     std::uint64_t faults = 0, exceptions = 0;  // answers with status fault; exceptional cases

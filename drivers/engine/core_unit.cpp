@@ -168,6 +168,14 @@ double CoreUnit::progress(EngineClock::time_point now) const {
   return std::chrono::duration<double>(now - batches_.front().begun).count() / usual;
 }
 
+EngineClock::time_point CoreUnit::when(double progress) const {
+  if (batches_.empty()) return EngineClock::time_point::min();
+  const double usual = took_[static_cast<std::size_t>(batches_.front().kind)];
+  if (usual <= 0) return EngineClock::time_point::max();
+  return batches_.front().begun +
+         std::chrono::duration_cast<EngineClock::duration>(std::chrono::duration<double>(progress * usual));
+}
+
 Status CoreUnit::answer(Job& job, const Completion& c, std::vector<UnitAnswer>& into) {
   const auto status = static_cast<JobStatus>(c.status);
   if (status == JobStatus::fault) ++counts_.faults;

@@ -72,6 +72,7 @@ class CoreUnit {
   void interrupted() { device_->rearm_interrupt(); }
   std::vector<Work> give_up();  // what it has not answered; the slots are lost with the device
 
+  [[nodiscard]] std::string where() const { return device_->transport().name(); }
   [[nodiscard]] unsigned contexts() const { return device_->contexts(); }
   [[nodiscard]] std::size_t in_flight() const { return jobs_.size(); }
   [[nodiscard]] std::size_t batches() const { return batches_.size(); }  // in the ring or at work
@@ -79,6 +80,8 @@ class CoreUnit {
   [[nodiscard]] std::size_t keys_coming(std::size_t curve) const { return making_[curve]; }
   // How far the batch at work is, by the time such a batch took before; 1 and more: due. 1 when nothing is at work.
   [[nodiscard]] double progress(EngineClock::time_point now) const;
+  // When it will be so far; max(): not known.
+  [[nodiscard]] EngineClock::time_point when(double progress) const;
   [[nodiscard]] EngineClock::time_point last_answer() const { return last_answer_; }
   [[nodiscard]] int interrupt_fd() const { return device_->interrupt_fd(); }
   [[nodiscard]] bool has_doubtful_slots() const { return !doubtful_.empty(); }

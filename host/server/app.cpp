@@ -17,6 +17,7 @@
 #include <nlohmann/json.hpp>
 
 #include "drivers/core/sim_transport.hpp"
+#include "drivers/core/vfio_transport.hpp"
 #include "generated/version.hpp"
 #include "host/crypto/software_engine.hpp"
 #include "host/pki/gp_cert.hpp"
@@ -154,7 +155,14 @@ struct App {
     c.curves.clear();
     if (std::ranges::find(config.routes.ephemeral, EngineName::core) != config.routes.ephemeral.end())
       for (const auto& i : config.identities) c.curves.push_back(i.curve);
-    c.open = [program = config.cores.simulator](unsigned) -> Result<std::unique_ptr<ecc::Device>> {
+    c.open = [program = config.cores.simulator,
+              boards = config.cores.boards](unsigned i) -> Result<std::unique_ptr<ecc::Device>> {
+      if (!boards.empty()) {
+        ecc::VfioOptions board;
+        board.device = boards.at(i);
+        KF_TRY(auto bus, ecc::VfioTransport::open(board));
+        return ecc::Device::open(std::move(bus));
+      }
       ecc::SimOptions o;
       o.program = program;
       KF_TRY(auto transport, ecc::SimTransport::open(o));

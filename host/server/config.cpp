@@ -336,6 +336,8 @@ Config read(const toml::table& root, const fs::path& file) {
 
   Section core = r.table("core");
   c.cores.count = static_cast<unsigned>(core.integer("cores", 1, 1, 16));
+  c.cores.boards = core.strings("boards");
+  if (!c.cores.boards.empty()) c.cores.count = static_cast<unsigned>(c.cores.boards.size());
   c.cores.simulator = core.path("simulator", "");
   c.cores.keys_ahead = static_cast<unsigned>(core.integer("keys_ahead", 128, 64, 224));
   c.cores.job_limit_ms = core.integer("job_limit_ms", 30'000, 100, 600'000);

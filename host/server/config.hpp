@@ -72,7 +72,8 @@ struct Config {
   // [core]: ECC cores, started when a route names them
   struct Cores {
     unsigned count = 1;
-    std::string simulator;  // the keyferry-ecc-sim program; empty: beside this executable
+    std::vector<std::string> boards;  // PCI addresses, by VFIO; empty: simulated ones
+    std::string simulator;            // the keyferry-ecc-sim program; empty: beside this executable
     unsigned keys_ahead = 128;
     std::int64_t job_limit_ms = 30'000;
   } cores;

@@ -31,6 +31,7 @@ Json core_status(const ecc::CoreEngineStats& s) {
   Json cores = Json::array();
   for (const auto& c : s.cores) {
     cores.push_back({{"state", c.state},
+                     {"where", c.where},
                      {"why", c.why},
                      {"generated", c.generated},
                      {"agreed", c.agreed},
@@ -66,9 +67,9 @@ std::string core_lines(const Json& j) {
   for (const Json& c : j.value("cores", Json::array())) {
     const std::string why = c.value("why", "");
     out += fmt::format(
-        "core {}     {}: {} key pairs, {} agreements, {} verifications in {} batches, {} keys ready, {} losses{}\n",
-        i++, c.value("state", ""), c.value("generated", 0), c.value("agreed", 0), c.value("verified", 0),
-        c.value("batches", 0), c.value("keys_ready", 0), c.value("losses", 0),
+        "core {}     {}, {}: {} key pairs, {} agreements, {} verifications in {} batches, {} keys ready, {} losses{}\n",
+        i++, c.value("where", "nowhere"), c.value("state", ""), c.value("generated", 0), c.value("agreed", 0),
+        c.value("verified", 0), c.value("batches", 0), c.value("keys_ready", 0), c.value("losses", 0),
         why.empty() ? "" : "\n           " + why);
     std::string faults;
     for (const auto& [key, what] : kFaultCounters) {

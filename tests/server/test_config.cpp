@@ -76,6 +76,8 @@ TEST_F(ConfigTest, MistakesNameFileAndKey) {
   expect_bad(with("oid = \"2.999.30\"", "oid = \"2.999.10\""), "party[1].oid", "two parties");
   expect_bad(with("policy = \"strict\"", "policy = \"lax\""), "custody.policy", "strict");
   expect_bad(with("policy = \"strict\"", "policy = \"core\"") + "\n[core]\ncores = 0\n", "core.cores", "from 1");
+  expect_bad(with("policy = \"strict\"", "policy = \"core\"") + "\n[core]\nboards = \"0000:01:00.0\"\n", "core.boards",
+             "list of strings");
   expect_bad(with("workers = 2", "workers = 0"), "token.workers", "from 1");
   expect_bad(with("workers = 2", "workers = \"two\""), "token.workers", "whole number");
   expect_bad(with("workers = 2", "workres = 2"), "token.workres", "unknown key");
