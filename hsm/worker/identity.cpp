@@ -17,12 +17,18 @@ constexpr std::string_view kCopyLabel = "Keyferry work copy";
 
 // The handle of the one object of this class and name. Reasons: hsm-key; `rv` is the code of a failed call, if any.
 Result<CK_OBJECT_HANDLE> only_object(p11::Session& s, CK_OBJECT_CLASS cls, std::string_view kind,
-                                     const p11::KeyName& name, CK_RV& rv) {
+                                     const p11::KeyName& name, CK_FLAGS token, CK_RV& rv) {
   std::vector<CK_ATTRIBUTE> match = name.match(cls);
   std::vector<CK_OBJECT_HANDLE> found;
   rv = s.find(match, found);
   if (rv != CKR_OK) return p11::rv_error("hsm-key", "C_FindObjects", rv);
   if (found.size() == 1) return found.front();
+  if (found.empty() && (token & CKF_WRITE_PROTECTED) != 0) {
+    return Error{"hsm-key",
+                 "no " + std::string(kind) + " named '" + name.text() +
+                     "' in the token, which takes none to keep: it is write-protected, as the PKCS#11 module "
+                     "of an ECC core is. Identity and wrap keys need another token"};
+  }
   if (found.empty()) {
     return Error{"hsm-key", "no " + std::string(kind) + " named '" + name.text() +
                                 "' in the token; create it with `keyferry init` or correct the name"};
@@ -80,8 +86,8 @@ Result<std::unique_ptr<TokenOps>> TokenOps::open(p11::Token& token, p11::Session
 
 Status TokenOps::find_identity_key(IdentityKey& k) {
   const std::string where = "key '" + k.label + "' (" + std::string(curve_name(k.curve)) + "): ";
-  KF_TRY(k.handle, only_object(session(), CKO_PRIVATE_KEY, "private key", k.name, last_rv_));
-  KF_TRY(const auto pub, only_object(session(), CKO_PUBLIC_KEY, "public key", k.name, last_rv_));
+  KF_TRY(k.handle, only_object(session(), CKO_PRIVATE_KEY, "private key", k.name, token_.info().flags, last_rv_));
+  KF_TRY(const auto pub, only_object(session(), CKO_PUBLIC_KEY, "public key", k.name, token_.info().flags, last_rv_));
   Bytes params;
   last_rv_ = session().read(k.handle, CKA_EC_PARAMS, params);
   if (last_rv_ != CKR_OK) return p11::rv_error("hsm-key", where + "C_GetAttributeValue of CKA_EC_PARAMS", last_rv_);
@@ -99,7 +105,8 @@ Status TokenOps::find_identity_key(IdentityKey& k) {
 
 Status TokenOps::find_wrap_key() {
   if (!has_wrap_key_) return {};
-  KF_TRY(wrap_key_, only_object(session(), CKO_SECRET_KEY, "secret key", wrap_key_name_, last_rv_));
+  KF_TRY(wrap_key_,
+         only_object(session(), CKO_SECRET_KEY, "secret key", wrap_key_name_, token_.info().flags, last_rv_));
   CK_ULONG length = 0;
   CK_KEY_TYPE type = 0;
   last_rv_ = session().read_fixed(wrap_key_, CKA_KEY_TYPE, type);

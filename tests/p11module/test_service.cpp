@@ -1,0 +1,89 @@
+// CoreService on a simulated core: what many callers ask for at once is put into batches.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <latch>
+#include <thread>
+#include <vector>
+
+#include "drivers/core/sim_transport.hpp"
+#include "drivers/p11/core_service.hpp"
+#include "host/base/random.hpp"
+#include "host/crypto/ec.hpp"
+
+namespace kf::p11core {
+namespace {
+
+Result<std::unique_ptr<ecc::Device>> simulated() {
+  ecc::SimOptions o;
+  o.program = KF_BIN_DIR "/keyferry-ecc-sim";
+  KF_TRY(auto t, ecc::SimTransport::open(o));
+  return ecc::Device::open(std::move(t));
+}
+
+TEST(Service, BatchesWhatComesTogether) {
+  CoreService core("core", simulated, [](const std::string& line) { std::printf("%s\n", line.c_str()); });
+  core.warm_up();
+  constexpr unsigned kThreads = 32;
+  constexpr unsigned kRounds = 4;
+  const KeyPair k = generate_key_pair(Curve::p256);
+  std::latch together(kThreads);
+  std::atomic<unsigned> wrong{0};
+  std::vector<std::thread> threads;
+  for (unsigned t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&] {
+      const Digest32 hash = sha256(random_bytes(9));
+      const Signature s = ecdsa_sign(Curve::p256, k.d.expose(), hash);
+      together.arrive_and_wait();
+      for (unsigned i = 0; i < kRounds; ++i)
+        if (core.verify(ecc::CurveNumber::p256, k.q, hash, s) != Outcome::ok) ++wrong;
+    });
+  }
+  for (auto& t : threads) t.join();
+  EXPECT_EQ(wrong, 0U);
+  const CoreFacts f = core.facts();
+  std::printf("%u callers, %llu jobs in %llu batches\n", kThreads, static_cast<unsigned long long>(f.jobs),
+              static_cast<unsigned long long>(f.batches));
+  EXPECT_EQ(f.jobs, kThreads * kRounds);
+  // A batch takes longer than all callers need to come back, so a batch a job would be a fault, whatever the machine.
+  EXPECT_LE(2 * f.batches, f.jobs);
+}
+
+// Every slot comes back: made, used or not, erased, again and again, more often than there are slots.
+TEST(Service, SlotsGoRound) {
+  CoreService core("core", simulated, [](const std::string& line) { std::printf("%s\n", line.c_str()); });
+  const KeyPair peer = generate_key_pair(Curve::brainpool_p256r1);
+  CoreKey first;
+  Point q{};
+  ASSERT_EQ(core.generate(ecc::CurveNumber::p256, true, first, q), Outcome::ok);
+  const unsigned before = core.facts().key_slots - 1;
+  std::atomic<unsigned> wrong{0};
+  std::vector<std::thread> threads;
+  for (unsigned t = 0; t < 24; ++t) {
+    threads.emplace_back([&, t] {
+      for (unsigned i = 0; i < 12; ++i) {
+        CoreKey key;
+        Point own{};
+        if (core.generate(ecc::CurveNumber::brainpoolp256r1, false, key, own) != Outcome::ok) ++wrong;
+        SecretArray<32> shs;
+        if ((t + i) % 4 == 0) {
+          const auto z = ecka(Curve::brainpool_p256r1, peer.d.expose(), own);
+          if (core.agree(key, peer.q, shs.expose_mut()) != Outcome::ok || !z || !equal_ct(z->expose(), shs.expose()))
+            ++wrong;
+        } else if (core.erase({&key, 1}) != Outcome::ok) {
+          ++wrong;
+        }
+      }
+    });
+  }
+  for (auto& t : threads) t.join();
+  EXPECT_EQ(wrong, 0U);
+  // Facts are told after each turn of the service's thread: one more job makes them current.
+  Signature s{};
+  EXPECT_EQ(core.sign(first, sha256(Bytes{1}), s), Outcome::ok);
+  EXPECT_TRUE(ecdsa_verify(Curve::p256, q, sha256(Bytes{1}), s)) << "the first key is what it was";
+  EXPECT_EQ(core.facts().free_slots, before);
+}
+
+}  // namespace
+}  // namespace kf::p11core
