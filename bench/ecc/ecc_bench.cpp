@@ -1,17 +1,16 @@
 #include "bench/ecc/ecc_bench.hpp"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <filesystem>
-#include <fstream>
 
 #include "bench/ecc/span.hpp"
+#include "bench/ecc/through.hpp"
 #include "bench/ecc/work.hpp"
+#include "bench/load/console.hpp"
 #include "bench/process/child.hpp"
 #include "bench/process/usage.hpp"
 #include "bench/report/ecc_report.hpp"
@@ -21,63 +20,24 @@
 namespace kf::bench {
 namespace {
 
-namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 constexpr std::size_t kSigners = 16;  // keys that sign in turn
 
-int complain(int status, const std::string& line) {
-  std::fprintf(stderr, "keyferry-bench: %s\n", line.c_str());
-  return status;
+template <class Report>
+void head(Report& r) {
+  r.version = KEYFERRY_VERSION;
+  r.commit = KEYFERRY_COMMIT;
+  r.build = KEYFERRY_BUILD;
+  while (!r.build.empty() && r.build.back() == ' ') r.build.pop_back();
+  r.started = iso_seconds(wall_now());
+  r.machine = machine_facts();
 }
-
-Status write_file(const std::string& path, std::string_view text) {
-  std::error_code ec;
-  if (fs::path(path).has_parent_path()) fs::create_directories(fs::path(path).parent_path(), ec);
-  std::ofstream f(path, std::ios::binary | std::ios::trunc);
-  f.write(text.data(), static_cast<std::streamsize>(text.size()));
-  if (!f.flush()) return Error{"file", path + ": cannot be written"};
-  return {};
-}
-
-// What is going on: one line that is rewritten on a terminal, else a line for each part of the run.
-class Progress {
- public:
-  Progress() = default;
-  Progress(const Progress&) = delete;
-  Progress& operator=(const Progress&) = delete;
-  ~Progress() { clear(); }
-  void part(const std::string& what) {
-    part_ = what;
-    if (!terminal_) std::fprintf(stderr, "ecc  %s\n", what.c_str());
-    show("");
-  }
-  void show(const std::string& now) {
-    if (!terminal_) return;
-    std::fprintf(stderr, "\r\033[Kecc  %s%s%s", part_.c_str(), now.empty() ? "" : ": ", now.c_str());
-    std::fflush(stderr);
-    shown_ = true;
-  }
-  void clear() {
-    if (shown_) std::fputs("\r\033[K", stderr);
-    shown_ = false;
-  }
-
- private:
-  bool terminal_ = ::isatty(STDERR_FILENO) == 1;
-  bool shown_ = false;
-  std::string part_;
-};
 
 class Run {
  public:
   Run(const EccBenchOptions& o, std::vector<ecc::Style> styles, std::vector<Curve> curves)
       : options_(o), styles_(std::move(styles)), curves_(std::move(curves)) {
-    report_.version = KEYFERRY_VERSION;
-    report_.commit = KEYFERRY_COMMIT;
-    report_.build = KEYFERRY_BUILD;
-    while (!report_.build.empty() && report_.build.back() == ' ') report_.build.pop_back();
-    report_.started = iso_seconds(wall_now());
-    report_.machine = machine_facts();
+    head(report_);
     report_.seed = o.seed;
     report_.latency = o.latency;
     report_.warm_up_batches = o.quick ? 1 : 2;
@@ -208,7 +168,7 @@ class Run {
   const EccBenchOptions& options_;
   std::vector<ecc::Style> styles_;
   std::vector<Curve> curves_;
-  Progress progress_;
+  Progress progress_{"ecc"};
   std::unique_ptr<ecc::Board> board_;
   std::unique_ptr<ecc::CoreSession> session_;
   EccReport report_;
@@ -221,6 +181,8 @@ bool built(ecc::Style s, unsigned ii) {
 
 // Everything that can be said before anything is started. Empty: fine.
 std::string fault_in(const EccBenchOptions& o, std::vector<ecc::Style>& styles, std::vector<Curve>& curves) {
+  if (o.through != "core")
+    if (std::string fault = fault_in_through(o); !fault.empty()) return fault;
   if (o.style == "both")
     styles = {ecc::Style::fast, ecc::Style::pipelined};
   else if (const auto s = ecc::style_by_name(o.style))
@@ -245,23 +207,44 @@ std::string fault_in(const EccBenchOptions& o, std::vector<ecc::Style>& styles, 
 
 }  // namespace
 
+namespace {
+
+template <class Report>
+Status show(const Report& r, const EccBenchOptions& o) {
+  std::fputs(to_table(r).c_str(), stdout);
+  std::fflush(stdout);
+  if (!o.report_json.empty()) KF_CHECK(write_file(o.report_json, to_json(r).dump(2) + "\n"));
+  if (!o.report_html.empty()) KF_CHECK(write_file(o.report_html, to_html(r)));
+  for (const std::string& path : {o.report_json, o.report_html})
+    if (!path.empty()) std::printf("  written      %s\n", path.c_str());
+  std::fflush(stdout);
+  return {};
+}
+
+int run_through(const EccBenchOptions& o, const std::vector<Curve>& curves) {
+  EccPathReport r;
+  head(r);
+  const Status measured = measure_through(o, curves, r);
+  if (const Status s = show(r, o); !s) return complain(1, s.error().detail);
+  if (r.interrupted) return 130;
+  if (!measured) return complain(1, measured.error().text());
+  return r.clean() ? 0
+                   : complain(1, fmt::format("of {} answers {} were wrong, {} failed, {} were lost, {} keys came twice",
+                                             r.answers, r.wrong, r.failed, r.lost, r.repeated_keys));
+}
+
+}  // namespace
+
 int run_ecc(const EccBenchOptions& o) {
   std::vector<ecc::Style> styles;
   std::vector<Curve> curves;
   if (const std::string fault = fault_in(o, styles, curves); !fault.empty()) return complain(2, fault);
   proc::catch_interrupts();
+  if (o.through != "core") return run_through(o, curves);
   Run run(o, styles, curves);
   const Status measured = run.measure();
   const EccReport& r = run.report();
-  std::fputs(to_table(r).c_str(), stdout);
-  std::fflush(stdout);
-  if (!o.report_json.empty())
-    if (const Status s = write_file(o.report_json, to_json(r).dump(2) + "\n"); !s) return complain(1, s.error().detail);
-  if (!o.report_html.empty())
-    if (const Status s = write_file(o.report_html, to_html(r)); !s) return complain(1, s.error().detail);
-  for (const std::string& path : {o.report_json, o.report_html})
-    if (!path.empty()) std::printf("  written      %s\n", path.c_str());
-  std::fflush(stdout);
+  if (const Status s = show(r, o); !s) return complain(1, s.error().detail);
   if (!measured) return complain(1, measured.error().text());
   if (r.interrupted) return 130;
   return r.clean() ? 0 : complain(1, fmt::format("{} of {} answers were wrong", r.wrong, r.answers));
@@ -269,37 +252,83 @@ int run_ecc(const EccBenchOptions& o) {
 
 void add_ecc(CLI::App& app, int& status) {
   auto o = std::make_shared<EccBenchOptions>();
-  auto* s = app.add_subcommand(
-      "ecc", "the ECC core, simulated: cycles an operation, use of its multiplier, operations a CPU second");
+  auto* s = app.add_subcommand("ecc",
+                               "the ECC core, simulated: cycles an operation, use of its multiplier; through driver "
+                               "and engine: jobs a second, latency, "
+                               "host CPU a job");
   s->footer(
-      "Runs the core's RTL in Verilator behind a simulated board and keeps its submission ring full: for each curve "
-      "new key\n"
-      "pairs, key agreements, signatures and verifications. Measured is the steady state, from the last answer of one "
-      "full\n"
-      "batch to that of a later one, descriptors and completions moved by the core's own DMA, blinding on. Every "
-      "answer is\n"
-      "checked with OpenSSL. Two styles of the same core: `fast` is written for the simulator, `pipelined` is what "
-      "goes\n"
-      "into an FPGA; their cycles are equal, their simulated speeds are not.\n"
+      "Alone (--through core), the core's RTL runs in Verilator behind a simulated board with its submission ring "
+      "always full:\n"
+      "new key pairs, key agreements, signatures and verifications on each curve. Measured is the steady state, from "
+      "the last\n"
+      "answer of one full batch to that of a later one, blinding on. Two styles of the same core: `fast` is written "
+      "for the\n"
+      "simulator, `pipelined` is what goes into an FPGA; their cycles are equal, their simulated speeds are not.\n"
       "\n"
-      "  keyferry-bench ecc                                         both styles, both curves, about a minute\n"
+      "Through the driver (jobs of the core by one thread) or the engine (what the server uses: an ephemeral key and "
+      "its\n"
+      "agreement in one request), each core is a process of its own, as in the server. For each operation, curve and "
+      "number in\n"
+      "flight: rate, latency, jobs a batch, CPU time of the host apart from that of the simulators, and the share of "
+      "its cycles\n"
+      "in which a core was busy, by its own counters. Then 32 at a time, for what a job costs the host; then more "
+      "cores against\n"
+      "one, side by side (two simulators need two idle CPUs). Every answer is checked with OpenSSL, outside the "
+      "measured time.\n"
+      "\n"
+      "  keyferry-bench ecc                                         the core alone: both styles, both curves, about a "
+      "minute\n"
       "  keyferry-bench ecc --style fast --report-html ecc.html     the faster one, with plots\n"
       "  keyferry-bench ecc --style fast --ii 4                     one multiplication every 4 cycles\n"
       "  keyferry-bench ecc --style fast --jobs 10000 --seed 7      does every answer stay right?\n"
+      "  keyferry-bench ecc --through both --report-html path.html  driver and engine, about five minutes\n"
+      "  keyferry-bench ecc --through engine --curve P-256 --queue-depth 256 --cores 1,2 --rounds 9\n"
       "\n"
       "Exit status: 0 every answer was right; 1 one was not; 2 wrong usage; 130 interrupted.");
-  s->add_option("--style", o->style, "fast, pipelined or both")->capture_default_str();
-  s->add_option("--ii", o->ii, "cycles from one multiplication to the next: 1, 2 or 4")->capture_default_str();
+  s->add_option("--through", o->through, "core (alone), driver, engine or both (driver and engine)")
+      ->capture_default_str();
+  auto* style = s->add_option("--style", o->style, "alone: fast, pipelined or both")->capture_default_str();
+  auto* ii = s->add_option("--ii", o->ii, "alone: cycles from one multiplication to the next: 1, 2 or 4")
+                 ->capture_default_str();
   s->add_option("--curve", o->curves, "P-256 or brainpoolP256r1; may be repeated (default: both)");
-  auto* jobs =
-      s->add_option("--jobs", o->jobs, "for each operation and curve, made up to whole batches")->capture_default_str();
-  s->add_option("--seed", o->seed, "of jobs and of the core's entropy")->capture_default_str();
-  s->add_option("--latency", o->latency, "cycles in which the simulated memory answers")->capture_default_str();
-  s->add_flag("--quick", o->quick, "three batches of each, one of them measured: does it work?");
+  auto* jobs = s->add_option("--jobs", o->jobs, "alone: for each operation and curve, made up to whole batches")
+                   ->capture_default_str();
+  s->add_option("--seed", o->seed, "of jobs; alone, of the core's entropy too")->capture_default_str();
+  auto* latency = s->add_option("--latency", o->latency, "alone: cycles in which the simulated memory answers")
+                      ->capture_default_str();
+  auto* depths = s->add_option("--queue-depth", o->depths, "through: in flight, a core; a list, each 1 to 256")
+                     ->delimiter(',')
+                     ->capture_default_str();
+  auto* cores = s->add_option("--cores", o->cores,
+                              "through: how many; a list. The first is measured at all depths, the others against 1")
+                    ->delimiter(',')
+                    ->capture_default_str();
+  auto* seconds =
+      s->add_option("--seconds", o->seconds, "through: measured for each number in flight")->capture_default_str();
+  auto* rounds = s->add_option("--rounds", o->rounds, "through: of more cores against one")->capture_default_str();
+  s->add_flag("--quick", o->quick,
+              "does it work? Alone: three batches of each, one of them measured; through: short legs, one round");
   s->add_option("--report-json", o->report_json, "write the report as JSON");
   s->add_option("--report-html", o->report_html, "write the report as one HTML file with plots");
-  s->callback([o, jobs, &status] {
-    if (o->quick && jobs->count() == 0) o->jobs = 1;
+  s->callback([=, &status] {
+    const bool alone = o->through == "core";
+    for (const CLI::Option* x : {style, ii, jobs, latency})
+      if (!alone && x->count() != 0) {
+        status = complain(2, x->get_name() + ": goes with --through core only");
+        return;
+      }
+    for (const CLI::Option* x : {depths, cores, seconds, rounds})
+      if (alone && x->count() != 0) {
+        status = complain(2, x->get_name() + ": goes with --through driver, engine or both");
+        return;
+      }
+    if (o->quick) {
+      if (jobs->count() == 0) o->jobs = 1;
+      if (depths->count() == 0) o->depths = {1, 128};
+      if (cores->count() == 0) o->cores = {1};
+      if (seconds->count() == 0) o->seconds = 0.2;
+      if (rounds->count() == 0) o->rounds = 1;
+    }
     status = run_ecc(*o);
   });
 }

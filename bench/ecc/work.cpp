@@ -15,6 +15,22 @@ Point point_of(const ecc::Completion& c) {
   std::ranges::copy(ecc::big_endian(c.y), p.begin() + 33);
   return p;
 }
+std::string_view name_of(ecc::Opcode op) {
+  switch (op) {
+    case ecc::Opcode::generate:
+      return "generate";
+    case ecc::Opcode::ecka:
+      return "ecka";
+    case ecc::Opcode::sign:
+      return "sign";
+    case ecc::Opcode::verify:
+      return "verify";
+    case ecc::Opcode::erase:
+      return "erase";
+    default:
+      return "job";
+  }
+}
 void set_point(ecc::Descriptor& d, const Point& q) {
   ecc::set_operand(d.v[0], ByteView(q).subspan(1, 32));
   ecc::set_operand(d.v[1], ByteView(q).subspan(33, 32));
@@ -126,7 +142,7 @@ std::string EccWork::fault_in(std::size_t i, const ecc::Completion& c) {
       return "verify took a signature that is not right: " + std::string(to_string(status));
     return blank ? "" : "verify: an answer beside a status";
   }
-  if (status != JobStatus::ok) return "status " + std::string(to_string(status));
+  if (status != JobStatus::ok) return std::string(name_of(op)) + ": status " + std::string(to_string(status));
   switch (op) {
     case Opcode::generate: {
       const Point q = point_of(c);

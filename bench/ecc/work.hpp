@@ -23,7 +23,9 @@ class EccWork {
   std::vector<ecc::Descriptor> verify(std::size_t n);                   // one in eight is not right
   std::vector<ecc::Descriptor> erase(std::size_t n);
 
-  // Of the jobs that were made last. What is wrong is counted in failures().
+  // Of the jobs that were made last, only the first n were asked of a core.
+  void asked(std::size_t n) { jobs_.resize(n); }
+  // Of the jobs that were made last; one without an answer is wrong. What is wrong is counted in failures().
   void judge(std::span<const ecc::Completion> answers);
   [[nodiscard]] std::uint64_t answers() const { return answers_; }
   [[nodiscard]] std::uint64_t wrong() const { return wrong_; }

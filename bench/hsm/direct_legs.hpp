@@ -4,7 +4,7 @@
 #include <memory>
 #include <vector>
 
-#include "bench/hsm/player.hpp"
+#include "bench/load/player.hpp"
 #include "bench/report/hsm_report.hpp"
 #include "hsm/engine/direct.hpp"
 

@@ -6,12 +6,11 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
-#include <filesystem>
-#include <fstream>
 
 #include "bench/hsm/direct_legs.hpp"
 #include "bench/hsm/loops.hpp"
 #include "bench/hsm/target.hpp"
+#include "bench/load/console.hpp"
 #include "bench/process/child.hpp"
 #include "bench/process/usage.hpp"
 #include "bench/report/hsm_report.hpp"
@@ -21,61 +20,12 @@
 namespace kf::bench {
 namespace {
 
-namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
-int complain(int status, const std::string& line) {
-  std::fprintf(stderr, "keyferry-bench: %s\n", line.c_str());
-  return status;
-}
-int complain(const Error& e) {
+int complain_of(const Error& e) {
   if (e.reason == "interrupted") return complain(130, "interrupted");
   return complain(e.reason == "usage" ? 2 : 1, e.detail.empty() ? e.reason : e.detail);
 }
-
-Status write_file(const std::string& path, std::string_view text) {
-  std::error_code ec;
-  if (fs::path(path).has_parent_path()) fs::create_directories(fs::path(path).parent_path(), ec);
-  std::ofstream f(path, std::ios::binary | std::ios::trunc);
-  f.write(text.data(), static_cast<std::streamsize>(text.size()));
-  if (!f.flush()) return Error{"file", path + ": cannot be written"};
-  return {};
-}
-
-// What is going on: one line that is rewritten on a terminal, else a line for each part of the run.
-class Progress {
- public:
-  Progress() = default;
-  Progress(const Progress&) = delete;
-  Progress& operator=(const Progress&) = delete;
-  ~Progress() { clear(); }
-  void plan(double seconds) { planned_ = seconds; }
-  void part(const std::string& what) {
-    part_ = what;
-    if (!terminal_) std::fprintf(stderr, "hsm  %s\n", what.c_str());
-    show("");
-  }
-  void show(const std::string& now) {
-    if (!terminal_) return;
-    const double gone = std::chrono::duration<double>(Clock::now() - start_).count();
-    const auto left = static_cast<int>(std::max(0.0, planned_ - gone));
-    std::fprintf(stderr, "\r\033[Khsm  %s%s%s   %d:%02d left", part_.c_str(), now.empty() ? "" : ": ", now.c_str(),
-                 left / 60, left % 60);
-    std::fflush(stderr);
-    shown_ = true;
-  }
-  void clear() {
-    if (shown_) std::fputs("\r\033[K", stderr);
-    shown_ = false;
-  }
-
- private:
-  bool terminal_ = ::isatty(STDERR_FILENO) == 1;
-  bool shown_ = false;
-  double planned_ = 0;
-  std::string part_;
-  Clock::time_point start_ = Clock::now();
-};
 
 struct Leg {
   Way way = Way::direct;
@@ -342,7 +292,7 @@ class Run {
 
   const HsmBenchOptions& options_;
   Target target_;
-  Progress progress_;
+  Progress progress_{"hsm"};
   std::vector<Curve> curves_;
   std::vector<Work> works_;
   std::map<unsigned, std::unique_ptr<hsm::HsmEngine>> engines_;  // by number of workers: one, two, all
@@ -381,21 +331,21 @@ int run_hsm(const HsmBenchOptions& o) {
   if (const std::string fault = fault_in(o); !fault.empty()) return complain(2, fault);
   proc::catch_interrupts();
   auto target = find_target(o);
-  if (!target) return complain(target.error());
+  if (!target) return complain_of(target.error());
   Run run(o, std::move(*target));
-  if (const Status s = run.set_up(); !s) return complain(s.error());
+  if (const Status s = run.set_up(); !s) return complain_of(s.error());
   const Status measured = run.measure();
   const HsmReport& r = run.report();
   std::fputs(to_table(r).c_str(), stdout);
   std::fflush(stdout);
   if (!o.report_json.empty())
-    if (const Status s = write_file(o.report_json, to_json(r).dump(2) + "\n"); !s) return complain(s.error());
+    if (const Status s = write_file(o.report_json, to_json(r).dump(2) + "\n"); !s) return complain_of(s.error());
   if (!o.report_html.empty())
-    if (const Status s = write_file(o.report_html, to_html(r)); !s) return complain(s.error());
+    if (const Status s = write_file(o.report_html, to_html(r)); !s) return complain_of(s.error());
   for (const std::string& path : {o.report_json, o.report_html})
     if (!path.empty()) std::printf("  written      %s\n", path.c_str());
   std::fflush(stdout);
-  if (!measured) return complain(measured.error());
+  if (!measured) return complain_of(measured.error());
   if (r.interrupted) return 130;
   if (r.clean()) return 0;
   for (const std::string& m : run.messages()) std::fprintf(stderr, "%s\n", m.c_str());

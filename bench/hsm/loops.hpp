@@ -2,7 +2,7 @@
 // blocks its thread, looks at the Ctrl-C flag and then returns what there is.
 #pragma once
 
-#include "bench/hsm/player.hpp"
+#include "bench/load/player.hpp"
 #include "bench/report/hsm_report.hpp"
 #include "hsm/engine/hsm_engine.hpp"
 

@@ -67,6 +67,8 @@ std::size_t CoreUnit::agree(std::size_t curve, std::deque<Work>& works, std::siz
   const std::size_t n = std::min({most, works.size(), ready_[curve].size()});
   std::vector<Descriptor> descriptors;
   std::vector<Job> jobs;
+  descriptors.reserve(n);
+  jobs.reserve(n);
   for (std::size_t i = 0; i < n; ++i) {
     const Key& key = ready_[curve][i];
     Descriptor d{};
@@ -88,6 +90,8 @@ std::size_t CoreUnit::verify(std::size_t curve, std::deque<Work>& works, std::si
   const std::size_t n = std::min(most, works.size());
   std::vector<Descriptor> descriptors;
   std::vector<Job> jobs;
+  descriptors.reserve(n);
+  jobs.reserve(n);
   for (std::size_t i = 0; i < n; ++i) {
     descriptors.push_back(verify_descriptor(curve, works[i].request));
     jobs.push_back({JobKind::verify, static_cast<std::uint8_t>(curve), {}, works[i]});
@@ -102,6 +106,8 @@ std::size_t CoreUnit::generate(std::size_t curve, std::size_t most) {
   const std::size_t n = std::min({most, free_slots_.size(), keys_ahead_ > held ? keys_ahead_ - held : 0});
   std::vector<Descriptor> descriptors;
   std::vector<Job> jobs;
+  descriptors.reserve(n);
+  jobs.reserve(n);
   for (std::size_t i = 0; i < n; ++i) {
     const std::uint16_t slot = free_slots_[free_slots_.size() - 1 - i];
     Descriptor d{};
@@ -128,6 +134,8 @@ std::size_t CoreUnit::erase(std::size_t most) {
   const std::size_t n = std::min(most, doubtful_.size());
   std::vector<Descriptor> descriptors;
   std::vector<Job> jobs;
+  descriptors.reserve(n);
+  jobs.reserve(n);
   for (std::size_t i = 0; i < n; ++i) {
     Descriptor d{};
     d.opcode = static_cast<std::uint8_t>(Opcode::erase);

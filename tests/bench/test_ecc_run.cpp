@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "bench/process/child.hpp"
 
@@ -88,11 +89,56 @@ TEST(BenchEcc, AQuickRunIsCompleteAndRight) {
 }
 #endif
 
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+TEST(BenchEcc, ThroughDriverAndEngineNothingIsWrongOrLost) {
+  const Scratch dir;
+  const auto r = bench({"--through", "both", "--quick", "--curve", "brainpoolP256r1", "--cores", "1,2", "--seconds",
+                        "0.1", "--report-json", dir / "r.json", "--report-html", dir / "r.html"},
+                       280);
+  ASSERT_TRUE(r.ok()) << r.error().text();
+  EXPECT_EQ(r->status, 0) << r->out << r->err;
+  const Json j = Json::parse(slurp(dir / "r.json"));
+  EXPECT_EQ(j["core"]["contexts"], 64);
+  EXPECT_GT(j["results"]["answers"], 1000);
+  EXPECT_EQ(j["results"]["checked"], j["results"]["answers"]);
+  for (const char* none : {"wrong", "failed", "lost", "repeated_keys"}) EXPECT_EQ(j["results"][none], 0) << none;
+  std::set<std::string> seen;
+  for (const auto& row : j["rows"]) {
+    const bool one = row["queue_depth"] == 1;
+    seen.insert(row["through"].get<std::string>() + " " + row["operation"].get<std::string>());
+    EXPECT_GT(row["operations"], 0) << row;
+    EXPECT_GT(row["cycles"], 0) << row;
+    EXPECT_GT(row["busy"].get<double>(), 0.3) << row;
+    EXPECT_LE(row["busy"].get<double>(), 1) << row;
+    EXPECT_GT(row["host_cpu_us"]["all"], row["host_cpu_us"]["calls"]) << row;
+    EXPECT_GT(row["sim_cpu_us"], row["host_cpu_us"]["all"]) << row;  // a simulated job costs a hundred times its driver
+    if (one) {
+      EXPECT_LT(row["batch"]["mean"].get<double>(), 64) << row;
+    }
+  }
+  EXPECT_EQ(seen, (std::set<std::string>{"driver ephemeral", "driver ecka", "driver sign", "driver verify",
+                                         "engine ephemeral_ecka", "engine verify"}));
+  for (const char* path : {"driver", "engine"}) {
+    const std::string name = path;
+    EXPECT_GT(j["ratios"][name + "_two_cores_vs_one"], 0) << name;
+    EXPECT_GT(j[name + "_us_per_job"], 0) << name;
+    EXPECT_GT(j["busy_while_queued"][name], 0) << name;
+  }
+  EXPECT_NE(slurp(dir / "r.html").find("</html>"), std::string::npos);
+}
+#endif
+
 TEST(BenchEcc, WrongUsageNamesTheInput) {
   const std::vector<std::pair<std::vector<std::string>, std::string>> cases {
     {{"--style", "slow"}, "--style slow: must be fast, pipelined or both"},
         {{"--curve", "P-384"}, "--curve P-384: must be"}, {{"--ii", "3"}, "--ii 3: must be 1, 2 or 4"},
-        {{"--jobs", "0"}, "--jobs: must be from 1"}, {{"--latency", "1000000"}, "--latency: must be"},
+        {{"--jobs", "0"}, "--jobs: must be from 1"},
+        {{"--through", "wire"}, "--through wire: must be core, driver, engine or both"},
+        {{"--through", "driver", "--queue-depth", "8,257"}, "--queue-depth 257: must be from 1 to 256"},
+        {{"--through", "engine", "--cores", "0"}, "--cores 0: must be from 1 to 8"},
+        {{"--through", "engine", "--style", "fast"}, "--style: goes with --through core only"},
+        {{"--queue-depth", "8"}, "--queue-depth: goes with --through driver"},
+        {{"--latency", "1000000"}, "--latency: must be"},
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
         {{"--style", "pipelined", "--ii", "4"}, "--style pipelined --ii 4: this build holds no such core"},
 #else
@@ -115,7 +161,8 @@ TEST(BenchEcc, HelpTeaches) {
   const auto r = bench({"--help"}, 20);
   ASSERT_TRUE(r.ok()) << r.error().text();
   EXPECT_EQ(r->status, 0);
-  for (const char* part : {"--style", "--report-html", "keyferry-bench ecc --style fast", "Exit status"})
+  for (const char* part : {"--style", "--report-html", "keyferry-bench ecc --style fast", "--through both",
+                           "--queue-depth", "Exit status"})
     EXPECT_NE(r->out.find(part), std::string::npos) << part;
 }
 

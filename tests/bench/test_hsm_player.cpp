@@ -1,11 +1,12 @@
-// The instruments of `keyferry-bench hsm` against an engine that errs on purpose: every fault must be counted.
+// The instruments of `keyferry-bench hsm` and `ecc` against an engine that errs on purpose: every fault must be
+// counted.
 #include <gtest/gtest.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <deque>
 
-#include "bench/hsm/player.hpp"
+#include "bench/load/player.hpp"
 
 namespace kf::bench {
 namespace {
@@ -50,6 +51,9 @@ class FaultyEngine final : public EccEngine {
     if (r.op == EccOp::sign) {
       c.signature = ecdsa_sign(r.curve, key_.d.expose(), r.hash);
       if (accepted == spoil) c.signature[40] ^= 1;
+    } else if (r.op == EccOp::verify) {
+      const bool good = ecdsa_verify(r.curve, r.peer, r.hash, r.signature) != (accepted == spoil);
+      if (c.status == EccStatus::ok && !good) c.status = EccStatus::bad_signature;
     } else {
       const KeyPair fresh = generate_key_pair(r.curve);
       if (stale_.q[0] == 0 || accepted != stale_key) {
@@ -110,7 +114,7 @@ TEST(Player, PlaysEverySetToItsEndThroughANarrowEngine) {
 }
 
 TEST(Player, OneOperationAUnitWhenAskedForOne) {
-  for (const Work w : {Work::sign, Work::ecka}) {
+  for (const Work w : {Work::sign, Work::ecka, Work::verify}) {
     FaultyEngine e;
     const Tally t = play(e, w, 50);
     EXPECT_EQ(t.operations, 50U);
@@ -143,8 +147,8 @@ TEST(Player, JudgesASampleWhenAskedFor) {
   EXPECT_EQ(t.checked, 8U);
 }
 
-TEST(Player, CountsAWrongSignatureAndAWrongSecret) {
-  for (const Work w : {Work::sign, Work::ecka}) {
+TEST(Player, CountsAWrongAnswerOfEveryKind) {
+  for (const Work w : {Work::sign, Work::ecka, Work::verify}) {
     for (const bool thread : {false, true}) {
       FaultyEngine e;
       e.spoil = 10;

@@ -4,12 +4,12 @@
 #include <chrono>
 #include <functional>
 
-#include "bench/hsm/answers.hpp"
+#include "bench/load/answers.hpp"
 
 namespace kf::bench {
 
-enum class Work : std::uint8_t { sign, ecka, set };
-std::string_view to_string(Work w);  // "sign", "ecka", "set"
+enum class Work : std::uint8_t { sign, ecka, set, verify };
+std::string_view to_string(Work w);  // "sign", "ecka", "set", "verify"
 
 class Player {
  public:

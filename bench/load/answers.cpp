@@ -1,4 +1,4 @@
-#include "bench/hsm/answers.hpp"
+#include "bench/load/answers.hpp"
 
 #include <algorithm>
 #include <cstring>
@@ -13,7 +13,15 @@ Material::Material(const std::vector<std::pair<Curve, Point>>& identity_keys) {
     OnCurve on;
     on.curve = curve;
     on.identity = point;
-    for (std::size_t i = 0; i < kPeers; ++i) on.peers.push_back(generate_key_pair(curve));
+    for (std::size_t i = 0; i < kPeers; ++i) {
+      on.peers.push_back(generate_key_pair(curve));
+      Signed s;
+      s.hash = hash(i);
+      s.signature = ecdsa_sign(curve, on.peers.back().d.expose(), s.hash);
+      s.good = i % 8 != 0;
+      if (!s.good) s.hash[i % s.hash.size()] ^= 1;
+      on.to_verify.push_back(s);
+    }
     on_.push_back(std::move(on));
   }
 }
@@ -29,15 +37,23 @@ EccRequest Material::request(std::uint64_t id, EccOp op, std::size_t curve) cons
   r.id = id;
   r.op = op;
   r.curve = on_[curve].curve;
-  if (op == EccOp::sign)
+  if (op == EccOp::sign) {
     r.hash = hash(id);
-  else
-    r.peer = on_[curve].peers[peer_of(id)].q;
+    return r;
+  }
+  r.peer = on_[curve].peers[peer_of(id)].q;
+  if (op == EccOp::verify) {
+    const Signed& s = on_[curve].to_verify[peer_of(id)];
+    r.hash = s.hash;
+    r.signature = s.signature;
+  }
   return r;
 }
 
 bool Material::right(const Answer& a) const {
   const OnCurve& on = on_[a.curve];
+  if (a.op == EccOp::verify)
+    return a.status == (on.to_verify[peer_of(a.id)].good ? EccStatus::ok : EccStatus::bad_signature);
   if (a.op == EccOp::sign) return ecdsa_verify(on.curve, on.identity, hash(a.id), a.signature);
   if (!check_point(on.curve, a.epk)) return false;
   const auto expected = ecka(on.curve, on.peers[peer_of(a.id)].d.expose(), a.epk);

@@ -1,5 +1,6 @@
 // What is asked of an engine, made so that every answer can be judged: hashes and peer keys follow from the request's
-// number, the peers' private keys are known here. Judged with OpenSSL, never with the token.
+// number, the peers' private keys are known here. Of the signatures to be verified one in eight is wrong. Judged with
+// OpenSSL, never with the engine.
 #pragma once
 
 #include <condition_variable>
@@ -19,14 +20,15 @@ namespace kf::bench {
 // Immutable; any thread.
 class Material {
  public:
-  explicit Material(const std::vector<std::pair<Curve, Point>>& identity_keys);  // their public keys
+  explicit Material(const std::vector<std::pair<Curve, Point>>& identity_keys);  // their public keys; for sign only
   [[nodiscard]] std::size_t curves() const { return on_.size(); }
   [[nodiscard]] Curve curve(std::size_t i) const { return on_[i].curve; }
-  [[nodiscard]] EccRequest request(std::uint64_t id, EccOp op, std::size_t curve) const;  // sign, ephemeral_ecka
+  [[nodiscard]] EccRequest request(std::uint64_t id, EccOp op, std::size_t curve) const;
 
   struct Answer {
     std::uint64_t id = 0;
     EccOp op = EccOp::sign;
+    EccStatus status = EccStatus::ok;
     std::size_t curve = 0;  // index
     Signature signature{};
     Point epk{};
@@ -36,10 +38,16 @@ class Material {
 
  private:
   static constexpr std::size_t kPeers = 64;
+  struct Signed {  // by the peer of the same number
+    Digest32 hash{};
+    Signature signature{};
+    bool good = true;
+  };
   struct OnCurve {
     Curve curve = Curve::p256;
     Point identity{};
     std::vector<KeyPair> peers;
+    std::vector<Signed> to_verify;
   };
   [[nodiscard]] Digest32 hash(std::uint64_t id) const;
   static std::size_t peer_of(std::uint64_t id) { return (id ^ (id >> 17)) % kPeers; }
