@@ -88,6 +88,8 @@ struct CoreEngine::Impl {
   std::size_t held = 0;                   // accepted and not yet polled
   bool stopping = false, closed = false;  // no more jobs; no more cores
   CoreEngineStats published;
+  bool stats_wanted = false;
+  std::condition_variable stats_there;
 
   // The engine's thread only.
   std::vector<Unit> units;
@@ -236,7 +238,9 @@ struct CoreEngine::Impl {
   bool ripe(const Unit& u, std::size_t n, Time since, Time now) const {
     if (n == 0) return false;
     if (n >= u.core->contexts()) return true;
-    if (u.core->batches() == 0) return now - since >= config.batch_wait;
+    // An idle core: half a batch goes at once, since a core takes as long for one as for all and the wait would cost a
+    // wake-up; less waits a little.
+    if (u.core->batches() == 0) return 2 * n >= u.core->contexts() || now - since >= config.batch_wait;
     return u.core->progress(now) >= kLateEnough;
   }
   void sent(std::size_t n, Unit& u) {
@@ -283,14 +287,23 @@ struct CoreEngine::Impl {
     return false;
   }
 
+  // What is finished goes to whoever polls.
+  void deliver() {
+    if (finished.empty()) return;
+    {
+      const std::lock_guard g(lock);
+      for (auto& c : finished) outbox.push_back(std::move(c));
+    }
+    finished.clear();
+    // After the lock, which whoever wakes up wants at once. Readable and nothing there is cleared by the next poll().
+    event.set();
+  }
+
+  // For those who asked: two histograms are 32 KiB, too much for every turn.
   void publish() {
     timespec t{};
     ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    struct {
-      std::vector<CoreEngineStats::Core> cores;
-      std::uint64_t retries = 0, timed_out = 0;
-      double thread_cpu_seconds = 0;
-    } s;
+    CoreEngineStats s;
     for (const Unit& u : units) {
       const UnitCounts n = u.core ? u.lost_counts + u.core->counts() : u.lost_counts;
       CoreEngineStats::Core c;
@@ -322,26 +335,15 @@ struct CoreEngine::Impl {
       }
       s.cores.push_back(std::move(c));
     }
+    s.batch_size = batch_size;
+    s.queue_us = queue_us;
     s.retries = retries;
     s.timed_out = timed_out;
     s.thread_cpu_seconds = static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
-    const bool something = !finished.empty();
-    {
-      const std::lock_guard g(lock);
-      // Two histograms are 32 KiB: too much for every turn.
-      if (published.batch_size.count() != batch_size.count()) {
-        published.batch_size = batch_size;
-        published.queue_us = queue_us;
-      }
-      published.cores = std::move(s.cores);
-      published.retries = s.retries;
-      published.timed_out = s.timed_out;
-      published.thread_cpu_seconds = s.thread_cpu_seconds;
-      for (auto& c : finished) outbox.push_back(std::move(c));
-      finished.clear();
-    }
-    // After the lock, which whoever wakes up wants at once. Readable and nothing there is cleared by the next poll().
-    if (something) event.set();
+    const std::lock_guard g(lock);
+    published = std::move(s);
+    stats_wanted = false;
+    stats_there.notify_all();
   }
 
   // How long nothing happens by itself: no request, no interrupt, and no batch that grows ripe by waiting.
@@ -372,10 +374,12 @@ struct CoreEngine::Impl {
     std::vector<pollfd> fds;
     for (;;) {
       std::vector<Work> come;
+      bool asked = false;
       {
         const std::lock_guard g(lock);
         if (stopping) return;
         come.swap(inbox);
+        asked = stats_wanted;
       }
       for (auto& w : come) accept(std::move(w));
       Time now = EngineClock::now();
@@ -425,7 +429,8 @@ struct CoreEngine::Impl {
         while (u.core && feed(u, now)) {
         }
       }
-      publish();
+      deliver();
+      if (asked) publish();
 
       fds.clear();
       fds.push_back({wake.fd(), POLLIN, 0});
@@ -517,7 +522,11 @@ std::size_t CoreEngine::poll(std::span<EccCompletion> out) noexcept {
 }
 
 CoreEngineStats CoreEngine::stats() const {
-  const std::lock_guard g(impl_->lock);
+  std::unique_lock g(impl_->lock);
+  impl_->stats_wanted = true;
+  impl_->wake.set();
+  // The engine's thread is at a device at the moment, perhaps at one that does not answer: then what was known before.
+  impl_->stats_there.wait_for(g, milliseconds(200), [this] { return !impl_->stats_wanted; });
   return impl_->published;
 }
 

@@ -69,7 +69,7 @@ class CoreEngine final : public EccEngine {
   std::size_t submit(std::span<const EccRequest> requests) noexcept override;
   std::size_t poll(std::span<EccCompletion> out) noexcept override;
   int event_fd() const noexcept override;
-  [[nodiscard]] CoreEngineStats stats() const;  // any thread
+  [[nodiscard]] CoreEngineStats stats() const;  // any thread; asks the engine's thread, waits 0.2 s at most
 
  private:
   struct Impl;

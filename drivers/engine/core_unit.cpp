@@ -45,7 +45,7 @@ Descriptor verify_descriptor(std::size_t curve, const EccRequest& r) {
 std::size_t curve_index(Curve c) { return c == Curve::p256 ? 0 : c == Curve::brainpool_p256r1 ? 1 : kNoCurve; }
 
 CoreUnit::CoreUnit(std::unique_ptr<Device> device, unsigned keys_ahead)
-    : device_(std::move(device)), keys_ahead_(keys_ahead) {
+    : device_(std::move(device)), where_(device_->transport().name()), keys_ahead_(keys_ahead) {
   const unsigned slots = device_->key_slots();
   for (unsigned s = slots; s != 0; --s) free_slots_.push_back(static_cast<std::uint16_t>(s - 1));
 }

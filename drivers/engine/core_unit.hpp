@@ -72,7 +72,7 @@ class CoreUnit {
   void interrupted() { device_->rearm_interrupt(); }
   std::vector<Work> give_up();  // what it has not answered; the slots are lost with the device
 
-  [[nodiscard]] std::string where() const { return device_->transport().name(); }
+  [[nodiscard]] const std::string& where() const { return where_; }
   [[nodiscard]] unsigned contexts() const { return device_->contexts(); }
   [[nodiscard]] std::size_t in_flight() const { return jobs_.size(); }
   [[nodiscard]] std::size_t batches() const { return batches_.size(); }  // in the ring or at work
@@ -108,6 +108,7 @@ class CoreUnit {
   Status answer(Job& job, const Completion& c, std::vector<UnitAnswer>& into);
 
   std::unique_ptr<Device> device_;
+  std::string where_;
   unsigned keys_ahead_;
   std::vector<std::uint16_t> free_slots_;
   std::vector<std::uint16_t> doubtful_;  // after a fault: erased before they are used again
