@@ -39,6 +39,7 @@ void account(const Snapshot& before, const Snapshot& after, BurstReport& r) {
   const double machine = spent("machine_s");
   const double personalise = spent("personalise_s");
   const double seal = spent("seal_s");
+  const double encode = spent("encode_s");
   const double store = spent("store_s");
   const double core_driver = after.status.value("core", Json::object()).value("thread_s", 0.0) -
                              before.status.value("core", Json::object()).value("thread_s", 0.0);
@@ -50,11 +51,12 @@ void account(const Snapshot& before, const Snapshot& after, BurstReport& r) {
       {"soap", "server loop: SOAP", soap, true},
       {"machine", "server loop: procedure", machine, true},
       {"store", "store thread: SQLite", store, true},
-      {"personalise", "pool: personalising", personalise, true},
-      {"seal", "pool: sealing (SCP03t)", seal, true},
+      {"personalise", "pipeline: personalising", personalise, true},
+      {"seal", "pipeline: sealing (SCP03t)", seal, true},
+      {"encode", "pipeline: hexBinary", encode, true},
       {"other_threads",
        r.custody == "hybrid" ? "other threads: verify, ECDH, HSM I/O" : "other threads: verify, HSM I/O",
-       std::max(0.0, server - loop - personalise - seal - store - core_driver), true},
+       std::max(0.0, server - loop - personalise - seal - encode - store - core_driver), true},
       {"simulators", "keyferry-sim (SM-SR, eUICCs)", after.sim_cpu_s - before.sim_cpu_s, false},
       {"bench", "keyferry-bench (the Operator)", after.own_cpu_s - before.own_cpu_s, false},
   };

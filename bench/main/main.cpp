@@ -6,6 +6,7 @@
 #include "bench/burst/burst.hpp"
 #include "bench/ecc/ecc_bench.hpp"
 #include "bench/hsm/hsm_bench.hpp"
+#include "bench/scp03t/scp03t_bench.hpp"
 #include "generated/version.hpp"
 
 int main(int argc, char** argv) {
@@ -17,6 +18,7 @@ int main(int argc, char** argv) {
   kf::bench::add_burst(app, status);
   kf::bench::add_hsm(app, status);
   kf::bench::add_ecc(app, status);
+  kf::bench::add_scp03t(app, status);
   try {
     if (argc > 1 && argv[1][0] != '-') app.get_subcommand(argv[1]);
   } catch (const CLI::OptionNotFound&) {

@@ -250,8 +250,10 @@ std::string lines(const std::vector<Line>& data, const Axis& x, const std::strin
   }
   c.add(R"(<text class="tick" x="{}" y="12">{}</text>)", kLeft, escape(y_unit));
   const double x_step = round_up_nice((x.high - x.low) / 8);
+  const double unit_from = kWidth - 6.5 * static_cast<double>(x.unit.size()) - 14;
   for (double v = x.low; v <= x.high * 1.0001; v += x_step)
-    c.add(R"(<text class="tick" x="{:.1f}" y="{}" text-anchor="middle">{}</text>)", px(v), height - 10, number(v));
+    if (px(v) < unit_from)  // the name of the axis stands there
+      c.add(R"(<text class="tick" x="{:.1f}" y="{}" text-anchor="middle">{}</text>)", px(v), height - 10, number(v));
   c.add(R"(<text class="tick" x="{}" y="{}" text-anchor="end">{}</text>)", kWidth, height - 10, escape(x.unit));
   std::vector<std::tuple<double, std::string, std::string>> labels;  // height, element, text
   for (const auto& l : data) {

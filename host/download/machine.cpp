@@ -89,6 +89,13 @@ class Machine {
     r.more_to_do = more;
     call(std::move(r), c_.timeouts.card, false);
   }
+  void send_data(const Aid& target, const es8::SendPart& part, bool more) {
+    es::Request r = request(es::Function::send_data);
+    r.sd_aid = to_bytes(target.bytes());
+    r.data_hex = part.hex;
+    r.more_to_do = more;
+    call(std::move(r), c_.timeouts.card, false);
+  }
   void ask_eis(Download::Ask ask) { call(request(es::Function::get_eis), c_.timeouts.get_eis, true, ask); }
   void probe() {
     d().tries = 0;
@@ -369,6 +376,10 @@ class Machine {
     d().secrets.keys = std::move(keys.keys);
     d().header_taken = true;  // from the next call on the card may know the profile's POL1
     enter_persisted(State::installing);
+    if (c_.scp03t_online) {
+      d().online_tried = true;
+      return emit(DrawChallenge{});
+    }
     emit(SealOffline{d().secrets.keys->clone(), isd_p()});
   }
 
@@ -383,17 +394,9 @@ class Machine {
       return begin_delete({"1.2", "4.2", "", "profile could not be sealed: " + x.status.error().text()});
     }
     d().secrets.script = std::move(x.script);
+    d().secrets.parts = std::move(x.parts);
     d().answered = 0;
-    cut();
     send_part();
-  }
-  void cut() {
-    auto& s = *d().secrets.script;
-    std::vector<Bytes> tlvs;
-    for (const auto& t : s.tlvs) tlvs.push_back(c_.scp03t_in_22 ? make_tlv(0x22, t) : t);
-    d().secrets.parts = es8::cut_between_tlvs(tlvs, c_.send_data_limit);
-    // The parts are what is sent; the script only checks answers from here on, and needs no segment for that.
-    for (std::size_t i = s.first_segment(); i < s.tlvs.size(); ++i) s.tlvs[i] = Bytes();
   }
   void send_part() {
     const bool last = d().secrets.parts.size() == 1 && !d().order.enable;
@@ -435,7 +438,7 @@ class Machine {
       return delete_as(r, "SendData refused");
     }
     if (r.status == es::ExecStatus::with_warning) note_warning(r);
-    const std::size_t sent = read_tlvs(x.secrets.parts.front()).ok() ? read_tlvs(x.secrets.parts.front())->size() : 0;
+    const std::size_t sent = x.secrets.parts.front().commands;
     x.answered += opened->accepted;
     if (opened->accepted < sent && x.euicc_response.empty())
       return begin_delete(

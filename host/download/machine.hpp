@@ -14,6 +14,7 @@
 #include "host/base/ids.hpp"
 #include "host/crypto/engine.hpp"
 #include "host/es/types.hpp"
+#include "host/es8/parts.hpp"
 #include "host/es8/scp03t.hpp"
 #include "host/profile/package.hpp"
 
@@ -66,7 +67,7 @@ struct Secrets {
   SecretArray<32> shs;
   std::optional<es8::KeySet> keys;
   std::shared_ptr<es8::SealedScript> script;
-  std::vector<Bytes> parts;  // the script cut for the SM-SR, front not yet answered
+  std::vector<es8::SendPart> parts;  // the script cut for the SM-SR, front not yet answered
 };
 
 struct Download {
@@ -135,7 +136,8 @@ struct EccDone {
 };
 struct Sealed {
   Status status;
-  std::shared_ptr<es8::SealedScript> script;
+  std::shared_ptr<es8::SealedScript> script;  // what checking the answers needs
+  std::vector<es8::SendPart> parts;           // what is sent
 };
 struct HostChallenge {
   es8::Challenge hc{};
@@ -214,8 +216,9 @@ struct Context {  // what a step may know besides the download; values only
   Bytes cert_dp_p256, cert_dp_brainpool;  // empty: no identity on that curve
   es8::KeySetPlan plan;
   Timeouts timeouts;
-  std::size_t send_data_limit = 0;              // bytes of Data a SendData may carry; 0: no limit
-  bool scp03t_in_22 = false;                    // this SM-SR carries SCP03t TLVs inside 22
+  bool scp03t_in_22 = false;  // this SM-SR carries SCP03t TLVs inside 22
+  bool scp03t_online =
+      false;  // INITIALIZE UPDATE goes alone; else the card challenge is computed and all is one script
   std::vector<unsigned> rsp_majors{2, 3, 4};    // RemoteProvisioningVersion majors served
   std::vector<Platform> compatible, certified;  // empty: all
   bool keep_key_set = true;

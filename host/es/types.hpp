@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -120,7 +121,8 @@ struct Request {
   std::uint64_t required_memory = 0;
   std::optional<bool> more_to_do;
   Bytes sd_aid;
-  Bytes data;  // SendData
+  Bytes data;                                   // SendData
+  std::shared_ptr<const std::string> data_hex;  // instead, when writing: hexBinary that was made elsewhere
   std::optional<SubscriptionAddress> subscription;
   std::optional<Pol2> pol2;
   std::string completion_timestamp;  // notifications

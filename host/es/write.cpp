@@ -165,7 +165,10 @@ void write_request_field(Body& b, Field f, const Request& r) {
     case Field::sd_aid:
       return b.hex(name, r.sd_aid);
     case Field::data:
-      return b.hex(name, r.data);
+      if (!r.data_hex) return b.hex(name, r.data);
+      b.open(name);
+      b.raw(*r.data_hex);
+      return b.close(name);
     case Field::more_to_do:
       if (r.more_to_do) b.flag(name, *r.more_to_do);
       return;

@@ -6,7 +6,6 @@
 
 namespace kf::es8 {
 namespace {
-constexpr std::uint8_t kSecurityLevel = 0x33;  // C-MAC, C-DECRYPTION, R-MAC, R-ENCRYPTION
 constexpr std::size_t kMac = 8;
 
 Bytes context_of(const Challenge& hc, const Challenge& cc) { return concat(hc, cc); }
@@ -17,53 +16,6 @@ Challenge challenge_of(const SecretBytes& b) {
   return c;
 }
 
-// 85 and every 86. `out.tlvs` holds what precedes 85, keys and challenges are set.
-void seal_into(SealedScript& out, std::span<const ByteView> parts) {
-  out.tlvs.reserve(out.tlvs.size() + 1 + parts.size());
-  out.mcv.reserve(1 + parts.size());
-  Cmac mac(out.keys.s_mac.expose());
-
-  Bytes auth{0x85, 8 + 1 + kMac, kSecurityLevel};
-  append(auth, host_cryptogram(out.keys, out.hc, out.cc));
-  Block16 chain{};
-  mac.update(chain);
-  mac.update(auth);
-  chain = mac.finish();
-  append(auth, ByteView(chain).first(kMac));
-  out.tlvs.push_back(std::move(auth));
-  out.mcv.push_back(chain);
-
-  // ICVs depend on the counter alone: one ECB call for all of them.
-  SecretBytes icvs(parts.size() * 16);
-  for (std::size_t i = 0; i < parts.size(); ++i) {
-    const std::size_t counter = i + 1;
-    for (std::size_t b = 0; b < sizeof counter; ++b)
-      icvs.expose_mut()[16 * i + 15 - b] = static_cast<std::uint8_t>(counter >> (8 * b));
-  }
-  aes_ecb_encrypt(out.keys.s_enc.expose(), icvs.expose_mut());
-
-  CbcEncryptor enc(out.keys.s_enc.expose());
-  for (std::size_t i = 0; i < parts.size(); ++i) {
-    const std::size_t cipher_size = (parts[i].size() / 16 + 1) * 16;
-    Bytes tlv;
-    tlv.reserve(1 + ber_length_size(cipher_size + kMac) + cipher_size + kMac);
-    tlv.push_back(0x86);
-    append_ber_length(tlv, cipher_size + kMac);
-    const std::size_t head = tlv.size();
-    append(tlv, parts[i]);
-    tlv.push_back(0x80);
-    tlv.resize(head + cipher_size);
-    Block16 icv{};
-    std::copy_n(icvs.expose().begin() + static_cast<std::ptrdiff_t>(16 * i), 16, icv.begin());
-    enc.encrypt(icv, std::span(tlv).subspan(head));
-    mac.update(chain);  // one block: what follows is one run of whole blocks in place
-    mac.update(tlv);
-    chain = mac.finish();
-    append(tlv, ByteView(chain).first(kMac));
-    out.tlvs.push_back(std::move(tlv));
-    out.mcv.push_back(chain);
-  }
-}
 }  // namespace
 
 std::size_t max_segment(std::size_t max_tlv) {
@@ -108,37 +60,50 @@ Bytes initialize_update(std::uint8_t kvn, const Challenge& hc) {
   return b;
 }
 
+namespace {
+// A batch of one; its run is taken apart into commands.
+Result<SealedScript> seal_alone(const ScriptOrder& o) {
+  auto r = std::move(seal_scripts({&o, 1}, seal::default_sealer()).front());
+  if (!r) return r.error();
+  SealedScript& s = r->session;
+  for (std::size_t i = s.first_segment(); i < s.tlvs.size(); ++i) s.tlvs[i] = to_bytes(r->command(i));
+  return std::move(s);
+}
+}  // namespace
+
 SealedScript seal_offline(const KeySet& k, const Aid& isd_p, const Challenge& hc, const SequenceCounter& c,
                           ByteView profile, std::size_t max_tlv) {
-  return seal_segments_offline(k, isd_p, hc, c, cut_profile(profile, max_tlv));
+  ScriptOrder o;
+  o.keys = &k;
+  o.isd_p = isd_p;
+  o.hc = hc;
+  o.counter = c;
+  o.profile = profile;
+  o.max_tlv = max_tlv;
+  return std::move(seal_alone(o)).value();
 }
 
 SealedScript seal_segments_offline(const KeySet& k, const Aid& isd_p, const Challenge& hc, const SequenceCounter& c,
                                    std::span<const ByteView> segments) {
-  SealedScript s;
-  s.hc = hc;
-  s.cc = card_challenge(k, c, isd_p);
-  s.keys = session_keys(k, hc, s.cc);
-  s.tlvs.reserve(segments.size() + 2);
-  s.tlvs.push_back(initialize_update(k.kvn, hc));
-  seal_into(s, segments);
-  return s;
+  ScriptOrder o;
+  o.keys = &k;
+  o.isd_p = isd_p;
+  o.hc = hc;
+  o.counter = c;
+  o.segments = segments;
+  return std::move(seal_alone(o)).value();
 }
 
 Result<SealedScript> seal_online(const KeySet& k, const Aid& isd_p, const Challenge& hc,
                                  const InitializeUpdateAnswer& a, ByteView profile, std::size_t max_tlv) {
-  if (a.kvn != k.kvn) return Error{"bad-cryptogram", "the card answered for another key version"};
-  if (!equal_ct(card_challenge(k, a.counter, isd_p), a.cc))
-    return Error{"bad-challenge", "the card challenge does not follow from counter " + to_hex(a.counter)};
-  SealedScript s;
-  s.offline = false;
-  s.hc = hc;
-  s.cc = a.cc;
-  s.keys = session_keys(k, hc, a.cc);
-  if (!equal_ct(card_cryptogram(s.keys, hc, a.cc), a.cryptogram))
-    return Error{"bad-cryptogram", "the card does not know the key set"};
-  seal_into(s, cut_profile(profile, max_tlv));
-  return s;
+  ScriptOrder o;
+  o.keys = &k;
+  o.isd_p = isd_p;
+  o.hc = hc;
+  o.online = &a;
+  o.profile = profile;
+  o.max_tlv = max_tlv;
+  return seal_alone(o);
 }
 
 }  // namespace kf::es8

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "host/es8/establishment.hpp"
+#include "host/seal/sealer.hpp"
 
 namespace kf::es8 {
 
@@ -53,6 +54,37 @@ SealedScript seal_segments_offline(const KeySet& k, const Aid& isd_p, const Chal
 Result<SealedScript> seal_online(const KeySet& k, const Aid& isd_p, const Challenge& hc,
                                  const InitializeUpdateAnswer& a, ByteView profile, std::size_t max_tlv = kMaxTlv);
 
+// The same for many downloads in one call, and the product's one way to seal: every function above ends here. Keys are
+// derived, segments encrypted and chains of MACs computed side by side (host/seal); each script is what it would be
+// alone. An order's references and views live as long as the call.
+struct ScriptOrder {
+  const KeySet* keys = nullptr;
+  Aid isd_p;
+  Challenge hc{};
+  SequenceCounter counter{};                       // offline
+  const InitializeUpdateAnswer* online = nullptr;  // instead: 84 was answered with this
+  ByteView profile;
+  std::size_t max_tlv = kMaxTlv;
+  std::span<const ByteView> segments;  // instead of `profile`: cut elsewhere
+};
+// A script as it is sent: the commands one behind the other. session.tlvs holds [84,] 85 and an empty string for each
+// segment, which is all that checking the answers needs.
+struct ScriptRun {
+  SealedScript session;
+  Bytes octets;
+  std::vector<std::uint32_t> ends;  // offset behind each command
+  [[nodiscard]] ByteView command(std::size_t i) const {
+    const std::size_t begin = i == 0 ? 0 : ends[i - 1];
+    return ByteView(octets).subspan(begin, ends[i] - begin);
+  }
+};
+// One result an order, in their order. Reasons: those of seal_online. Memory: the scripts and a few hundred octets an
+// order, so the caller bounds a batch by the sizes of its profiles.
+std::vector<Result<ScriptRun>> seal_scripts(std::span<const ScriptOrder> orders, seal::ScriptSealer& engine);
+// As few runs of whole commands as `limit` allows (0: no limit), as views into the script; a command longer than the
+// limit goes alone.
+std::vector<ByteView> cut_between_commands(const ScriptRun& r, std::size_t limit);
+
 // Checks the answers to tlvs[from], tlvs[from+1] ... in order; `answers` may be fewer than commands.
 struct OpenedAnswers {
   std::size_t accepted = 0;           // commands answered without error, counted from `from`
@@ -66,5 +98,12 @@ struct OpenedAnswers {
 // Reasons: bad-cryptogram (card cryptogram in 84), bad-rmac, bad-padding, bad-format. An R-MAC on an empty answer is
 // taken when it is right (A17). A 9F.. is not an error of this function: it is in error_tlv.
 Result<OpenedAnswers> open_answers(const SealedScript& s, std::size_t from, const std::vector<CardAnswer>& answers);
+// The same for many downloads in one call.
+struct AnswerSet {
+  const SealedScript* script = nullptr;
+  std::size_t from = 0;
+  const std::vector<CardAnswer>* answers = nullptr;
+};
+std::vector<Result<OpenedAnswers>> open_answers(std::span<const AnswerSet> sets, seal::ScriptSealer& engine);
 
 }  // namespace kf::es8

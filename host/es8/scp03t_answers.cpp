@@ -6,7 +6,7 @@
 
 namespace kf::es8 {
 namespace {
-constexpr std::size_t kMac = 8;
+constexpr std::size_t kMac = seal::kMacSize;
 bool is_error(const CardAnswer& a) { return a.tag >> 8 == 0x9F; }
 
 Error format_error(const CardAnswer& a, const char* expected) {
@@ -14,37 +14,105 @@ Error format_error(const CardAnswer& a, const char* expected) {
                             to_hex(ByteView(a.whole).first(std::min<std::size_t>(16, a.whole.size())))};
 }
 
-// 86 with data: R-MAC under the MCV after the command (it does not move the MCV), then decrypt and unpad.
-Result<Bytes> open_segment_answer(const SealedScript& s, std::size_t segment, const CardAnswer& a) {
-  const ByteView value = a.value;
-  if (value.empty()) return Bytes{};
-  if (value.size() > 0xFFFF || value.size() < kMac || (value.size() - kMac) % 16 != 0)
+// What can be said of an answer 86 without keys. Empty value: accepted, no data, no R-MAC.
+Status check_segment_answer(const CardAnswer& a) {
+  if (a.tag != 0x86) return format_error(a, "86");
+  if (a.value.empty()) return {};
+  if (a.value.size() > 0xFFFF || a.value.size() < kMac || (a.value.size() - kMac) % 16 != 0)
     return format_error(a, "86 with whole blocks and an R-MAC");
-  const ByteView cipher = value.first(value.size() - kMac);
-  Cmac mac(s.keys.s_rmac.expose());
-  mac.update(s.mcv[segment + 1]);
-  Bytes header{0x86};
-  append_ber_length(header, value.size());
-  mac.update(header);
-  mac.update(cipher);
-  const Block16 m = mac.finish();
-  if (!equal_ct(ByteView(m).first(kMac), value.last(kMac)))
-    return Error{"bad-rmac", "answer to segment " + std::to_string(segment + 1)};
-  if (cipher.empty()) return Bytes{};  // an R-MAC over an empty answer (A17)
-  Block16 icv{};
-  icv[0] = 0x80;
-  const std::size_t counter = segment + 1;
-  for (std::size_t b = 0; b < sizeof counter; ++b) icv[15 - b] = static_cast<std::uint8_t>(counter >> (8 * b));
-  icv = aes_ecb_block(s.keys.s_enc.expose(), icv);
-  Bytes plain = to_bytes(cipher);
-  aes_cbc_decrypt(s.keys.s_enc.expose(), icv, plain);
-  std::size_t n = plain.size();
-  while (n > 0 && plain[n - 1] == 0x00) --n;
-  if (n == 0 || plain[n - 1] != 0x80 || plain.size() - n >= 16) {
-    return Error{"bad-padding", "answer to segment " + std::to_string(segment + 1)};
+  return {};
+}
+
+// One set while it is opened: judged without keys first, then with what the engine says about its protected answers.
+struct Draft {
+  const AnswerSet* set = nullptr;
+  std::size_t clean = 0;      // answers in front of the first one that ends the set
+  Status end;                 // its fault; none: an error tag, or all were taken
+  std::size_t first_job = 0;  // of the protected answers among them
+  Bytes plain;
+  OpenedAnswers out;
+};
+
+// Everything but R-MACs and ciphertext. An error tag is never protected; the session is over whatever follows.
+void judge(Draft& d) {
+  const SealedScript& s = *d.set->script;
+  const auto& answers = *d.set->answers;
+  if (d.set->from > s.tlvs.size() || answers.size() > s.tlvs.size() - d.set->from) {
+    d.end = Error{"bad-format", "more answers than commands"};
+    return;
   }
-  plain.resize(n - 1);
-  return plain;
+  const auto step = [&](const CardAnswer& a, std::size_t command) -> Status {
+    if (d.out.other_counter) return Error{"bad-cryptogram", "85 accepted under another card challenge"};
+    if (command + 1 == s.first_segment()) {
+      if (a.tag != 0x85 || !a.value.empty()) return format_error(a, "85 00");
+    } else if (command < s.first_segment()) {
+      KF_TRY(const InitializeUpdateAnswer r, parse_initialize_update_answer(a));
+      if (r.kvn != s.tlvs[0][2]) return Error{"bad-format", "the card answered for another key version"};
+      if (r.cc != s.cc)
+        d.out.other_counter = r.counter;
+      else if (!equal_ct(card_cryptogram(s.keys, s.hc, s.cc), r.cryptogram))
+        return Error{"bad-cryptogram", "the card does not know the key set"};
+    } else {
+      return check_segment_answer(a);
+    }
+    return {};
+  };
+  for (const CardAnswer& a : answers) {
+    if (is_error(a)) {
+      d.out.error_tlv = a.whole;
+      return;
+    }
+    if (d.end = step(a, d.set->from + d.clean); !d.end) return;
+    ++d.clean;
+  }
+}
+
+// The protected ones among the clean answers. `plain` of the draft gets room for all of their data.
+void collect(Draft& d, std::vector<seal::OpenJob>& jobs) {
+  const SealedScript& s = *d.set->script;
+  d.first_job = jobs.size();
+  const auto protected_ones = [&](auto&& take) {
+    for (std::size_t i = 0; i < d.clean; ++i) {
+      const CardAnswer& a = (*d.set->answers)[i];
+      const std::size_t command = d.set->from + i;
+      if (command >= s.first_segment() && !a.value.empty()) take(a, command - s.first_segment());
+    }
+  };
+  std::size_t room = 0;
+  protected_ones([&](const CardAnswer& a, std::size_t) { room += a.value.size() - kMac; });
+  d.plain.resize(room);
+  std::size_t at = 0;
+  protected_ones([&](const CardAnswer& a, std::size_t segment) {
+    seal::OpenJob& j = jobs.emplace_back();
+    j.s_enc = s.keys.s_enc.expose();
+    j.s_rmac = s.keys.s_rmac.expose();
+    j.mcv = s.mcv[segment + 1];
+    j.counter = segment + 1;
+    j.value = a.value;
+    j.plain = std::span(d.plain).subspan(at, a.value.size() - kMac);
+    at += j.plain.size();
+  });
+}
+
+Result<OpenedAnswers> finish(Draft& d, std::span<const seal::OpenJob> jobs) {
+  const SealedScript& s = *d.set->script;
+  std::size_t job = d.first_job;
+  for (std::size_t i = 0; i < d.clean; ++i) {
+    const std::size_t command = d.set->from + i;
+    if (command >= s.first_segment()) {
+      if (!(*d.set->answers)[i].value.empty()) {
+        const seal::OpenJob& j = jobs[job++];
+        const std::string which = "answer to segment " + std::to_string(j.counter);
+        if (j.status == seal::OpenStatus::bad_rmac) return Error{"bad-rmac", which};
+        if (j.status == seal::OpenStatus::bad_padding) return Error{"bad-padding", which};
+        append(d.out.data, j.plain.first(j.size));
+      }
+      ++d.out.segments_accepted;
+    }
+    ++d.out.accepted;
+  }
+  if (!d.end) return d.end.error();
+  return std::move(d.out);
 }
 }  // namespace
 
@@ -61,36 +129,24 @@ Result<InitializeUpdateAnswer> parse_initialize_update_answer(const CardAnswer& 
   return r;
 }
 
-Result<OpenedAnswers> open_answers(const SealedScript& s, std::size_t from, const std::vector<CardAnswer>& answers) {
-  OpenedAnswers out;
-  if (from > s.tlvs.size() || answers.size() > s.tlvs.size() - from)
-    return Error{"bad-format", "more answers than commands"};
-  for (std::size_t i = 0; i < answers.size(); ++i) {
-    const CardAnswer& a = answers[i];
-    if (is_error(a)) {  // never protected; the session is over whatever follows
-      out.error_tlv = a.whole;
-      return out;
-    }
-    if (out.other_counter) return Error{"bad-cryptogram", "85 accepted under another card challenge"};
-    const std::size_t command = from + i;
-    if (command + 1 == s.first_segment()) {
-      if (a.tag != 0x85 || !a.value.empty()) return format_error(a, "85 00");
-    } else if (command < s.first_segment()) {
-      KF_TRY(const InitializeUpdateAnswer r, parse_initialize_update_answer(a));
-      if (r.kvn != s.tlvs[0][2]) return Error{"bad-format", "the card answered for another key version"};
-      if (r.cc != s.cc)
-        out.other_counter = r.counter;
-      else if (!equal_ct(card_cryptogram(s.keys, s.hc, s.cc), r.cryptogram))
-        return Error{"bad-cryptogram", "the card does not know the key set"};
-    } else {
-      if (a.tag != 0x86) return format_error(a, "86");
-      KF_TRY(const Bytes plain, open_segment_answer(s, command - s.first_segment(), a));
-      append(out.data, plain);
-      ++out.segments_accepted;
-    }
-    ++out.accepted;
+std::vector<Result<OpenedAnswers>> open_answers(std::span<const AnswerSet> sets, seal::ScriptSealer& engine) {
+  std::vector<Draft> drafts(sets.size());
+  std::vector<seal::OpenJob> jobs;
+  for (std::size_t i = 0; i < sets.size(); ++i) {
+    drafts[i].set = &sets[i];
+    judge(drafts[i]);
+    collect(drafts[i], jobs);
   }
+  engine.open(jobs);
+  std::vector<Result<OpenedAnswers>> out;
+  out.reserve(sets.size());
+  for (Draft& d : drafts) out.push_back(finish(d, jobs));
   return out;
+}
+
+Result<OpenedAnswers> open_answers(const SealedScript& s, std::size_t from, const std::vector<CardAnswer>& answers) {
+  const AnswerSet one{&s, from, &answers};
+  return std::move(open_answers({&one, 1}, seal::default_sealer()).front());
 }
 
 }  // namespace kf::es8

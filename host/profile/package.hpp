@@ -78,6 +78,16 @@ struct Personal {  // what one subscription differs in
 // Reasons: bad-personal (detail names the field, never the value).
 Result<Bytes> personalise(ByteView template_der, std::span<const Slot> slots, const Personal& p);
 
+// The same, cut into segments of `segment` octets (the last may be shorter), without a copy of the template: a segment
+// that holds nothing personal is a view into it, the others are made anew in `own`. The template outlives the result.
+struct Segmented {
+  SecretBytes own;
+  std::vector<ByteView> segments;
+  std::size_t bytes = 0;
+};
+Result<Segmented> personalise_segments(ByteView template_der, std::span<const Slot> slots, const Personal& p,
+                                       std::size_t segment);
+
 // The EF.IMSI coding of TS 31.102 4.2.2: length, parity nibble, swapped digits, padded with FF to 9 bytes.
 // Precondition: 6 to 15 digits.
 Bytes imsi_octets(std::string_view digits);

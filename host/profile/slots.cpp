@@ -204,15 +204,17 @@ std::string template_imsi(ByteView in, std::span<const Slot> slots) {
   return {};
 }
 
-Result<Bytes> personalise(ByteView in, std::span<const Slot> slots, const Personal& p) {
+namespace {
+struct Value {
+  Field field;
+  SecretBytes bytes;
+};
+
+Result<std::vector<Value>> checked_values(ByteView in, std::span<const Slot> slots, const Personal& p) {
   // Everything is checked before the template is copied, so that no half-written package with keys is ever around.
   if (auto again = parse_iccid(p.iccid.str()); !again) return bad_personal(Field::iccid_header, again.error().detail);
   if (!p.imsi.empty() && (p.imsi.size() < 6 || p.imsi.size() > 15 || !all_digits(p.imsi)))
     return bad_personal(Field::imsi, "6 to 15 digits expected");
-  struct Value {
-    Field field;
-    SecretBytes bytes;
-  };
   std::vector<Value> values;
   const Bytes iccid = iccid_octets(p.iccid);
   values.push_back({Field::iccid_header, SecretBytes(ByteView(iccid))});
@@ -239,13 +241,60 @@ Result<Bytes> personalise(ByteView in, std::span<const Slot> slots, const Person
     // A package without PE mf has no EF.ICCID; every other value that was given must have a place.
     if (places == 0 && v.field != Field::iccid_ef) return bad_personal(v.field, "the template has no place for it");
   }
-  Bytes out = to_bytes(in);
+  return values;
+}
+
+// Calls f(offset, octets) for each place that gets a value.
+template <class F>
+void for_each_place(const std::vector<Value>& values, std::span<const Slot> slots, F&& f) {
   for (const Value& v : values)
     for (const Slot& s : slots)
-      if (s.field == v.field) {
-        const ByteView b = v.bytes.expose();
-        std::copy(b.begin(), b.end(), out.begin() + static_cast<std::ptrdiff_t>(s.offset));
-      }
+      if (s.field == v.field) f(s.offset, v.bytes.expose());
+}
+}  // namespace
+
+Result<Bytes> personalise(ByteView in, std::span<const Slot> slots, const Personal& p) {
+  KF_TRY(const std::vector<Value> values, checked_values(in, slots, p));
+  Bytes out = to_bytes(in);
+  for_each_place(values, slots, [&](std::size_t offset, ByteView octets) {
+    std::ranges::copy(octets, out.begin() + static_cast<std::ptrdiff_t>(offset));
+  });
+  return out;
+}
+
+Result<Segmented> personalise_segments(ByteView in, std::span<const Slot> slots, const Personal& p,
+                                       std::size_t segment) {
+  KF_TRY(const std::vector<Value> values, checked_values(in, slots, p));
+  Segmented out;
+  out.bytes = in.size();
+  const std::size_t n = (in.size() + segment - 1) / segment;
+  std::vector<bool> personal(n);
+  for_each_place(values, slots, [&](std::size_t offset, ByteView octets) {
+    for (std::size_t i = offset / segment; i <= (offset + octets.size() - 1) / segment; ++i) personal[i] = true;
+  });
+  const auto view = [&](std::size_t i) { return in.subspan(i * segment, std::min(segment, in.size() - i * segment)); };
+  std::size_t size = 0;
+  for (std::size_t i = 0; i < n; ++i) size += personal[i] ? view(i).size() : 0;
+  out.own = SecretBytes(size);
+  const std::span<std::uint8_t> own = out.own.expose_mut();
+  std::vector<std::span<std::uint8_t>> writable(n);
+  std::size_t at = 0;
+  out.segments.reserve(n);
+  for (std::size_t i = 0; i < n; ++i) {
+    const ByteView v = view(i);
+    if (!personal[i]) {
+      out.segments.push_back(v);
+      continue;
+    }
+    writable[i] = own.subspan(at, v.size());
+    std::ranges::copy(v, writable[i].begin());
+    out.segments.emplace_back(writable[i]);
+    at += v.size();
+  }
+  for_each_place(values, slots, [&](std::size_t offset, ByteView octets) {
+    for (std::size_t k = 0; k < octets.size(); ++k)  // a value may lie across two segments
+      writable[(offset + k) / segment][(offset + k) % segment] = octets[k];
+  });
   return out;
 }
 

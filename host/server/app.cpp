@@ -49,6 +49,7 @@ struct App {
   const Config& config;
   asio::io_context io{1};
   std::unique_ptr<asio::thread_pool> pool;
+  std::unique_ptr<pipeline::SealPipeline> sealing;
   std::unique_ptr<hsm::HsmEngine> hsm;
   std::unique_ptr<SoftwareEngine> software;
   std::unique_ptr<ecc::CoreEngine> cores;  // when a route names them
@@ -106,6 +107,7 @@ struct App {
     inventory = std::make_unique<Inventory>(*store, *vault);
     software = std::make_unique<SoftwareEngine>(SoftwareEngineOptions{config.crypto_threads, 4096});
     pool = std::make_unique<asio::thread_pool>(config.crypto_threads);
+    KF_TRY(sealing, pipeline::SealPipeline::make(config.sealing));
 
     if (config.routes.use(EngineName::core)) KF_CHECK(start_cores());
     // Strict by construction: an operation has the engines that custody and routing name, and nothing stands in.
@@ -123,9 +125,9 @@ struct App {
     es3_client = std::make_unique<Es3Client>(io, config, metrics);
     replies = std::make_unique<Replies>(io, config);
     delivery = std::make_unique<DeliveryService>(io, config, *storage, metrics);
-    parts = std::make_unique<DownloadService::Parts>(DownloadService::Parts{io, *pool, config, *storage, metrics,
-                                                                            *crypto, *es3_client, *inventory, *replies,
-                                                                            *delivery, *hsm, trust, cert_dp});
+    parts = std::make_unique<DownloadService::Parts>(DownloadService::Parts{io, *pool, *sealing, config, *storage,
+                                                                            metrics, *crypto, *es3_client, *inventory,
+                                                                            *replies, *delivery, *hsm, trust, cert_dp});
     downloads = std::make_unique<DownloadService>(*parts);
     es2 = std::make_unique<Es2Service>(*parts, *downloads);
     es3 = std::make_unique<Es3Service>(*parts, *downloads);
@@ -263,6 +265,7 @@ struct App {
       h["service_us"] = token_status.at("service_us");
     }
     const store::StoreStats st = store->stats();
+    const pipeline::Stats sealed = sealing->stats();
     rusage self{};
     getrusage(RUSAGE_SELF, &self);
     auto seconds = [](const timeval& t) {
@@ -297,17 +300,21 @@ struct App {
                 {"batch_size", batches},
                 {"hsm", token_status},
                 {"scp03t",
-                 {{"bytes", m.scp03t_bytes.load()},
-                  {"segments", m.scp03t_segments.load()},
-                  {"cpu_s", static_cast<double>(m.scp03t_cpu_ns.load()) * 1e-9}}},
+                 {{"bytes", sealed.bytes},
+                  {"segments", sealed.segments},
+                  {"cpu_s", sealed.seal_s},
+                  {"engine", sealed.engine},
+                  {"batch_size", histogram_json(sealed.batch)},
+                  {"peak_bytes_in_flight", sealed.peak_bytes}}},
                 {"cpu",
                  {{"user_s", seconds(self.ru_utime)},
                   {"system_s", seconds(self.ru_stime)},
                   {"loop_s", thread_cpu_seconds()},
                   {"soap_s", static_cast<double>(m.soap_ns) * 1e-9},
                   {"machine_s", static_cast<double>(m.machine_ns) * 1e-9},
-                  {"personalise_s", static_cast<double>(m.personalise_cpu_ns.load()) * 1e-9},
-                  {"seal_s", static_cast<double>(m.scp03t_cpu_ns.load()) * 1e-9},
+                  {"personalise_s", sealed.personalise_s},
+                  {"seal_s", sealed.seal_s},
+                  {"encode_s", sealed.encode_s},
                   {"store_s", st.cpu_s}}},
                 {"store", {{"group_size", histogram_json(st.group_size)}, {"commit_us", histogram_json(st.commit_us)}}},
                 {"messages",
@@ -415,6 +422,7 @@ int serve(const Config& c) {
   app.io.restart();
   app.io.run_for(std::chrono::milliseconds(200));  // answers already on their way
   app.pool->join();
+  app.sealing.reset();
   app.store.reset();  // commits what is queued
   app.hsm.reset();    // ends the workers
   app.admin.reset();

@@ -221,6 +221,9 @@ void read_party(Section p, Config& c) {
     const std::string wrap = p.str("scp03t", "bare");
     if (wrap != "bare" && wrap != "in-22") p.bad("scp03t", "must be \"bare\" or \"in-22\"");
     y.scp03t_in_22 = wrap == "in-22";
+    const std::string install = p.str("install", "script");
+    if (install != "script" && install != "stepwise") p.bad("install", "must be \"script\" or \"stepwise\"");
+    y.scp03t_online = install == "stepwise";
     y.send_data_limit = static_cast<std::size_t>(p.integer("send_data_limit", 0, 0, 1 << 20));
     y.synchronous = p.boolean("synchronous", false);
     y.callback_url = p.str("callback_url", "");
@@ -358,6 +361,14 @@ Config read(const toml::table& root, const fs::path& file) {
   c.min_validity_s = static_cast<std::uint32_t>(l.integer("min_validity_s", 10, 1, 86'400));
   c.default_validity_s = static_cast<std::uint32_t>(l.integer("default_validity_s", 3600, 1, 31'536'000));
   l.done();
+
+  Section scp = r.table("scp03t");
+  c.sealing.engine = scp.str("engine", "best");
+  if (const auto engine = seal::make_sealer(c.sealing.engine); !engine) scp.bad("engine", engine.error().detail);
+  c.sealing.threads = static_cast<unsigned>(scp.integer("threads", std::min(c.crypto_threads, 64U), 1, 64));
+  c.sealing.bytes_in_flight = static_cast<std::size_t>(scp.integer("memory_mib", 64, 1, 65'536)) << 20;
+  c.sealing.batch = static_cast<std::size_t>(scp.integer("batch", 64, 1, 4096));
+  scp.done();
 
   Section to = r.table("timeouts");
   auto ms = [&](std::string_view k, std::int64_t fallback) {

@@ -8,6 +8,7 @@
 #include "host/download/machine.hpp"
 #include "host/es/soap.hpp"
 #include "host/net/http.hpp"
+#include "host/pipeline/seal_pipeline.hpp"
 #include "hsm/engine/hsm_engine.hpp"
 
 namespace kf::server {
@@ -28,6 +29,7 @@ struct Party {
   std::string ns;                        // namespace sent to this party
   std::vector<std::string> reply_hosts;  // operator: hosts callbacks may go to (host or host:port)
   bool scp03t_in_22 = false;             // smsr: wants each SCP03t TLV inside a 22
+  bool scp03t_online = false;            // smsr: INITIALIZE UPDATE goes alone, the script follows its answer
   std::size_t send_data_limit = 0;       // smsr: bytes of Data a SendData, 0: no limit
   std::size_t max_connections = 32;
   bool synchronous = false;  // smsr: ask for synchronous answers instead of callbacks
@@ -77,6 +79,8 @@ struct Config {
     unsigned keys_ahead = 128;
     std::int64_t job_limit_ms = 30'000;
   } cores;
+  // [scp03t]: sealing
+  pipeline::Options sealing;
   // [store]
   std::string store_path;
   int keep_outcomes_days = 7;

@@ -52,8 +52,8 @@ download::Context DownloadService::context(const Live& l) const {
   x.plan = c.plan;
   x.timeouts = c.timeouts;
   if (const Party* p = c.by_oid(l.d.order.smsr.str())) {
-    x.send_data_limit = p->send_data_limit;
     x.scp03t_in_22 = p->scp03t_in_22;
+    x.scp03t_online = p->scp03t_online;
   }
   x.rsp_majors = c.rsp_majors;
   x.certified = c.certified;
@@ -260,47 +260,35 @@ void DownloadService::check_certificates(const LivePtr& l, const download::Check
 }
 
 void DownloadService::seal(const LivePtr& l, download::Effect effect) {
-  struct Job {
-    download::Effect effect;
-    store::ProfileRow profile;
-    Status status;
-    std::shared_ptr<es8::SealedScript> script;
-    std::vector<std::uint32_t> optional_elements;
+  pipeline::Order o;
+  if (auto* off = std::get_if<download::SealOffline>(&effect)) {
+    o.keys = std::move(off->keys);
+    o.isd_p = off->isd_p;
+    o.counter = {0, 0, 1};  // a new key set has been used by nobody
+    random_fill(o.hc);
+  } else {
+    auto& on = std::get<download::SealOnline>(effect);
+    o.keys = std::move(on.keys);
+    o.isd_p = on.isd_p;
+    o.hc = on.hc;
+    o.online = on.answer;
+  }
+  if (const Party* smsr = p_.config.by_oid(l->d.order.smsr.str())) {
+    o.send_data_limit = smsr->send_data_limit;
+    o.in_22 = smsr->scp03t_in_22;
+  }
+  o.about_bytes = p_.inventory.about_bytes(l->profile);
+  // Values only: a thread of the pipeline must not look into a download that the loop goes on with.
+  auto optional = std::make_shared<std::vector<std::uint32_t>>();
+  o.package = [&inventory = p_.inventory, row = l->profile, optional]() -> Result<pipeline::Package> {
+    KF_TRY(LoadedProfile p, inventory.load(row, es8::max_segment(es8::kMaxTlv)));
+    *optional = std::move(p.optional_elements);
+    return pipeline::Package{std::move(p.keep), std::move(p.own), std::move(p.segments), p.bytes};
   };
-  auto job = std::make_shared<Job>();
-  job->effect = std::move(effect);
-  job->profile = l->profile;
-  asio::post(p_.pool, [this, l, job] {
-    const double t0 = thread_cpu_seconds();
-    auto loaded = p_.inventory.load(job->profile);
-    const double t1 = thread_cpu_seconds();
-    if (!loaded) {
-      job->status = loaded.error();
-    } else {
-      job->optional_elements = loaded->optional_elements;
-      const ByteView package = loaded->package.expose();
-      if (auto* off = std::get_if<download::SealOffline>(&job->effect)) {
-        es8::Challenge hc{};
-        random_fill(hc);
-        job->script =
-            std::make_shared<es8::SealedScript>(es8::seal_offline(off->keys, off->isd_p, hc, {0, 0, 1}, package));
-      } else {
-        auto& on = std::get<download::SealOnline>(job->effect);
-        auto s = es8::seal_online(on.keys, on.isd_p, on.hc, on.answer, package);
-        if (s)
-          job->script = std::make_shared<es8::SealedScript>(std::move(*s));
-        else
-          job->status = s.error();
-      }
-      p_.metrics.scp03t_bytes += package.size();
-      if (job->script) p_.metrics.scp03t_segments += job->script->tlvs.size() - job->script->first_segment();
-    }
-    const double t2 = thread_cpu_seconds();
-    p_.metrics.personalise_cpu_ns += static_cast<std::uint64_t>((t1 - t0) * 1e9);
-    p_.metrics.scp03t_cpu_ns += static_cast<std::uint64_t>((t2 - t1) * 1e9);
-    asio::post(p_.io, [this, l, job] {
-      l->optional_elements = std::move(job->optional_elements);
-      post(l, download::Sealed{std::move(job->status), std::move(job->script)});
+  p_.sealing.submit(std::move(o), [this, l, optional](pipeline::Sealed s) {
+    asio::post(p_.io, [this, l, optional, x = std::make_shared<pipeline::Sealed>(std::move(s))] {
+      l->optional_elements = std::move(*optional);
+      post(l, download::Sealed{std::move(x->status), std::move(x->session), std::move(x->parts)});
     });
   });
 }

@@ -1,6 +1,6 @@
 // Runs downloads: carries out the effects of host/download's pure machine and feeds its events back. Bounded in flight,
 // at most one download an EID at a time, records committed before the effects that depend on them. Loop thread only;
-// sealing and profile loading run on the pool.
+// profile loading and sealing run in the pipeline (host/pipeline).
 #pragma once
 
 #include <boost/asio/steady_timer.hpp>
@@ -32,6 +32,7 @@ class DownloadService {
   struct Parts {
     asio::io_context& io;
     asio::thread_pool& pool;
+    pipeline::SealPipeline& sealing;
     const Config& config;
     Storage& storage;
     Metrics& metrics;

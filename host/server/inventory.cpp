@@ -208,22 +208,36 @@ Result<std::shared_ptr<const Inventory::Template>> Inventory::get_template(std::
   return std::shared_ptr<const Template>(t);
 }
 
-Result<LoadedProfile> Inventory::load(const store::ProfileRow& p) {
+Result<LoadedProfile> Inventory::load(const store::ProfileRow& p, std::size_t segment) {
   LoadedProfile out;
   KF_TRY(SecretBytes plain, vault_.open(place_of_profile(p.iccid), p.sealed));
   if (p.template_id == 0) {
     KF_TRY(profile::Package parsed, profile::parse_package(plain.expose()));
     out.optional_elements = optional_of(parsed);
-    out.package = std::move(plain);
+    out.own = std::move(plain);
+    out.bytes = out.own.size();
+    for (ByteView rest = out.own.expose(); !rest.empty(); rest = rest.subspan(out.segments.back().size()))
+      out.segments.push_back(rest.first(std::min(segment, rest.size())));
     return out;
   }
   KF_TRY(std::shared_ptr<const Template> t, get_template(p.template_id));
   KF_TRY(profile::Personal personal, decode(plain.expose(), nullptr));
   personal.iccid = Iccid::trusted(p.iccid);
-  KF_TRY(Bytes der, profile::personalise(t->der.expose(), t->slots, personal));
-  out.package = SecretBytes::adopt(std::move(der));
+  KF_TRY(profile::Segmented cut, profile::personalise_segments(t->der.expose(), t->slots, personal, segment));
+  out.own = std::move(cut.own);
+  out.segments = std::move(cut.segments);
+  out.bytes = cut.bytes;
   out.optional_elements = t->optional_elements;
+  out.keep = std::move(t);
   return out;
+}
+
+std::size_t Inventory::about_bytes(const store::ProfileRow& p) {
+  constexpr std::size_t kUsual = 32'768;  // a template that was not opened yet
+  if (p.template_id == 0) return p.sealed.size();
+  const std::lock_guard lock(m_);
+  const auto it = templates_.find(p.template_id);
+  return it == templates_.end() ? kUsual : it->second->der.size();
 }
 
 }  // namespace kf::server

@@ -15,8 +15,12 @@
 
 namespace kf::server {
 
+// One subscription's package, ready to be sealed: cut into segments. Only what is personal is a copy.
 struct LoadedProfile {
-  SecretBytes package;
+  std::shared_ptr<const void> keep;  // what the segments look into, beside `own`
+  SecretBytes own;
+  std::vector<ByteView> segments;
+  std::size_t bytes = 0;
   std::vector<std::uint32_t> optional_elements;  // identifications of non-mandated PEs
 };
 
@@ -44,7 +48,9 @@ class Inventory {
   ImportResult import_template(const std::string& name, const Bytes& der, std::string_view csv, const ImportOptions& o);
 
   Result<es::SubscriptionAddress> subscription(const store::ProfileRow& p) const;
-  Result<LoadedProfile> load(const store::ProfileRow& p);
+  Result<LoadedProfile> load(const store::ProfileRow& p, std::size_t segment);
+  // About how long the package is, without opening anything.
+  [[nodiscard]] std::size_t about_bytes(const store::ProfileRow& p);
 
  private:
   struct Template {

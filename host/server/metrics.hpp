@@ -46,8 +46,6 @@ struct Metrics {
   // where loop time goes, nanoseconds of wall time spent inside
   std::uint64_t soap_ns = 0, machine_ns = 0;
   std::set<std::string> unknown_elements;  // "OID element", logged when first seen (sgp02-interfaces.md 10, rule 18)
-  // SCP03t, written by the pool
-  std::atomic<std::uint64_t> scp03t_bytes{0}, scp03t_segments{0}, scp03t_cpu_ns{0}, personalise_cpu_ns{0};
 };
 
 // One log line per party and element that we do not know and ignore.

@@ -4,6 +4,7 @@
 
 #include "host/crypto/ec.hpp"
 #include "host/crypto/symmetric.hpp"
+#include "host/es8/parts.hpp"
 #include "host/es8/scp03t.hpp"
 
 namespace kf::test {
@@ -12,6 +13,17 @@ inline Bytes r_apdu(ByteView data, std::uint16_t sw) {
   Bytes v = to_bytes(data);
   append(v, {static_cast<std::uint8_t>(sw >> 8), static_cast<std::uint8_t>(sw)});
   return make_tlv(0x23, v);
+}
+
+// What the pipeline hands over for a script.
+inline std::vector<es8::SendPart> parts_of(const es8::SealedScript& s, std::size_t limit = 0, bool in_22 = false) {
+  Bytes all;
+  std::vector<std::uint32_t> ends;
+  for (const Bytes& t : s.tlvs) {
+    append(all, t);
+    ends.push_back(static_cast<std::uint32_t>(all.size()));
+  }
+  return es8::send_parts(all, ends, limit, in_22);
 }
 
 struct CardDouble {

@@ -158,6 +158,15 @@ struct Drive {
     ASSERT_TRUE(persisted);
   }
   std::shared_ptr<es8::SealedScript> script;
+  std::size_t send_data_limit = 0;
+  [[nodiscard]] Sealed sealed_event(std::shared_ptr<es8::SealedScript> s) const {
+    auto parts = test::parts_of(*s, send_data_limit, c.scp03t_in_22);
+    return {Status(), std::move(s), std::move(parts)};
+  }
+  // Data of a SendData, however it is held.
+  static Bytes data_of(const CallEs3& call) {
+    return call.request.data_hex ? from_hex(*call.request.data_hex).value() : call.request.data;
+  }
   void sealed(std::size_t bytes = 3000) {
     auto* s = find<SealOffline>();
     ASSERT_NE(s, nullptr);
@@ -166,7 +175,7 @@ struct Drive {
         es8::seal_offline(s->keys, s->isd_p, {1, 2, 3, 4, 5, 6, 7, 8}, {0, 0, 1}, profile));
     keep = std::make_shared<es8::SealedScript>(
         es8::seal_offline(s->keys, s->isd_p, {1, 2, 3, 4, 5, 6, 7, 8}, {0, 0, 1}, profile));
-    feed(Sealed{Status(), script});
+    feed(sealed_event(script));
   }
   std::shared_ptr<es8::SealedScript> keep;  // the card's view of the same session
   [[nodiscard]] Bytes installed(std::string_view response_hex = "3007A0053003800100") const {

@@ -9,6 +9,7 @@
 #include "host/download/machine.hpp"
 #include "host/es/soap.hpp"
 #include "host/pki/chain.hpp"
+#include "tests/download/card_double.hpp"
 
 namespace kf::download {
 namespace {
@@ -33,7 +34,7 @@ class Golden : public ::testing::Test {
     g_ = Json::parse(text);
     c_.smdp_oid = "2.999.20";
     c_.cert_dp_p256 = in("cert_dp_ecdsa");
-    c_.send_data_limit = 2100;  // the samples cut the script after the second 86
+    send_data_limit_ = 2100;  // the samples cut the script after the second 86
     c_.now_ms = 0;
     Order& o = d_.order;
     o.id = "golden";
@@ -68,7 +69,8 @@ class Golden : public ::testing::Test {
   }
   Bytes sent() {
     auto* call = find<CallEs3>();
-    return call == nullptr ? Bytes() : call->request.data;
+    if (call == nullptr) return {};
+    return call->request.data_hex ? from_hex(*call->request.data_hex).value() : call->request.data;
   }
   // CERT.ECASD.ECKA against the EUM certificate of KeyInfo and the sample CI, on the day of the run.
   void check_certificates() {
@@ -112,8 +114,10 @@ class Golden : public ::testing::Test {
     es8::Challenge hc{};
     const Bytes h = in("hc");
     std::copy(h.begin(), h.end(), hc.begin());
-    feed(Sealed{Status(), std::make_shared<es8::SealedScript>(
-                              es8::seal_offline(s->keys, s->isd_p, hc, {0, 0, 1}, in("profile")))});
+    auto script =
+        std::make_shared<es8::SealedScript>(es8::seal_offline(s->keys, s->isd_p, hc, {0, 0, 1}, in("profile")));
+    auto parts = test::parts_of(*script, send_data_limit_);
+    feed(Sealed{Status(), std::move(script), std::move(parts)});
   }
   void to_created() {
     feed(Start{});
@@ -131,6 +135,7 @@ class Golden : public ::testing::Test {
 
   Json g_;
   Context c_;
+  std::size_t send_data_limit_ = 0;
   Download d_;
   std::vector<Effect> effects_;
 };
@@ -164,7 +169,7 @@ TEST_F(Golden, WholeRun) {
 }
 
 TEST_F(Golden, WholeScriptAtOnce) {
-  c_.send_data_limit = 0;
+  send_data_limit_ = 0;
   to_created();
   answer("09-ES3-SendData-response-RC.xml");
   sign();

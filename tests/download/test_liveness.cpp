@@ -104,7 +104,7 @@ class Walk {
     feed("sign", EccDone{std::move(x)});
   }
   void reply(SealOffline& s) {
-    if (chance(3)) return feed("seal-failed", Sealed{Error{"bad-profile", ""}, nullptr});
+    if (chance(3)) return feed("seal-failed", Sealed{Error{"bad-profile", ""}, nullptr, {}});
     const Bytes profile(500, 0x5A);
     const es8::Challenge hc{1, 2, 3, 4, 5, 6, 7, 8};
     auto make = [&] {
@@ -112,15 +112,18 @@ class Walk {
     };
     card_view_ = make();
     counter_ = {0, 0, 1};
-    feed("seal", Sealed{Status(), make()});
+    auto mine = make();
+    auto parts = test::parts_of(*mine);
+    feed("seal", Sealed{Status(), std::move(mine), std::move(parts)});
   }
   void reply(SealOnline& s) {
     const Bytes profile(500, 0x33);
     auto a = es8::seal_online(s.keys, s.isd_p, s.hc, s.answer, profile);
     auto b = es8::seal_online(s.keys, s.isd_p, s.hc, s.answer, profile);
-    if (!a || !b) return feed("seal-failed", Sealed{a.error(), nullptr});
+    if (!a || !b) return feed("seal-failed", Sealed{a.error(), nullptr, {}});
     card_view_ = std::make_shared<es8::SealedScript>(std::move(*a));
-    feed("seal", Sealed{Status(), std::make_shared<es8::SealedScript>(std::move(*b))});
+    auto parts = test::parts_of(*b);
+    feed("seal", Sealed{Status(), std::make_shared<es8::SealedScript>(std::move(*b)), std::move(parts)});
   }
   void reply(DrawChallenge&) { feed("challenge", HostChallenge{{9, 9, 9, 9, 9, 9, 9, 9}}); }
   void reply(StartTimer&) { feed("timer", TimerFired{}); }

@@ -310,7 +310,7 @@ TEST(Download, KeyStepTimeoutIsNeverRepeated) {
 
 TEST(Download, ScriptInParts) {
   Drive t;
-  t.c.send_data_limit = 1100;
+  t.send_data_limit = 1100;
   t.to_installing();
   t.sealed(2500);  // 84+85 | 86 | 86 | 86
   ASSERT_GE(t.d.secrets.parts.size(), 3U);
@@ -320,8 +320,8 @@ TEST(Download, ScriptInParts) {
   while (t.d.state == State::installing) {
     auto* x = t.call(F::send_data);
     ASSERT_NE(x, nullptr);
-    EXPECT_LE(x->request.data.size(), 1100U);
-    const std::size_t n = read_tlvs(x->request.data)->size();
+    EXPECT_LE(Drive::data_of(*x).size(), 1100U);
+    const std::size_t n = read_tlvs(Drive::data_of(*x))->size();
     Bytes part;
     for (std::size_t i = 0; i < n; ++i) append(part, read_tlv(rest)->whole);
     sent += n;
@@ -386,7 +386,7 @@ TEST(Download, CounterMismatchOpensOneOnlineSession) {
   auto script = es8::seal_online(seal->keys, seal->isd_p, seal->hc, seal->answer, profile);
   ASSERT_TRUE(script.ok()) << script.error().text();
   auto again = es8::seal_online(seal->keys, seal->isd_p, seal->hc, seal->answer, profile);
-  t.feed(Sealed{Status(), std::make_shared<es8::SealedScript>(std::move(*script))});
+  t.feed(t.sealed_event(std::make_shared<es8::SealedScript>(std::move(*script))));
   t.card_says(test::CardDouble::script_answer(*again, counter, 0x30, hex("3007A0053003800100")));
   EXPECT_EQ(state_name(t.d.state), "Completing") << (t.d.cause ? t.d.cause->message : "");
 }

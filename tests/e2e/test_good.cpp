@@ -164,24 +164,29 @@ TEST_P(Variants, Complete) {
   for (const auto& out : rig.download_all()) EXPECT_EQ(told(out), "EXECUTED_SUCCESS") << out.text();
   for (unsigned i = 0; i < 3; ++i) EXPECT_TRUE(rig.verified(i));
 }
-INSTANTIATE_TEST_SUITE_P(Settings, Variants,
-                         ::testing::Values(Variant{"base-key", {{"download.key_set", std::string("base-key")}}, {}},
-                                           Variant{"no-dr", {{"download.derivation_random", false}}, {}},
-                                           Variant{"aes256", {{"download.key_length", std::int64_t{32}}}, {}},
-                                           Variant{"aes192-base",
-                                                   {{"download.key_length", std::int64_t{24}},
-                                                    {"download.key_set", std::string("base-key")}},
-                                                   {}},
-                                           Variant{"in-parts", {{"smsr.send_data_limit", std::int64_t{2048}}}, {}},
-                                           Variant{"synchronous-smsr", {{"smsr.synchronous", true}}, {}},
-                                           Variant{
-                                               "rc-32-rmac-on-empty", {}, {"--rc-length", "32", "--r-mac-on-empty"}},
-                                           Variant{"plain-es5", {}, {"--plain-es5"}}),
-                         [](const auto& i) {
-                           std::string n = i.param.name;
-                           std::replace(n.begin(), n.end(), '-', '_');
-                           return n;
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Settings, Variants,
+    ::testing::Values(Variant{"base-key", {{"download.key_set", std::string("base-key")}}, {}},
+                      Variant{"no-dr", {{"download.derivation_random", false}}, {}},
+                      Variant{"aes256", {{"download.key_length", std::int64_t{32}}}, {}},
+                      Variant{
+                          "aes192-base",
+                          {{"download.key_length", std::int64_t{24}}, {"download.key_set", std::string("base-key")}},
+                          {}},
+                      Variant{"in-parts", {{"smsr.send_data_limit", std::int64_t{2048}}}, {}},
+                      Variant{"stepwise", {{"smsr.install", std::string("stepwise")}}, {}},
+                      Variant{"every-command-alone",
+                              {{"smsr.install", std::string("stepwise")}, {"smsr.send_data_limit", std::int64_t{1}}},
+                              {}},
+                      Variant{"openssl-sealer", {{"scp03t.engine", std::string("openssl")}}, {}},
+                      Variant{"synchronous-smsr", {{"smsr.synchronous", true}}, {}},
+                      Variant{"rc-32-rmac-on-empty", {}, {"--rc-length", "32", "--r-mac-on-empty"}},
+                      Variant{"plain-es5", {}, {"--plain-es5"}}),
+    [](const auto& i) {
+      std::string n = i.param.name;
+      std::replace(n.begin(), n.end(), '-', '_');
+      return n;
+    });
 
 }  // namespace
 }  // namespace kf::e2e

@@ -78,6 +78,9 @@ TEST_F(ConfigTest, MistakesNameFileAndKey) {
   expect_bad(with("policy = \"strict\"", "policy = \"core\"") + "\n[core]\ncores = 0\n", "core.cores", "from 1");
   expect_bad(with("policy = \"strict\"", "policy = \"core\"") + "\n[core]\nboards = \"0000:01:00.0\"\n", "core.boards",
              "list of strings");
+  expect_bad(good_ + "\n[scp03t]\nengine = \"abacus\"\n", "scp03t.engine", "openssl");
+  expect_bad(good_ + "\n[scp03t]\nmemory_mib = 0\n", "scp03t.memory_mib", "from 1");
+  expect_bad(with("role = \"smsr\"", "role = \"smsr\"\ninstall = \"slowly\""), "party[1].install", "stepwise");
   expect_bad(with("workers = 2", "workers = 0"), "token.workers", "from 1");
   expect_bad(with("workers = 2", "workers = \"two\""), "token.workers", "whole number");
   expect_bad(with("workers = 2", "workres = 2"), "token.workres", "unknown key");

@@ -13,6 +13,12 @@ namespace kf::server {
 namespace {
 namespace fs = std::filesystem;
 
+Bytes whole(const LoadedProfile& p) {
+  Bytes out;
+  for (const ByteView s : p.segments) append(out, s);
+  return out;
+}
+
 class InventoryTest : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -64,12 +70,15 @@ TEST_F(InventoryTest, TemplateAndCsv) {
       "sample", t, kHeader + csv_row(a, "001010000000001") + csv_row(b, "001010000000002"), options_);
   ASSERT_TRUE(r.errors.empty()) << r.errors.front();
   EXPECT_EQ(r.imported, 2U);
-  const auto loaded = inventory_->load(row(b));
+  const auto loaded = inventory_->load(row(b), 1007);
   ASSERT_TRUE(loaded.ok()) << loaded.error().text();
-  const auto p = profile::parse_package(loaded->package.expose());
+  EXPECT_LT(loaded->own.size(), loaded->bytes) << "most of a template is shared, not copied";
+  const Bytes package = whole(*loaded);
+  EXPECT_EQ(package.size(), loaded->bytes);
+  const auto p = profile::parse_package(package);
   ASSERT_TRUE(p.ok());
   EXPECT_EQ(p->header.iccid_digits, b);
-  const std::string bytes = to_hex(loaded->package.expose());
+  const std::string bytes = to_hex(package);
   EXPECT_NE(bytes.find(kKi), std::string::npos);
   EXPECT_NE(bytes.find(kOpc), std::string::npos);
   EXPECT_EQ(inventory_->subscription(row(b))->imsi, "001010000000002");
@@ -120,7 +129,7 @@ TEST_F(InventoryTest, CompletePackages) {
   const auto iccid = profile::parse_package(t)->header.iccid_digits;
   options_.pol2 = es::Pol2{{"PROFILE", "DELETE", "Not-Allowed"}};
   ASSERT_TRUE(inventory_->import_packages({{"a.der", t}}, options_).errors.empty());
-  EXPECT_EQ(to_bytes(inventory_->load(row(iccid))->package.expose()), t);
+  EXPECT_EQ(whole(*inventory_->load(row(iccid), 1007)), t);
   EXPECT_EQ(pol2_from_json(row(iccid).pol2), options_.pol2);
   const auto r = inventory_->import_packages({{"b.der", Bytes(t.begin(), t.end() - 1)}}, options_);
   ASSERT_EQ(r.errors.size(), 1U);
@@ -134,7 +143,7 @@ TEST_F(InventoryTest, ARecordMovedToAnotherIccidDoesNotOpen) {
       inventory_->import_template("sample", t, kHeader + csv_row(a, "001010000000001"), options_).errors.empty());
   store::ProfileRow moved = row(a);
   moved.iccid = iccid_with_luhn("8900012345678900002");
-  EXPECT_FALSE(inventory_->load(moved).ok());
+  EXPECT_FALSE(inventory_->load(moved, 1007).ok());
 }
 
 }  // namespace
