@@ -41,13 +41,17 @@ void account(const Snapshot& before, const Snapshot& after, BurstReport& r) {
   const double seal = spent("seal_s");
   const double encode = spent("encode_s");
   const double store = spent("store_s");
-  const double core_driver = after.status.value("core", Json::object()).value("thread_s", 0.0) -
-                             before.status.value("core", Json::object()).value("thread_s", 0.0);
+  const auto of_cores = [&](const char* key) {
+    return after.status.value("core", Json::object()).value(key, 0.0) -
+           before.status.value("core", Json::object()).value(key, 0.0);
+  };
+  const double core_thread = of_cores("thread_s");
+  const double core_turns = of_cores("turns_s");  // on the loop
   r.smdp_cpu_s = server + workers;
   r.smdp_peak_rss_bytes = after.smdp.peak_rss_bytes;
   r.cpu = {
       {"hsm_workers", "HSM workers", workers, true},
-      {"loop", "server loop: TLS, HTTP, the rest", std::max(0.0, loop - soap - machine), true},
+      {"loop", "server loop: TLS, HTTP, the rest", std::max(0.0, loop - soap - machine - core_turns), true},
       {"soap", "server loop: SOAP", soap, true},
       {"machine", "server loop: procedure", machine, true},
       {"store", "store thread: SQLite", store, true},
@@ -56,7 +60,7 @@ void account(const Snapshot& before, const Snapshot& after, BurstReport& r) {
       {"encode", "pipeline: hexBinary", encode, true},
       {"other_threads",
        r.custody == "hybrid" ? "other threads: verify, ECDH, HSM I/O" : "other threads: verify, HSM I/O",
-       std::max(0.0, server - loop - personalise - seal - encode - store - core_driver), true},
+       std::max(0.0, server - loop - personalise - seal - encode - store - core_thread), true},
       {"simulators", "keyferry-sim (SM-SR, eUICCs)", after.sim_cpu_s - before.sim_cpu_s, false},
       {"bench", "keyferry-bench (the Operator)", after.own_cpu_s - before.own_cpu_s, false},
   };
@@ -65,7 +69,7 @@ void account(const Snapshot& before, const Snapshot& after, BurstReport& r) {
   r.routes = s.value("routes", Json::object());
   if (!r.cores.empty()) {
     const auto others = std::ranges::find(r.cpu, "other_threads", &CpuRow::key);
-    r.cpu.insert(others, {"core_driver", "driver of the ECC cores", core_driver, true});
+    r.cpu.insert(others, {"core_driver", "driver of the ECC cores", core_thread + core_turns, true});
     r.cpu.push_back({"ecc_sim", "keyferry-ecc-sim (the simulated FPGA)", cores, false});
   }
   r.operations = s.value("operations", Json::object());

@@ -89,6 +89,7 @@ class Device {
   [[nodiscard]] const Status& state() const { return state_; }
 
   [[nodiscard]] int interrupt_fd() const { return transport_->interrupt_fd(); }
+  [[nodiscard]] int end_fd() const { return transport_->end_fd(); }
   void rearm_interrupt();  // after interrupt_fd() was readable, before poll()
 
   // Gives up what is in flight: poll() delivers it, as `aborted` what was not done. Afterwards reset_rings().

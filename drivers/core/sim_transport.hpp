@@ -44,7 +44,7 @@ class SimTransport final : public Transport {
 
   [[nodiscard]] std::string name() const override { return "keyferry-ecc-sim, simulated"; }
   [[nodiscard]] pid_t pid() const { return pid_; }
-  [[nodiscard]] int process_fd() const { return pid_fd_; }  // readable when the process has ended
+  [[nodiscard]] int end_fd() const override { return pid_fd_; }
   // What the simulator says of itself, some thousand cycles old.
   [[nodiscard]] double sim_cpu_seconds() const;
   [[nodiscard]] std::uint64_t sim_cycles() const;

@@ -43,6 +43,8 @@ class Transport {
   [[nodiscard]] virtual int interrupt_fd() const = 0;
   virtual void rearm_interrupt() = 0;
 
+  // Readable once the device has ended, where that can be watched; -1: it cannot.
+  [[nodiscard]] virtual int end_fd() const { return -1; }
   // Reasons: device-gone (it ended, or it answers no more), device-stuck (it lives and answers no more). Sticky.
   virtual Status alive() = 0;
   // Time for the device to go on, between two looks at a register. Where simulated time passes only on order, this is

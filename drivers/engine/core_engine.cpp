@@ -1,11 +1,14 @@
 #include "drivers/engine/core_engine.hpp"
 
 #include <poll.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
@@ -24,6 +27,10 @@ constexpr milliseconds kLongestPause{10'000};
 constexpr milliseconds kIdleLook{1000};     // a core without work is asked so often whether it is still there
 constexpr milliseconds kCounterLook{5000};  // the core's own counters are read so often
 constexpr milliseconds kOverdue{300};       // no answer for so long: look at the device's registers
+constexpr milliseconds kSlowTurn{500};      // of the engine's thread, when nobody wakes it
+constexpr milliseconds kSlowTurnWhileIdle{1000};
+constexpr milliseconds kSlowTurnWhileDown{20};
+constexpr std::chrono::microseconds kTurnWait{200};  // of poll() for a turn that another thread makes
 constexpr double kLateEnough = 0.5;  // a batch that is not full joins the ring when so much of the one at work has
                                      // passed: preparing 64 jobs takes a tenth of an ECKA batch
 
@@ -31,6 +38,8 @@ constexpr double kLateEnough = 0.5;  // a batch that is not full joins the ring 
 struct Unit {
   std::unique_ptr<CoreUnit> core;  // null: not up
   bool opening = false;
+  bool troubled = false;  // a turn on a caller's thread met an error
+  bool ended = false;     // the device has: to be looked at now
   Time next_try{}, looked{}, counters_read{};
   milliseconds pause{};
   std::string why;
@@ -70,6 +79,85 @@ class EventFd {
   int fd_;
 };
 
+// One descriptor that is readable when a caller has something to do: completions were delivered, a core has raised its
+// interrupt, a moment has come.
+class Readiness {
+ public:
+  Readiness()
+      : epoll_(::epoll_create1(EPOLL_CLOEXEC)), timer_(::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)) {
+    if (epoll_ < 0 || timer_ < 0) std::abort();
+    add(event_.fd(), kEvent);
+    add(timer_, kTimer);
+  }
+  Readiness(const Readiness&) = delete;
+  Readiness& operator=(const Readiness&) = delete;
+  ~Readiness() {
+    ::close(timer_);
+    ::close(epoll_);
+  }
+  [[nodiscard]] int fd() const { return epoll_; }
+
+  // The interrupt of core i, until forget(); -1: it has none.
+  void watch(int fd, unsigned i) const {
+    if (fd >= 0) add(fd, i);
+  }
+  void forget(int fd) const {
+    if (fd >= 0) ::epoll_ctl(epoll_, EPOLL_CTL_DEL, fd, nullptr);
+  }
+  void completions() const { event_.set(); }
+  // Readable at that moment at the latest; max(): at none.
+  void at(Time moment) {
+    if (came_.exchange(false)) armed_ = Time::max();
+    if (moment == armed_) return;
+    armed_ = moment;
+    itimerspec t{};
+    if (moment != Time::max()) {
+      const auto ns = std::max<std::int64_t>(
+          1, std::chrono::duration_cast<std::chrono::nanoseconds>(moment - EngineClock::now()).count());
+      t.it_value = {ns / 1'000'000'000, ns % 1'000'000'000};
+    }
+    ::timerfd_settime(timer_, 0, &t, nullptr);
+  }
+  // What made it readable: a bit for each core with an interrupt. Nothing: it is not.
+  std::optional<std::uint32_t> take() {
+    std::array<epoll_event, 18> events;
+    const int n = ::epoll_wait(epoll_, events.data(), static_cast<int>(events.size()), 0);
+    if (n <= 0) return std::nullopt;
+    std::uint32_t interrupts = 0;
+    for (const auto& e : std::span(events).first(static_cast<std::size_t>(n))) {
+      if (e.data.u32 == kEvent) {
+        event_.clear();
+      } else if (e.data.u32 == kTimer) {
+        std::uint64_t expirations = 0;
+        if (::read(timer_, &expirations, sizeof expirations) < 0) continue;
+        came_ = true;
+      } else {
+        interrupts |= 1U << e.data.u32;
+      }
+    }
+    return interrupts;
+  }
+
+ private:
+  static constexpr std::uint32_t kEvent = 100, kTimer = 101;
+  void add(int fd, std::uint32_t who) const {
+    epoll_event e{};
+    e.events = EPOLLIN;
+    e.data.u32 = who;
+    if (::epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &e) != 0) std::abort();
+  }
+  EventFd event_;
+  int epoll_, timer_;
+  Time armed_ = Time::max();       // of who makes the turn
+  std::atomic<bool> came_{false};  // the timer has fired since
+};
+
+double thread_cpu() {
+  timespec t{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+}
+
 std::uint64_t micros(EngineClock::duration d) {
   return static_cast<std::uint64_t>(
       std::max<std::int64_t>(0, std::chrono::duration_cast<std::chrono::microseconds>(d).count()));
@@ -79,8 +167,8 @@ std::uint64_t micros(EngineClock::duration d) {
 
 struct CoreEngine::Impl {
   CoreEngineConfig config;
-  EventFd wake;   // something for the engine's thread
-  EventFd event;  // completions wait
+  EventFd wake;     // something for the engine's thread
+  Readiness ready;  // what the caller watches: completions, the cores' interrupts, the moment a batch grows ripe
 
   mutable std::mutex lock;
   std::vector<Work> inbox;  // guarded by lock, as all below
@@ -88,16 +176,21 @@ struct CoreEngine::Impl {
   std::size_t held = 0;                   // accepted and not yet polled
   bool stopping = false, closed = false;  // no more jobs; no more cores
   CoreEngineStats published;
-  bool stats_wanted = false;
-  std::condition_variable stats_there;
 
-  // The engine's thread only.
+  // A turn takes what has come, asks the cores and feeds them. The caller makes most turns itself, in submit() and
+  // poll(): a batch then costs no thread but its own two wake-ups. The engine's thread makes the slow ones, in which
+  // registers are read and cores come and go; the caller never waits for one (it tries the lock, and leaves its work in
+  // the inbox). Taken before `lock`; guards all below.
+  mutable std::timed_mutex turn;
   std::vector<Unit> units;
   std::array<std::deque<Work>, kUnitCurves> to_agree, to_verify;
   std::array<bool, kUnitCurves> wanted{};
   Histogram batch_size, queue_us;
   std::uint64_t retries = 0, timed_out = 0;
   std::vector<EccCompletion> finished;
+  std::deque<Work> to_software;  // public data that the cores cannot decide
+  std::vector<UnitAnswer> answers;
+  double thread_seconds = 0, turn_seconds = 0;  // CPU of the engine's thread; of turns on callers' threads
   std::thread thread;
 
   // Opening takes long, so it has a thread; one that lives as long as the engine, since a simulated core dies with the
@@ -144,9 +237,11 @@ struct CoreEngine::Impl {
     u.core = std::make_unique<CoreUnit>(std::move(d), config.keys_ahead);
     u.pause = config.reopen_pause;
     u.batches_at_check = 0;
+    ready.watch(u.core->interrupt_fd(), i);
   }
   void lose(unsigned i, const Error& e, Time now) {
     Unit& u = units[i];
+    ready.forget(u.core->interrupt_fd());
     std::vector<Work> back = u.core->give_up();
     u.lost_counts = u.lost_counts + u.core->counts();
     u.lost_bad_completions += bad_completions(u.core->device_counters());
@@ -212,7 +307,7 @@ struct CoreEngine::Impl {
     if (w.request.op == EccOp::sign) {
       end(w, EccStatus::no_key);
     } else if (w.request.op == EccOp::verify && c == kNoCurve) {
-      finish(software_execute(w.request));  // public data on a curve that certificates may have and the core has not
+      to_software.push_back(std::move(w));  // public data on a curve that certificates may have and the core has not
     } else if (c == kNoCurve || w.request.peer[0] != 4) {
       end(w, EccStatus::bad_input);
     } else {
@@ -287,22 +382,20 @@ struct CoreEngine::Impl {
     return false;
   }
 
-  // What is finished goes to whoever polls.
-  void deliver() {
+  // What is finished goes to whoever polls; the one who is polling needs no word of it.
+  void deliver(bool to_poller) {
     if (finished.empty()) return;
     {
       const std::lock_guard g(lock);
       for (auto& c : finished) outbox.push_back(std::move(c));
     }
     finished.clear();
-    // After the lock, which whoever wakes up wants at once. Readable and nothing there is cleared by the next poll().
-    event.set();
+    // After the lock, which whoever wakes up wants at once.
+    if (!to_poller) ready.completions();
   }
 
-  // For those who asked: two histograms are 32 KiB, too much for every turn.
+  // For those who ask: two histograms are 32 KiB, too much for every turn.
   void publish() {
-    timespec t{};
-    ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     CoreEngineStats s;
     for (const Unit& u : units) {
       const UnitCounts n = u.core ? u.lost_counts + u.core->counts() : u.lost_counts;
@@ -339,113 +432,161 @@ struct CoreEngine::Impl {
     s.queue_us = queue_us;
     s.retries = retries;
     s.timed_out = timed_out;
-    s.thread_cpu_seconds = static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+    s.thread_cpu_seconds = thread_seconds;
+    s.turn_cpu_seconds = turn_seconds;
     const std::lock_guard g(lock);
     published = std::move(s);
-    stats_wanted = false;
-    stats_there.notify_all();
   }
 
-  // How long nothing happens by itself: no request, no interrupt, and no batch that grows ripe by waiting.
-  EngineClock::duration rest(Time now) const {
-    EngineClock::duration most = milliseconds(200);
+  // When a batch grows ripe by waiting; max(): nothing waits for a moment.
+  Time ripe_at(Time now) const {
+    Time soonest = Time::max();
     Time oldest = Time::max();
     for (const auto* queues : {&to_agree, &to_verify})
       for (const auto& q : *queues)
         if (!q.empty()) oldest = std::min(oldest, q.front().since);
     for (const Unit& u : units) {
-      if (!u.core) {
-        most = std::min<EngineClock::duration>(most, milliseconds(20));
-        continue;
-      }
-      if (u.core->interrupt_fd() < 0 && u.core->in_flight() != 0)
-        most = std::min<EngineClock::duration>(most, milliseconds(1));
+      if (!u.core) continue;
+      if (u.core->interrupt_fd() < 0 && u.core->in_flight() != 0) soonest = std::min(soonest, now + milliseconds(1));
       if (oldest == Time::max() || u.core->batches() >= 2) continue;
+      const Time at = u.core->batches() == 0 ? oldest + config.batch_wait : u.core->when(kLateEnough);
       // Past it and still not sent: there is no key yet, and one will come with an interrupt.
-      const Time ripe_at = u.core->batches() == 0 ? oldest + config.batch_wait : u.core->when(kLateEnough);
-      if (ripe_at > now && ripe_at - now < most) most = ripe_at - now;
-      if (ripe_at <= now && u.core->batches() == 0) most = std::min<EngineClock::duration>(most, milliseconds(1));
+      if (at > now) soonest = std::min(soonest, at);
+      if (at <= now && u.core->batches() == 0) soonest = std::min(soonest, now + milliseconds(1));
     }
-    return most;
+    return soonest;
   }
 
-  void run() {
-    std::vector<UnitAnswer> answers;
-    std::vector<pollfd> fds;
-    for (;;) {
-      std::vector<Work> come;
-      bool asked = false;
-      {
-        const std::lock_guard g(lock);
-        if (stopping) return;
-        come.swap(inbox);
-        asked = stats_wanted;
+  bool take_inbox() {
+    std::vector<Work> come;
+    {
+      const std::lock_guard g(lock);
+      if (stopping) return false;
+      come.swap(inbox);
+    }
+    for (auto& w : come) accept(std::move(w));
+    return true;
+  }
+  Status take_answers(Unit& u) {
+    answers.clear();
+    const Status s = u.core->poll(answers);
+    const Time now = EngineClock::now();
+    for (auto& a : answers) {
+      switch (a.what) {
+        case UnitAnswer::What::done:
+          finish(std::move(a.completion));
+          break;
+        case UnitAnswer::What::again:
+          again(std::move(a.work), now);
+          break;
+        case UnitAnswer::What::decide_in_software:
+          to_software.push_back(std::move(a.work));
+          break;
       }
-      for (auto& w : come) accept(std::move(w));
-      Time now = EngineClock::now();
-      tend(now);
-      for (unsigned i = 0; i < units.size(); ++i) {
-        if (!units[i].core) continue;
-        answers.clear();
-        Status s = units[i].core->poll(answers);
-        now = EngineClock::now();
-        if (s.ok() && units[i].core->in_flight() == 0 && now - units[i].looked > kIdleLook) {
-          s = units[i].core->check();
-          units[i].looked = now;
-        }
-        if (s.ok() && units[i].core->in_flight() != 0) {
-          const auto silent = now - std::max(units[i].core->last_answer(), units[i].looked);
-          if (now - units[i].core->last_answer() > config.silence_limit) {
-            s = Error{"core-lost", "no answer for " + std::to_string(config.silence_limit.count()) + " ms"};
-          } else if (silent > kOverdue) {
-            s = units[i].core->check();
-            units[i].looked = now;
-          }
-        }
-        if (s.ok() && now - units[i].counters_read > kCounterLook) {
-          units[i].counters_read = now;
-          if (units[i].core->look()) {
-            say("core " + std::to_string(i) + " has counted faults in itself; it is asked for a known answer");
-            units[i].core->known_answer();
-          }
-        }
-        for (auto& a : answers) {
-          switch (a.what) {
-            case UnitAnswer::What::done:
-              finish(std::move(a.completion));
-              break;
-            case UnitAnswer::What::again:
-              again(std::move(a.work), now);
-              break;
-            case UnitAnswer::What::decide_in_software:
-              finish(software_execute(a.work.request));
-              break;
-          }
-        }
-        if (!s.ok()) lose(i, s.error(), now);
+    }
+    return s;
+  }
+  void feed_all(Time now) {
+    for (Unit& u : units) {
+      while (u.core && feed(u, now)) {
       }
-      expire(now);
-      for (Unit& u : units) {
-        while (u.core && feed(u, now)) {
-        }
-      }
-      deliver();
-      if (asked) publish();
+    }
+    ready.at(ripe_at(now));
+  }
 
-      fds.clear();
-      fds.push_back({wake.fd(), POLLIN, 0});
-      for (const Unit& u : units) {
-        if (u.core && u.core->interrupt_fd() >= 0) fds.push_back({u.core->interrupt_fd(), POLLIN, 0});
+  // On the caller's thread: nothing that could take long. What does is left to the engine's thread.
+  void quick_turn(std::uint32_t interrupts, bool to_poller) {
+    const double start = thread_cpu();
+    if (!take_inbox()) return;
+    bool trouble = !to_software.empty();
+    for (std::size_t i = 0; i < units.size(); ++i) {
+      Unit& u = units[i];
+      if (!u.core) continue;
+      if ((interrupts >> i & 1U) != 0) u.core->interrupted();
+      if (u.troubled || (u.core->in_flight() != 0 && !take_answers(u).ok())) u.troubled = trouble = true;
+    }
+    feed_all(EngineClock::now());
+    trouble = trouble || !to_software.empty();
+    deliver(to_poller);
+    if (trouble) wake.set();
+    turn_seconds += thread_cpu() - start;
+  }
+
+  // Reads registers where it is time to; what is wrong with the core.
+  Status examine(Unit& u, Time now) {
+    if (std::exchange(u.ended, false)) {
+      // Whatever else: the look finds out why.
+    } else if (u.core->in_flight() == 0) {
+      if (now - u.looked <= kIdleLook) return {};
+    } else {
+      const auto silent = now - u.core->last_answer();
+      if (silent > config.silence_limit)
+        return Error{"core-lost", "no answer for " + std::to_string(config.silence_limit.count()) + " ms"};
+      if (std::min(silent, now - u.looked) <= kOverdue) return {};
+    }
+    u.looked = now;
+    return u.core->check();
+  }
+  bool slow_turn() {
+    if (!take_inbox()) return false;
+    tend(EngineClock::now());
+    for (unsigned i = 0; i < units.size(); ++i) {
+      Unit& u = units[i];
+      if (!u.core) continue;
+      Status s = take_answers(u);
+      const Time now = EngineClock::now();
+      if (s.ok()) s = examine(u, now);
+      if (s.ok() && now - u.counters_read > kCounterLook) {
+        u.counters_read = now;
+        if (u.core->look()) {
+          say("core " + std::to_string(i) + " has counted faults in itself; it is asked for a known answer");
+          u.core->known_answer();
+        }
       }
-      const auto left = std::chrono::duration_cast<std::chrono::nanoseconds>(rest(EngineClock::now())).count();
-      const timespec t{left / 1'000'000'000, left % 1'000'000'000};
-      ::ppoll(fds.data(), fds.size(), &t, nullptr);
-      if ((fds[0].revents & POLLIN) != 0) wake.clear();
-      std::size_t k = 1;
-      for (Unit& u : units) {
-        if (!u.core || u.core->interrupt_fd() < 0) continue;
-        if ((fds[k++].revents & POLLIN) != 0) u.core->interrupted();
+      u.troubled = false;
+      if (!s.ok()) lose(i, s.error(), now);
+    }
+    const Time now = EngineClock::now();
+    expire(now);
+    feed_all(now);
+    for (; !to_software.empty(); to_software.pop_front()) finish(software_execute(to_software.front().request));
+    deliver(false);
+    thread_seconds = thread_cpu();
+    return true;
+  }
+  // Each wake-up by time costs some sixty microseconds on a virtual machine, so there are few of them.
+  milliseconds until_next_slow_turn() const {
+    if (std::ranges::any_of(units, [](const Unit& u) { return !u.core; })) return kSlowTurnWhileDown;
+    const auto none = [](const auto& queues) {
+      return std::ranges::all_of(queues, [](const auto& q) { return q.empty(); });
+    };
+    const bool idle = none(to_agree) && none(to_verify) &&
+                      std::ranges::all_of(units, [](const Unit& u) { return u.core->in_flight() == 0; });
+    return idle ? kSlowTurnWhileIdle : kSlowTurn;
+  }
+  void run() {
+    std::vector<pollfd> fds;
+    std::vector<unsigned> of;  // whose end each tells
+    for (;;) {
+      milliseconds next{};
+      fds.assign(1, {wake.fd(), POLLIN, 0});
+      {
+        const std::lock_guard t(turn);
+        if (!slow_turn()) return;
+        next = until_next_slow_turn();
+        // A core that ends is missed at once. Only this thread closes these descriptors.
+        of.assign(1, 0);
+        for (unsigned i = 0; i < units.size(); ++i) {
+          if (!units[i].core || units[i].core->end_fd() < 0) continue;
+          fds.push_back({units[i].core->end_fd(), POLLIN, 0});
+          of.push_back(i);
+        }
       }
+      ::poll(fds.data(), fds.size(), static_cast<int>(next.count()));
+      wake.clear();
+      const std::lock_guard t(turn);
+      for (std::size_t k = 1; k < fds.size(); ++k)
+        if (fds[k].revents != 0) units[of[k]].ended = true;
     }
   }
 };
@@ -490,7 +631,7 @@ CoreEngine::~CoreEngine() {
   if (impl_->opener.joinable()) impl_->opener.join();
 }
 
-int CoreEngine::event_fd() const noexcept { return impl_->event.fd(); }
+int CoreEngine::event_fd() const noexcept { return impl_->ready.fd(); }
 
 std::size_t CoreEngine::submit(std::span<const EccRequest> requests) noexcept {
   const auto now = EngineClock::now();
@@ -505,28 +646,43 @@ std::size_t CoreEngine::submit(std::span<const EccRequest> requests) noexcept {
     }
     impl_->held += n;
   }
-  if (n != 0) impl_->wake.set();
+  if (n == 0) return 0;
+  if (const std::unique_lock t(impl_->turn, std::try_to_lock); t)
+    impl_->quick_turn(0, false);
+  else
+    impl_->wake.set();  // after the turn that is being made
   return n;
 }
 
 std::size_t CoreEngine::poll(std::span<EccCompletion> out) noexcept {
-  const std::lock_guard g(impl_->lock);
-  const std::size_t n = std::min(out.size(), impl_->outbox.size());
-  for (std::size_t i = 0; i < n; ++i) {
-    out[i] = std::move(impl_->outbox.front());
-    impl_->outbox.pop_front();
-  }
-  impl_->held -= n;
-  if (impl_->outbox.empty()) impl_->event.clear();
-  return n;
+  Impl& m = *impl_;
+  const auto take = [&] {
+    const std::lock_guard g(m.lock);
+    const std::size_t n = std::min(out.size(), m.outbox.size());
+    for (std::size_t i = 0; i < n; ++i) {
+      out[i] = std::move(m.outbox.front());
+      m.outbox.pop_front();
+    }
+    m.held -= n;
+    if (!m.outbox.empty()) m.ready.completions();  // for a caller who waits before it has taken all
+    return n;
+  };
+  if (const std::size_t n = take(); n != 0) return n;
+  // Readable until nothing is there: what comes from now on makes it readable again.
+  const std::optional<std::uint32_t> interrupts = m.ready.take();
+  if (!interrupts) return 0;
+  // Interrupts that are not worked on keep the descriptor readable: a short wait, for not to spin meanwhile.
+  if (const std::unique_lock t(m.turn, kTurnWait); t)
+    m.quick_turn(*interrupts, true);
+  else
+    m.wake.set();
+  return take();
 }
 
 CoreEngineStats CoreEngine::stats() const {
-  std::unique_lock g(impl_->lock);
-  impl_->stats_wanted = true;
-  impl_->wake.set();
-  // The engine's thread is at a device at the moment, perhaps at one that does not answer: then what was known before.
-  impl_->stats_there.wait_for(g, milliseconds(200), [this] { return !impl_->stats_wanted; });
+  // While the engine's thread is at a device, perhaps at one that does not answer: what was known before.
+  if (const std::unique_lock t(impl_->turn, milliseconds(200)); t) impl_->publish();
+  const std::lock_guard g(impl_->lock);
   return impl_->published;
 }
 

@@ -57,7 +57,8 @@ struct CoreEngineStats {
   Histogram batch_size;  // jobs in a batch
   Histogram queue_us;    // from submit() to the job's entry into a ring
   std::uint64_t retries = 0, timed_out = 0;
-  double thread_cpu_seconds = 0;  // of the engine's thread: what the driver costs
+  // What the driver costs: the engine's thread, and the turns that submit() and poll() make on the caller's.
+  double thread_cpu_seconds = 0, turn_cpu_seconds = 0;
 };
 
 class CoreEngine final : public EccEngine {
@@ -69,7 +70,7 @@ class CoreEngine final : public EccEngine {
   std::size_t submit(std::span<const EccRequest> requests) noexcept override;
   std::size_t poll(std::span<EccCompletion> out) noexcept override;
   int event_fd() const noexcept override;
-  [[nodiscard]] CoreEngineStats stats() const;  // any thread; asks the engine's thread, waits 0.2 s at most
+  [[nodiscard]] CoreEngineStats stats() const;  // any thread; waits 0.2 s at most for a turn to end
 
  private:
   struct Impl;

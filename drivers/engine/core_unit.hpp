@@ -84,6 +84,7 @@ class CoreUnit {
   [[nodiscard]] EngineClock::time_point when(double progress) const;
   [[nodiscard]] EngineClock::time_point last_answer() const { return last_answer_; }
   [[nodiscard]] int interrupt_fd() const { return device_->interrupt_fd(); }
+  [[nodiscard]] int end_fd() const { return device_->end_fd(); }
   [[nodiscard]] bool has_doubtful_slots() const { return !doubtful_.empty(); }
   [[nodiscard]] const UnitCounts& counts() const { return counts_; }
   [[nodiscard]] const DeviceCounters& device_counters() const { return device_->counters(); }

@@ -58,7 +58,8 @@ Json core_status(const ecc::CoreEngineStats& s) {
           {"queue_us", histogram_json(s.queue_us)},
           {"retries", s.retries},
           {"timed_out", s.timed_out},
-          {"thread_s", s.thread_cpu_seconds}};
+          {"thread_s", s.thread_cpu_seconds},
+          {"turns_s", s.turn_cpu_seconds}};
 }
 
 std::string core_lines(const Json& j) {

@@ -114,7 +114,7 @@ TEST(Sim, KilledInFlightIsSeenAndReplaced) {
     }
     ASSERT_EQ(::kill(core.sim->pid(), SIGKILL), 0);
     const auto killed = Clock::now();
-    EXPECT_TRUE(wait_fd(core.sim->process_fd(), milliseconds(2000)));
+    EXPECT_TRUE(wait_fd(core.sim->end_fd(), milliseconds(2000)));
     const Status s = d.check();
     const auto seen = std::chrono::duration_cast<milliseconds>(Clock::now() - killed);
     ASSERT_FALSE(s.ok());
@@ -188,7 +188,7 @@ TEST(Sim, EndsWhenAskedTo) {
   const Core core = open_core();
   ASSERT_TRUE(core.device);
   ASSERT_EQ(::kill(core.sim->pid(), SIGTERM), 0);
-  ASSERT_TRUE(wait_fd(core.sim->process_fd(), milliseconds(5000)));
+  ASSERT_TRUE(wait_fd(core.sim->end_fd(), milliseconds(5000)));
   const Status s = core.device->check();
   ASSERT_FALSE(s.ok());
   EXPECT_NE(s.error().detail.find("exit status 0"), std::string::npos) << s.error().text();
