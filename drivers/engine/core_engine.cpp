@@ -172,7 +172,7 @@ struct CoreEngine::Impl {
 
   mutable std::mutex lock;
   std::vector<Work> inbox;  // guarded by lock, as all below
-  std::deque<EccCompletion> outbox;
+  Queue<EccCompletion> outbox;
   std::size_t held = 0;                   // accepted and not yet polled
   bool stopping = false, closed = false;  // no more jobs; no more cores
   CoreEngineStats published;
@@ -183,12 +183,13 @@ struct CoreEngine::Impl {
   // the inbox). Taken before `lock`; guards all below.
   mutable std::timed_mutex turn;
   std::vector<Unit> units;
-  std::array<std::deque<Work>, kUnitCurves> to_agree, to_verify;
+  std::array<Queue<Work>, kUnitCurves> to_agree, to_verify;
   std::array<bool, kUnitCurves> wanted{};
   Histogram batch_size, queue_us;
   std::uint64_t retries = 0, timed_out = 0;
   std::vector<EccCompletion> finished;
-  std::deque<Work> to_software;  // public data that the cores cannot decide
+  Queue<Work> to_software;  // public data that the cores cannot decide
+  std::vector<Work> come;   // taken from the inbox
   std::vector<UnitAnswer> answers;
   double thread_seconds = 0, turn_seconds = 0;  // CPU of the engine's thread; of turns on callers' threads
   std::thread thread;
@@ -318,7 +319,7 @@ struct CoreEngine::Impl {
   void expire(Time now) {
     for (auto* queues : {&to_agree, &to_verify}) {
       for (auto& q : *queues) {
-        std::erase_if(q, [&](const Work& w) {
+        q.erase_if([&](const Work& w) {
           if (now < w.deadline) return false;
           ++timed_out;
           end(w, EccStatus::timed_out);
@@ -345,7 +346,7 @@ struct CoreEngine::Impl {
       u.batches_at_check = u.core->counts().batches;
     }
   }
-  void entered(const std::deque<Work>& works, std::size_t n, Time now) {
+  void entered(const Queue<Work>& works, std::size_t n, Time now) {
     for (std::size_t i = 0; i < n; ++i) queue_us.add(micros(now - works[i].since));
   }
   bool feed(Unit& u, Time now) {
@@ -458,13 +459,13 @@ struct CoreEngine::Impl {
   }
 
   bool take_inbox() {
-    std::vector<Work> come;
     {
       const std::lock_guard g(lock);
       if (stopping) return false;
       come.swap(inbox);
     }
     for (auto& w : come) accept(std::move(w));
+    come.clear();
     return true;
   }
   Status take_answers(Unit& u) {

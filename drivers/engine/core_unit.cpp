@@ -29,17 +29,6 @@ const Work& known_signature() {
   return w;
 }
 
-Descriptor verify_descriptor(std::size_t curve, const EccRequest& r) {
-  Descriptor d{};
-  d.opcode = static_cast<std::uint8_t>(Opcode::verify);
-  d.curve = static_cast<std::uint8_t>(number_of(curve));
-  put(d.v[0], r.peer.data() + 1);
-  put(d.v[1], r.peer.data() + 33);
-  put(d.v[2], r.hash.data());
-  put(d.v[3], r.signature.data());
-  put(d.v[4], r.signature.data() + 32);
-  return d;
-}
 }  // namespace
 
 std::size_t curve_index(Curve c) { return c == Curve::p256 ? 0 : c == Curve::brainpool_p256r1 ? 1 : kNoCurve; }
@@ -51,100 +40,91 @@ CoreUnit::CoreUnit(std::unique_ptr<Device> device, unsigned keys_ahead)
 }
 CoreUnit::~CoreUnit() = default;
 
-std::size_t CoreUnit::send(std::vector<Descriptor>& descriptors, std::vector<Job>& jobs, JobKind kind) {
-  for (auto& d : descriptors) d.tag = next_tag_++;
-  const std::size_t n = device_->submit(descriptors);
-  next_tag_ -= descriptors.size() - n;
+std::size_t CoreUnit::send(JobKind kind) {
+  if (descriptors_.empty()) return 0;
+  for (auto& d : descriptors_) d.tag = next_tag_++;
+  const std::size_t n = device_->submit(descriptors_);
+  next_tag_ -= descriptors_.size() - n;
   if (n == 0) return 0;
-  if (jobs_.empty()) last_answer_ = EngineClock::now();
-  for (std::size_t i = 0; i < n; ++i) jobs_.push_back(std::move(jobs[i]));
-  batches_.push_back({kind, n, EngineClock::now()});
+  const auto now = EngineClock::now();
+  if (jobs_.empty()) last_answer_ = now;
+  batches_.push_back({kind, n, now});
   ++counts_.batches;
   return n;
 }
+Descriptor& CoreUnit::describe(Opcode op, std::size_t curve, std::uint16_t slot) {
+  Descriptor& d = descriptors_.emplace_back();
+  d.opcode = static_cast<std::uint8_t>(op);
+  d.curve = static_cast<std::uint8_t>(number_of(curve));
+  d.key_slot = slot;
+  return d;
+}
 
-std::size_t CoreUnit::agree(std::size_t curve, std::deque<Work>& works, std::size_t most) {
+void CoreUnit::describe_verify(std::size_t curve, const EccRequest& r) {
+  Descriptor& d = describe(Opcode::verify, curve, 0);
+  put(d.v[0], r.peer.data() + 1);
+  put(d.v[1], r.peer.data() + 33);
+  put(d.v[2], r.hash.data());
+  put(d.v[3], r.signature.data());
+  put(d.v[4], r.signature.data() + 32);
+}
+
+std::size_t CoreUnit::agree(std::size_t curve, Queue<Work>& works, std::size_t most) {
   const std::size_t n = std::min({most, works.size(), ready_[curve].size()});
-  std::vector<Descriptor> descriptors;
-  std::vector<Job> jobs;
-  descriptors.reserve(n);
-  jobs.reserve(n);
+  descriptors_.clear();
   for (std::size_t i = 0; i < n; ++i) {
-    const Key& key = ready_[curve][i];
-    Descriptor d{};
-    d.opcode = static_cast<std::uint8_t>(Opcode::ecka);
-    d.curve = static_cast<std::uint8_t>(number_of(curve));
-    d.key_slot = key.slot;
+    Descriptor& d = describe(Opcode::ecka, curve, ready_[curve][i].slot);
     put(d.v[0], works[i].request.peer.data() + 1);
     put(d.v[1], works[i].request.peer.data() + 33);
-    descriptors.push_back(d);
-    jobs.push_back({JobKind::agree, static_cast<std::uint8_t>(curve), key, works[i]});
   }
-  const std::size_t sent = n == 0 ? 0 : send(descriptors, jobs, JobKind::agree);
-  ready_[curve].erase(ready_[curve].begin(), ready_[curve].begin() + static_cast<std::ptrdiff_t>(sent));
-  works.erase(works.begin(), works.begin() + static_cast<std::ptrdiff_t>(sent));
+  const std::size_t sent = send(JobKind::agree);
+  for (std::size_t i = 0; i < sent; ++i)
+    jobs_.push_back({JobKind::agree, static_cast<std::uint8_t>(curve), ready_[curve][i], std::move(works[i])});
+  ready_[curve].drop(sent);
+  works.drop(sent);
   return sent;
 }
 
-std::size_t CoreUnit::verify(std::size_t curve, std::deque<Work>& works, std::size_t most) {
+std::size_t CoreUnit::verify(std::size_t curve, Queue<Work>& works, std::size_t most) {
   const std::size_t n = std::min(most, works.size());
-  std::vector<Descriptor> descriptors;
-  std::vector<Job> jobs;
-  descriptors.reserve(n);
-  jobs.reserve(n);
-  for (std::size_t i = 0; i < n; ++i) {
-    descriptors.push_back(verify_descriptor(curve, works[i].request));
-    jobs.push_back({JobKind::verify, static_cast<std::uint8_t>(curve), {}, works[i]});
-  }
-  const std::size_t sent = n == 0 ? 0 : send(descriptors, jobs, JobKind::verify);
-  works.erase(works.begin(), works.begin() + static_cast<std::ptrdiff_t>(sent));
+  descriptors_.clear();
+  for (std::size_t i = 0; i < n; ++i) describe_verify(curve, works[i].request);
+  const std::size_t sent = send(JobKind::verify);
+  for (std::size_t i = 0; i < sent; ++i)
+    jobs_.push_back({JobKind::verify, static_cast<std::uint8_t>(curve), {}, std::move(works[i])});
+  works.drop(sent);
   return sent;
 }
 
 std::size_t CoreUnit::generate(std::size_t curve, std::size_t most) {
   const std::size_t held = ready_[curve].size() + making_[curve];
   const std::size_t n = std::min({most, free_slots_.size(), keys_ahead_ > held ? keys_ahead_ - held : 0});
-  std::vector<Descriptor> descriptors;
-  std::vector<Job> jobs;
-  descriptors.reserve(n);
-  jobs.reserve(n);
-  for (std::size_t i = 0; i < n; ++i) {
-    const std::uint16_t slot = free_slots_[free_slots_.size() - 1 - i];
-    Descriptor d{};
-    d.opcode = static_cast<std::uint8_t>(Opcode::generate);
-    d.curve = static_cast<std::uint8_t>(number_of(curve));
-    d.key_slot = slot;
-    descriptors.push_back(d);
-    jobs.push_back({JobKind::generate, static_cast<std::uint8_t>(curve), {slot, {}}, {}});
+  descriptors_.clear();
+  for (std::size_t i = 0; i < n; ++i) describe(Opcode::generate, curve, free_slots_[free_slots_.size() - 1 - i]);
+  const std::size_t sent = send(JobKind::generate);
+  for (std::size_t i = 0; i < sent; ++i) {
+    jobs_.push_back({JobKind::generate, static_cast<std::uint8_t>(curve), {free_slots_.back(), {}}, {}});
+    free_slots_.pop_back();
   }
-  const std::size_t sent = n == 0 ? 0 : send(descriptors, jobs, JobKind::generate);
-  free_slots_.resize(free_slots_.size() - sent);
   making_[curve] += sent;
   return sent;
 }
 
 void CoreUnit::known_answer() {
-  std::vector<Descriptor> descriptors{verify_descriptor(0, known_signature().request)};
-  std::vector<Job> jobs;
-  jobs.push_back({JobKind::known_answer, 0, {}, {}});
-  send(descriptors, jobs, JobKind::known_answer);
+  descriptors_.clear();
+  describe_verify(0, known_signature().request);
+  if (send(JobKind::known_answer) != 0) jobs_.push_back({JobKind::known_answer, 0, {}, {}});
 }
 
 std::size_t CoreUnit::erase(std::size_t most) {
   const std::size_t n = std::min(most, doubtful_.size());
-  std::vector<Descriptor> descriptors;
-  std::vector<Job> jobs;
-  descriptors.reserve(n);
-  jobs.reserve(n);
-  for (std::size_t i = 0; i < n; ++i) {
-    Descriptor d{};
-    d.opcode = static_cast<std::uint8_t>(Opcode::erase);
-    d.key_slot = doubtful_[doubtful_.size() - 1 - i];
-    descriptors.push_back(d);
-    jobs.push_back({JobKind::erase, 0, {d.key_slot, {}}, {}});
+  descriptors_.clear();
+  for (std::size_t i = 0; i < n; ++i) describe(Opcode::erase, 0, doubtful_[doubtful_.size() - 1 - i]);
+  const std::size_t sent = send(JobKind::erase);
+  for (std::size_t i = 0; i < sent; ++i) {
+    jobs_.push_back({JobKind::erase, 0, {doubtful_.back(), {}}, {}});
+    doubtful_.pop_back();
   }
-  const std::size_t sent = n == 0 ? 0 : send(descriptors, jobs, JobKind::erase);
-  doubtful_.resize(doubtful_.size() - sent);
   return sent;
 }
 

@@ -4,12 +4,12 @@
 
 #include <array>
 #include <chrono>
-#include <deque>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "drivers/core/device.hpp"
+#include "drivers/engine/queue.hpp"
 #include "host/crypto/engine.hpp"
 
 namespace kf::ecc {
@@ -56,8 +56,8 @@ class CoreUnit {
 
   // A batch into the ring; the first of `works` for which there is room and, for agree, a key. What went is removed
   // from `works`.
-  std::size_t agree(std::size_t curve, std::deque<Work>& works, std::size_t most);
-  std::size_t verify(std::size_t curve, std::deque<Work>& works, std::size_t most);
+  std::size_t agree(std::size_t curve, Queue<Work>& works, std::size_t most);
+  std::size_t verify(std::size_t curve, Queue<Work>& works, std::size_t most);
   std::size_t generate(std::size_t curve, std::size_t most);
   void known_answer();
   std::size_t erase(std::size_t most);  // slots of which it is not known what they hold
@@ -105,18 +105,22 @@ class CoreUnit {
     std::size_t left;
     EngineClock::time_point begun;  // when it was at the head of the ring
   };
-  std::size_t send(std::vector<Descriptor>& descriptors, std::vector<Job>& jobs, JobKind kind);
+  // The jobs described in descriptors_ into the ring, as one batch; the caller enters those that went into jobs_.
+  std::size_t send(JobKind kind);
+  Descriptor& describe(Opcode op, std::size_t curve, std::uint16_t slot);
+  void describe_verify(std::size_t curve, const EccRequest& r);
   Status answer(Job& job, const Completion& c, std::vector<UnitAnswer>& into);
 
   std::unique_ptr<Device> device_;
   std::string where_;
   unsigned keys_ahead_;
+  std::vector<Descriptor> descriptors_;  // of the batch that is being made
   std::vector<std::uint16_t> free_slots_;
   std::vector<std::uint16_t> doubtful_;  // after a fault: erased before they are used again
-  std::array<std::deque<Key>, kUnitCurves> ready_;
+  std::array<Queue<Key>, kUnitCurves> ready_;
   std::array<std::size_t, kUnitCurves> making_{};
-  std::deque<Job> jobs_;  // in the order of the ring, which is that of the answers
-  std::deque<Batch> batches_;
+  Queue<Job> jobs_;  // in the order of the ring, which is that of the answers
+  Queue<Batch> batches_;
   std::array<double, 5> took_{};  // seconds of a batch, by kind, smoothed; 0: not known yet
   std::uint64_t next_tag_ = 1, oldest_tag_ = 1;
   EngineClock::time_point last_answer_ = EngineClock::now();
