@@ -3,49 +3,18 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "bench/process/child.hpp"
+#include "tests/bench/run_bench.hpp"
 
 namespace kf::bench {
 namespace {
 
-namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
-class Scratch {
- public:
-  Scratch() {
-    std::string pattern = (fs::temp_directory_path() / "keyferry-bench-XXXXXX").string();
-    if (::mkdtemp(pattern.data()) == nullptr) std::abort();
-    path_ = pattern;
-  }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  ~Scratch() {
-    std::error_code ec;
-    fs::remove_all(path_, ec);
-  }
-  [[nodiscard]] std::string operator/(const char* name) const { return (path_ / name).string(); }
-
- private:
-  fs::path path_;
-};
-
-[[maybe_unused]] std::string slurp(const std::string& path) {  // not where there is no core
-  std::ifstream f(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(f), {}};
-}
-
-Result<proc::ToolResult> bench(std::vector<std::string> args, int seconds) {
-  proc::SpawnOptions o;
-  o.program = *proc::sibling("keyferry-bench");
-  o.args = {"ecc"};
-  o.args.insert(o.args.end(), args.begin(), args.end());
-  return proc::run_tool(o, proc::Millis(seconds * 1000));
+Result<proc::ToolResult> bench(const std::vector<std::string>& args, int seconds) {
+  return run_bench("ecc", args, seconds);
 }
 
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)

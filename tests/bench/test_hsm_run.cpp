@@ -4,51 +4,18 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "bench/process/child.hpp"
 #include "bench/process/usage.hpp"
+#include "tests/bench/run_bench.hpp"
 
 namespace kf::bench {
 namespace {
 
-namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
-class Scratch {
- public:
-  Scratch() {
-    std::string pattern = (fs::temp_directory_path() / "keyferry-bench-XXXXXX").string();
-    if (::mkdtemp(pattern.data()) == nullptr) std::abort();
-    path_ = pattern;
-  }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  ~Scratch() {
-    std::error_code ec;
-    fs::remove_all(path_, ec);
-  }
-  [[nodiscard]] std::string operator/(const char* name) const { return (path_ / name).string(); }
-
- private:
-  fs::path path_;
-};
-
-std::string slurp(const std::string& path) {
-  std::ifstream f(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(f), {}};
-}
-
-proc::SpawnOptions bench(std::vector<std::string> args) {
-  proc::SpawnOptions o;
-  o.program = *proc::sibling("keyferry-bench");
-  o.args = {"hsm"};
-  o.args.insert(o.args.end(), args.begin(), args.end());
-  return o;
-}
+proc::SpawnOptions bench(const std::vector<std::string>& args) { return bench_options("hsm", args); }
 
 TEST(BenchHsm, AQuickRunIsCompleteAndClean) {
   const Scratch dir;
