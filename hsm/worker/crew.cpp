@@ -18,7 +18,7 @@ namespace {
 // the last.
 constexpr unsigned kGroup = 24;
 constexpr std::uint64_t kHoldBack = 4'000'000;  // ns
-constexpr int kLook = 200;                       // ms: an idle thread looks round so often
+constexpr int kLook = 200;                      // ms: an idle thread looks round so often
 
 }  // namespace
 

@@ -33,6 +33,6 @@ struct HsmOptions {
   std::string module_path;  // SoftHSM's PKCS#11 module; empty: where it is usually found
 };
 Result<std::unique_ptr<VectorEngine>> hsm_backend(const HsmOptions& o);  // built only where the HSM test token is
-Result<std::unique_ptr<VectorEngine>> core_backend();                    // the simulated ECC core; reasons: of the board
+Result<std::unique_ptr<VectorEngine>> core_backend();  // the simulated ECC core; reasons: of the board
 
 }  // namespace kf::vectors

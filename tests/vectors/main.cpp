@@ -14,7 +14,8 @@ int main(int argc, char** argv) {
   std::string engine = "software";
   kf::vectors::HsmOptions hsm;
   std::vector<std::string> files;
-  app.add_option("--engine", engine, "who does the elliptic-curve work")->check(CLI::IsMember({"software", "hsm", "core"}));
+  app.add_option("--engine", engine, "who does the elliptic-curve work")
+      ->check(CLI::IsMember({"software", "hsm", "core"}));
   app.add_option("--module", hsm.module_path, "SoftHSM module for --engine hsm (default: the usual places)");
   app.add_option("FILE", files, "vector files")->required();
   CLI11_PARSE(app, argc, argv);
