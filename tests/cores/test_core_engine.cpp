@@ -33,11 +33,11 @@ struct Cores {
     return Device::open(std::move(t));
   }
   // Waits for a core that is just being opened anew: what is to be killed must run.
-  void kill(unsigned i) {
+  void kill(unsigned i, int signal = SIGKILL) {
     const auto end = std::chrono::steady_clock::now() + std::chrono::minutes(1);
     const auto killed = [&] {
       const std::lock_guard g(lock);
-      return ::kill(pids.at(i), SIGKILL) == 0;
+      return ::kill(pids.at(i), signal) == 0;
     };
     while (!killed()) {
       ASSERT_LT(std::chrono::steady_clock::now(), end) << "core " << i << " does not come back";
@@ -142,6 +142,24 @@ TEST(CoreEngine, AKilledCoreLosesNothing) {
   const CoreEngineStats s = e->stats();
   EXPECT_GE(s.cores.at(0).losses + s.cores.at(1).losses, 1U);
   EXPECT_EQ(s.timed_out, 0U);
+}
+
+// A simulator that stands still: the engine's thread waits for its registers, the caller for nothing.
+TEST(CoreEngine, ACoreThatStandsStillIsReplaced) {
+  Cores cores;
+  auto e = start(cores);
+  ASSERT_TRUE(e);
+  const Peers p(40);
+  ASSERT_EQ(e->submit(p.requests), 40U);
+  cores.kill(0, SIGSTOP);
+  const Peers q(30, 100);
+  ASSERT_EQ(e->submit(q.requests), 30U);
+  Answers a;
+  ASSERT_TRUE(a.collect(*e, 70));
+  p.expect(a);
+  q.expect(a);
+  EXPECT_GE(e->stats().cores.at(0).losses, 1U);
+  EXPECT_EQ(e->stats().timed_out, 0U);
 }
 
 TEST(CoreEngine, WithoutACoreARequestEndsAtItsDeadline) {
