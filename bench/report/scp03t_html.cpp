@@ -69,7 +69,7 @@ void path(Page& p, const Scp03tReport& r) {
   for (const std::string_view way : {kNaive, std::string_view("product")}) {
     std::vector<svg::Bar> bars;
     double most = 0;
-    for (const PathRow& x : r.path) {
+    for (const StepRow& x : r.path) {
       if (x.way != way) continue;
       const Spread s = spread(x.ns_per_byte);
       bars.push_back(

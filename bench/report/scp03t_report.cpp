@@ -42,9 +42,9 @@ std::optional<Spread> seal_ratio(const Scp03tReport& r, std::size_t bytes, std::
 }
 
 std::optional<Spread> path_ratio(const Scp03tReport& r) {
-  const PathRow* naive = nullptr;
-  const PathRow* product = nullptr;
-  for (const PathRow& x : r.path) {
+  const StepRow* naive = nullptr;
+  const StepRow* product = nullptr;
+  for (const StepRow& x : r.path) {
     if (x.step != "all") continue;
     (x.way == kNaive ? naive : product) = &x;
   }
@@ -71,7 +71,7 @@ OrderedJson to_json(const Scp03tReport& r) {
     seal.push_back(std::move(j));
   }
   OrderedJson path = OrderedJson::array();
-  for (const PathRow& x : r.path)
+  for (const StepRow& x : r.path)
     path.push_back({{"way", x.way}, {"step", x.step}, {"ns_per_byte", spread_json(x.ns_per_byte)}});
   return {
       {"version", r.version},

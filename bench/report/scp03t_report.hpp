@@ -25,7 +25,7 @@ struct SealRow {
 };
 
 // One step of the path from the template to the SOAP body.
-struct PathRow {
+struct StepRow {
   std::string way;                  // kNaive or "product"
   std::string step;                 // personalise, cut, seal, hex, envelope, wipe; all: the sum
   std::vector<double> ns_per_byte;  // of plaintext, by round
@@ -41,7 +41,7 @@ struct Scp03tReport {
   std::vector<std::string> engines;  // that were measured
   std::vector<SealRow> seal;
   std::size_t path_bytes = 0, path_downloads = 0, path_batch = 0, path_memory_bytes = 0;
-  std::vector<PathRow> path;
+  std::vector<StepRow> path;
   double derive_naive_ns = 0, derive_product_ns = 0;  // session keys and 85 of one download; not in the path
   std::vector<std::string> left_out;                  // cells beyond the memory limit
   std::uint64_t checked = 0, wrong = 0;               // packages compared octet for octet

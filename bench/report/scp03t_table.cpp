@@ -50,7 +50,7 @@ std::string to_table(const Scp03tReport& r) {
     t.line("");
     t.line("  from the template to the SOAP body: {} downloads of {} bytes, {} at a time, ns a byte", r.path_downloads,
            r.path_bytes, r.path_batch);
-    for (const PathRow& x : r.path) t.line("  {:<9} {:<12} {:>8.3f}", x.way, x.step, spread(x.ns_per_byte).median);
+    for (const StepRow& x : r.path) t.line("  {:<9} {:<12} {:>8.3f}", x.way, x.step, spread(x.ns_per_byte).median);
     t.row("memory", "{:.1f} MiB in flight", static_cast<double>(r.path_memory_bytes) / (1 << 20));
     t.row("keys", "session keys and 85 of one download, not in the path: naive {:.2f} us, product {:.2f} us",
           r.derive_naive_ns / 1e3, r.derive_product_ns / 1e3);

@@ -143,7 +143,7 @@ class Run {
     p.product(engine, options_.path_batch);
     report_.checked += options_.path_downloads;
     report_.wrong += p.differing();
-    std::vector<PathRow> rows;
+    std::vector<StepRow> rows;
     const auto note = [&](std::string_view way, const PathTimes& t) {
       const double scale = 1e9 / static_cast<double>(bytes * options_.path_downloads);
       const std::array<std::pair<const char*, double>, 7> steps{{{"personalise", t.personalise},
@@ -155,8 +155,8 @@ class Run {
                                                                  {"all", t.all()}}};
       for (const auto& [step, seconds] : steps) {
         const auto at =
-            std::ranges::find_if(rows, [&, s = step](const PathRow& r) { return r.way == way && r.step == s; });
-        PathRow& row = at != rows.end() ? *at : rows.emplace_back(PathRow{std::string(way), step, {}});
+            std::ranges::find_if(rows, [&, s = step](const StepRow& r) { return r.way == way && r.step == s; });
+        StepRow& row = at != rows.end() ? *at : rows.emplace_back(StepRow{std::string(way), step, {}});
         row.ns_per_byte.push_back(seconds * scale);
       }
     };

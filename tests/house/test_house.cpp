@@ -6,6 +6,7 @@
 #include <fstream>
 #include <iterator>
 #include <map>
+#include <regex>
 #include <set>
 #include <sstream>
 #include <string>
@@ -168,6 +169,39 @@ TEST(House, NoMachinePaths) {
   for (const auto& p : sources()) {
     const std::string text = slurp(p);
     for (const auto& w : paths) EXPECT_EQ(text.find(w), std::string::npos) << in_tree(p) << " holds " << w;
+  }
+}
+
+// Two types of one name in one namespace are one type to the linker, which keeps the functions of either: programs that
+// hold both then break in ways that only a sanitizer sees.
+TEST(House, ATypeHasItsNameForItself) {
+  const std::regex opens("namespace ([A-Za-z0-9_:]*) ?\\{.*");
+  const std::regex defines(
+      "(?:enum )?(?:struct|class) (?:alignas\\([^)]*\\) )?([A-Za-z0-9_]+)(?: final)?(?: : [^;(]*)? \\{.*");
+  std::map<std::string, std::set<std::string>> where;
+  for (const auto& p : sources()) {
+    const std::string file = in_tree(p);
+    if (file.rfind("tests/", 0) == 0) continue;  // programs of their own
+    std::vector<std::string> within;
+    for (const auto& line : lines_of(slurp(p))) {
+      std::smatch m;
+      if (line.rfind("namespace ", 0) == 0 && std::regex_match(line, m, opens)) {
+        within.push_back(m[1]);
+      } else if (line.rfind("}  // namespace", 0) == 0) {
+        if (!within.empty()) within.pop_back();
+      } else if ((line.rfind("struct ", 0) == 0 || line.rfind("class ", 0) == 0 || line.rfind("enum ", 0) == 0) &&
+                 std::ranges::find(within, "") == within.end() && std::regex_match(line, m, defines)) {
+        std::string name;
+        for (const auto& n : within) name += n + "::";
+        where[name + std::string(m[1])].insert(file);
+      }
+    }
+  }
+  EXPECT_GT(where.size(), 300U) << "the search finds too little";
+  for (const auto& [name, files] : where) {
+    std::string list;
+    for (const auto& f : files) list += " " + f;
+    EXPECT_EQ(files.size(), 1U) << name << " is defined in" << list;
   }
 }
 
