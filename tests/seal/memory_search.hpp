@@ -59,7 +59,10 @@ class Needles {
   void add(ByteView v, const std::string& what) {
     for (std::size_t at = 0; at + kPiece <= v.size(); at += kPiece) {
       std::array<std::uint8_t, kPiece> n{};
-      for (std::size_t i = 0; i < kPiece; ++i) n[i] = static_cast<std::uint8_t>(v[at + i] ^ kMask);
+      // Octet by octet: a vector register with the piece in it would be saved on the stack by the next call that the
+      // dynamic linker resolves, and be found there.
+      const volatile std::uint8_t* piece = v.data() + at;
+      for (std::size_t i = 0; i < kPiece; ++i) n[i] = static_cast<std::uint8_t>(piece[i] ^ kMask);
       by_first_[n[0]].push_back({n, what + " at " + std::to_string(at)});
       ++size_;
     }
