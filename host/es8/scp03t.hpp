@@ -81,9 +81,6 @@ struct ScriptRun {
 // One result an order, in their order. Reasons: those of seal_online. Memory: the scripts and a few hundred octets an
 // order, so the caller bounds a batch by the sizes of its profiles.
 std::vector<Result<ScriptRun>> seal_scripts(std::span<const ScriptOrder> orders, seal::ScriptSealer& engine);
-// As few runs of whole commands as `limit` allows (0: no limit), as views into the script; a command longer than the
-// limit goes alone.
-std::vector<ByteView> cut_between_commands(const ScriptRun& r, std::size_t limit);
 
 // Checks the answers to tlvs[from], tlvs[from+1] ... in order; `answers` may be fewer than commands.
 struct OpenedAnswers {

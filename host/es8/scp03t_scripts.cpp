@@ -198,19 +198,4 @@ std::vector<Result<ScriptRun>> seal_scripts(std::span<const ScriptOrder> orders,
   return out;
 }
 
-std::vector<ByteView> cut_between_commands(const ScriptRun& r, std::size_t limit) {
-  std::vector<ByteView> out;
-  std::size_t begin = 0;
-  std::size_t end = 0;
-  for (const std::size_t next : r.ends) {
-    if (end > begin && limit != 0 && next - begin > limit) {
-      out.push_back(ByteView(r.octets).subspan(begin, end - begin));
-      begin = end;
-    }
-    end = next;
-  }
-  if (end > begin) out.push_back(ByteView(r.octets).subspan(begin, end - begin));
-  return out;
-}
-
 }  // namespace kf::es8

@@ -129,7 +129,8 @@ TEST(CoreCrash, KillingTheCoreLosesNoDownload) {
 
 // No ephemeral scalar was ever in the server's memory, nor in an HSM worker's: not whole, not a half of it, in neither
 // byte order. A core that tells the test what its slots held says what to look for; that the search finds such things
-// is seen in the core's own process, whose slots hold the key pairs that were made ahead.
+// is seen in the core's own process, whose slots hold the key pairs that were made ahead (and which remembers what it
+// told).
 TEST(CoreSecrecy, NoScalarReachesTheServer) {
   const std::string told = (fs::temp_directory_path() / ("kf-told-" + random_uuid())).string();
   ASSERT_EQ(::setenv("KEYFERRY_TEST_TELL", told.c_str(), 1), 0);

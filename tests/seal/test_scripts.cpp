@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <random>
 
+#include "host/es8/parts.hpp"
 #include "host/es8/scp03t.hpp"
 #include "tests/seal/scripts.hpp"
 #include "tests/sim/card/establishment_card.hpp"
@@ -289,7 +290,7 @@ TEST_F(Scripts, OneBatchOfOnlineAndOfflineAndWrongCards) {
   }
 }
 
-TEST_F(Scripts, CutBetweenCommandsLikeTheCommandsThemselves) {
+TEST_F(Scripts, WhatIsSentIsCutLikeTheCommandsThemselves) {
   std::mt19937_64 g(4);
   Order a = random_order(g);
   a.profile = seal::random_octets(g, 9000);
@@ -300,10 +301,10 @@ TEST_F(Scripts, CutBetweenCommandsLikeTheCommandsThemselves) {
   const auto run = es8::seal_scripts({&o, 1}, *engines.back());
   const es8::SealedScript s = es8::seal_offline(a.keys, a.isd_p, {}, {}, a.profile);
   for (const std::size_t limit : {0, 1, 12, 1020, 1021, 1051, 1052, 2040, 4000, 100'000}) {
-    const auto got = es8::cut_between_commands(*run[0], limit);
+    const auto got = es8::send_parts(run[0]->octets, run[0]->ends, limit, false);
     const auto want = es8::cut_between_tlvs(s.tlvs, limit);
     ASSERT_EQ(got.size(), want.size()) << limit;
-    for (std::size_t i = 0; i < got.size(); ++i) EXPECT_EQ(to_hex(got[i]), to_hex(want[i])) << limit;
+    for (std::size_t i = 0; i < got.size(); ++i) EXPECT_EQ(*got[i].hex, to_hex(want[i])) << limit;
   }
 }
 
