@@ -4,7 +4,8 @@
 //
 // A read takes some ten microseconds (the simulator looks at the mailbox between slices of 64 cycles); after 2 s
 // without an answer the simulator counts as stuck. One thread at a time. The simulator dies with the *thread* that
-// opened it (PR_SET_PDEATHSIG): open it from one that lives as long as it is needed.
+// opened it (PR_SET_PDEATHSIG): open it from one that lives as long as it is needed, or ask for `any_thread`; then it
+// ends when its control socket does.
 #pragma once
 
 #include <sys/types.h>
@@ -24,6 +25,7 @@ struct SimOptions {
   std::uint64_t dma_base = 0x12'3400'0000;       // its address on the core's bus, a multiple of 4096
   std::chrono::milliseconds start_limit{20'000};
   std::chrono::milliseconds answer_limit{2'000};
+  bool any_thread = false;            // the core outlives the thread that opens it, not the process
   bool test_build = false;            // tests only
   std::optional<std::uint64_t> seed;  // test build only
 };

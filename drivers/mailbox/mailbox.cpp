@@ -38,7 +38,8 @@ Result<std::unique_ptr<Mailbox>> Mailbox::create(std::size_t dma_bytes, std::uin
   if (p == MAP_FAILED) return system_error("mmap of the shared memory");
   m->base_ = static_cast<std::uint8_t*>(p);
   ::madvise(p, m->bytes_, MADV_DONTDUMP);
-  ::mlock(p, m->bytes_);  // best effort: the limit may be small, and swap is the operator's decision
+  ::madvise(p, m->bytes_, MADV_DONTFORK);  // a process forked from this one has no part in the core
+  ::mlock(p, m->bytes_);                   // best effort: the limit may be small, and swap is the operator's decision
   Header* h = new (p) Header{};
   h->magic = kMagic;
   h->version = kVersion;

@@ -6,8 +6,10 @@
 // Threading: any, from C_Initialize to C_Finalize.
 #pragma once
 
+#include <pthread.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <exception>
 #include <new>
 #include <shared_mutex>
@@ -18,26 +20,50 @@ namespace kf::p11core {
 
 // The state of one process. Never freed: calls may still run when the process ends.
 struct World {
+  explicit World(unsigned forked) : forks(forked) {}
   const pid_t pid = ::getpid();
-  std::shared_mutex life;  // shared: calls; alone: C_Initialize, C_Finalize
+  const unsigned forks;             // of this process's line when it was made: two processes may have one pid
+  std::shared_timed_mutex life;     // shared: calls; alone: C_Initialize, C_Finalize
+  std::atomic<bool> ending{false};  // whoever ends waits for calls under way; new ones must not keep it waiting
   std::unique_ptr<Library> library;
 };
 World* this_world();  // null: not this process's
 
-// A call: not initialised, or f(library); no exception leaves.
+// A thread that its application cancels ends after the call, not in it, where it would leave locks behind it.
+class NotCancelled {
+ public:
+  NotCancelled() { ::pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before_); }
+  ~NotCancelled() { ::pthread_setcancelstate(before_, nullptr); }
+  NotCancelled(const NotCancelled&) = delete;
+  NotCancelled& operator=(const NotCancelled&) = delete;
+
+ private:
+  int before_ = PTHREAD_CANCEL_ENABLE;
+};
+
+// What f() answers; no exception leaves.
 template <class F>
-CK_RV call(F&& f) noexcept {
-  World* const w = this_world();
-  if (w == nullptr) return CKR_CRYPTOKI_NOT_INITIALIZED;
+CK_RV guarded(F&& f) noexcept {
+  const NotCancelled whole;
   try {
-    const std::shared_lock life(w->life);
-    if (!w->library) return CKR_CRYPTOKI_NOT_INITIALIZED;
-    return f(*w->library);
+    return f();
   } catch (const std::bad_alloc&) {
     return CKR_HOST_MEMORY;
-  } catch (const std::exception&) {
+  } catch (...) {
     return CKR_GENERAL_ERROR;
   }
+}
+// A call: not initialised, or f(library).
+template <class F>
+CK_RV call(F&& f) noexcept {
+  return guarded([&]() -> CK_RV {
+    World* const w = this_world();
+    if (w == nullptr || w->ending) return CKR_CRYPTOKI_NOT_INITIALIZED;
+    const std::shared_lock life(w->life);
+    if (!w->library) return CKR_CRYPTOKI_NOT_INITIALIZED;
+    const ApplicationMutex::Held one(w->library->application_mutex());
+    return one.ok() ? f(*w->library) : CK_RV{CKR_GENERAL_ERROR};
+  });
 }
 // A call on a session: f(library, session).
 template <class F>
@@ -71,6 +97,7 @@ CK_RV close_session(CK_SESSION_HANDLE handle);
 CK_RV close_all_sessions(CK_SLOT_ID slot);
 CK_RV get_session_info(CK_SESSION_HANDLE handle, CK_SESSION_INFO* info);
 CK_RV login(CK_SESSION_HANDLE handle, CK_USER_TYPE user, unsigned char* pin, CK_ULONG n);
+CK_RV logout(CK_SESSION_HANDLE handle);
 CK_RV wait_for_slot_event(CK_FLAGS flags, CK_SLOT_ID* slot, void* reserved);
 CK_RV seed_random(CK_SESSION_HANDLE handle, unsigned char* seed, CK_ULONG n);
 CK_RV generate_random(CK_SESSION_HANDLE handle, unsigned char* out, CK_ULONG n);

@@ -1,6 +1,8 @@
 // C_Initialize to C_Login: the module, its slots, tokens, mechanisms and sessions.
 #include <algorithm>
 #include <atomic>
+#include <chrono>
+#include <cstdlib>
 #include <string_view>
 
 #include "drivers/p11/calls.hpp"
@@ -9,16 +11,48 @@ namespace kf::p11core {
 namespace {
 
 std::atomic<World*> world{nullptr};
+std::atomic<unsigned> forks{0};  // this process and those it comes from, counted by the C library's fork()
+
+bool is_here(const World* w) { return w != nullptr && w->pid == ::getpid() && w->forks == forks.load(); }
 
 // The world of this process, made when it is not there. What a parent left behind stays where it is.
 World* make_world() {
+  static const int counted = ::pthread_atfork(nullptr, nullptr, [] { ++forks; });
+  static_cast<void>(counted);
   World* w = world.load();
-  while (w == nullptr || w->pid != ::getpid()) {
-    auto* fresh = new World;
+  while (!is_here(w)) {
+    auto* fresh = new World(forks.load());
     if (world.compare_exchange_strong(w, fresh)) return fresh;
     delete fresh;
   }
   return w;
+}
+
+// At exit() of a host that did not finalise, before OpenSSL and the C++ library take down what calls of other threads
+// may be using: such calls are waited for, later ones refused, keys erased. A call that hangs is left alone.
+void end_with_process() noexcept {
+  guarded([]() -> CK_RV {
+    World* const w = this_world();
+    if (w == nullptr) return CKR_OK;
+    w->ending = true;
+    const std::unique_lock life(w->life, std::chrono::seconds(2));
+    if (life.owns_lock()) w->library.reset();
+    return CKR_OK;
+  });
+}
+
+// CK_C_INITIALIZE_ARGS, PKCS#11 2.40, 5.4. Flags that the standard does not name are left alone.
+CK_RV plan_initialisation(const CK_C_INITIALIZE_ARGS* a, Library::Start& start) {
+  if (a == nullptr) return CKR_OK;
+  if (a->pReserved != nullptr) return CKR_ARGUMENTS_BAD;
+  const int given = (a->CreateMutex != nullptr) + (a->DestroyMutex != nullptr) + (a->LockMutex != nullptr) +
+                    (a->UnlockMutex != nullptr);
+  if (given != 0 && given != 4) return CKR_ARGUMENTS_BAD;
+  // The application's mutex only where it does not allow the system's: one call at a time, and nothing in it can then
+  // wait for a lock that another of its threads holds.
+  if (given == 4 && (a->flags & CKF_OS_LOCKING_OK) == 0) start.mutex = *a;
+  if ((a->flags & CKF_LIBRARY_CANT_CREATE_OS_THREADS) != 0) start.threads = CoreService::Threads::callers;
+  return CKR_OK;
 }
 
 template <std::size_t N>
@@ -67,48 +101,40 @@ CK_VERSION hardware_of(const CoreFacts& f) {
 
 World* this_world() {
   World* const w = world.load();
-  return w != nullptr && w->pid == ::getpid() ? w : nullptr;
+  return is_here(w) ? w : nullptr;
 }
 
 namespace api {
 
 CK_RV initialize(void* args) {
-  if (const auto* a = static_cast<const CK_C_INITIALIZE_ARGS*>(args); a != nullptr) {
-    if (a->pReserved != nullptr) return CKR_ARGUMENTS_BAD;
-    const int given = (a->CreateMutex != nullptr) + (a->DestroyMutex != nullptr) + (a->LockMutex != nullptr) +
-                      (a->UnlockMutex != nullptr);
-    if (given != 0 && given != 4) return CKR_ARGUMENTS_BAD;
-    // The thread of a core is not the application's, so locks of the application's kind only will not do.
-    if (given == 4 && (a->flags & CKF_OS_LOCKING_OK) == 0) return CKR_CANT_LOCK;
-    if ((a->flags & CKF_LIBRARY_CANT_CREATE_OS_THREADS) != 0) return CKR_NEED_TO_CREATE_THREADS;
-  }
-  try {
+  return guarded([&]() -> CK_RV {
+    Library::Start start;
+    if (const CK_RV rv = plan_initialisation(static_cast<const CK_C_INITIALIZE_ARGS*>(args), start); rv != CKR_OK)
+      return rv;
     World* const w = make_world();
     const std::unique_lock life(w->life);
     if (w->library) return CKR_CRYPTOKI_ALREADY_INITIALIZED;
-    auto lib = Library::start();
+    auto lib = Library::start(start);
     if (!lib) return CKR_GENERAL_ERROR;
     w->library = std::move(*lib);
+    // Handlers run last first: OpenSSL's was there when the library had made its context.
+    static const int registered = std::atexit(end_with_process);
+    static_cast<void>(registered);
     return CKR_OK;
-  } catch (const std::bad_alloc&) {
-    return CKR_HOST_MEMORY;
-  } catch (const std::exception&) {
-    return CKR_GENERAL_ERROR;
-  }
+  });
 }
 
 CK_RV finalize(void* reserved) {
-  if (reserved != nullptr) return CKR_ARGUMENTS_BAD;
-  World* const w = this_world();
-  if (w == nullptr) return CKR_CRYPTOKI_NOT_INITIALIZED;
-  try {
+  return guarded([&]() -> CK_RV {
+    if (reserved != nullptr) return CKR_ARGUMENTS_BAD;
+    World* const w = this_world();
+    if (w == nullptr || w->ending.exchange(true)) return CKR_CRYPTOKI_NOT_INITIALIZED;
     const std::unique_lock life(w->life);
+    w->ending = false;  // whoever comes now waits for the lock
     if (!w->library) return CKR_CRYPTOKI_NOT_INITIALIZED;
     w->library.reset();
     return CKR_OK;
-  } catch (const std::exception&) {
-    return CKR_GENERAL_ERROR;
-  }
+  });
 }
 
 CK_RV get_info(CK_INFO* info) {
@@ -164,6 +190,7 @@ CK_RV get_token_info(CK_SLOT_ID slot, CK_TOKEN_INFO* info) {
     // from anybody but the process that made them.
     info->flags = CKF_TOKEN_INITIALIZED;
     if (!lib.configuration().volatile_token_objects) info->flags |= CKF_WRITE_PROTECTED;
+    info->ulMaxPinLen = 255;  // any
     info->ulMaxSessionCount = CK_EFFECTIVELY_INFINITE;
     info->ulSessionCount = all;
     info->ulMaxRwSessionCount = CK_EFFECTIVELY_INFINITE;
@@ -224,33 +251,38 @@ CK_RV close_all_sessions(CK_SLOT_ID slot) {
 }
 
 CK_RV get_session_info(CK_SESSION_HANDLE handle, CK_SESSION_INFO* info) {
-  return call_on(handle, [&](Library&, Session& s) -> CK_RV {
+  return call_on(handle, [&](Library& lib, Session& s) -> CK_RV {
     if (info == nullptr) return CKR_ARGUMENTS_BAD;
     *info = {};
     info->slotID = s.slot;
     info->flags = s.flags;
-    info->state = (s.flags & CKF_RW_SESSION) != 0 ? CKS_RW_USER_FUNCTIONS : CKS_RO_USER_FUNCTIONS;
+    const bool user = lib.logged_in(s.slot);
+    info->state = (s.flags & CKF_RW_SESSION) != 0 ? (user ? CKS_RW_USER_FUNCTIONS : CKS_RW_PUBLIC_SESSION)
+                                                  : (user ? CKS_RO_USER_FUNCTIONS : CKS_RO_PUBLIC_SESSION);
     return CKR_OK;
   });
 }
 
-// There is no PIN. Every session is the user's from the start, which is what the answer says; a PIN that is offered is
-// neither looked at nor counted.
-CK_RV login(CK_SESSION_HANDLE handle, CK_USER_TYPE user, unsigned char*, CK_ULONG) {
+// There is no PIN, and nothing waits for a login (no CKF_LOGIN_REQUIRED); programs that log in all the same find what
+// the standard promises. A PIN that is offered is neither looked at nor counted.
+CK_RV login(CK_SESSION_HANDLE handle, CK_USER_TYPE user, unsigned char* pin, CK_ULONG n) {
   return call_on(handle, [&](Library& lib, Session& s) -> CK_RV {
-    static_cast<void>(lib);
-    static_cast<void>(s);
+    if (pin == nullptr && n != 0) return CKR_ARGUMENTS_BAD;
     switch (user) {
       case CKU_USER:
-        return CKR_USER_ALREADY_LOGGED_IN;
-      case CKU_SO:
-        return CKR_USER_ANOTHER_ALREADY_LOGGED_IN;
+        return lib.login(s.slot);
+      case CKU_SO:  // who has nothing to do here
+        return lib.logged_in(s.slot) ? CKR_USER_ANOTHER_ALREADY_LOGGED_IN : CKR_FUNCTION_NOT_SUPPORTED;
       case CKU_CONTEXT_SPECIFIC:
         return CKR_OPERATION_NOT_INITIALIZED;  // no key asks for it
       default:
         return CKR_USER_TYPE_INVALID;
     }
   });
+}
+
+CK_RV logout(CK_SESSION_HANDLE handle) {
+  return call_on(handle, [](Library& lib, Session& s) { return lib.logout(s.slot); });
 }
 
 CK_RV wait_for_slot_event(CK_FLAGS flags, CK_SLOT_ID* slot, void* reserved) {
@@ -269,8 +301,9 @@ CK_RV generate_random(CK_SESSION_HANDLE handle, unsigned char*, CK_ULONG) {
   return call_on(handle, [](Library&, Session&) -> CK_RV { return CKR_RANDOM_NO_RNG; });
 }
 
-CK_RV not_parallel(CK_SESSION_HANDLE handle) {
-  return call_on(handle, [](Library&, Session&) -> CK_RV { return CKR_FUNCTION_NOT_PARALLEL; });
+// What is left of a way of working that no version has had since 2.0: whatever the handle.
+CK_RV not_parallel(CK_SESSION_HANDLE) {
+  return call([](Library&) -> CK_RV { return CKR_FUNCTION_NOT_PARALLEL; });
 }
 
 }  // namespace api

@@ -46,7 +46,9 @@ CK_RV generate_key_pair(CK_SESSION_HANDLE handle, CK_MECHANISM* m, CK_ATTRIBUTE*
     if (m->ulParameterLen != 0) return CKR_MECHANISM_PARAM_INVALID;
     auto pub = std::make_shared<Object>();
     auto priv = std::make_shared<Object>();
-    if (const CK_RV rv = plan_pair(public_template, private_template, *pub, *priv); rv != CKR_OK) return rv;
+    if (const CK_RV rv = plan_pair(public_template, private_template, lib.configuration().default_usage, *pub, *priv);
+        rv != CKR_OK)
+      return rv;
     for (Object* o : {pub.get(), priv.get()})
       if (const CK_RV rv = lib.admit(s, *o); rv != CKR_OK) return rv;
     CoreKey key;

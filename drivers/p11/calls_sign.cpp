@@ -31,10 +31,7 @@ CK_RV begin(Library& lib, Session& s, std::optional<Operation>& running, const C
   if (op.key->cls != cls) return CKR_KEY_TYPE_INCONSISTENT;
   if (!op.key->flag(permission)) return CKR_KEY_FUNCTION_NOT_PERMITTED;
   op.mechanism = m->mechanism;
-  if (m->mechanism == CKM_ECDSA_SHA256) {
-    op.digest.reset(EVP_MD_CTX_new());
-    if (!op.digest || EVP_DigestInit_ex(op.digest.get(), EVP_sha256(), nullptr) != 1) return CKR_HOST_MEMORY;
-  }
+  if (m->mechanism == CKM_ECDSA_SHA256) op.digest.emplace();
   running = std::move(op);
   return CKR_OK;
 }
@@ -43,24 +40,21 @@ CK_RV update(std::optional<Operation>& running, const unsigned char* part, CK_UL
   if (!running) return CKR_OPERATION_NOT_INITIALIZED;
   const CK_RV rv = part == nullptr && n != 0 ? CKR_ARGUMENTS_BAD
                    : !running->digest        ? CKR_FUNCTION_NOT_SUPPORTED  // CKM_ECDSA takes one hash
-                   : EVP_DigestUpdate(running->digest.get(), part, n) != 1 ? CKR_GENERAL_ERROR
-                                                                           : CKR_OK;
+                                             : CKR_OK;
   if (rv != CKR_OK) {
     running.reset();
     return rv;
   }
+  running->digest->update({part, n});
   running->in_parts = true;
   return CKR_OK;
 }
 
-CK_RV digest_of(Operation& op, Digest32& e) {
-  unsigned n = 0;
-  return EVP_DigestFinal_ex(op.digest.get(), e.data(), &n) == 1 && n == e.size() ? CKR_OK : CKR_GENERAL_ERROR;
-}
 CK_RV whole(Operation& op, ByteView data, Digest32& e) {
   if (!op.digest) return integer_of(data, e);
-  if (EVP_DigestUpdate(op.digest.get(), data.data(), data.size()) != 1) return CKR_GENERAL_ERROR;
-  return digest_of(op, e);
+  op.digest->update(data);
+  e = op.digest->finish();
+  return CKR_OK;
 }
 
 CK_RV make_signature(Library& lib, const Session& s, const Operation& op, const Digest32& e, unsigned char* out,
@@ -92,7 +86,7 @@ CK_RV judge(Library& lib, const Session& s, const Operation& op, const Digest32&
   const Outcome o = lib.core(s.slot).verify(op.key->curve, op.key->q, e, rs);
   // Everything here is public: what the core does not decide, software does.
   if (o == Outcome::undecided)
-    return ecdsa_verify(curve_of(op.key->curve), op.key->q, e, rs) ? CKR_OK : CKR_SIGNATURE_INVALID;
+    return ecdsa_verify_in_points(curve_of(op.key->curve), op.key->q, e, rs) ? CKR_OK : CKR_SIGNATURE_INVALID;
   return rv_of(o);
 }
 
@@ -138,9 +132,7 @@ CK_RV sign_final(CK_SESSION_HANDLE handle, unsigned char* out, CK_ULONG* out_n) 
     } else if (asks_for_length(out, out_n, rv)) {
       return rv;
     } else {
-      Digest32 e{};
-      rv = digest_of(*s.signing, e);
-      if (rv == CKR_OK) rv = make_signature(lib, s, *s.signing, e, out, out_n);
+      rv = make_signature(lib, s, *s.signing, s.signing->digest->finish(), out, out_n);
     }
     s.signing.reset();
     return rv;
@@ -183,9 +175,7 @@ CK_RV verify_final(CK_SESSION_HANDLE handle, unsigned char* signature, CK_ULONG 
     } else if (!s.verifying->digest) {
       rv = CKR_FUNCTION_NOT_SUPPORTED;
     } else {
-      Digest32 e{};
-      rv = digest_of(*s.verifying, e);
-      if (rv == CKR_OK) rv = judge(lib, s, *s.verifying, e, {signature, length});
+      rv = judge(lib, s, *s.verifying, s.verifying->digest->finish(), {signature, length});
     }
     s.verifying.reset();
     return rv;

@@ -10,7 +10,6 @@
 #include <toml++/toml.h>
 
 #include "drivers/core/sim_transport.hpp"
-#include "drivers/p11/object.hpp"
 #include "host/crypto/ec.hpp"
 
 namespace kf::p11core {
@@ -140,6 +139,14 @@ Configuration from(const toml::table& root) {
   Configuration c;
   Section s(root, "");
   c.volatile_token_objects = s.chosen("token_objects", "volatile", "refused", "refused");
+  const std::string usage = s.text("default_usage", "refuse");
+  if (usage == "sign") {
+    c.default_usage = Usage::sign;
+  } else if (usage == "derive") {
+    c.default_usage = Usage::derive;
+  } else if (usage != "refuse") {
+    s.bad("default_usage", "is '" + usage + "', must be 'refuse', 'sign' or 'derive'");
+  }
   c.log = s.text("log", c.log);
   c.cores.clear();
   if (!s.tables("core", [&](Section& t) { read_core(t, c); })) c.cores.emplace_back(SimulatedCore{});
@@ -162,8 +169,9 @@ std::string simulator_beside_module() {
   return {};
 }
 
-Result<std::unique_ptr<ecc::Device>> open_simulated(const SimulatedCore& s) {
+Result<std::unique_ptr<ecc::Device>> open_simulated(const SimulatedCore& s, bool any_thread) {
   ecc::SimOptions o;
+  o.any_thread = any_thread;
   o.program = s.program.empty() ? simulator_beside_module() : s.program;
   if (o.program.empty())
     return Error{"ecc-sim",
@@ -202,8 +210,9 @@ const char* place_of(const Configuration& c, std::size_t core) {
   return kPlaces[c.cores[core].index()];
 }
 
-CoreService::Open opener(const Configuration& c, std::size_t core) {
-  if (const auto* s = std::get_if<SimulatedCore>(&c.cores[core])) return [s = *s] { return open_simulated(s); };
+CoreService::Open opener(const Configuration& c, std::size_t core, bool any_thread) {
+  if (const auto* s = std::get_if<SimulatedCore>(&c.cores[core]))
+    return [s = *s, any_thread] { return open_simulated(s, any_thread); };
   if (const auto* v = std::get_if<ecc::VfioOptions>(&c.cores[core]))
     return [o = *v] { return open_board<ecc::VfioTransport>(o); };
   return [o = std::get<ecc::UioOptions>(c.cores[core])] { return open_board<ecc::UioTransport>(o); };

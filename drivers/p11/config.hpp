@@ -2,6 +2,7 @@
 // core).
 //
 //   token_objects = "refused" | "volatile"
+//   default_usage = "refuse" | "sign" | "derive"
 //   log = "stderr" | "none" | FILE
 //   [[core]]  transport = "simulator" (program) | "vfio" (device, memory_bytes, memory_address) | "uio"
 //             (registers, registers_offset, memory, memory_bytes, memory_address, interrupt)
@@ -18,6 +19,7 @@
 #include "drivers/core/uio_transport.hpp"
 #include "drivers/core/vfio_transport.hpp"
 #include "drivers/p11/core_service.hpp"
+#include "drivers/p11/object.hpp"
 
 namespace kf::p11core {
 
@@ -35,6 +37,7 @@ struct Configuration {
   std::vector<std::variant<SimulatedCore, ecc::VfioOptions, ecc::UioOptions>> cores{SimulatedCore{}};
   std::vector<StartKey> keys;
   bool volatile_token_objects = false;
+  Usage default_usage = Usage::refuse;
   std::string log = "stderr";
 };
 
@@ -43,7 +46,7 @@ Result<Configuration> read_configuration();
 
 [[nodiscard]] bool is_simulated(const Configuration& c, std::size_t core);
 [[nodiscard]] const char* place_of(const Configuration& c, std::size_t core);  // for the slot's description
-// How the service of that core opens it.
-CoreService::Open opener(const Configuration& c, std::size_t core);
+// How the service of that core opens it. `any_thread`: a simulated core outlives the thread that does.
+CoreService::Open opener(const Configuration& c, std::size_t core, bool any_thread);
 
 }  // namespace kf::p11core

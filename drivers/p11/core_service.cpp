@@ -5,7 +5,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
+#include <system_error>
+#include <utility>
 
 #include "host/base/secret.hpp"
 
@@ -24,22 +27,48 @@ constexpr milliseconds kFirstPause{200}, kLongestPause{10'000};
 void put(std::uint8_t (&v)[32], const std::uint8_t* big_endian) { std::reverse_copy(big_endian, big_endian + 32, v); }
 void take(const std::uint8_t (&v)[32], std::uint8_t* big_endian) { std::reverse_copy(v, v + 32, big_endian); }
 
+// The signals of the application are handled by its own threads: those started meanwhile take none.
+class NoSignals {
+ public:
+  NoSignals() {
+    sigset_t all;
+    sigfillset(&all);
+    ::pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  ~NoSignals() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  NoSignals(const NoSignals&) = delete;
+  NoSignals& operator=(const NoSignals&) = delete;
+
+ private:
+  sigset_t before_{};
+};
+
 }  // namespace
 
 CoreService::Job::~Job() { wipe(&c, sizeof c); }
 
-CoreService::CoreService(std::string name, Open open, Log log)
+// A job taken from the ring: ends in any case.
+struct CoreService::Owed {
+  CoreService& service;
+  Job& job;
+  ~Owed() { service.finish(job, Outcome::lost); }
+};
+
+CoreService::CoreService(std::string name, Open open, Log log, Threads threads)
     : name_(std::move(name)),
       open_(std::move(open)),
       log_(std::move(log)),
+      threads_(threads),
       wake_fd_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
-  // The signals of the application are handled by its own threads.
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  thread_ = std::thread([this] { serve(); });
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  if (wake_fd_ < 0) throw std::system_error(errno, std::generic_category(), "eventfd");
+  if (threads_ == Threads::callers) return;
+  try {
+    const NoSignals none;
+    thread_ = std::thread([this] { serve(); });
+  } catch (...) {
+    ::close(wake_fd_);
+    throw;
+  }
 }
 
 CoreService::~CoreService() {
@@ -48,8 +77,12 @@ CoreService::~CoreService() {
     stopping_ = true;
   }
   wake();
-  thread_.join();
-  if (wake_fd_ >= 0) ::close(wake_fd_);
+  if (threads_ == Threads::own) {
+    thread_.join();
+  } else {
+    give_all_up();
+  }
+  ::close(wake_fd_);
 }
 
 void CoreService::wake() const {
@@ -58,6 +91,7 @@ void CoreService::wake() const {
 }
 
 void CoreService::warm_up() {
+  if (threads_ == Threads::callers) return;
   {
     const std::lock_guard g(lock_);
     if (wanted_ || facts_.open) return;
@@ -94,8 +128,25 @@ void CoreService::hand_in(std::span<const JobPtr> jobs) {
 
 Outcome CoreService::run_one(const JobPtr& job) {
   hand_in({&job, 1});
-  job->done.acquire();
+  wait_for(*job);
   return job->outcome;
+}
+
+void CoreService::wait_for(Job& job) {
+  if (threads_ == Threads::own) return job.done.acquire();
+  std::unique_lock g(turn_lock_);
+  while (!job.done.try_acquire()) {
+    if (turning_) {
+      turned_.wait(g);
+      continue;
+    }
+    turning_ = true;
+    g.unlock();
+    turn();
+    g.lock();
+    turning_ = false;
+    turned_.notify_all();
+  }
 }
 
 Outcome CoreService::generate(ecc::CurveNumber curve, bool for_sign, CoreKey& key, Point& q) {
@@ -154,7 +205,7 @@ Outcome CoreService::erase(std::span<const CoreKey> keys) {
   hand_in(jobs);
   Outcome worst = Outcome::ok;
   for (const JobPtr& j : jobs) {
-    j->done.acquire();
+    wait_for(*j);
     if (j->outcome == Outcome::fault) worst = Outcome::fault;
   }
   return worst;
@@ -162,26 +213,28 @@ Outcome CoreService::erase(std::span<const CoreKey> keys) {
 
 // ---- the thread
 
-void CoreService::finish(Job& j, Outcome o) {
+void CoreService::finish(Job& j, Outcome o) noexcept {
+  if (std::exchange(j.finished, true)) return;
+  finished_some_ = true;
   j.outcome = o;
   j.done.release();
 }
 
 void CoreService::take_inbox() {
-  std::vector<JobPtr> in;
   {
     const std::lock_guard g(lock_);
-    in.swap(inbox_);
+    taken_.swap(inbox_);
   }
-  for (JobPtr& j : in) {
+  for (const JobPtr& j : taken_) {
     const bool erases = j->d.opcode == static_cast<std::uint8_t>(ecc::Opcode::erase);
     if (j->life != 0 && j->life != life_.load()) {
       finish(*j, erases ? Outcome::ok : Outcome::key_gone);
       continue;
     }
+    queued_.push_back(j);
     erasing_ += erases ? 1 : 0;
-    queued_.push_back(std::move(j));
   }
+  taken_.clear();
 }
 
 void CoreService::open_core() {
@@ -206,6 +259,17 @@ void CoreService::open_core() {
   for (const JobPtr& j : queued_) finish(*j, Outcome::lost);
   queued_.clear();
   erasing_ = 0;
+}
+
+// Whatever went wrong: nobody is left waiting, and the core of which nothing is known any more is gone.
+void CoreService::give_all_up() noexcept {
+  close_core();
+  std::vector<JobPtr> last;
+  {
+    const std::lock_guard g(lock_);
+    last.swap(inbox_);
+  }
+  for (const JobPtr& j : last) finish(*j, Outcome::lost);
 }
 
 // By value: the reason mostly belongs to the device that ends here.
@@ -282,6 +346,7 @@ void CoreService::poll_core() {
       ++due_tag_;
       const JobPtr j = std::move(in_ring_.front());
       in_ring_.pop_front();
+      const Owed owed{*this, *j};
       if (--batches_.front() == 0) batches_.pop_front();
       const auto s = static_cast<ecc::JobStatus>(c.status);
       if (s == ecc::JobStatus::self_test || s == ecc::JobStatus::descriptor || s == ecc::JobStatus::entropy ||
@@ -334,9 +399,9 @@ void CoreService::refuse_what_cannot_be() {
   });
 }
 
-void CoreService::send(std::vector<JobPtr>& group, Clock::time_point now) {
+void CoreService::send(Clock::time_point now) {
   std::vector<ecc::Descriptor> descriptors;
-  for (const JobPtr& j : group) {
+  for (const JobPtr& j : group_) {
     if (j->d.opcode == static_cast<std::uint8_t>(ecc::Opcode::generate)) {
       j->d.key_slot = free_.back();
       free_.pop_back();
@@ -346,14 +411,14 @@ void CoreService::send(std::vector<JobPtr>& group, Clock::time_point now) {
   }
   const std::size_t n = device_->submit(descriptors);
   next_tag_ += n;
-  for (std::size_t i = group.size(); i > n; --i) {  // the ring had no room
-    const JobPtr& j = group[i - 1];
+  for (std::size_t i = group_.size(); i > n; --i) {  // the ring had no room
+    const JobPtr& j = group_[i - 1];
     if (j->d.opcode == static_cast<std::uint8_t>(ecc::Opcode::generate)) free_.push_back(j->d.key_slot);
     queued_.push_front(j);
   }
   if (n == 0) return;
   if (in_ring_.empty()) last_answer_ = now;
-  in_ring_.insert(in_ring_.end(), group.begin(), group.begin() + static_cast<std::ptrdiff_t>(n));
+  in_ring_.insert(in_ring_.end(), group_.begin(), group_.begin() + static_cast<std::ptrdiff_t>(n));
   batches_.push_back(n);
   ++batches_sent_;
   jobs_sent_ += n;
@@ -381,17 +446,17 @@ bool CoreService::feed(Clock::time_point now) {
       return false;
     }
   }
-  std::vector<JobPtr> group;
-  for (auto it = first; it != queued_.end() && group.size() < most;) {
+  for (auto it = first; it != queued_.end() && group_.size() < most;) {
     if (kind_of(**it) == kind) {
-      group.push_back(std::move(*it));
+      group_.push_back(*it);
       it = queued_.erase(it);
     } else {
       ++it;
     }
   }
   const std::size_t before = in_ring_.size();
-  send(group, now);
+  send(now);
+  group_.clear();
   return in_ring_.size() > before;
 }
 
@@ -430,27 +495,37 @@ void CoreService::sleep() {
   if (device_ && (fds[1].revents & POLLIN) != 0) device_->rearm_interrupt();
 }
 
-void CoreService::close_core() {
+void CoreService::close_core() noexcept {
   life_ = 0;
-  if (device_ && (free_.size() != device_->key_slots() || !in_ring_.empty())) {
-    // On a board the slots would outlive this process.
-    if (const Status s = device_->zeroise(); !s.ok() && device_->transport().alive().ok())
-      log_(name_ + ": its key slots could not be overwritten: " + s.error().text());
+  try {
+    if (device_ && (free_.size() != device_->key_slots() || !in_ring_.empty())) {
+      // On a board the slots would outlive this process.
+      if (const Status s = device_->zeroise(); !s.ok() && device_->transport().alive().ok())
+        log_(name_ + ": its key slots could not be overwritten: " + s.error().text());
+    }
+  } catch (...) {  // no memory for the reason; what can be is closed
   }
   device_.reset();
-  for (auto* jobs : {&in_ring_, &queued_}) {
-    for (const JobPtr& j : *jobs) finish(*j, Outcome::lost);
-    jobs->clear();
-  }
+  const auto end = [this](auto& jobs) {
+    for (const JobPtr& j : jobs)
+      if (j) finish(*j, Outcome::lost);
+    jobs.clear();
+  };
+  end(taken_);
+  end(group_);
+  end(in_ring_);
+  end(queued_);
+  batches_.clear();
+  erasing_ = 0;
 }
 
-void CoreService::serve() {
-  for (;;) {
+void CoreService::turn() noexcept {
+  finished_some_ = false;
+  try {
     take_inbox();
     bool wanted = false;
     {
       const std::lock_guard g(lock_);
-      if (stopping_) break;
       wanted = std::exchange(wanted_, false);
     }
     if (!device_ && (wanted || !queued_.empty())) open_core();
@@ -461,12 +536,29 @@ void CoreService::serve() {
     while (device_ && feed(now)) {
     }
     publish();
-    sleep();
+    // Whoever does the turns for others lets those go who have their answers.
+    if (threads_ == Threads::own || !finished_some_) sleep();
+  } catch (...) {
+    give_all_up();
+    next_try_ = Clock::now() + pause_;
+    ++losses_;
+    try {
+      publish();
+      log_(name_ + " given up: no memory or no random numbers; its keys are gone");
+    } catch (...) {  // then without a line
+    }
   }
-  close_core();
-  take_inbox();
-  for (const JobPtr& j : queued_) finish(*j, Outcome::lost);
-  queued_.clear();
+}
+
+void CoreService::serve() {
+  for (;;) {
+    {
+      const std::lock_guard g(lock_);
+      if (stopping_) break;
+    }
+    turn();
+  }
+  give_all_up();
 }
 
 }  // namespace kf::p11core

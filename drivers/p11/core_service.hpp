@@ -1,18 +1,24 @@
 // One core for many threads: callers hand in a job and wait, one thread of this class owns the device and its rings.
+// Where the application forbids a library to create threads, the callers do that thread's work by turns while they wait
+// (Threads::callers); a core that nobody waits for is then not looked at.
 //
 // Jobs that wait at the same time are put into batches of one operation and curve, since a core does up to 64 of them
 // in the time of one. The thread opens the core when the first job (or warm_up()) asks for it; it lives as long as the
-// object, because a simulated core dies with the thread that started it. A core that is lost ends what was in its rings
-// as `lost` and is opened anew for what comes later; keys of its earlier life are `key_gone`.
+// object, because a simulated core dies with the thread that started it unless it is told not to. A core that is lost
+// ends what was in its rings as `lost` and is opened anew for what comes later; keys of its earlier life are
+// `key_gone`.
 //
 // Key slots belong to callers from generate() until agree() or erase(). A slot of which it is not known what it holds
 // is erased before it is used again; all are overwritten at the end.
-// Threading: any number of threads, any method. Errors: Outcome.
+// Whatever fails in a turn (no memory, no random numbers) ends the jobs as `lost` and the core with them: no exception
+// leaves the thread, and no caller is left waiting.
+// Threading: any number of threads, any method. Errors: Outcome; the constructor throws std::system_error.
 #pragma once
 
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -57,12 +63,13 @@ class CoreService {
  public:
   using Open = std::function<Result<std::unique_ptr<ecc::Device>>()>;
   using Log = std::function<void(const std::string&)>;  // a line an event, from this service's thread
-  CoreService(std::string name, Open open, Log log);
+  enum class Threads : std::uint8_t { own, callers };
+  CoreService(std::string name, Open open, Log log, Threads threads = Threads::own);
   CoreService(const CoreService&) = delete;
   CoreService& operator=(const CoreService&) = delete;
   ~CoreService();  // jobs that still wait end as `lost`
 
-  void warm_up();  // opens the core if it is not open; does not wait
+  void warm_up();  // opens the core if it is not open; does not wait. Without a thread: nothing
 
   Outcome generate(ecc::CurveNumber curve, bool for_sign, CoreKey& key, Point& q);
   // The key is used up whatever the outcome.
@@ -84,9 +91,11 @@ class CoreService {
     Clock::time_point since{};
     Outcome outcome = Outcome::lost;
     std::binary_semaphore done{0};
-    bool own = false;  // the service's: nobody waits
+    bool own = false;       // the service's: nobody waits
+    bool finished = false;  // of the turn that finishes it
     ~Job();
   };
+  struct Owed;
   using JobPtr = std::shared_ptr<Job>;
   static std::size_t kind_of(const Job& j) { return j.d.opcode * 2U + (j.d.curve & 1U); }
 
@@ -94,27 +103,31 @@ class CoreService {
   void hand_in(std::span<const JobPtr> jobs);
   Outcome run_one(const JobPtr& job);
   void wake() const;
+  void wait_for(Job& job);
 
-  // The thread only.
+  // The thread only, or the caller whose turn it is.
   void serve();
+  void turn() noexcept;
+  void give_all_up() noexcept;
   void take_inbox();
   void open_core();
   void lose(Error why);
-  void finish(Job& j, Outcome o);
+  void finish(Job& j, Outcome o) noexcept;
   void poll_core();
   void look(Clock::time_point now);
   void answer(const JobPtr& j, const ecc::Completion& c);
   bool feed(Clock::time_point now);
   void refuse_what_cannot_be();
   [[nodiscard]] bool sendable(const Job& j) const;
-  void send(std::vector<JobPtr>& group, Clock::time_point now);
+  void send(Clock::time_point now);
   void sleep();
   void publish();
-  void close_core();
+  void close_core() noexcept;
 
   const std::string name_;
   const Open open_;
   const Log log_;
+  const Threads threads_;
   int wake_fd_ = -1;
 
   mutable std::mutex lock_;
@@ -125,6 +138,7 @@ class CoreService {
 
   std::unique_ptr<ecc::Device> device_;
   std::uint64_t lives_ = 0;
+  std::vector<JobPtr> taken_, group_;  // on their way from the inbox, to the ring
   std::deque<JobPtr> queued_, in_ring_;
   std::deque<std::size_t> batches_;  // in the ring: jobs of each that are not answered
   std::vector<std::uint16_t> free_;
@@ -133,6 +147,10 @@ class CoreService {
   Clock::time_point last_answer_{}, looked_{}, next_try_{};
   std::chrono::milliseconds pause_{200};
   std::uint64_t batches_sent_ = 0, jobs_sent_ = 0, losses_ = 0;
+  bool finished_some_ = false;  // in this turn
+  std::mutex turn_lock_;        // Threads::callers: guards turning_
+  std::condition_variable turned_;
+  bool turning_ = false;
   std::thread thread_;
 };
 

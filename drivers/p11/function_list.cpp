@@ -36,7 +36,7 @@ CK_FUNCTION_LIST make() {
   f.C_GetOperationState = unsupported;
   f.C_SetOperationState = unsupported;
   f.C_Login = api::login;
-  f.C_Logout = unsupported;  // the user cannot leave: there is no PIN to come back with
+  f.C_Logout = api::logout;
   f.C_CreateObject = api::create_object;
   f.C_CopyObject = unsupported;
   f.C_DestroyObject = api::destroy_object;

@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <cstdio>
 #include <map>
+#include <stdexcept>
 #include <utility>
+
+#include "drivers/p11/openssl.hpp"
 
 namespace kf::p11core {
 namespace {
@@ -63,20 +66,40 @@ CK_RV rv_of(Outcome o) {
   return CKR_GENERAL_ERROR;
 }
 
-Library::Library(Configuration c) : config_(std::move(c)) {
+ApplicationMutex::ApplicationMutex(const CK_C_INITIALIZE_ARGS& functions) : functions_(functions) {
+  if (functions_.CreateMutex != nullptr && functions_.CreateMutex(&mutex_) != CKR_OK)
+    throw std::runtime_error("the application makes no mutex");
+}
+ApplicationMutex::~ApplicationMutex() {
+  if (functions_.DestroyMutex != nullptr) static_cast<void>(functions_.DestroyMutex(mutex_));
+}
+ApplicationMutex::Held::Held(const ApplicationMutex& m) : m_(m) {
+  if (m_.functions_.LockMutex != nullptr) ok_ = m_.functions_.LockMutex(m_.mutex_) == CKR_OK;
+}
+ApplicationMutex::Held::~Held() {
+  if (ok_ && m_.functions_.UnlockMutex != nullptr) static_cast<void>(m_.functions_.UnlockMutex(m_.mutex_));
+}
+
+Library::Library(Configuration c, const Start& how)
+    : config_(std::move(c)),
+      mutex_(how.mutex.value_or(CK_C_INITIALIZE_ARGS{})),
+      logged_in_(config_.cores.size(), false) {
   const CoreService::Log log = log_to(config_.log);
+  const bool any_thread = how.threads == CoreService::Threads::callers;
   for (std::size_t i = 0; i < config_.cores.size(); ++i)
-    services_.push_back(std::make_unique<CoreService>("core " + std::to_string(i), opener(config_, i), log));
+    services_.push_back(
+        std::make_unique<CoreService>("core " + std::to_string(i), opener(config_, i, any_thread), log, how.threads));
   place_fixed_keys();
 }
 
-Result<std::unique_ptr<Library>> Library::start() {
+Result<std::unique_ptr<Library>> Library::start(const Start& how) {
+  prepare_openssl();
   auto c = read_configuration();
   if (!c) {
     log_to("stderr")(c.error().text());
     return c.error();
   }
-  return std::unique_ptr<Library>(new Library(std::move(*c)));
+  return std::unique_ptr<Library>(new Library(std::move(*c), how));
 }
 
 Library::~Library() {
@@ -122,6 +145,7 @@ CK_RV Library::close_session(CK_SESSION_HANDLE handle) {
   {
     const std::lock_guard g(lock_);
     sessions_.erase(handle);
+    end_login_with_last_session(s->slot);
     mine = take_out([&](const Object& o) { return o.owner == handle; });
   }
   return erase(std::move(mine));
@@ -145,6 +169,7 @@ CK_RV Library::close_sessions(CK_SLOT_ID slot) {
       sessions_.erase(s->handle);
       for (auto& o : take_out([&](const Object& x) { return x.owner == s->handle; })) mine.push_back(std::move(o));
     }
+    end_login_with_last_session(slot);
   }
   return erase(std::move(mine));
 }
@@ -165,6 +190,50 @@ std::pair<std::size_t, std::size_t> Library::session_count(CK_SLOT_ID slot) cons
     read_write += (s->flags & CKF_RW_SESSION) != 0 ? 1 : 0;
   }
   return {all, read_write};
+}
+
+CK_RV Library::login(CK_SLOT_ID slot) {
+  const std::lock_guard g(lock_);
+  if (logged_in_[slot]) return CKR_USER_ALREADY_LOGGED_IN;
+  logged_in_[slot] = true;
+  return CKR_OK;
+}
+
+bool Library::logged_in(CK_SLOT_ID slot) const {
+  const std::lock_guard g(lock_);
+  return logged_in_[slot];
+}
+
+// PKCS#11 2.40, 5.6: handles of private objects end with the login, private session objects with them.
+CK_RV Library::logout(CK_SLOT_ID slot) {
+  std::vector<std::shared_ptr<Object>> gone;
+  {
+    const std::lock_guard g(lock_);
+    if (!logged_in_[slot]) return CKR_USER_NOT_LOGGED_IN;
+    logged_in_[slot] = false;
+    gone = take_out(
+        [&](const Object& o) { return o.slot == slot && o.owner != CK_INVALID_HANDLE && o.flag(CKA_PRIVATE); });
+    renew_handles(slot);
+  }
+  return erase(std::move(gone));
+}
+
+void Library::renew_handles(CK_SLOT_ID slot) {
+  std::vector<CK_OBJECT_HANDLE> old;
+  for (const auto& [h, o] : objects_)
+    if (o->slot == slot && o->flag(CKA_PRIVATE)) old.push_back(h);
+  for (const CK_OBJECT_HANDLE h : old) {
+    auto node = objects_.extract(h);
+    node.key() = node.mapped()->handle = next_object_++;
+    objects_.insert(std::move(node));
+  }
+}
+
+void Library::end_login_with_last_session(CK_SLOT_ID slot) {
+  if (!logged_in_[slot]) return;
+  if (std::any_of(sessions_.begin(), sessions_.end(), [&](const auto& e) { return e.second->slot == slot; })) return;
+  logged_in_[slot] = false;
+  renew_handles(slot);
 }
 
 // ---- objects
@@ -295,7 +364,7 @@ CK_RV Library::make_start_keys(CK_SLOT_ID slot) {
     priv_t.push_back(attr(sign ? CKA_SIGN : CKA_DERIVE, octets_of(kYes)));
     auto pub = std::make_shared<Object>();
     auto priv = std::make_shared<Object>();
-    CK_RV rv = plan_pair(pub_t, priv_t, *pub, *priv);
+    CK_RV rv = plan_pair(pub_t, priv_t, Usage::refuse, *pub, *priv);
     CoreKey key;
     Point q{};
     if (rv == CKR_OK) rv = rv_of(core(slot).generate(k.curve, sign, key, q));

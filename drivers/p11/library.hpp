@@ -6,27 +6,48 @@
 // Threading: any. Errors: CK_RV.
 #pragma once
 
-#include <openssl/evp.h>
-
 #include <mutex>
 #include <optional>
 #include <unordered_map>
 
 #include "drivers/p11/config.hpp"
 #include "drivers/p11/object.hpp"
+#include "host/crypto/ec_plain.hpp"
 
 namespace kf::p11core {
 
-struct DigestFree {
-  void operator()(EVP_MD_CTX* p) const { EVP_MD_CTX_free(p); }
+// The mutex of an application that allows no other kind.
+class ApplicationMutex {
+ public:
+  // Throws when the application makes none; without functions there is nothing to hold.
+  explicit ApplicationMutex(const CK_C_INITIALIZE_ARGS& functions);
+  ~ApplicationMutex();
+  ApplicationMutex(const ApplicationMutex&) = delete;
+  ApplicationMutex& operator=(const ApplicationMutex&) = delete;
+  class Held {
+   public:
+    explicit Held(const ApplicationMutex& m);
+    ~Held();
+    Held(const Held&) = delete;
+    Held& operator=(const Held&) = delete;
+    [[nodiscard]] bool ok() const { return ok_; }
+
+   private:
+    const ApplicationMutex& m_;
+    bool ok_ = true;
+  };
+
+ private:
+  CK_C_INITIALIZE_ARGS functions_{};
+  void* mutex_ = nullptr;
 };
 
 // A signature or verification that C_SignInit or C_VerifyInit has begun.
 struct Operation {
   std::shared_ptr<Object> key;
   CK_MECHANISM_TYPE mechanism = 0;
-  std::unique_ptr<EVP_MD_CTX, DigestFree> digest;  // of CKM_ECDSA_SHA256
-  bool in_parts = false;                           // an Update was made
+  std::optional<Sha256> digest;  // of CKM_ECDSA_SHA256
+  bool in_parts = false;         // an Update was made
 };
 
 struct Session {
@@ -42,8 +63,12 @@ struct Session {
 
 class Library {
  public:
+  struct Start {
+    CoreService::Threads threads = CoreService::Threads::own;
+    std::optional<CK_C_INITIALIZE_ARGS> mutex;
+  };
   // Starts the services; cores are opened when somebody needs them. Reasons: p11-conf.
-  static Result<std::unique_ptr<Library>> start();
+  static Result<std::unique_ptr<Library>> start(const Start& how);
   ~Library();  // every session, every key
   Library(const Library&) = delete;
   Library& operator=(const Library&) = delete;
@@ -51,6 +76,7 @@ class Library {
   [[nodiscard]] std::size_t cores() const { return services_.size(); }
   [[nodiscard]] CoreService& core(CK_SLOT_ID slot) const { return *services_[slot]; }
   [[nodiscard]] const Configuration& configuration() const { return config_; }
+  [[nodiscard]] const ApplicationMutex& application_mutex() const { return mutex_; }
 
   // CKR_DEVICE_ERROR when start keys are configured and the core cannot make them.
   CK_RV open_session(CK_SLOT_ID slot, CK_FLAGS flags, CK_SESSION_HANDLE& handle);
@@ -58,6 +84,11 @@ class Library {
   CK_RV close_sessions(CK_SLOT_ID slot);
   [[nodiscard]] std::shared_ptr<Session> session(CK_SESSION_HANDLE handle) const;          // null: no such session
   [[nodiscard]] std::pair<std::size_t, std::size_t> session_count(CK_SLOT_ID slot) const;  // all, read-write
+
+  // The application's, in all sessions of the slot; ends with the last of them.
+  CK_RV login(CK_SLOT_ID slot);
+  CK_RV logout(CK_SLOT_ID slot);  // destroys private session objects; private token objects get other handles
+  [[nodiscard]] bool logged_in(CK_SLOT_ID slot) const;
 
   // May the object be made in this session? Sets its owner and slot.
   CK_RV admit(const Session& s, Object& o) const;
@@ -75,9 +106,11 @@ class Library {
   }
 
  private:
-  explicit Library(Configuration c);
+  Library(Configuration c, const Start& how);
   std::shared_ptr<Object> alive(const Session& s, CK_OBJECT_HANDLE handle);  // under the lock
   void forget_lost(CK_SLOT_ID slot);                                         // under the lock
+  void renew_handles(CK_SLOT_ID slot);                                       // under the lock
+  void end_login_with_last_session(CK_SLOT_ID slot);                         // under the lock
   CK_RV erase(std::vector<std::shared_ptr<Object>> objects);                 // without it
   template <class Which>
   std::vector<std::shared_ptr<Object>> take_out(Which&& which);
@@ -85,11 +118,13 @@ class Library {
   CK_RV make_start_keys(CK_SLOT_ID slot);
 
   Configuration config_;
+  ApplicationMutex mutex_;
   std::vector<std::unique_ptr<CoreService>> services_;
   std::mutex starting_;  // one thread makes start keys
   mutable std::mutex lock_;
   std::unordered_map<CK_SESSION_HANDLE, std::shared_ptr<Session>> sessions_;
   std::unordered_map<CK_OBJECT_HANDLE, std::shared_ptr<Object>> objects_;
+  std::vector<bool> logged_in_;  // by slot
   CK_ULONG next_session_ = 1, next_object_ = 1;
 };
 

@@ -188,6 +188,24 @@ bool has(Template t, CK_ATTRIBUTE_TYPE type) {
   return std::any_of(t.begin(), t.end(), [type](const CK_ATTRIBUTE& a) { return a.type == type; });
 }
 
+// A slot of the core serves one of the two.
+CK_RV settle_usage(Template t, Usage otherwise, Object& priv) {
+  const bool sign = priv.flag(CKA_SIGN);
+  const bool derive = priv.flag(CKA_DERIVE);
+  if (sign != derive) return CKR_OK;
+  if (sign && otherwise == Usage::refuse) return CKR_TEMPLATE_INCONSISTENT;
+  bool signs = otherwise != Usage::derive;
+  if (!sign) {  // one that the template excludes is not meant
+    const bool no_sign = has(t, CKA_SIGN);
+    const bool no_derive = has(t, CKA_DERIVE);
+    if (no_sign && no_derive) return CKR_TEMPLATE_INCONSISTENT;
+    if (no_sign || no_derive) signs = no_derive;
+  }
+  priv.set_flag(CKA_SIGN, signs);
+  priv.set_flag(CKA_DERIVE, !signs);
+  return CKR_OK;
+}
+
 void keep_point(Object& pub) {
   Bytes der{0x04, 65};
   der.insert(der.end(), pub.q.begin(), pub.q.end());
@@ -263,7 +281,7 @@ bool Object::matches(Template t) const {
   });
 }
 
-CK_RV plan_pair(Template public_template, Template private_template, Object& pub, Object& priv) {
+CK_RV plan_pair(Template public_template, Template private_template, Usage otherwise, Object& pub, Object& priv) {
   bool has_curve = false;
   pub.cls = CKO_PUBLIC_KEY;
   priv.cls = CKO_PRIVATE_KEY;
@@ -280,12 +298,8 @@ CK_RV plan_pair(Template public_template, Template private_template, Object& pub
   });
   if (rv != CKR_OK) return rv;
   priv.curve = pub.curve;
-  const bool sign = priv.flag(CKA_SIGN);
-  const bool derive = priv.flag(CKA_DERIVE);
-  // A slot of the core serves one of the two.
-  if (sign && derive) return CKR_TEMPLATE_INCONSISTENT;
-  if (!sign && !derive) return CKR_TEMPLATE_INCOMPLETE;
-  if (!has(public_template, CKA_VERIFY)) pub.set_flag(CKA_VERIFY, sign);
+  if (rv = settle_usage(private_template, otherwise, priv); rv != CKR_OK) return rv;
+  if (!has(public_template, CKA_VERIFY)) pub.set_flag(CKA_VERIFY, priv.flag(CKA_SIGN));
   return CKR_OK;
 }
 

@@ -52,9 +52,16 @@ struct Object {
 
 using Template = std::span<const CK_ATTRIBUTE>;
 
-// The public and the private half of a pair that is to be generated; `on_token` when either asks for CKA_TOKEN.
+// What a key is for when its template does not say, or says both.
+enum class Usage : std::uint8_t {
+  refuse,  // both: CKR_TEMPLATE_INCONSISTENT; neither: it signs
+  sign,
+  derive,
+};
+
+// The public and the private half of a pair that is to be generated.
 // Codes: those of C_GenerateKeyPair about templates.
-CK_RV plan_pair(Template public_template, Template private_template, Object& pub, Object& priv);
+CK_RV plan_pair(Template public_template, Template private_template, Usage otherwise, Object& pub, Object& priv);
 CK_RV plan_public(Template t, Object& pub);                          // C_CreateObject; the point is checked
 CK_RV plan_secret(Template t, Object& secret, std::size_t& length);  // C_DeriveKey; length 0: not given
 CK_RV change(Template t, Object& o);                                 // C_SetAttributeValue: CKA_LABEL, CKA_ID

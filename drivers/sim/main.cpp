@@ -10,6 +10,7 @@ int main(int argc, char** argv) {
       "Started by keyferry and its tools with open descriptors 3 to 6; not for use by hand.");
   kf::ecc::SimulatorProcess p;
   app.add_flag("--test-build", p.test_build, "The core that takes scalars from descriptors; never in a product");
+  app.add_flag("--any-thread", p.any_thread, "Does not end with the thread that started it");
   app.add_option("--seed", p.seed, "Seed of its entropy; test build only");
   CLI11_PARSE(app, argc, argv);
   if (p.seed && !p.test_build) {

@@ -29,7 +29,7 @@ int run_simulator_process(const SimulatorProcess& p) {
     std::fprintf(stderr, "keyferry-ecc-sim is started by keyferry itself, not by hand\n");
     return 64;
   }
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // beside the socket
+  if (!p.any_thread) ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // beside the socket
   ::signal(SIGPIPE, SIG_IGN);
   const rlimit no_core{0, 0};  // a core file would hold keys
   ::setrlimit(RLIMIT_CORE, &no_core);

@@ -12,6 +12,7 @@ namespace kf::ecc {
 
 struct SimulatorProcess {
   bool test_build = false;
+  bool any_thread = false;                        // ends with the socket only, not with the thread that started it
   std::optional<std::uint64_t> seed;              // test builds only
   std::function<void(const Board&)> after_slice;  // test equipment that looks into the board; the product has none
 };

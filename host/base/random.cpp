@@ -2,11 +2,23 @@
 
 #include <openssl/rand.h>
 
-#include <cstdlib>
+#include <openssl/evp.h>
+
+#include "host/base/openssl_context.hpp"
 
 namespace kf {
+namespace {
+bool fill(std::span<std::uint8_t> out) {
+  OSSL_LIB_CTX* const own = openssl_context();
+  if (own == nullptr) return RAND_bytes(out.data(), static_cast<int>(out.size())) == 1;
+  // Not RAND_bytes_ex(): it asks first for a generator that the whole process has set, an engine's perhaps.
+  EVP_RAND_CTX* const generator = RAND_get0_public(own);
+  return generator != nullptr && EVP_RAND_generate(generator, out.data(), out.size(), 0, 0, nullptr, 0) == 1;
+}
+}  // namespace
+
 void random_fill(std::span<std::uint8_t> out) {
-  if (!out.empty() && RAND_bytes(out.data(), static_cast<int>(out.size())) != 1) std::abort();
+  if (!out.empty() && !fill(out)) give_up("no random numbers");
 }
 Bytes random_bytes(std::size_t n) {
   Bytes b(n);

@@ -1,5 +1,5 @@
 // The process's approved random generator (OpenSSL's DRBG). Pure code takes randomness as an argument; only rooms that
-// do I/O call this. Aborts when the generator fails: there is no safe way on.
+// do I/O call this. Gives up (openssl_context.hpp) when the generator fails.
 #pragma once
 
 #include <span>

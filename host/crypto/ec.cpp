@@ -21,17 +21,17 @@ Result<Point> uncompressed(ByteView encoded) {
 
 Result<Point> check_point(Curve c, ByteView encoded) {
   KF_TRY(Point p, uncompressed(encoded));
-  ossl::Kit& k = ossl::kit_of(c);
+  const ossl::Scratch& s = ossl::scratch_of(c);
   // Refuses coordinates >= p and points off the curve; with cofactor 1 every other point is in the group.
-  if (!ossl::clear_unless(EC_POINT_oct2point(ossl::group_of(c), k.point.get(), p.data(), p.size(), k.bn.get()) == 1))
+  if (!ossl::quietly(
+          [&] { return EC_POINT_oct2point(ossl::group_of(c), s.point.get(), p.data(), p.size(), s.bn.get()) == 1; }))
     return Error{"bad-point", "not a point of " + std::string(curve_name(c))};
   return p;
 }
 
 Digest32 sha256(ByteView message) {
   Digest32 d{};
-  static EVP_MD* const md = ossl::must(EVP_MD_fetch(nullptr, "SHA256", nullptr));  // a fetch per call takes a lock
-  ossl::must(EVP_Digest(message.data(), message.size(), d.data(), nullptr, md, nullptr) == 1);
+  ossl::must(EVP_Digest(message.data(), message.size(), d.data(), nullptr, ossl::sha256_method(), nullptr) == 1);
   return d;
 }
 
@@ -41,7 +41,7 @@ bool ecdsa_verify(Curve c, const Point& q, const Digest32& hash, ByteView signat
   if (!ossl::load_public(k, q.data())) return false;
   DerSignature der;
   encode_der(signature64, der);
-  ossl::PkeyCtxPtr ctx(ossl::must(EVP_PKEY_CTX_new_from_pkey(nullptr, k.pub.get(), nullptr)));
+  ossl::PkeyCtxPtr ctx(ossl::must(EVP_PKEY_CTX_new_from_pkey(openssl_context(), k.pub.get(), nullptr)));
   ossl::must(EVP_PKEY_verify_init(ctx.get()) == 1);
   return ossl::clear_unless(EVP_PKEY_verify(ctx.get(), der.bytes.data(), der.size, hash.data(), hash.size()) == 1);
 }
@@ -61,7 +61,7 @@ KeyPair generate_key_pair(Curve c) {
 
 Result<Point> public_of(Curve c, ByteView d32) {
   if (!ossl::scalar_in_range(c, d32)) return Error{"bad-scalar", "not in 1 .. n-1"};
-  ossl::Kit& k = ossl::kit_of(c);
+  const ossl::Scratch& k = ossl::scratch_of(c);
   const ossl::BnPtr d(ossl::must(BN_secure_new()));
   ossl::must(BN_bin2bn(d32.data(), 32, d.get()) != nullptr);
   BN_set_flags(d.get(), BN_FLG_CONSTTIME);

@@ -28,9 +28,10 @@ BnPtr bn_of(const char* hex_digits) {
 }
 
 GroupPtr make_group(Curve c) {
-  if (c == Curve::p256) return GroupPtr(must(EC_GROUP_new_by_curve_name_ex(nullptr, nullptr, NID_X9_62_prime256v1)));
+  if (c == Curve::p256)
+    return GroupPtr(must(EC_GROUP_new_by_curve_name_ex(openssl_context(), nullptr, NID_X9_62_prime256v1)));
   if (c == Curve::brainpool_p256r1)
-    return GroupPtr(must(EC_GROUP_new_by_curve_name_ex(nullptr, nullptr, NID_brainpoolP256r1)));
+    return GroupPtr(must(EC_GROUP_new_by_curve_name_ex(openssl_context(), nullptr, NID_brainpoolP256r1)));
   GroupPtr g(must(EC_GROUP_new_curve_GFp(bn_of(kFrpP).get(), bn_of(kFrpA).get(), bn_of(kFrpB).get(), nullptr)));
   PointPtr gen(must(EC_POINT_new(g.get())));
   const Bytes enc = hex(kFrpG);
@@ -46,14 +47,16 @@ struct Shared {
   Scalar order{};
 };
 const Shared& shared(Curve c) {
-  static const std::array<Shared, 3> all = [] {
-    std::array<Shared, 3> a;
+  // Never destroyed: threads may still work when the process ends.
+  static const auto& all = *[] {
+    auto* const made = new std::array<Shared, 3>;
+    std::array<Shared, 3>& a = *made;
     for (const Curve k : {Curve::p256, Curve::brainpool_p256r1, Curve::frp256v1}) {
       Shared& s = a[slot(k)];
       s.group = make_group(k);
       must(BN_bn2binpad(EC_GROUP_get0_order(s.group.get()), s.order.data(), 32) == 32);
     }
-    return a;
+    return made;
   }();
   return all[slot(c)];
 }
@@ -98,7 +101,7 @@ class DomainParams {
 };
 
 PkeyPtr from_data(int selection, OSSL_PARAM* params) {
-  PkeyCtxPtr ctx(must(EVP_PKEY_CTX_new_from_name(nullptr, "EC", nullptr)));
+  PkeyCtxPtr ctx(must(EVP_PKEY_CTX_new_from_name(openssl_context(), "EC", nullptr)));
   must(EVP_PKEY_fromdata_init(ctx.get()) == 1);
   EVP_PKEY* key = nullptr;
   must(EVP_PKEY_fromdata(ctx.get(), &key, selection, params) == 1);
@@ -110,14 +113,16 @@ Kit make_kit(Curve c) {
   DomainParams p(c);
   k.params = from_data(EVP_PKEY_KEY_PARAMETERS, p.get());
   k.pub = from_data(EVP_PKEY_KEY_PARAMETERS, p.get());
-  k.keygen.reset(must(EVP_PKEY_CTX_new_from_pkey(nullptr, k.params.get(), nullptr)));
+  k.keygen.reset(must(EVP_PKEY_CTX_new_from_pkey(openssl_context(), k.params.get(), nullptr)));
   must(EVP_PKEY_keygen_init(k.keygen.get()) == 1);
-  k.bn.reset(must(BN_CTX_new()));
-  k.point.reset(must(EC_POINT_new(group_of(c))));
   return k;
 }
 }  // namespace
 
+const EVP_MD* sha256_method() {
+  static EVP_MD* const md = must(EVP_MD_fetch(openssl_context(), "SHA256", nullptr));
+  return md;
+}
 const EC_GROUP* group_of(Curve c) { return shared(c).group.get(); }
 const Scalar& order_of(Curve c) { return shared(c).order; }
 
@@ -138,6 +143,17 @@ Kit& kit_of(Curve c) {
   auto& k = kits[slot(c)];
   if (!k) k = std::make_unique<Kit>(make_kit(c));
   return *k;
+}
+
+Scratch& scratch_of(Curve c) {
+  static thread_local std::array<std::unique_ptr<Scratch>, 3> all;
+  auto& s = all[slot(c)];
+  if (!s) {
+    s = std::make_unique<Scratch>();
+    s->bn.reset(must(BN_CTX_new_ex(openssl_context())));
+    s->point.reset(must(EC_POINT_new(group_of(c))));
+  }
+  return *s;
 }
 
 bool load_public(Kit& k, const std::uint8_t* point65) {
@@ -162,7 +178,7 @@ Point public_point(EVP_PKEY* key) {
 }
 
 bool sign(EVP_PKEY* key, const Digest32& h, Signature& out) {
-  PkeyCtxPtr ctx(must(EVP_PKEY_CTX_new_from_pkey(nullptr, key, nullptr)));
+  PkeyCtxPtr ctx(must(EVP_PKEY_CTX_new_from_pkey(openssl_context(), key, nullptr)));
   std::array<std::uint8_t, 80> der{};
   std::size_t n = der.size();
   if (!clear_unless(EVP_PKEY_sign_init(ctx.get()) == 1 &&
@@ -174,7 +190,7 @@ bool sign(EVP_PKEY* key, const Digest32& h, Signature& out) {
 }
 
 bool derive(EVP_PKEY* own, EVP_PKEY* peer, std::uint8_t* x32) {
-  PkeyCtxPtr ctx(must(EVP_PKEY_CTX_new_from_pkey(nullptr, own, nullptr)));
+  PkeyCtxPtr ctx(must(EVP_PKEY_CTX_new_from_pkey(openssl_context(), own, nullptr)));
   must(EVP_PKEY_derive_init(ctx.get()) == 1);
   std::size_t n = 32;
   // The peer was checked when it was loaded and the cofactor is 1: a second validation would cost another [n]Q.

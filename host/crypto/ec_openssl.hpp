@@ -9,6 +9,7 @@
 
 namespace kf::ossl {
 
+const EVP_MD* sha256_method();              // fetched once: a fetch per call takes a lock
 const EC_GROUP* group_of(Curve c);          // never null
 const Scalar& order_of(Curve c);            // n, big-endian
 bool scalar_in_range(Curve c, ByteView d);  // 32 bytes, 1 <= d < n; constant time in the value
@@ -17,10 +18,15 @@ struct Kit {
   PkeyPtr params;  // domain parameters
   PkeyPtr pub;     // the public key of the call that runs now
   PkeyCtxPtr keygen;
-  BnCtxPtr bn;
-  PointPtr point;  // scratch
 };
 Kit& kit_of(Curve c);  // of the calling thread
+
+// For arithmetic on points, without EVP.
+struct Scratch {
+  BnCtxPtr bn;
+  PointPtr point;
+};
+Scratch& scratch_of(Curve c);  // of the calling thread
 
 bool load_public(Kit& k, const std::uint8_t* point65);  // false: not on the curve
 PkeyPtr private_key(Curve c, ByteView d32);             // d must be in range

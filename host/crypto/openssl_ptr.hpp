@@ -7,8 +7,9 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 
-#include <cstdlib>
 #include <memory>
+
+#include "host/base/openssl_context.hpp"
 
 namespace kf::ossl {
 
@@ -29,16 +30,24 @@ using CipherCtxPtr = std::unique_ptr<EVP_CIPHER_CTX, Deleter<EVP_CIPHER_CTX_free
 using BioPtr = std::unique_ptr<BIO, Deleter<BIO_free_all>>;
 
 inline void must(bool ok) {
-  if (!ok) std::abort();
+  if (!ok) give_up("OpenSSL failed");
 }
 template <class T>
 T* must(T* p) {
-  if (p == nullptr) std::abort();
+  if (p == nullptr) give_up("OpenSSL failed");
   return p;
 }
 // A refused input must not leave its error in the queue: TLS on the same thread would take it for its own.
 inline bool clear_unless(bool ok) {
   if (!ok) ERR_clear_error();
+  return ok;
+}
+// The same for calls that a library makes in its host's process: errors that were there before stay.
+template <class F>
+bool quietly(F&& f) {
+  ERR_set_mark();
+  const bool ok = f();
+  ERR_pop_to_mark();
   return ok;
 }
 

@@ -20,7 +20,7 @@ void hmac(const Block& key, std::initializer_list<ByteView> parts, Block& out) {
     message = SecretBytes::adopt(std::move(m));
   }
   std::size_t n = 0;
-  ossl::must(EVP_Q_mac(nullptr, "HMAC", nullptr, "SHA256", nullptr, key.expose().data(), key.expose().size(),
+  ossl::must(EVP_Q_mac(openssl_context(), "HMAC", nullptr, "SHA256", nullptr, key.expose().data(), key.expose().size(),
                        message.expose().data(), message.size(), out.expose_mut().data(), 32, &n) != nullptr &&
              n == 32);
 }

@@ -7,8 +7,23 @@
 namespace kf::p11 {
 namespace {
 
+// Values that Debian 12's header of p11-kit does not have, or has wrong: PKCS#11 2.40 and 3.0 agree on these.
+namespace standard {
+constexpr CK_RV CKR_AEAD_DECRYPT_FAILED_ = 0x42;
+constexpr CK_RV CKR_EXCEEDED_MAX_ITERATIONS_ = 0x1B5;
+constexpr CK_RV CKR_FIPS_SELF_TEST_FAILED_ = 0x1B6;
+constexpr CK_RV CKR_LIBRARY_LOAD_FAILED_ = 0x1B7;
+constexpr CK_RV CKR_PIN_TOO_WEAK_ = 0x1B8;
+constexpr CK_RV CKR_PUBLIC_KEY_INVALID_ = 0x1B9;
+constexpr CK_RV CKR_TOKEN_RESOURCE_EXCEEDED_ = 0x201;
+constexpr CK_RV CKR_OPERATION_CANCEL_FAILED_ = 0x202;
+constexpr CK_RV CKR_KEY_EXHAUSTED_ = 0x203;
+}  // namespace standard
+
 #define KF_RV(code, cls) \
   RvRow { code, #code, RvClass::cls }
+#define KF_RV_STANDARD(code, cls) \
+  RvRow { standard::code##_, #code, RvClass::cls }
 // Judged from the public threads behind each code (L5, L7, L11, L18): a vendor's FUNCTION_FAILED is mostly throttling,
 // DEVICE_MEMORY and SESSION_COUNT mean "full right now".
 constexpr std::array kTable{
@@ -31,7 +46,9 @@ constexpr std::array kTable{
     KF_RV(CKR_MECHANISM_PARAM_INVALID, job),
     KF_RV(CKR_DOMAIN_PARAMS_INVALID, job),
     KF_RV(CKR_CURVE_NOT_SUPPORTED, job),
-    KF_RV(CKR_PUBLIC_KEY_INVALID, job),
+    KF_RV_STANDARD(CKR_PUBLIC_KEY_INVALID, job),
+    RvRow{0x1C4, "CKR_PUBLIC_KEY_INVALID", RvClass::job},  // of modules built with that header
+    KF_RV_STANDARD(CKR_AEAD_DECRYPT_FAILED, job),
     KF_RV(CKR_KEY_SIZE_RANGE, job),
     KF_RV(CKR_KEY_TYPE_INCONSISTENT, job),
     KF_RV(CKR_KEY_FUNCTION_NOT_PERMITTED, job),
@@ -44,6 +61,16 @@ constexpr std::array kTable{
     KF_RV(CKR_PIN_LEN_RANGE, job),
     KF_RV(CKR_PIN_EXPIRED, job),
     KF_RV(CKR_PIN_LOCKED, job),
+    KF_RV_STANDARD(CKR_PIN_TOO_WEAK, job),
+    KF_RV_STANDARD(CKR_EXCEEDED_MAX_ITERATIONS, job),
+    KF_RV(CKR_FUNCTION_REJECTED, job),
+    KF_RV(CKR_KEY_NOT_NEEDED, job),
+    KF_RV(CKR_KEY_NEEDED, job),
+    KF_RV(CKR_KEY_INDIGESTIBLE, job),
+    KF_RV(CKR_UNWRAPPING_KEY_SIZE_RANGE, job),
+    KF_RV(CKR_UNWRAPPING_KEY_TYPE_INCONSISTENT, job),
+    KF_RV(CKR_WRAPPING_KEY_SIZE_RANGE, job),
+    KF_RV(CKR_WRAPPING_KEY_TYPE_INCONSISTENT, job),
     KF_RV(CKR_SESSION_CLOSED, session),
     KF_RV(CKR_SESSION_HANDLE_INVALID, session),
     KF_RV(CKR_SESSION_READ_ONLY, session),
@@ -51,13 +78,17 @@ constexpr std::array kTable{
     KF_RV(CKR_OPERATION_NOT_INITIALIZED, session),
     KF_RV(CKR_BUFFER_TOO_SMALL, session),
     KF_RV(CKR_FUNCTION_CANCELED, session),
+    KF_RV_STANDARD(CKR_OPERATION_CANCEL_FAILED, session),
     KF_RV(CKR_KEY_HANDLE_INVALID, key),
     KF_RV(CKR_OBJECT_HANDLE_INVALID, key),
     KF_RV(CKR_KEY_CHANGED, key),
     KF_RV(CKR_WRAPPING_KEY_HANDLE_INVALID, key),
+    KF_RV(CKR_UNWRAPPING_KEY_HANDLE_INVALID, key),
+    KF_RV_STANDARD(CKR_KEY_EXHAUSTED, key),
     KF_RV(CKR_DEVICE_MEMORY, busy),
     KF_RV(CKR_SESSION_COUNT, busy),
     KF_RV(CKR_FUNCTION_FAILED, busy),
+    KF_RV_STANDARD(CKR_TOKEN_RESOURCE_EXCEEDED, busy),
     KF_RV(CKR_GENERAL_ERROR, device),
     KF_RV(CKR_DEVICE_ERROR, device),
     KF_RV(CKR_DEVICE_REMOVED, device),
@@ -68,6 +99,8 @@ constexpr std::array kTable{
     KF_RV(CKR_FUNCTION_NOT_SUPPORTED, device),
     KF_RV(CKR_RANDOM_NO_RNG, device),
     KF_RV(CKR_USER_PIN_NOT_INITIALIZED, device),
+    KF_RV_STANDARD(CKR_FIPS_SELF_TEST_FAILED, device),
+    KF_RV_STANDARD(CKR_LIBRARY_LOAD_FAILED, device),
     KF_RV(CKR_HOST_MEMORY, fatal),
     KF_RV(CKR_CRYPTOKI_NOT_INITIALIZED, fatal),
     KF_RV(CKR_CANT_LOCK, fatal),
@@ -77,6 +110,7 @@ constexpr std::array kTable{
     KF_RV(CKR_USER_NOT_LOGGED_IN, fatal),
 };
 #undef KF_RV
+#undef KF_RV_STANDARD
 
 const RvRow* find(CK_RV rv) noexcept {
   const auto* it = std::find_if(kTable.begin(), kTable.end(), [rv](const RvRow& r) { return r.rv == rv; });

@@ -160,6 +160,23 @@ struct Session {
   }
 };
 
+// Simulators that this process has started.
+inline std::vector<pid_t> simulators() {
+  std::vector<pid_t> out;
+  std::error_code ec;
+  for (const auto& e : std::filesystem::directory_iterator("/proc", ec)) {
+    const std::string name = e.path().filename();
+    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+    std::ifstream in(e.path() / "stat");
+    const std::string stat{std::istreambuf_iterator<char>(in), {}};
+    const auto end = stat.rfind(") ");
+    if (end == std::string::npos || stat.find("(keyferry-ecc-si") == std::string::npos || stat[end + 2] == 'Z')
+      continue;
+    if (std::stoi(stat.substr(end + 4)) == ::getpid()) out.push_back(std::stoi(name));
+  }
+  return out;
+}
+
 // A directory and a configuration of the module in it, named to it by the environment.
 class Scratch {
  public:

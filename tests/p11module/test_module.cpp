@@ -14,7 +14,6 @@
 
 namespace kf::p11test {
 namespace {
-namespace fs = std::filesystem;
 
 class Core : public ::testing::Test {
  protected:
@@ -25,23 +24,6 @@ class Core : public ::testing::Test {
   void TearDown() override { EXPECT_EQ(f->C_Finalize(nullptr), CKR_OK); }
   CK_FUNCTION_LIST* f = raw_module();
 };
-
-// Simulators that this process has started.
-std::vector<pid_t> simulators() {
-  std::vector<pid_t> out;
-  std::error_code ec;
-  for (const auto& e : fs::directory_iterator("/proc", ec)) {
-    const std::string name = e.path().filename();
-    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
-    std::ifstream in(e.path() / "stat");
-    const std::string stat{std::istreambuf_iterator<char>(in), {}};
-    const auto end = stat.rfind(") ");
-    if (end == std::string::npos || stat.find("(keyferry-ecc-si") == std::string::npos || stat[end + 2] == 'Z')
-      continue;
-    if (std::stoi(stat.substr(end + 4)) == ::getpid()) out.push_back(std::stoi(name));
-  }
-  return out;
-}
 
 // A bignum's view of a hash: what OpenSSL is to verify.
 Digest32 leftmost(ByteView hash) {

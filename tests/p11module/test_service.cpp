@@ -85,5 +85,33 @@ TEST(Service, SlotsGoRound) {
   EXPECT_EQ(core.facts().free_slots, before);
 }
 
+// What throws in a turn (no memory, say) ends the jobs, not the process, and whoever comes later is served.
+TEST(Service, AnExceptionEndsTheJobs) {
+  using Threads = CoreService::Threads;
+  for (const Threads threads : {Threads::own, Threads::callers}) {
+    std::atomic<int> opened{0};
+    const auto open = [&]() -> Result<std::unique_ptr<ecc::Device>> {
+      if (++opened == 1) throw std::bad_alloc();
+      if (opened == 2) throw 42;
+      return simulated();
+    };
+    CoreService core(
+        "core", open, [](const std::string& line) -> void { throw std::runtime_error(line); }, threads);
+    CoreKey key;
+    Point q{};
+    const auto from = std::chrono::steady_clock::now();
+    Outcome o = Outcome::lost;
+    // A pause lies between two attempts to open it.
+    while (o == Outcome::lost && std::chrono::steady_clock::now() - from < std::chrono::seconds(60))
+      o = core.generate(ecc::CurveNumber::p256, true, key, q);
+    EXPECT_EQ(o, Outcome::ok);
+    EXPECT_EQ(opened, 3);
+    EXPECT_EQ(core.facts().losses, 2U);
+    Signature s{};
+    EXPECT_EQ(core.sign(key, sha256(Bytes{1}), s), Outcome::ok);
+    EXPECT_TRUE(ecdsa_verify(Curve::p256, q, sha256(Bytes{1}), s));
+  }
+}
+
 }  // namespace
 }  // namespace kf::p11core

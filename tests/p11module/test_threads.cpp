@@ -1,0 +1,91 @@
+// Threads of the application and of the module, on a simulated core: an application that forbids a library to create
+// threads, and threads that are cancelled in a call.
+#include <pthread.h>
+#include <signal.h>
+
+#include <atomic>
+#include <thread>
+
+#include "tests/p11module/support.hpp"
+
+namespace kf::p11test {
+namespace {
+
+std::size_t threads_here() {
+  const std::filesystem::directory_iterator tasks("/proc/self/task");
+  return static_cast<std::size_t>(std::distance(begin(tasks), end(tasks)));
+}
+
+// Signs, verifies and agrees in a session of its own; what is right is said by OpenSSL.
+bool works(CK_FUNCTION_LIST* f, Curve c) {
+  Session s(f);
+  Pair signs;
+  Pair agrees;
+  Signature signature{};
+  CK_OBJECT_HANDLE out = 0;
+  const KeyPair peer = generate_key_pair(c);
+  const Digest32 hash = sha256(random_bytes(8));
+  if (s.generate(c, true, signs) != CKR_OK || s.generate(c, false, agrees) != CKR_OK ||
+      s.sign(signs.priv, hash, signature) != CKR_OK || s.verify(signs.pub, hash, signature) != CKR_OK ||
+      s.derive(agrees.priv, peer.q, out) != CKR_OK)
+    return false;
+  const auto z = ecka(c, peer.d.expose(), s.point(agrees.pub));
+  return ecdsa_verify(c, s.point(signs.pub), hash, signature) && z && std::ranges::equal(s.value(out), z->expose());
+}
+
+TEST(Threads, NoneOfTheModulesWhereTheApplicationForbidsThem) {
+  CK_FUNCTION_LIST* const f = raw_module();
+  ASSERT_NE(f, nullptr);
+  CK_C_INITIALIZE_ARGS a{};
+  a.flags = CKF_LIBRARY_CANT_CREATE_OS_THREADS | CKF_OS_LOCKING_OK;
+  const std::size_t before = threads_here();
+  ASSERT_EQ(f->C_Initialize(&a), CKR_OK);
+  // The core is opened by a thread that ends; it stays.
+  std::thread([&] { EXPECT_TRUE(works(f, Curve::p256)); }).join();
+  const auto opened = simulators();
+  ASSERT_EQ(opened.size(), 1U);
+  EXPECT_EQ(threads_here(), before);
+  std::atomic<int> good{0};
+  std::vector<std::thread> threads;
+  for (std::size_t t = 0; t < 6; ++t) threads.emplace_back([&, t] { good += works(f, kBoth[t % 2]) ? 1 : 0; });
+  for (auto& t : threads) t.join();
+  EXPECT_EQ(good, 6);
+  EXPECT_EQ(simulators(), opened);
+  // A core that is lost meanwhile is found lost by the next call, which gets a new one.
+  ASSERT_EQ(::kill(opened.front(), SIGKILL), 0);
+  while (!simulators().empty()) std::this_thread::yield();
+  EXPECT_TRUE(works(f, Curve::brainpool_p256r1));
+  EXPECT_EQ(threads_here(), before);
+  EXPECT_EQ(f->C_Finalize(nullptr), CKR_OK);
+  EXPECT_TRUE(simulators().empty());
+}
+
+TEST(Threads, ACancelledOneLeavesNothingLocked) {
+  CK_FUNCTION_LIST* const f = raw_module();
+  ASSERT_EQ(f->C_Initialize(nullptr), CKR_OK);
+  {
+    Session s(f);
+    Pair p;
+    ASSERT_EQ(s.generate(Curve::p256, true, p), CKR_OK);
+    for (int i = 0; i < 5; ++i) {
+      std::atomic<int> rounds{0};
+      std::thread t([&] {
+        for (;;) {
+          Signature signature{};
+          s.sign(p.priv, Bytes(32, 7), signature);
+          ++rounds;
+          ::pthread_testcancel();
+        }
+      });
+      while (rounds == 0) std::this_thread::yield();
+      ::pthread_cancel(t.native_handle());  // most likely in the middle of a call
+      t.join();
+    }
+    Signature signature{};
+    EXPECT_EQ(s.sign(p.priv, Bytes(32, 7), signature), CKR_OK);
+  }
+  EXPECT_EQ(f->C_Finalize(nullptr), CKR_OK);
+}
+
+}  // namespace
+}  // namespace kf::p11test
