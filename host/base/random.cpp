@@ -1,19 +1,24 @@
 #include "host/base/random.hpp"
 
 #include <openssl/rand.h>
+#include <sys/random.h>
 
-#include <openssl/evp.h>
+#include <cerrno>
 
 #include "host/base/openssl_context.hpp"
 
 namespace kf {
 namespace {
 bool fill(std::span<std::uint8_t> out) {
-  OSSL_LIB_CTX* const own = openssl_context();
-  if (own == nullptr) return RAND_bytes(out.data(), static_cast<int>(out.size())) == 1;
-  // Not RAND_bytes_ex(): it asks first for a generator that the whole process has set, an engine's perhaps.
-  EVP_RAND_CTX* const generator = RAND_get0_public(own);
-  return generator != nullptr && EVP_RAND_generate(generator, out.data(), out.size(), 0, 0, nullptr, 0) == 1;
+  if (openssl_context() == nullptr) return RAND_bytes(out.data(), static_cast<int>(out.size())) == 1;
+  // In a library not even a generator of its own context: its cipher looks for an engine, which waits for the host's
+  // configuration, and that may be waiting for the library.
+  while (!out.empty()) {
+    const ssize_t n = ::getrandom(out.data(), out.size(), 0);
+    if (n < 0 && errno != EINTR) return false;
+    out = out.subspan(n > 0 ? static_cast<std::size_t>(n) : 0);
+  }
+  return true;
 }
 }  // namespace
 

@@ -1,4 +1,4 @@
-// The process's approved random generator (OpenSSL's DRBG). Pure code takes randomness as an argument; only rooms that
+// The process's approved random generator: OpenSSL's DRBG, in a library the kernel's. Pure code takes randomness as an argument; only rooms that
 // do I/O call this. Gives up (openssl_context.hpp) when the generator fails.
 #pragma once
 

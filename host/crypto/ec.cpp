@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "host/crypto/ec_openssl.hpp"
+#include "host/crypto/ec_plain.hpp"
 #include "host/crypto/ec_signature.hpp"
 
 namespace kf {
@@ -31,6 +32,11 @@ Result<Point> check_point(Curve c, ByteView encoded) {
 
 Digest32 sha256(ByteView message) {
   Digest32 d{};
+  if (openssl_context() != nullptr) {
+    Sha256 plain;
+    plain.update(message);
+    return plain.finish();
+  }
   ossl::must(EVP_Digest(message.data(), message.size(), d.data(), nullptr, ossl::sha256_method(), nullptr) == 1);
   return d;
 }

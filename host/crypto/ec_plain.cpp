@@ -1,23 +1,27 @@
+// OpenSSL's SHA-256 itself, without EVP before it; deprecated for those who have the choice.
+#undef OPENSSL_NO_DEPRECATED
+#define OPENSSL_SUPPRESS_DEPRECATED
+#include <openssl/sha.h>
+
 #include "host/crypto/ec_plain.hpp"
 
 #include "host/crypto/ec_openssl.hpp"
 
 namespace kf {
 
-void prepare_plain() {
-  static_cast<void>(ossl::sha256_method());
-  static_cast<void>(ossl::group_of(Curve::p256));
-}
+void prepare_plain() { static_cast<void>(ossl::group_of(Curve::p256)); }
 
-void Sha256::Free::operator()(EVP_MD_CTX* p) const { EVP_MD_CTX_free(p); }
+namespace {
+static_assert(sizeof(SHA256_CTX) <= 112 && alignof(SHA256_CTX) <= 8);
+SHA256_CTX* in(std::array<std::uint8_t, 112>& state) { return reinterpret_cast<SHA256_CTX*>(state.data()); }
+}  // namespace
 
-Sha256::Sha256() : ctx_(ossl::must(EVP_MD_CTX_new())) {
-  ossl::must(EVP_DigestInit_ex(ctx_.get(), ossl::sha256_method(), nullptr) == 1);
-}
-void Sha256::update(ByteView part) { ossl::must(EVP_DigestUpdate(ctx_.get(), part.data(), part.size()) == 1); }
+Sha256::Sha256() noexcept { SHA256_Init(in(state_)); }
+Sha256::~Sha256() { wipe(state_.data(), state_.size()); }
+void Sha256::update(ByteView part) { SHA256_Update(in(state_), part.data(), part.size()); }
 Digest32 Sha256::finish() {
   Digest32 d{};
-  ossl::must(EVP_DigestFinal_ex(ctx_.get(), d.data(), nullptr) == 1);
+  SHA256_Final(d.data(), in(state_));
   return d;
 }
 

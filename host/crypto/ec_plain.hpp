@@ -1,16 +1,13 @@
 // What a library in somebody else's process takes from this room beside check_point() and sha256(): nothing here goes
-// through EVP_PKEY, whose methods for EC the host may have given to an engine. Threading: any.
+// through EVP. That looks for engines, which the host may have set, and for them in the host's configuration, which may
+// be waiting for the library. Threading: any.
 #pragma once
-
-#include <openssl/types.h>
-
-#include <memory>
 
 #include "host/crypto/ec.hpp"
 
 namespace kf {
 
-// Makes what is made once (groups, the fetched digest), so that a process forked later never waits for another
+// Makes what is made once (groups), so that a process forked later never waits for another
 // thread's half-made one.
 void prepare_plain();
 
@@ -20,15 +17,17 @@ bool ecdsa_verify_in_points(Curve c, const Point& q, const Digest32& hash, ByteV
 // SHA-256 of a message in parts.
 class Sha256 {
  public:
-  Sha256();
+  Sha256() noexcept;
+  ~Sha256();
+  Sha256(const Sha256&) = delete;
+  Sha256& operator=(const Sha256&) = delete;
+  Sha256(Sha256&&) noexcept = default;
+  Sha256& operator=(Sha256&&) noexcept = default;
   void update(ByteView part);
   Digest32 finish();  // once
 
  private:
-  struct Free {
-    void operator()(EVP_MD_CTX* p) const;
-  };
-  std::unique_ptr<EVP_MD_CTX, Free> ctx_;
+  alignas(8) std::array<std::uint8_t, 112> state_;  // SHA256_CTX
 };
 
 }  // namespace kf

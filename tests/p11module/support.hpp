@@ -40,8 +40,10 @@ inline Bytes oid(Curve c) {
                           : Bytes{0x06, 0x09, 0x2B, 0x24, 0x03, 0x03, 0x02, 0x08, 0x01, 0x01, 0x07};
 }
 inline Bytes der(const Point& q) {
-  Bytes d{0x04, 65};
-  d.insert(d.end(), q.begin(), q.end());
+  Bytes d(2 + q.size());
+  d[0] = 0x04;
+  d[1] = q.size();
+  std::copy(q.begin(), q.end(), d.begin() + 2);
   return d;
 }
 

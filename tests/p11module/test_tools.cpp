@@ -3,66 +3,12 @@
 //
 // Each pkcs11-tool run is a process, and what it generates ends with it; so keys for signing, agreeing and verifying
 // come from the module's configuration (start keys), and generation is shown by itself.
-#include <fcntl.h>
-#include <spawn.h>
-#include <sys/wait.h>
-
 #include <algorithm>
 
-#include "tests/p11module/support.hpp"
+#include "tests/p11module/tools.hpp"
 
 namespace kf::p11test {
 namespace {
-
-struct Said {
-  int status = -1;
-  std::string out;  // and errors
-};
-
-class Tools : public ::testing::Test {
- protected:
-  Said run(std::vector<std::string> args) {
-    std::vector<char*> argv;
-    for (std::string& a : args) argv.push_back(a.data());
-    argv.push_back(nullptr);
-    const std::string file = dir.file("said");
-    std::filesystem::remove(file);
-    posix_spawn_file_actions_t to_file;
-    posix_spawn_file_actions_init(&to_file);
-    posix_spawn_file_actions_addopen(&to_file, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_addopen(&to_file, STDOUT_FILENO, file.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
-    posix_spawn_file_actions_adddup2(&to_file, STDOUT_FILENO, STDERR_FILENO);
-    pid_t pid = -1;
-    Said s;
-    if (::posix_spawnp(&pid, argv[0], &to_file, nullptr, argv.data(), environ) == 0) {
-      int status = 0;
-      ::waitpid(pid, &status, 0);
-      s.status = WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
-    }
-    posix_spawn_file_actions_destroy(&to_file);
-    s.out = dir.read("said");
-    return s;
-  }
-  Said tool(std::vector<std::string> args) {
-    args.insert(args.begin(), {"pkcs11-tool", "--module", kModule});
-    return run(std::move(args));
-  }
-  static bool installed(const std::string& file) { return std::filesystem::exists(file); }
-  // The public key that the tool prints for a label.
-  static Point point_in(const std::string& listing, const std::string& label) {
-    Point q{};
-    constexpr std::string_view kPoint = "EC_POINT:   0441";
-    for (auto at = listing.find(kPoint); at != std::string::npos; at = listing.find(kPoint, at + 1)) {
-      const auto named = listing.find("label:      ", at);
-      if (named == std::string::npos || listing.compare(named + 12, label.size() + 1, label + "\n") != 0) continue;
-      const auto v = from_hex(listing.substr(at + kPoint.size(), 130));
-      if (v && v->size() == q.size()) std::copy(v->begin(), v->end(), q.begin());
-    }
-    return q;
-  }
-  static Bytes octets(const std::string& s) { return {s.begin(), s.end()}; }
-  Scratch dir;
-};
 
 class Pkcs11Tool : public Tools {
  protected:
@@ -101,6 +47,13 @@ TEST_F(Pkcs11Tool, Generates) {
   }
   const Said both = tool({"-m", "ECDSA-KEY-PAIR-GEN", "-k", "--key-type", "EC:prime256v1"});
   EXPECT_NE(both.out.find("CKR_TEMPLATE_INCONSISTENT"), std::string::npos) << "a key signs or agrees: " << both.out;
+  // Asked for both, unless the configuration says which it is; and with a login.
+  for (const char* use : {"sign", "derive"}) {
+    dir.configure("token_objects = \"volatile\"\ndefault_usage = \"" + std::string(use) + "\"\n");
+    const Said one = tool({"--login", "--pin", "1234", "-k", "--key-type", "EC:prime256v1"});
+    EXPECT_EQ(one.status, 0) << one.out;
+    EXPECT_NE(one.out.find(std::string("Usage:      ") + use + "\n"), std::string::npos) << one.out;
+  }
 }
 
 TEST_F(Pkcs11Tool, SignsVerifiesAndDerives) {
@@ -166,7 +119,11 @@ TEST_F(Tools, OpensslEngine) {
   if (std::none_of(kPlaces.begin(), kPlaces.end(), [](const char* p) { return installed(p); }))
     GTEST_SKIP() << "OpenSSL's engine (package libengine-pkcs11-openssl) is not installed";
   for (const Curve c : kBoth) {
-    dir.configure("[[key]]\nuse = \"sign\"\nlabel = \"signs\"\ncurve = \"" + std::string(curve_name(c)) + "\"\n");
+    // With a key to verify with, whose point is checked while the engine is being asked.
+    const std::string curve = "curve = \"" + std::string(curve_name(c)) + "\"\n";
+    dir.configure("[[key]]\nuse = \"sign\"\nlabel = \"signs\"\n" + curve +
+                  "[[key]]\nuse = \"verify\"\nlabel = \"theirs\"\npoint = \"" + to_hex(generate_key_pair(c).q) +
+                  "\"\n" + curve);
     dir.write("openssl.cnf",
               "openssl_conf = all\n[all]\nengines = list\n[list]\npkcs11 = one\n[one]\nengine_id = pkcs11\n"
               "MODULE_PATH = " +
