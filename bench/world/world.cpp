@@ -267,6 +267,11 @@ Status World::sim_clear_faults() {
   return {};
 }
 
+Status World::sim_hostile(const std::string& spec) {
+  KF_TRY(const Json j, parse(http_loopback("POST", control_port_, "/hostile", spec, Millis(30'000)), "/hostile"));
+  return {};
+}
+
 std::string World::eid(std::uint64_t n) {  // as keyferry-sim's fleet numbers its cards
   std::string digits = std::to_string(n);
   digits.insert(0, 12 - std::min<std::size_t>(digits.size(), 12), '0');

@@ -53,6 +53,10 @@ asio::awaitable<net::Response> Control::handle(net::Request r) {
     quit_();
     co_return json_answer(200, R"({"quit":true})");
   }
+  if (!get && path == "/hostile") {
+    if (const auto s = sim_.set_hostile(r.body); !s.ok()) co_return complaint(400, s.error().text());
+    co_return json_answer(200, R"({"ok":true})");
+  }
   if (!get && (path == "/fault" || path == "/config")) {
     const auto j = nlohmann::json::parse(r.body, nullptr, false);
     if (path == "/config") {
@@ -79,7 +83,8 @@ asio::awaitable<net::Response> Control::handle(net::Request r) {
       if (const auto s = sim_.add_fault(f); !s.ok()) co_return complaint(400, s.error().text());
     co_return json_answer(200, nlohmann::json(sim_.faults()).dump());
   }
-  co_return complaint(404, "GET /summary, /report[?eid=EID][?touched=1], /faults; POST /fault, /config, /quit");
+  co_return complaint(404,
+                      "GET /summary, /report[?eid=EID][?touched=1], /faults; POST /fault, /hostile, /config, /quit");
 }
 
 }  // namespace kf::sim

@@ -28,6 +28,16 @@ std::string fault_help() {
   return s;
 }
 
+std::string hostile_help() {
+  std::string s = "\nHostility (--hostile NAME=PERCENT,...; seed=N repeats a run, all=PERCENT sets every one):\n";
+  for (const auto& n : hostile_names()) {
+    std::string left = "  " + std::string(n.name);
+    if (left.size() < 14) left.resize(14, ' ');
+    s += left + "  " + std::string(n.text) + "\n";
+  }
+  return s;
+}
+
 int run(SimulatorOptions o) {
   asio::io_context io(1);
   Simulator sim(io, o);
@@ -101,10 +111,13 @@ int main(int argc, char** argv) {
   r->add_option("--silence", silence, "ms without a word from a card before it is triggered again")
       ->capture_default_str();
   r->add_option("--fault", o.faults, "inject a fault, see below");
+  r->add_option("--hostile", o.hostile,
+                "the SM-SR misbehaves by chance, for example seed=7,all=4,late=10; POST /hostile changes it, an empty\n"
+                "body ends it. See below");
   r->add_option("--audit", o.audit_file, "write everything relayed to this file, one JSON object a line");
   bool no_m2m = false;
   r->add_flag("--no-m2m", no_m2m, "send no ES4 notifications");
-  r->footer(fault_help() +
+  r->footer(fault_help() + hostile_help() +
             "\nControl (plain HTTP on loopback): GET /summary, GET /report[?eid=EID][?touched=1], GET /faults,\n"
             "POST /fault (a fault as text, or {\"clear\":true,\"add\":[...]}), POST /config, POST /quit.");
 

@@ -135,6 +135,7 @@ Status Simulator::start() {
   s.es5.silence = options_.silence;
   s.enable_timeout = options_.enable_timeout;
   s.audit_file = options_.audit_file;
+  s.hostile = options_.hostile;
   Party smdp;
   smdp.role = Party::Role::smdp;
   smdp.oid = options_.smdp_oid;
@@ -178,6 +179,16 @@ void Simulator::stop() {
   if (sink_) sink_->stop();
 }
 
+Status Simulator::set_hostile(const std::string& spec) {
+  if (spec.empty()) {
+    smsr_->hostility().calm();
+    return {};
+  }
+  KF_TRY(HostileOptions o, parse_hostile(spec));
+  smsr_->hostility().configure(std::move(o));
+  return {};
+}
+
 void Simulator::set_smdp_url(const std::string& url) {
   smsr_->set_party_url(options_.smdp_oid, notification_endpoint(url));
 }
@@ -199,6 +210,7 @@ std::string Simulator::ready_line() const {
   j["curve"] = curve_name(options_.curve);
   j["radio"] = options_.fleet.radio.text();
   j["faults"] = faults_.list();
+  if (!options_.hostile.empty()) j["hostile"] = ordered_json::parse(smsr_->hostility().text());
   j["pid"] = getpid();
   return j.dump();
 }
@@ -241,6 +253,7 @@ std::string Simulator::summary() const {
   getrusage(RUSAGE_SELF, &u);
   j["peak_rss_bytes"] = static_cast<std::uint64_t>(u.ru_maxrss) * 1024;
   j["counters"] = counters(*smsr_, *fleet_, sink_.get());
+  j["hostile"] = ordered_json::parse(smsr_->hostility().text());
   return j.dump();
 }
 

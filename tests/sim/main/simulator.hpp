@@ -26,6 +26,7 @@ struct SimulatorOptions {
   std::uint16_t es3_port = 0, es5_port = 0, m2m_port = 0, control_port = 0;  // 0: any free port
   std::vector<std::string> faults;
   std::string audit_file;
+  std::string hostile;          // how the SM-SR misbehaves (tests/sim/smsr/hostile.hpp); empty: not at all
   net::Millis hold{60'000};     // how long the SM-SR holds a POST
   net::Millis silence{10'000};  // then it triggers again
   std::chrono::seconds enable_timeout{120};
@@ -48,6 +49,7 @@ class Simulator {
   Status add_fault(const std::string& spec) { return faults_.add(spec); }
   void clear_faults() { faults_.clear(); }
   [[nodiscard]] std::vector<std::string> faults() const { return faults_.list(); }
+  Status set_hostile(const std::string& spec);  // empty: well-behaved from now on. Reasons: bad-hostile
   void set_smdp_url(const std::string& url);
   void flush_audit() { smsr_->flush_audit(); }
 
@@ -66,8 +68,8 @@ class Simulator {
   std::unique_ptr<NotificationSink> sink_;
 };
 
-// Plain HTTP on loopback: GET /summary, GET /report[?eid=...][?touched=1], GET /faults, POST /fault, POST /config, POST
-// /quit.
+// Plain HTTP on loopback: GET /summary, GET /report[?eid=...][?touched=1], GET /faults, POST /fault, POST /hostile,
+// POST /config, POST /quit.
 class Control {
  public:
   Control(asio::io_context& io, Simulator& s, std::uint16_t port, std::function<void()> quit);

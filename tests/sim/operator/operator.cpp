@@ -120,6 +120,7 @@ asio::awaitable<Outcome> Operator::call(es::Request q, Pattern p, net::Millis ti
   r.body = envelope(q, out.message_id, reply_to);
   const auto w = std::make_shared<Waiting>(io_);
   if (p != Pattern::sync) waiting_[out.message_id] = w;
+  call_of_[out.message_id] = out.call_id;
   ++counters_.sent;
   out.sent = Clock::now();
   const auto deadline = out.sent + timeout;
@@ -141,7 +142,10 @@ asio::awaitable<Outcome> Operator::call(es::Request q, Pattern p, net::Millis ti
       out.response = std::move(*resp);
     else
       out.error = "the answer is no response";
-    if (out.response) ++counters_.outcomes;
+    if (out.response) {
+      ++counters_.outcomes;
+      remember(out.message_id, *out.response);
+    }
     leave();
     co_return out;
   }
@@ -211,8 +215,18 @@ asio::awaitable<void> Operator::poll(std::shared_ptr<Waiting> w, std::string add
   }
 }
 
+void Operator::remember(const std::string& message_id, const es::Response& r) {
+  const auto call = call_of_.find(message_id);
+  if (call == call_of_.end()) return;
+  std::string end = std::to_string(static_cast<int>(r.status)) + " " + r.iccid.value_or("");
+  if (r.code) end += " " + r.code->subject + "/" + r.code->reason;
+  const auto [known, fresh] = end_of_.emplace(call->second, end);
+  if (!fresh && known->second != end) contradictions_.push_back(call->second + ": " + known->second + ", then " + end);
+}
+
 bool Operator::take_response(es::Message& m) {
   auto* resp = std::get_if<es::Response>(&m.body);
+  if (resp != nullptr) remember(m.header.relates_to, *resp);
   const auto it = waiting_.find(m.header.relates_to);
   if (resp == nullptr || it == waiting_.end()) {
     if (answered_.contains(m.header.relates_to))

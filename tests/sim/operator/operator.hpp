@@ -104,11 +104,14 @@ class Operator {
   asio::awaitable<bool> wait_notification(es::Function f, std::string iccid, net::Millis timeout);
   std::function<void(const Notification&)> on_notification;
   [[nodiscard]] const OperatorCounters& counters() const noexcept { return counters_; }
+  // Calls that were told two different ends, whatever the way and the number of times: "CALL: FIRST, then SECOND".
+  [[nodiscard]] const std::vector<std::string>& contradictions() const noexcept { return contradictions_; }
 
  private:
   struct Waiting;
   asio::awaitable<net::Response> handle(net::Request r);
   bool take_response(es::Message& m);
+  void remember(const std::string& message_id, const es::Response& r);
   asio::awaitable<void> poll(std::shared_ptr<Waiting> w, std::string address, Clock::time_point deadline);
 
   asio::io_context& io_;
@@ -121,6 +124,8 @@ class Operator {
   std::vector<Notification> notifications_;
   std::vector<asio::steady_timer*> notification_waits_;
   OperatorCounters counters_;
+  std::unordered_map<std::string, std::string> call_of_, end_of_;  // call by MessageID, end by call
+  std::vector<std::string> contradictions_;
 };
 
 }  // namespace kf::sim

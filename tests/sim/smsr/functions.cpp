@@ -111,8 +111,7 @@ es::Eis Smsr::eis_of(const Euicc& e, const Party& p) {
   }
   eis.remaining_memory = e.remaining();
   if (const auto* f = faults_.find("memory-full", e.id); f != nullptr && f->value == "eis") eis.remaining_memory = 0;
-  for (const auto& entry : e.entries)
-    if (!entry.in_creation && entry.info.smdp_id == p.oid) eis.profiles.push_back(entry.info);
+  list_profiles(eis, e, p);
   return eis;
 }
 
@@ -140,6 +139,7 @@ asio::awaitable<es::Response> Smsr::create_isdp(const Party* p, std::shared_ptr<
   entry.info.pol2 = es::Pol2{};
   const std::string iccid = entry.info.iccid, aid_text = entry.info.isd_p_aid;
   e.entries.push_back(std::move(entry));
+  hostility_.put(iccid, q->eid);
 
   const Bytes aid = hex(aid_text);
   Es5::Order order;
@@ -149,9 +149,7 @@ asio::awaitable<es::Response> Smsr::create_isdp(const Party* p, std::shared_ptr<
   audit(q->eid, "CreateISDP", "to-card", order.commands);
   const CommandOutcome o = co_await es5_.run(q->eid, std::move(order), deadline);
 
-  const auto forget = [&] {
-    std::erase_if(e.entries, [&](const EisEntry& x) { return x.info.isd_p_aid == aid_text; });
-  };
+  const auto forget = [&] { remove(e, aid_text, false); };
   if (o.kind != CommandOutcome::Kind::answered) {
     forget();
     co_return not_answered(*q, o);
@@ -165,7 +163,10 @@ asio::awaitable<es::Response> Smsr::create_isdp(const Party* p, std::shared_ptr<
     a.euicc_response_data = o.answer.relay;
     co_return a;
   }
-  if (EisEntry* made = e.entry(iccid)) made->in_creation = false;
+  if (EisEntry* made = e.entry_by_aid(aid_text)) {
+    made->in_creation = false;
+    change(*made, "Created");
+  }
   Answer a = succeeded(*q);
   a.isd_p_aid = aid;
   a.euicc_response_data = o.answer.relay;
@@ -256,7 +257,7 @@ es::Response Smsr::completed(const Party& p, const es::Request& q) {
     return failed(q, "8.7", "4.2", *q.iccid, "not now (fault of the simulator)");
   if (entry->in_creation || entry->info.state != "Created")
     return failed(q, "8.2.1", "3.5", *q.iccid, "the profile is in state " + entry->info.state);
-  entry->info.state = "Disabled";
+  change(*entry, "Disabled");
   if (q.profile_type) entry->info.profile_type = *q.profile_type;
   if (q.subscription) entry->info.subscription = *q.subscription;
   if (q.pol2) entry->info.pol2 = *q.pol2;
@@ -315,13 +316,13 @@ asio::awaitable<es::Response> Smsr::switch_profile(const Party* p, std::shared_p
   if (enable) {
     for (auto& x : e.entries)
       if (x.info.state == "Enabled" && x.info.isd_p_aid != aid_text) {
-        x.info.state = "Disabled";
+        change(x, "Disabled");
         notify(Function::handle_profile_disabled, q->eid, x.info.iccid, x.info.smdp_id);
       }
-    entry->info.state = "Enabled";
+    change(*entry, "Enabled");
     notify(Function::handle_profile_enabled, q->eid, *q->iccid, p->oid);
   } else {
-    entry->info.state = "Disabled";
+    change(*entry, "Disabled");
     notify(Function::handle_profile_disabled, q->eid, *q->iccid, p->oid);
   }
   if (!told->confirmation.list.empty()) {  // profiles that the card deleted by itself (POL1: delete when disabled)
@@ -330,7 +331,7 @@ asio::awaitable<es::Response> Smsr::switch_profile(const Party* p, std::shared_p
       for (const auto& gone : deleted_profiles(ByteView(r_apdu).first(r_apdu.size() - 2)))
         if (const EisEntry* x = e.entry_by_aid(gone)) {
           notify(Function::handle_profile_deleted, q->eid, x->info.iccid, x->info.smdp_id);
-          std::erase_if(e.entries, [&](const EisEntry& y) { return y.info.isd_p_aid == gone; });
+          remove(e, gone);
         }
   }
   Answer a = succeeded(*q);
@@ -359,7 +360,7 @@ asio::awaitable<es::Response> Smsr::delete_isdp(const Party* p, std::shared_ptr<
     a.euicc_response_data = o.answer.relay;
     co_return a;
   }
-  std::erase_if(e.entries, [&](const EisEntry& x) { return x.info.isd_p_aid == aid_text; });
+  remove(e, aid_text);
   if (e.isdp_in_work == aid_text) {
     e.isdp_in_work.clear();
     e.chain_open = false;

@@ -150,6 +150,10 @@ Status Smsr::start() {
     audit_.open(options_.audit_file, std::ios::out | std::ios::trunc);
     if (!audit_) return Error{"no-file", options_.audit_file};
   }
+  if (!options_.hostile.empty()) {
+    KF_TRY(HostileOptions h, parse_hostile(options_.hostile));
+    hostility_.configure(std::move(h));
+  }
   KF_CHECK(es5_.start());
   net::ServerOptions o;
   o.listen_address = options_.listen_address;
@@ -307,6 +311,9 @@ asio::awaitable<net::Response> Smsr::handle(net::Request r) {
   if (fresh) {
     call->request = request;
     call->received = Clock::now();
+    if (hostility_.on()) call->ways = hostility_.choose(*request);
+    if (call->ways.forgotten) calls_.erase(party->oid + " " + request->function_call_identifier);
+    if (call->ways.http != 0 || call->ways.garbage) co_return turn_away(std::move(call), party);
   }
 
   if (!reply.synchronous && faults_.fire("reply-sync", id, name) != nullptr) reply.synchronous = true;
@@ -331,6 +338,7 @@ asio::awaitable<net::Response> Smsr::handle(net::Request r) {
     co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ec));
   }
   net::Response out = answer_200(call->answer, reply);
+  if (call->ways.poison != 0) out.body = poisoned(std::move(out.body), call->ways.poison);
   if (request->function == es::Function::send_data)
     if (const auto* s = faults_.find("bad-hex-answer", id)) {
       if (s->value == "nothex")
@@ -346,7 +354,11 @@ asio::awaitable<void> Smsr::run_call(std::shared_ptr<Call> call, const Party* pa
   const auto request = call->request;
   const std::chrono::seconds validity =
       request->validity_period ? std::chrono::seconds(*request->validity_period) : options_.default_validity;
-  call->answer = co_await execute(party, request, call->received + validity);
+  const auto deadline = call->received + validity;
+  if (hostility_.on())
+    call->answer = co_await execute_hostile(call, party, deadline);
+  else
+    call->answer = co_await execute(party, request, deadline);
   call->answer.processing_start = started;
   call->answer.processing_end = iso_seconds(wall_now());
   if (call->answer.code)
@@ -364,6 +376,10 @@ asio::awaitable<void> Smsr::deliver(std::shared_ptr<Call> call, Reply reply) {
   const std::string_view name = es::function_name(call->answer.function);
   const bool armed = !faults_.empty();
   if (armed && faults_.fire("dropped-answer", call->id, name) != nullptr) co_return;
+  if (!call->ways.answered) {
+    call->ways.answered = true;  // a repetition gets its answer
+    co_return;
+  }
   es::SendHeader h;
   h.from = es::make_address(address(), options_.oid, options_.name);
   h.to = reply.to;
@@ -380,7 +396,9 @@ asio::awaitable<void> Smsr::deliver(std::shared_ptr<Call> call, Reply reply) {
       else if (s->value.empty() || s->value == "odd")
         drop_hex_digit(*body);
     }
-  const int times = armed && faults_.fire("callback-twice", call->id, name) != nullptr ? 2 : 1;
+  if (call->ways.poison != 0) *body = poisoned(std::move(*body), call->ways.poison);
+  const bool twice = call->ways.twice || (armed && faults_.fire("callback-twice", call->id, name) != nullptr);
+  const int times = twice ? 2 : 1;
   for (int i = 0; i < times; ++i) {
     ++counters_.callbacks;
     const auto sent = co_await post(reply.to, body, 4);

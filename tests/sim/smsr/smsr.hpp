@@ -12,6 +12,7 @@
 #include "host/es/soap.hpp"
 #include "tests/sim/fleet/eum.hpp"
 #include "tests/sim/smsr/es5.hpp"
+#include "tests/sim/smsr/hostile.hpp"
 
 namespace kf::sim {
 
@@ -36,6 +37,7 @@ struct SmsrOptions {
   std::size_t remembered_calls = 200'000;    // for idempotence; the oldest go first
   std::uint16_t first_isdp = 0x10;           // the first ISD-P AID of every card is A0000005591010FFFFFFFF8900 nnnn 00
   std::string audit_file;                    // JSON lines of everything relayed; empty: none
+  std::string hostile;                       // see hostile.hpp; empty: well-behaved
 };
 
 struct SmsrCounters {
@@ -46,8 +48,10 @@ struct SmsrCounters {
 };
 
 struct EisEntry {
-  es::ProfileInfo info;      // state "Created", "Disabled", "Enabled"
-  bool in_creation = false;  // CreateISDP runs: GetEIS does not show it
+  es::ProfileInfo info;            // state "Created", "Disabled", "Enabled"
+  bool in_creation = false;        // CreateISDP runs: GetEIS does not show it
+  Clock::time_point lies_until{};  // until then GetEIS shows what was before (hostile.hpp)
+  std::string old_state;           // empty: not there
 };
 
 class Smsr {
@@ -72,6 +76,7 @@ class Smsr {
   [[nodiscard]] const Es5Counters& es5_counters() const noexcept { return es5_.counters(); }
   [[nodiscard]] const std::vector<EisEntry>* entries(const std::string& eid) const;
   [[nodiscard]] std::uint64_t remaining_memory(const std::string& eid) const;
+  [[nodiscard]] Hostility& hostility() noexcept { return hostility_; }
 
  private:
   struct Euicc;  // one EID in the EIS store
@@ -82,6 +87,10 @@ class Smsr {
   asio::awaitable<net::Response> handle(net::Request r);
   unsigned admit(const net::Request& head) const;
   asio::awaitable<void> run_call(std::shared_ptr<Call> call, const Party* party);
+  net::Response turn_away(std::shared_ptr<Call> call, const Party* party);
+  asio::awaitable<Answer> execute_hostile(std::shared_ptr<Call> call, const Party* party, Clock::time_point deadline);
+  asio::awaitable<Answer> execute_late(std::shared_ptr<const es::Request> q, const Party* party,
+                                       std::chrono::milliseconds wait, Clock::time_point deadline);
   asio::awaitable<void> deliver(std::shared_ptr<Call> call, Reply reply);
   asio::awaitable<Answer> execute(const Party* party, std::shared_ptr<const es::Request> q, Clock::time_point deadline);
 
@@ -95,7 +104,10 @@ class Smsr {
   asio::awaitable<Answer> delete_isdp(const Party* p, std::shared_ptr<const es::Request> q, Clock::time_point deadline);
 
   es::Eis eis_of(const Euicc& e, const Party& p);
-  void spoil(Answer& a, const Euicc& e, const es::Request& q);  // faults that change what a SendData answers
+  void list_profiles(es::Eis& eis, const Euicc& e, const Party& p) const;
+  void change(EisEntry& entry, std::string state);                   // the EIS may show it later
+  void remove(Euicc& e, const std::string& aid, bool shown = true);  // shown: the EIS had it
+  void spoil(Answer& a, const Euicc& e, const es::Request& q);       // faults that change what a SendData answers
   void notify(es::Function f, const std::string& eid, const std::string& iccid, const std::string& smdp_oid);
   asio::awaitable<void> post_notification(es::Interface i, es::Request n, const Party* to);
   asio::awaitable<Result<net::Response>> post(const std::string& url, std::shared_ptr<const std::string> body,
@@ -119,6 +131,7 @@ class Smsr {
   std::deque<std::string> call_order_;
   std::unordered_map<std::string, std::unique_ptr<net::HttpClient>> clients_;  // by authority
   std::ofstream audit_;
+  Hostility hostility_;
   Bytes old_rc_;  // the last RC that passed by, for old-rc-replay
   SmsrCounters counters_;
 };

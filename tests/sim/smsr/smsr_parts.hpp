@@ -9,9 +9,10 @@ struct Smsr::Euicc {
   CardId id;
   EuiccRecord record;
   std::vector<EisEntry> entries;
-  std::uint16_t next_isdp = 0;  // an AID is not given twice
-  bool chain_open = false;      // the last SendData left a script chain open
-  std::string isdp_in_work;     // named by the last INSTALL [for personalization]
+  std::vector<EisEntry> ghosts;  // deleted, still shown by an EIS that lies
+  std::uint16_t next_isdp = 0;   // an AID is not given twice
+  bool chain_open = false;       // the last SendData left a script chain open
+  std::string isdp_in_work;      // named by the last INSTALL [for personalization]
 
   EisEntry* entry(const std::string& iccid) {
     for (auto& e : entries)
@@ -45,6 +46,7 @@ struct Smsr::Call {
   std::vector<Reply> owed;                   // callbacks to send when done
   std::vector<asio::steady_timer*> waiting;  // synchronous requests
   Clock::time_point received{};
+  Hostility::Ways ways;
 };
 
 // FAILED (or EXPIRED) with its codes; also counted by the caller.
