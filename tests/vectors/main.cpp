@@ -8,7 +8,8 @@
 int main(int argc, char** argv) {
   CLI::App app{
       "Runs cryptographic vector files (this project's JSON and Wycheproof's schemas).\n"
-      "Exit status: 0 all matched, 1 a mismatch or an unreadable file, 2 a group this tool does not know, "
+      "Exit status: 0 all matched, 1 a mismatch or an unreadable file, 2 a group this tool does not "
+      "know and all others matched, "
       "3 the engine could not be started."};
   app.name("keyferry-vectors");
   std::string engine = "software";

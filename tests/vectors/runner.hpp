@@ -92,11 +92,13 @@ class Runner {
   Runner(VectorEngine& e, std::ostream& out, std::ostream& err) : engine_(e), out_(out), err_(err) {}
   void run_file(const std::string& path);
   void report();                          // one line per group
-  [[nodiscard]] int exit_status() const;  // 0, 1 mismatch or unreadable file, 2 unknown group
+  [[nodiscard]] int exit_status() const;  // 0, 1 mismatch or unreadable file, else 2 unknown group
   // For the Wycheproof schemas (wycheproof.cpp): counts one case of a group.
   void passed(const std::string& group) { ++counts_[group].passed; }
   void failed(const std::string& group, const std::string& file, const std::string& id, const std::string& why);
   void skipped(const std::string& group, const std::string& why);
+  void unknown(const std::string& file, const std::string& what, std::size_t cases);  // the others go on
+  void unreadable(const std::string& file, const std::string& why);
 
  private:
   void run_ours(const std::string& path, const Json& file);
@@ -105,6 +107,7 @@ class Runner {
   std::ostream& err_;
   std::map<std::string, Count> counts_;
   std::map<std::string, std::map<std::string, std::size_t>> why_skipped_;
+  std::size_t unknown_cases_ = 0;
   bool broken_file_ = false, unknown_group_ = false;
 };
 

@@ -1,6 +1,7 @@
 // Wycheproof's schemas for what this project uses: ECDSA (DER and P1363), ECDH (point and SubjectPublicKeyInfo),
-// AES-CMAC, AES-GCM. Cases with parameters that the product does not have (other curves, hashes, sizes) are skipped and
-// said so. "acceptable" cases may go either way, as their files define it.
+// AES-CMAC, AES-GCM, AES-CBC with PKCS #5 padding, AES key wrap (RFC 3394). Cases with parameters that the product does
+// not have (other curves, hashes, sizes) are skipped and said so. "acceptable" cases may go either way, as their files
+// define it.
 #include <algorithm>
 
 #include "host/base/tlv.hpp"
@@ -106,66 +107,132 @@ bool aead(const Group& g, const Json& t) {
   const Bytes want = field(t, "msg");
   return std::equal(want.begin(), want.end(), p->expose().begin(), p->expose().end());
 }
+
+// The padding is this tool's: the product pads otherwise (SCP03t) and takes its CBC in whole blocks.
+bool cbc_pkcs5(const Group& g, const Json& t) {
+  static_cast<void>(g);
+  const Bytes key = field(t, "key");
+  const Bytes iv_given = field(t, "iv");
+  Bytes text = field(t, "ct");
+  if (key.size() != 16 && key.size() != 24 && key.size() != 32) return false;
+  if (iv_given.size() != 16 || text.empty() || text.size() % 16 != 0) return false;
+  Block16 iv{};
+  std::copy(iv_given.begin(), iv_given.end(), iv.begin());
+  aes_cbc_decrypt(key, iv, text);
+  const std::size_t padding = text.back();
+  if (padding == 0 || padding > 16) return false;
+  const auto tail = text.end() - static_cast<std::ptrdiff_t>(padding);
+  if (!std::all_of(tail, text.end(), [&](std::uint8_t b) { return b == padding; })) return false;
+  text.erase(tail, text.end());
+  if (text != field(t, "msg")) return false;
+  text.insert(text.end(), padding, static_cast<std::uint8_t>(padding));
+  aes_cbc_encrypt(key, iv, text);
+  same("ct", text, field(t, "ct"));
+  return true;
+}
+
+// RFC 3394, 2.2.2 with the default initial value; the product's tokens do it by themselves.
+bool key_wrap(const Group& g, const Json& t) {
+  static_cast<void>(g);
+  const Bytes key = field(t, "key");
+  const Bytes wrapped = field(t, "ct");
+  if (key.size() != 16 && key.size() != 24 && key.size() != 32) return false;
+  if (wrapped.size() < 24 || wrapped.size() % 8 != 0) return false;
+  const std::size_t n = wrapped.size() / 8 - 1;
+  Bytes a(wrapped.begin(), wrapped.begin() + 8);
+  Bytes r(wrapped.begin() + 8, wrapped.end());
+  const auto xor_counter = [&a](std::uint64_t counter) {
+    for (std::size_t i = 8; i-- > 0; counter >>= 8U) a[i] ^= static_cast<std::uint8_t>(counter);
+  };
+  const auto at = [&r](std::size_t i) { return r.begin() + static_cast<std::ptrdiff_t>(8 * (i - 1)); };
+  for (std::size_t j = 6; j-- > 0;) {
+    for (std::size_t i = n; i > 0; --i) {
+      xor_counter(n * j + i);
+      Bytes block = concat(a, Bytes(at(i), at(i) + 8));
+      aes_cbc_decrypt(key, Block16{}, block);  // one block: the cipher alone
+      a.assign(block.begin(), block.begin() + 8);
+      std::copy(block.begin() + 8, block.end(), at(i));
+    }
+  }
+  if (a != Bytes(8, 0xA6) || r != field(t, "msg")) return false;
+  for (std::size_t j = 0; j < 6; ++j) {  // and back
+    for (std::size_t i = 1; i <= n; ++i) {
+      const Block16 block = aes_ecb_block(key, fixed<16>(concat(a, Bytes(at(i), at(i) + 8))));
+      a.assign(block.begin(), block.begin() + 8);
+      std::copy(block.begin() + 8, block.end(), at(i));
+      xor_counter(n * j + i);
+    }
+  }
+  same("ct", concat(a, r), wrapped);
+  return true;
+}
+
+using Judge = bool (*)(const Group&, const Json&);
+// One kind of group: its type, and the stem of its file's schema. The schema's name carries a version in newer files:
+// ecdsa_p1363_verify_schema_v1.json.
+struct Known {
+  const char *schema, *algorithm, *type;
+  Judge judge;
+};
+constexpr std::array kKnown{
+    Known{"ecdsa_verify_schema", "", "EcdsaVerify",
+          [](const Group& g, const Json& t) { return verify_ecdsa(g, t, false); }},
+    Known{"ecdsa_p1363_verify_schema", "", "EcdsaP1363Verify",
+          [](const Group& g, const Json& t) { return verify_ecdsa(g, t, true); }},
+    Known{"ecdh_ecpoint_test_schema", "", "EcdhEcpointTest",
+          [](const Group& g, const Json& t) { return agree(g, t, false); }},
+    Known{"ecdh_test_schema", "", "EcdhTest", [](const Group& g, const Json& t) { return agree(g, t, true); }},
+    Known{"mac_test_schema", "AES-CMAC", "MacTest", mac},
+    Known{"aead_test_schema", "AES-GCM", "AeadTest", aead},
+    Known{"ind_cpa_test_schema", "AES-CBC-PKCS5", "IndCpaTest", cbc_pkcs5},
+    Known{"keywrap_test_schema", "AES-WRAP", "KeywrapTest", key_wrap},
+    Known{"keywrap_test_schema", "KW", "KeywrapTest", key_wrap},
+};
+
+// A group's type decides, within what its file may hold; files without types have groups of one kind.
+const Known* known(const std::string& schema, const std::string& algorithm, const Json& group) {
+  const std::string type = group.is_object() ? group.value("type", "") : "";
+  for (const Known& k : kKnown) {
+    if (!schema.starts_with(k.schema) || (*k.algorithm != 0 && algorithm != k.algorithm)) continue;
+    if (type.empty() || type == k.type) return &k;
+  }
+  return nullptr;
+}
+
+void run_group(const std::string& path, const std::string& name, const Known& known, const Group& group, Runner& r) {
+  for (const Json& t : group.json.at("tests")) {
+    const std::string id = "tcId " + t.at("tcId").dump();
+    try {
+      const std::string result = t.at("result").get<std::string>();
+      const bool accepted = known.judge(group, t);
+      if (result == "valid" && !accepted) throw Mismatch("refused a valid case: " + t.value("comment", ""));
+      if (result == "invalid" && accepted) throw Mismatch("accepted an invalid case: " + t.value("comment", ""));
+      r.passed(name);
+    } catch (const Skip& e) {
+      r.skipped(name, e.what());
+    } catch (const std::exception& e) {  // a mismatch, or a case that lacks what its schema demands
+      r.failed(name, path, id, e.what());
+    }
+  }
+}
 }  // namespace
 
 bool run_wycheproof(const std::string& path, const Json& file, VectorEngine& engine, Runner& r) {
   if (!file.contains("testGroups")) return false;
   const std::string algorithm = file.value("algorithm", "");
   const std::string schema = file.value("schema", "");
-  // The schema's name carries a version in newer files: ecdsa_p1363_verify_schema_v1.json.
-  const auto is = [&](const char* stem) { return schema.starts_with(stem); };
-  enum class Kind { ecdsa_der, ecdsa_p1363, ecdh_point, ecdh_spki, cmac, gcm };
-  Kind kind{};
-  if (is("ecdsa_p1363_verify_schema"))
-    kind = Kind::ecdsa_p1363;
-  else if (is("ecdsa_verify_schema"))
-    kind = Kind::ecdsa_der;
-  else if (is("ecdh_ecpoint_test_schema"))
-    kind = Kind::ecdh_point;
-  else if (is("ecdh_test_schema"))
-    kind = Kind::ecdh_spki;
-  else if (is("mac_test_schema") && algorithm == "AES-CMAC")
-    kind = Kind::cmac;
-  else if (is("aead_test_schema") && algorithm == "AES-GCM")
-    kind = Kind::gcm;
-  else
-    return false;
   const std::string name = "wycheproof " + schema.substr(0, schema.find("_schema"));
   for (const Json& g : file.at("testGroups")) {
-    const Group group{g, schema, engine};
-    for (const Json& t : g.at("tests")) {
-      const std::string id = "tcId " + t.at("tcId").dump();
-      try {
-        bool accepted = false;
-        switch (kind) {
-          case Kind::ecdsa_der:
-            accepted = verify_ecdsa(group, t, false);
-            break;
-          case Kind::ecdsa_p1363:
-            accepted = verify_ecdsa(group, t, true);
-            break;
-          case Kind::ecdh_point:
-            accepted = agree(group, t, false);
-            break;
-          case Kind::ecdh_spki:
-            accepted = agree(group, t, true);
-            break;
-          case Kind::cmac:
-            accepted = mac(group, t);
-            break;
-          case Kind::gcm:
-            accepted = aead(group, t);
-            break;
-        }
-        const std::string result = t.at("result").get<std::string>();
-        if (result == "valid" && !accepted) throw Mismatch("refused a valid case: " + t.value("comment", ""));
-        if (result == "invalid" && accepted) throw Mismatch("accepted an invalid case: " + t.value("comment", ""));
-        r.passed(name);
-      } catch (const Skip& e) {
-        r.skipped(name, e.what());
-      } catch (const Mismatch& e) {
-        r.failed(name, path, id, e.what());
-      }
+    const Known* const k = known(schema, algorithm, g);
+    const std::size_t cases = g.is_object() && g.contains("tests") ? g["tests"].size() : 0;
+    if (k == nullptr) {
+      r.unknown(path, algorithm + ", " + schema + (g.is_object() ? ", " + g.value("type", "no type") : ""), cases);
+      continue;
+    }
+    try {
+      run_group(path, name, *k, {g, schema, engine}, r);
+    } catch (const std::exception& e) {  // a group that breaks its own schema
+      r.unreadable(path, e.what());
     }
   }
   return true;
