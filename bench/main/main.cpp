@@ -12,6 +12,7 @@
 int main(int argc, char** argv) {
   CLI::App app("Benchmarks of Keyferry. Try: keyferry-bench burst --downloads 500 --concurrency 64");
   app.require_subcommand(1);
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);  // ./run gives some first
   app.set_version_flag("--version", std::string("keyferry-bench ") + KEYFERRY_VERSION + " (" + KEYFERRY_COMMIT + ", " +
                                         KEYFERRY_BUILD + ")");
   int status = 0;

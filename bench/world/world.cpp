@@ -105,7 +105,7 @@ Result<std::unique_ptr<World>> World::prepare(WorldOptions o) {
   KF_CHECK(w->lock_dir());
   const std::string& dir = w->dir_;
   if (!w->options_.keep_store)
-    for (const char* f : {"/store.db", "/store.db-wal", "/store.db-shm"}) ::unlink((dir + f).c_str());
+    for (const char* f : {"/smdp.toml", "/store.db", "/store.db-wal", "/store.db-shm"}) ::unlink((dir + f).c_str());
   for (const char* f : {"/run/smdp.log", "/run/sim.log", "/run/subscriptions.csv"}) ::unlink((dir + f).c_str());
 
   KF_TRY(const auto ports, proc::free_ports(4));

@@ -140,6 +140,13 @@ struct Url {
   [[nodiscard]] std::string authority() const;
 };
 Result<Url> parse_url(std::string_view s);  // http and https only; reasons: bad-url
+bool is_ip_address(const std::string& s);   // IPv4 or IPv6, without brackets
+
+// For checks before a start. check_tls_files: the certificate is one, the key is its key, the trust anchors can be
+// read; the reason is the member at fault: certificate, key, ca. check_listen_address: this machine has it; reasons:
+// net-bind.
+Status check_tls_files(const TlsFiles& f);
+Status check_listen_address(const std::string& address);
 
 Result<std::string> certificate_fingerprint(const std::string& pem_file);  // SHA-256 of the DER, upper-case hex
 

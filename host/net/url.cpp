@@ -1,3 +1,4 @@
+#include <boost/asio/ip/address.hpp>
 #include <boost/asio/ip/address_v6.hpp>
 
 #include <algorithm>
@@ -36,6 +37,12 @@ std::string Url::authority() const {
   std::string a = host.find(':') == std::string::npos ? host : "[" + host + "]";
   if (port != (tls ? 443 : 80)) a += ":" + std::to_string(port);
   return a;
+}
+
+bool is_ip_address(const std::string& s) {
+  boost::system::error_code ec;
+  boost::asio::ip::make_address(s, ec);
+  return !ec;
 }
 
 Result<Url> parse_url(std::string_view s) {

@@ -56,7 +56,8 @@ Result<std::vector<std::string_view>> split(std::string_view line, char separato
 
 class Reader {
  public:
-  explicit Reader(std::span<const Slot> slots) {
+  Reader(std::span<const Slot> slots, bool addresses, bool skip_unknown)
+      : addresses_(addresses), skip_unknown_(skip_unknown) {
     for (std::size_t c = 0; c < column_count; ++c)
       for (const Slot& s : slots)
         if (kFields[c] == s.field) slot_size_[c] = s.size;
@@ -64,6 +65,11 @@ class Reader {
 
   CsvResult run(std::string_view text) {
     if (text.substr(0, 3) == "\xEF\xBB\xBF") text.remove_prefix(3);
+    const std::string_view first = text.substr(0, text.find('\n'));
+    if (text.substr(0, 2) == "\xFF\xFE" || text.substr(0, 2) == "\xFE\xFF" || first.find('\0') != first.npos) {
+      error(1, "the file is UTF-16: save it as CSV in UTF-8");
+      return std::move(out_);
+    }
     bool named = false;
     std::size_t line_no = 0;
     while (!text.empty() && !stop_) {
@@ -75,7 +81,9 @@ class Reader {
       if (line.size() > kMaxLine) {
         error(line_no, "line of more than " + std::to_string(kMaxLine) + " bytes");
         if (!named) break;
-      } else if (trim(line).empty()) {
+      } else if (line.find_first_not_of(" \t,;") == line.npos) {
+        continue;  // empty, or a row that a spreadsheet has emptied
+      } else if (!named && read_separator(line)) {
         continue;
       } else if (!named) {
         if (!read_names(line_no, line)) break;
@@ -107,9 +115,24 @@ class Reader {
     error(line, std::string(kNames[c]) + ": " + message);
   }
 
+  // "sep=;": how some spreadsheets are told, and tell, what stands between columns.
+  bool read_separator(std::string_view line) {
+    line = trim(line);
+    if (line.size() != 5 || lower(line[0]) != 's' || lower(line[1]) != 'e' || lower(line[2]) != 'p' || line[3] != '=')
+      return false;
+    separator_ = line[4];
+    separator_told_ = true;
+    return true;
+  }
+
   bool read_names(std::size_t line_no, std::string_view line) {
     const auto first = line.find_first_of(",;");
-    if (first != std::string_view::npos) separator_ = line[first];
+    if (!separator_told_ && first != std::string_view::npos) separator_ = line[first];
+    if ((separator_told_ && separator_ != ',' && separator_ != ';') ||
+        (first == line.npos && line.find('\t') != line.npos)) {
+      error(line_no, "the columns must be separated by , or ; (not by TAB or anything else): save the file as CSV");
+      return false;
+    }
     const auto cells = split(line, separator_);
     if (!cells) {
       error(line_no, cells.error().detail);
@@ -117,15 +140,23 @@ class Reader {
     }
     const std::size_t before = out_.errors.size();
     columns_ = cells->size();
-    for (std::size_t i = 0; i < cells->size(); ++i) {
+    while (columns_ > 0 && (*cells)[columns_ - 1].empty()) --columns_;  // empty ones at the end
+    for (std::size_t i = 0; i < columns_; ++i) {
       std::string name((*cells)[i]);
       std::transform(name.begin(), name.end(), name.begin(), lower);
       const auto known = std::find(kNames.begin(), kNames.end(), name);
       wipe(name);
       // The name is not repeated: in a file without a first line of names it would be a key.
       if (known == kNames.end()) {
-        error(line_no, "column " + std::to_string(i + 1) +
-                           " has an unknown name (known: iccid imsi ki opc msisdn pin1 puk1 adm1)");
+        if (skip_unknown_) continue;
+        error(line_no, "column " + std::to_string(i + 1) + " has an unknown name (known: " +
+                           (addresses_ ? "iccid imsi msisdn" : "iccid imsi ki opc msisdn pin1 puk1 adm1") +
+                           "); remove it, or have it skipped by --skip-unknown-columns");
+        continue;
+      }
+      if (addresses_ && *known != "iccid" && *known != "imsi" && *known != "msisdn") {
+        error(line_no, "column " + std::string(*known) +
+                           " is for templates: complete packages hold their keys (allowed: iccid imsi msisdn)");
         continue;
       }
       auto& at = at_[static_cast<std::size_t>(known - kNames.begin())];
@@ -142,6 +173,7 @@ class Reader {
   }
   // Whether the value is to be taken: false when empty or without a place in the template, with the errors said.
   bool take(std::size_t line, Column c, std::string_view value) {
+    if (addresses_) return !value.empty();
     const bool place = slot_size_[c].has_value();
     if (value.empty()) {
       const bool must = c == imsi || c == ki || c == opc;
@@ -169,8 +201,9 @@ class Reader {
   }
 
   void read_row(std::size_t line_no, std::string_view line) {
-    const auto cells = split(line, separator_);
+    auto cells = split(line, separator_);
     if (!cells) return error(line_no, cells.error().detail);
+    while (cells->size() > columns_ && cells->back().empty()) cells->pop_back();
     if (cells->size() != columns_)
       return error(line_no,
                    std::to_string(columns_) + " columns expected, " + std::to_string(cells->size()) + " found");
@@ -204,18 +237,27 @@ class Reader {
       else
         error(line_no, msisdn, "5 to 15 digits expected, + before them allowed");
     }
+    if (addresses_ && cell(*cells, imsi).empty() && cell(*cells, msisdn).empty())
+      error(line_no, "neither imsi nor msisdn");
     if (out_.errors.empty()) out_.rows.push_back(std::move(row));
   }
+
+  const bool addresses_, skip_unknown_;
 
   std::array<std::optional<std::size_t>, column_count> slot_size_{}, at_{};
   std::size_t columns_ = 0, rows_seen_ = 0;
   char separator_ = ',';
-  bool stop_ = false;
+  bool separator_told_ = false, stop_ = false;
   CsvResult out_;
   std::unordered_map<std::string, std::size_t> iccids_, imsis_;
 };
 }  // namespace
 
-CsvResult parse_csv(std::string_view text, std::span<const Slot> slots) { return Reader(slots).run(text); }
+CsvResult parse_csv(std::string_view text, std::span<const Slot> slots, bool skip_unknown) {
+  return Reader(slots, false, skip_unknown).run(text);
+}
+CsvResult parse_addresses_csv(std::string_view text, bool skip_unknown) {
+  return Reader({}, true, skip_unknown).run(text);
+}
 
 }  // namespace kf::profile

@@ -22,10 +22,12 @@
 #include "host/crypto/software_engine.hpp"
 #include "host/pki/gp_cert.hpp"
 #include "host/server/admin_socket.hpp"
+#include "host/server/commands.hpp"
 #include "host/server/core_status.hpp"
 #include "host/server/es2_service.hpp"
 #include "host/server/es3_service.hpp"
 #include "host/server/hsm_status.hpp"
+#include "host/server/preflight.hpp"
 
 namespace kf::server {
 namespace {
@@ -370,15 +372,9 @@ Result<std::vector<X509Info>> read_x509_files(const std::vector<std::string>& fi
 Result<LoadedIdentity> check_identity(const Bytes& certificate, const Point& token_key, Curve curve,
                                       std::span<const X509Info> roots, Date today) {
   KF_TRY(GpCertificate c, parse_gp_certificate(certificate));
-  if (c.curve != curve) return Error{"bad-curve", "CERT.DP.ECDSA is on " + std::string(curve_name(c.curve))};
   if (c.q != token_key) return Error{"wrong-key", "CERT.DP.ECDSA does not carry the public key that the token holds"};
-  Status last = Error{"untrusted-root", "no configured CI root on this curve issued CERT.DP.ECDSA"};
-  for (const auto& root : roots) {
-    if (root.curve != curve || (c.aki && *c.aki != root.ski)) continue;
-    last = verify_gp_certificate(c, GpRole::dp, issuer_of(root), today, std::nullopt);
-    if (last) return LoadedIdentity{curve, certificate};
-  }
-  return last.error();
+  KF_CHECK(check_cert_dp(c, curve, roots, today));
+  return LoadedIdentity{curve, certificate};
 }
 
 void set_up_log(const Config& c) {
@@ -398,6 +394,9 @@ void set_up_log(const Config& c) {
 int serve(const Config& c) {
   const rlimit no_core{0, 0};  // a core file would hold ShS, session keys and profiles
   ::setrlimit(RLIMIT_CORE, &no_core);
+  Mistakes mistakes;
+  check_files(c, mistakes);
+  if (!mistakes.empty()) return complain(2, mistakes.text(c.file));
   set_up_log(c);
   App app(c);
   if (Status s = app.start(); !s) {

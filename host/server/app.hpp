@@ -6,7 +6,8 @@
 
 namespace kf::server {
 
-// Runs until SIGTERM or SIGINT. Exit status: 0 stopped, 1 could not start (one line on stderr says why).
+// Runs until SIGTERM or SIGINT. Exit status: 0 stopped, 1 could not start (one line on stderr says why), 2 wrong
+// configuration (one line a mistake).
 int serve(const Config& c);
 
 // Reads CI roots, EUM certificates and CERT.DP.ECDSA files and checks them against each other and against the public

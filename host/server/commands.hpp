@@ -19,7 +19,9 @@ int run_init(const InitCommand& c);
 struct ImportCommand {
   std::string config, owner, type, template_file, csv_file, pol2;
   std::vector<std::string> packages;
-  std::uint64_t required_memory = 65536;
+  std::string imsi, msisdn;           // of one complete package
+  std::uint64_t required_memory = 0;  // 0: from the package
+  bool skip_unknown_columns = false;
 };
 int run_profile_import(const ImportCommand& c);
 int run_profile_list(const std::string& config, bool rows);
@@ -41,8 +43,9 @@ int run_probe(const ProbeCommand& c);
 
 int run_status(const std::string& config, bool json);
 int run_token(const std::string& config, const std::string& verb, const std::string& token);  // drain, resume
-int run_check_config(const std::string& config);
+// Every mistake at once. `with_token`: logs in, too.
+int run_check_config(const std::string& config, bool with_token);
 
-int complain(int status, const std::string& line);  // "keyferry: line" on stderr
+int complain(int status, const std::string& lines);  // "keyferry: line" on stderr for each
 
 }  // namespace kf::server

@@ -14,6 +14,7 @@
 #include "host/server/core_status.hpp"
 #include "host/server/hsm_status.hpp"
 #include "host/server/inventory.hpp"
+#include "host/server/preflight.hpp"
 
 namespace kf::server {
 namespace {
@@ -76,14 +77,39 @@ int status_of(const Error& e) { return e.reason == "config" ? 2 : 1; }
 
 }  // namespace
 
+namespace {
+
+// What does not go together; empty: fine.
+std::string fault_in(const ImportCommand& c) {
+  const bool by_template = !c.template_file.empty();
+  if (by_template && c.csv_file.empty()) return "--template needs --csv: a row for each subscription";
+  if (by_template == !c.packages.empty())
+    return "give either complete packages (FILE.der ...) or --template with --csv";
+  const bool one_address = !c.imsi.empty() || !c.msisdn.empty();
+  if (one_address && (by_template || c.packages.size() != 1))
+    return "--imsi and --msisdn are for one complete package; several take --csv with the columns iccid, imsi, msisdn";
+  if (one_address && !c.csv_file.empty()) return "give either --imsi and --msisdn or --csv";
+  const auto digits = [](std::string_view s, std::size_t least) {
+    return s.empty() || (s.size() >= least && s.size() <= 15 && s.find_first_not_of("0123456789") == s.npos);
+  };
+  if (!digits(c.imsi, 6)) return "--imsi: 6 to 15 digits expected";
+  if (!digits(c.msisdn.starts_with('+') ? std::string_view(c.msisdn).substr(1) : std::string_view(c.msisdn), 5))
+    return "--msisdn: 5 to 15 digits expected, + before them allowed";
+  return {};
+}
+
+int complain_about_csv(const std::string& file, const std::vector<std::string>& errors) {
+  for (const auto& e : errors) complain(1, (e.starts_with("line ") ? file + ": " : "") + e);
+  return complain(1, "nothing was imported");
+}
+
+}  // namespace
+
 int run_profile_import(const ImportCommand& c) {
   const auto owner = parse_oid(c.owner);
   if (!owner) return complain(2, "--owner: " + owner.error().detail);
-  const bool by_template = !c.template_file.empty() || !c.csv_file.empty();
-  if (by_template && (c.template_file.empty() || c.csv_file.empty()))
-    return complain(2, "--template and --csv go together");
-  if (by_template == !c.packages.empty())
-    return complain(2, "give either complete packages (FILE.der ...) or --template with --csv");
+  if (const std::string fault = fault_in(c); !fault.empty()) return complain(2, fault);
+  const bool by_template = !c.template_file.empty();
   const auto pol2 = parse_pol2(c.pol2);
   if (!pol2) return complain(2, pol2.error().detail);
 
@@ -92,6 +118,7 @@ int run_profile_import(const ImportCommand& c) {
   o.profile_type = c.type;
   o.pol2 = *pol2;
   o.required_memory = c.required_memory;
+  o.skip_unknown_columns = c.skip_unknown_columns;
   std::vector<std::pair<std::string, Bytes>> files;
   for (const auto& p : by_template ? std::vector<std::string>{c.template_file} : c.packages) {
     auto b = read_file(p, 1 << 20);
@@ -99,10 +126,23 @@ int run_profile_import(const ImportCommand& c) {
     files.emplace_back(p, std::move(*b));
   }
   Bytes csv;
-  if (by_template) {
+  if (!c.csv_file.empty()) {
     auto b = read_file(c.csv_file, std::size_t{1} << 30);
     if (!b) return complain(2, b.error().detail);
     csv = std::move(*b);
+  }
+  if (!by_template && !csv.empty()) {
+    const profile::CsvResult rows = profile::parse_addresses_csv(text(csv), c.skip_unknown_columns);
+    std::vector<std::string> errors;
+    for (const auto& e : rows.errors) errors.push_back("line " + std::to_string(e.line) + ": " + e.message);
+    if (!errors.empty()) return complain_about_csv(c.csv_file, errors);
+    for (const auto& row : rows.rows)
+      o.addresses[row.personal.iccid.str()] = {.imsi = row.personal.imsi, .msisdn = row.msisdn};
+  } else if (!c.imsi.empty() || !c.msisdn.empty()) {
+    const auto p = profile::parse_package(files.front().second);
+    if (!p) return complain(1, files.front().first + ": " + p.error().text());
+    if (const auto iccid = parse_iccid(p->header.iccid_digits))
+      o.addresses[iccid->str()] = {.imsi = c.imsi, .msisdn = c.msisdn};
   }
   auto opened = open_all(c.config, true);
   if (!opened) return complain(status_of(opened.error()), line_of(opened.error()));
@@ -115,10 +155,7 @@ int run_profile_import(const ImportCommand& c) {
                                       files.front().second, text(csv), o)
           : inventory.import_packages(files, o);
   wipe(csv);
-  for (const auto& e : r.errors)
-    std::fprintf(stderr, "keyferry: %s%s\n", by_template && e.starts_with("line ") ? (c.csv_file + ": ").c_str() : "",
-                 e.c_str());
-  if (!r.errors.empty()) return complain(1, "nothing was imported");
+  if (!r.errors.empty()) return complain_about_csv(c.csv_file, r.errors);
   std::printf("imported %zu profile%s of %s\n", r.imported, r.imported == 1 ? "" : "s", owner->str().c_str());
   return 0;
 }
@@ -334,11 +371,21 @@ int run_token(const std::string& config, const std::string& verb, const std::str
   return 0;
 }
 
-int run_check_config(const std::string& config) {
-  auto c = load_config(config);
-  if (!c) return complain(2, c.error().detail);
-  std::printf("%s: good (%zu parties, %zu identities, custody %s)\n", config.c_str(), c->parties.size(),
-              c->identities.size(), std::string(custody_name(c->custody)).c_str());
+int run_check_config(const std::string& config, bool with_token) {
+  auto r = read_config(config);
+  if (!r) return complain(2, r.error().detail);
+  check_files(r->config, r->mistakes);
+  check_modules(r->config, r->mistakes);
+  const bool ask_token = with_token && r->mistakes.empty();
+  if (ask_token) check_token(r->config, r->mistakes);
+  if (const std::size_t n = r->mistakes.list().size(); n != 0) {
+    complain(2, r->mistakes.text(config));
+    return complain(2, config + ": " + std::to_string(n) + (n == 1 ? " mistake" : " mistakes") +
+                           (with_token && !ask_token ? "; the token is asked once these are mended" : ""));
+  }
+  std::printf("%s: good (%zu parties, %zu identities, custody %s)%s\n", config.c_str(), r->config.parties.size(),
+              r->config.identities.size(), std::string(custody_name(r->config.custody)).c_str(),
+              with_token ? "; token, keys and store fit" : "; --token checks what needs the PIN, too");
   return 0;
 }
 

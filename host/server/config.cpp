@@ -1,417 +1,28 @@
 #include "host/server/config.hpp"
 
 #include <algorithm>
-#include <filesystem>
-#include <set>
-#define TOML_EXCEPTIONS 1
-#include <toml++/toml.h>
+
+#include "host/server/config_section.hpp"
 
 namespace kf::server {
-namespace {
 namespace fs = std::filesystem;
 
-struct Bad {
-  std::string key, what;
-};
-
-// A table with its path, so that every error can name the key, and unknown keys are found.
-class Section {
- public:
-  Section(const toml::table* t, std::string path, fs::path base)
-      : t_(t), path_(std::move(path)), base_(std::move(base)) {}
-  [[nodiscard]] std::string key(std::string_view k) const {
-    return path_.empty() ? std::string(k) : path_ + "." + std::string(k);
-  }
-  [[noreturn]] void bad(std::string_view k, std::string what) const { throw Bad{key(k), std::move(what)}; }
-
-  template <class T>
-  std::optional<T> get(std::string_view k, const char* type) {
-    seen_.insert(std::string(k));
-    if (t_ == nullptr) return std::nullopt;
-    const toml::node* n = t_->get(k);
-    if (n == nullptr) return std::nullopt;
-    auto v = n->value_exact<T>();
-    if (!v) bad(k, std::string("must be ") + type);
-    return v;
-  }
-  std::string str(std::string_view k, std::optional<std::string> fallback = std::nullopt) {
-    auto v = get<std::string>(k, "a string");
-    if (!v && !fallback) bad(k, "required");
-    return v ? *v : *fallback;
-  }
-  bool boolean(std::string_view k, bool fallback) { return get<bool>(k, "true or false").value_or(fallback); }
-  std::int64_t integer(std::string_view k, std::int64_t fallback, std::int64_t low, std::int64_t high) {
-    const std::int64_t v = get<std::int64_t>(k, "a whole number").value_or(fallback);
-    if (v < low || v > high) bad(k, "must be from " + std::to_string(low) + " to " + std::to_string(high));
-    return v;
-  }
-  std::string file(std::string_view k, bool required = true) {
-    const std::string s = required ? str(k) : str(k, "");
-    if (s.empty()) return s;
-    const fs::path p = (base_ / s).lexically_normal();
-    std::error_code ec;
-    if (!fs::exists(p, ec)) bad(k, "file not found: " + p.string());
-    return p.string();
-  }
-  std::string path(std::string_view k, std::optional<std::string> fallback = std::nullopt) {
-    const std::string s = str(k, std::move(fallback));
-    return s.empty() ? s : (base_ / s).lexically_normal().string();
-  }
-  std::vector<std::string> strings(std::string_view k) {
-    seen_.insert(std::string(k));
-    std::vector<std::string> out;
-    if (t_ == nullptr || t_->get(k) == nullptr) return out;
-    const toml::array* a = t_->get(k)->as_array();
-    if (a == nullptr) bad(k, "must be a list of strings");
-    for (const auto& n : *a) {
-      auto v = n.value_exact<std::string>();
-      if (!v) bad(k, "must be a list of strings");
-      out.push_back(*v);
-    }
-    return out;
-  }
-  // One string or a list of them; empty when the key is absent.
-  std::vector<std::string> one_or_more(std::string_view k) {
-    if (t_ != nullptr && t_->get(k) != nullptr && t_->get(k)->is_string()) return {str(k)};
-    return strings(k);
-  }
-  Oid oid(std::string_view k) {
-    auto o = parse_oid(str(k));
-    if (!o) bad(k, o.error().detail);
-    return *o;
-  }
-  Section table(std::string_view k) {
-    seen_.insert(std::string(k));
-    const toml::node* n = t_ == nullptr ? nullptr : t_->get(k);
-    if (n != nullptr && !n->is_table()) bad(k, "must be a table");
-    return {n == nullptr ? nullptr : n->as_table(), key(k), base_};
-  }
-  std::vector<Section> tables(std::string_view k) {
-    seen_.insert(std::string(k));
-    std::vector<Section> out;
-    const toml::node* n = t_ == nullptr ? nullptr : t_->get(k);
-    if (n == nullptr) return out;
-    if (!n->is_array_of_tables()) bad(k, "must be a list of tables, [[" + key(k) + "]]");
-    std::size_t i = 0;
-    for (const auto& e : *n->as_array())
-      out.emplace_back(e.as_table(), key(k) + "[" + std::to_string(i++) + "]", base_);
-    return out;
-  }
-  void done() const {  // a key nobody asked for is a typing mistake
-    if (t_ == nullptr) return;
-    for (const auto& [k, v] : *t_)
-      if (seen_.count(std::string(k.str())) == 0) bad(k.str(), "unknown key");
-  }
-
- private:
-  const toml::table* t_;
-  std::string path_;
-  fs::path base_;
-  std::set<std::string> seen_;
-};
-
-// Custody says where ephemeral keys may live at most; [routing] chooses among that.
-void read_routes(Section s, Config& c) {
-  using E = EngineName;
-  const std::vector<E> may = c.custody == CustodyPolicy::strict ? std::vector{E::hsm}
-                             : c.custody == CustodyPolicy::core ? std::vector{E::core, E::hsm}
-                                                                : std::vector{E::software, E::core, E::hsm};
-  const auto list = [&s](const char* key, const std::vector<E>& allowed, const std::string& whose) {
-    std::vector<E> out;
-    std::string names;
-    for (const E e : allowed) names += (names.empty() ? "\"" : ", \"") + std::string(engine_name(e)) + "\"";
-    for (const std::string& name : s.one_or_more(key)) {
-      const auto e = std::ranges::find_if(allowed, [&](E a) { return engine_name(a) == name; });
-      if (e == allowed.end()) s.bad(key, "\"" + name + "\" is not among what " + whose + " allows: " + names);
-      if (std::ranges::find(out, *e) != out.end()) s.bad(key, "\"" + name + "\" is named twice");
-      out.push_back(*e);
-    }
-    return out.empty() ? std::vector{allowed.front()} : out;
-  };
-  c.routes.ephemeral = list("ephemeral", may, "custody " + std::string(custody_name(c.custody)));
-  c.routes.verify = list("verify", {E::software, E::core}, "the verification of certificates");
-  c.hsm.sign_only = std::ranges::find(c.routes.ephemeral, E::hsm) == c.routes.ephemeral.end();
-  s.done();
+void Mistakes::add(std::string key, std::string what) {
+  if (!about(key)) list_.push_back({std::move(key), std::move(what)});
 }
 
-void host_port(Section& s, std::string_view k, const std::string& fallback, std::string& host, std::uint16_t& port) {
-  const std::string v = s.str(k, fallback);
-  const std::size_t colon = v.rfind(':');
-  if (colon == std::string::npos) s.bad(k, "must look like 127.0.0.1:8443");
-  host = v.substr(0, colon);
-  if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
-  int p = -1;
-  try {
-    p = std::stoi(v.substr(colon + 1));
-  } catch (const std::exception&) {
-  }
-  if (host.empty() || p < 0 || p > 65535) s.bad(k, "must look like 127.0.0.1:8443");
-  port = static_cast<std::uint16_t>(p);
+bool Mistakes::about(std::string_view key) const {
+  return std::ranges::any_of(list_, [&](const Mistake& m) { return m.key == key; });
 }
 
-std::vector<download::Platform> platforms(Section& s, std::string_view k) {
-  std::vector<download::Platform> out;
-  for (Section& p : s.tables(k)) {
-    out.push_back({p.str("eum", ""), p.str("type", ""), p.str("version", "")});
-    p.done();
+std::string Mistakes::text(const std::string& file) const {
+  std::string out;
+  for (const Mistake& m : list_) {
+    if (!out.empty()) out += '\n';
+    out += file + ": " + (m.key.empty() ? "" : m.key + ": ") + m.what;
   }
   return out;
 }
-
-void read_token(Section& t, const toml::table& table, const fs::path& base, Config& c) {
-  hsm::TokenConfig k;
-  k.name = t.str("name", "");
-  k.module_path = t.str("module");
-  if (!fs::exists(k.module_path)) t.bad("module", "PKCS#11 module not found: " + k.module_path);
-  k.token_uri = t.str("uri");
-  k.pin_file = t.file("pin_file", false);
-  k.pin_env = t.str("pin_env", "");
-  k.pin_credential = t.str("pin_credential", "");
-  if ((k.pin_file.empty() ? 0 : 1) + (k.pin_env.empty() ? 0 : 1) + (k.pin_credential.empty() ? 0 : 1) != 1)
-    t.bad("pin_file", "give exactly one of pin_file, pin_env and pin_credential");
-  const std::string wrap = t.str("wrap_key");
-  if (!c.hsm.wrap_key_label.empty() && c.hsm.wrap_key_label != wrap)
-    t.bad("wrap_key", "must be the same for all tokens: a record sealed by one must open in every other");
-  c.hsm.wrap_key_label = wrap;
-  k.workers = static_cast<unsigned>(t.integer("workers", 2, 1, 64));
-  k.threads = static_cast<unsigned>(t.integer("threads", 1, 1, 64));
-  Section env = t.table("environment");
-  if (const toml::table* e = table["environment"].as_table()) {
-    for (const auto& [name, v] : *e) {
-      std::string value = env.str(name.str());
-      if (name.str() == "SOFTHSM2_CONF") value = fs::absolute(base / value).lexically_normal().string();
-      k.environment.emplace_back(std::string(name.str()), value);
-    }
-  }
-  t.done();
-  c.hsm.tokens.push_back(std::move(k));
-}
-
-void read_party(Section p, Config& c) {
-  Party y;
-  const std::string role = p.str("role");
-  if (role == "operator")
-    y.role = Role::operator_;
-  else if (role == "smsr")
-    y.role = Role::smsr;
-  else
-    p.bad("role", "must be \"operator\" or \"smsr\"");
-  y.oid = p.oid("oid");
-  y.name = p.str("name", y.oid.str());
-  y.url = p.str("url");
-  if (auto u = net::parse_url(y.url); !u) p.bad("url", u.error().text());
-  y.ns = p.str("namespace", std::string(es::kNs3));
-  if (y.ns == es::kNs1) p.bad("namespace", "version 1 messages are not supported");
-  y.fingerprint = p.str("fingerprint", "");
-  if (y.fingerprint.empty()) {
-    const std::string cert = p.file("certificate");
-    auto fp = net::certificate_fingerprint(cert);
-    if (!fp) p.bad("certificate", fp.error().text());
-    y.fingerprint = *fp;
-  } else {
-    auto h = from_hex(y.fingerprint);
-    if (!h || h->size() != 32) p.bad("fingerprint", "must be the SHA-256 of the certificate, 64 hex digits");
-    y.fingerprint = to_hex(*h);
-  }
-  y.max_connections = static_cast<std::size_t>(p.integer("max_connections", 32, 1, 1024));
-  if (y.role == Role::operator_) {
-    y.reply_hosts = p.strings("reply_hosts");
-    if (y.reply_hosts.empty()) y.reply_hosts.push_back(net::parse_url(y.url)->host);
-  } else {
-    const std::string wrap = p.str("scp03t", "bare");
-    if (wrap != "bare" && wrap != "in-22") p.bad("scp03t", "must be \"bare\" or \"in-22\"");
-    y.scp03t_in_22 = wrap == "in-22";
-    const std::string install = p.str("install", "script");
-    if (install != "script" && install != "stepwise") p.bad("install", "must be \"script\" or \"stepwise\"");
-    y.scp03t_online = install == "stepwise";
-    y.send_data_limit = static_cast<std::size_t>(p.integer("send_data_limit", 0, 0, 1 << 20));
-    y.synchronous = p.boolean("synchronous", false);
-    y.callback_url = p.str("callback_url", "");
-  }
-  p.done();
-  for (const Party& other : c.parties) {
-    if (other.oid == y.oid) p.bad("oid", "used by two parties");
-    if (other.fingerprint == y.fingerprint) p.bad("certificate", "used by two parties");
-  }
-  c.parties.push_back(std::move(y));
-}
-
-void read_plan(Section& d, Config& c) {
-  auto& p = c.plan;
-  p.key_length = static_cast<std::uint8_t>(d.integer("key_length", 16, 16, 32));
-  if (p.key_length % 8 != 0) d.bad("key_length", "must be 16, 24 or 32");
-  const std::string keys = d.str("key_set", "three-keys");
-  if (keys != "three-keys" && keys != "base-key") d.bad("key_set", "must be \"three-keys\" or \"base-key\"");
-  p.key_usage = keys == "base-key" ? 0x5C : 0x10;
-  p.scenario_param = d.boolean("derivation_random", true) ? 0x0B : 0x09;
-  p.kvn = static_cast<std::uint8_t>(d.integer("key_version", 0x30, 0x30, 0x3F));
-}
-
-Config read(const toml::table& root, const fs::path& file) {
-  Config c;
-  c.file = file.string();
-  const fs::path base = file.has_parent_path() ? file.parent_path() : fs::path(".");
-  Section r(&root, "", base);
-
-  Section smdp = r.table("smdp");
-  c.oid = smdp.oid("oid");
-  c.name = smdp.str("name", "Keyferry");
-  c.es2_url = smdp.str("es2_url");
-  c.es3_url = smdp.str("es3_url");
-  for (const char* k : {"es2_url", "es3_url"})
-    if (auto u = net::parse_url(smdp.str(k)); !u) smdp.bad(k, u.error().text());
-  smdp.done();
-
-  Section listen = r.table("listen");
-  host_port(listen, "es2", "127.0.0.1:8443", c.es2_address, c.es2_port);
-  host_port(listen, "es3", "127.0.0.1:8444", c.es3_address, c.es3_port);
-  c.admin_socket = listen.path("admin_socket", "");
-  if (c.admin_socket.size() > 100) listen.bad("admin_socket", "path too long for a Unix socket (100 characters)");
-  listen.done();
-
-  Section tls = r.table("tls");
-  c.tls = {tls.file("certificate"), tls.file("key"), tls.file("ca")};
-  tls.done();
-
-  for (Section& p : r.tables("party")) read_party(p, c);
-  if (c.parties.empty()) r.bad("party", "at least one [[party]] is needed");
-  for (Party& p : c.parties)
-    if (p.callback_url.empty()) p.callback_url = c.es3_url + "/callback";
-
-  Section pki = r.table("pki");
-  for (const auto& f : pki.strings("ci_roots")) c.ci_roots.push_back((base / f).lexically_normal().string());
-  for (const auto& f : pki.strings("eum_certificates"))
-    c.eum_certificates.push_back((base / f).lexically_normal().string());
-  if (c.ci_roots.empty()) pki.bad("ci_roots", "required");
-  for (const auto* list : {&c.ci_roots, &c.eum_certificates})
-    for (const auto& f : *list)
-      if (!fs::exists(f)) pki.bad(list == &c.ci_roots ? "ci_roots" : "eum_certificates", "file not found: " + f);
-  pki.done();
-
-  for (Section& s : r.tables("identity")) {
-    Identity i;
-    const auto curve = curve_by_name(s.str("curve"));
-    if (!curve || *curve == Curve::frp256v1) s.bad("curve", "must be \"P-256\" or \"brainpoolP256r1\"");
-    i.curve = *curve;
-    i.label = s.str("label");
-    i.certificate_file = s.file("certificate");
-    s.done();
-    for (const Identity& o : c.identities)
-      if (o.curve == i.curve) s.bad("curve", "given twice");
-    c.identities.push_back(std::move(i));
-  }
-  if (c.identities.empty()) r.bad("identity", "at least one [[identity]] is needed");
-
-  // One [token], or several [[token]] that hold the same keys.
-  if (root["token"].is_array_of_tables()) {
-    const toml::array& list = *root["token"].as_array();
-    std::size_t i = 0;
-    for (Section& t : r.tables("token")) read_token(t, *list[i++].as_table(), base, c);
-  } else {
-    Section t = r.table("token");
-    const toml::table none;
-    read_token(t, root["token"].is_table() ? *root["token"].as_table() : none, base, c);
-  }
-  for (const Identity& i : c.identities) c.hsm.identity_keys.push_back({i.curve, i.label, std::nullopt});
-
-  Section h = r.table("hsm");
-  c.hsm.ring_entries = static_cast<std::size_t>(h.integer("entries", 1024, 1, 65'536));
-  c.hsm.job_limit = std::chrono::milliseconds(h.integer("job_limit_ms", 10'000, 10, 600'000));
-  c.hsm.call_limit = std::chrono::milliseconds(h.integer("call_limit_ms", 2'000, 10, 600'000));
-  c.hsm.start_limit = std::chrono::milliseconds(h.integer("start_limit_ms", 20'000, 100, 600'000));
-  c.hsm.keep_alive = std::chrono::seconds(h.integer("keep_alive_s", 10, 0, 86'400));
-  c.hsm.memory_budget = static_cast<std::size_t>(h.integer("memory_budget_mib", 256, 16, 1 << 20)) << 20;
-  c.hsm.worker_path = h.path("worker", "");
-  h.done();
-
-  Section cu = r.table("custody");
-  const std::string policy = cu.str("policy", "strict");
-  if (policy == "strict")
-    c.custody = CustodyPolicy::strict;
-  else if (policy == "hybrid")
-    c.custody = CustodyPolicy::hybrid;
-  else if (policy == "core")
-    c.custody = CustodyPolicy::core;
-  else
-    cu.bad("policy", "must be \"strict\", \"hybrid\" or \"core\"");
-  cu.done();
-  read_routes(r.table("routing"), c);
-
-  Section core = r.table("core");
-  c.cores.count = static_cast<unsigned>(core.integer("cores", 1, 1, 16));
-  c.cores.boards = core.strings("boards");
-  if (!c.cores.boards.empty()) c.cores.count = static_cast<unsigned>(c.cores.boards.size());
-  c.cores.simulator = core.path("simulator", "");
-  c.cores.keys_ahead = static_cast<unsigned>(core.integer("keys_ahead", 128, 64, 224));
-  c.cores.job_limit_ms = core.integer("job_limit_ms", 30'000, 100, 600'000);
-  core.done();
-
-  Section st = r.table("store");
-  c.store_path = st.path("path");
-  c.keep_outcomes_days = static_cast<int>(st.integer("keep_outcomes_days", 7, 7, 3650));
-  st.done();
-
-  Section l = r.table("limits");
-  c.downloads_in_flight = static_cast<std::size_t>(l.integer("downloads_in_flight", 256, 1, 100'000));
-  c.orders_waiting = static_cast<std::size_t>(l.integer("orders_waiting", 100'000, 1, 10'000'000));
-  c.max_body = static_cast<std::size_t>(l.integer("max_body_bytes", 1 << 20, 4096, 64 << 20));
-  c.max_eis_body = static_cast<std::size_t>(l.integer("max_answer_bytes", 4 << 20, 4096, 64 << 20));
-  c.max_connections = static_cast<std::size_t>(l.integer("max_connections", 4096, 1, 65536));
-  c.crypto_threads = static_cast<unsigned>(l.integer("crypto_threads", 2, 1, 256));
-  c.min_validity_s = static_cast<std::uint32_t>(l.integer("min_validity_s", 10, 1, 86'400));
-  c.default_validity_s = static_cast<std::uint32_t>(l.integer("default_validity_s", 3600, 1, 31'536'000));
-  l.done();
-
-  Section scp = r.table("scp03t");
-  c.sealing.engine = scp.str("engine", "best");
-  if (const auto engine = seal::make_sealer(c.sealing.engine); !engine) scp.bad("engine", engine.error().detail);
-  c.sealing.threads = static_cast<unsigned>(scp.integer("threads", std::min(c.crypto_threads, 64U), 1, 64));
-  c.sealing.bytes_in_flight = static_cast<std::size_t>(scp.integer("memory_mib", 64, 1, 65'536)) << 20;
-  c.sealing.batch = static_cast<std::size_t>(scp.integer("batch", 64, 1, 4096));
-  scp.done();
-
-  Section to = r.table("timeouts");
-  auto ms = [&](std::string_view k, std::int64_t fallback) {
-    return to.integer(k, fallback / 1000, 1, 604'800) * 1000;
-  };
-  c.timeouts.get_eis = ms("get_eis_s", c.timeouts.get_eis);
-  c.timeouts.card = ms("card_s", c.timeouts.card);
-  c.timeouts.completed = ms("completed_s", c.timeouts.completed);
-  c.timeouts.enable = ms("enable_s", c.timeouts.enable);
-  c.timeouts.backoff = to.integer("backoff_ms", c.timeouts.backoff, 1, 600'000);
-  c.timeouts.get_eis_tries = static_cast<unsigned>(to.integer("get_eis_tries", 3, 1, 20));
-  c.timeouts.completed_tries = static_cast<unsigned>(to.integer("completed_tries", 5, 1, 20));
-  c.timeouts.delete_tries = static_cast<unsigned>(to.integer("delete_tries", 3, 1, 20));
-  c.header_timeout_ms = ms("header_s", c.header_timeout_ms);
-  c.body_timeout_ms = ms("body_s", c.body_timeout_ms);
-  c.delivery_timeout_ms = ms("delivery_s", c.delivery_timeout_ms);
-  c.delivery_give_up_s = to.integer("delivery_give_up_s", c.delivery_give_up_s, 1, 31'536'000);
-  to.done();
-
-  Section d = r.table("download");
-  read_plan(d, c);
-  const std::string keep = d.str("key_set_after", "keep");
-  if (keep != "keep" && keep != "forget")
-    d.bad("key_set_after", "must be \"keep\" (sealed by the token) or \"forget\"");
-  c.keep_key_set = keep == "keep";
-  c.certified = platforms(d, "certified");
-  for (Section& s : d.tables("profile_type")) {
-    c.profile_types.push_back({s.str("name"), platforms(s, "compatible")});
-    s.done();
-  }
-  d.done();
-
-  Section log = r.table("log");
-  c.log_level = log.str("level", "info");
-  if (c.log_level != "debug" && c.log_level != "info" && c.log_level != "warning" && c.log_level != "error")
-    log.bad("level", "must be debug, info, warning or error");
-  c.log_file = log.path("file", "");
-  log.done();
-  r.done();
-  return c;
-}
-
-}  // namespace
 
 std::string_view engine_name(EngineName e) {
   return e == EngineName::hsm ? "hsm" : e == EngineName::core ? "core" : "software";
@@ -436,93 +47,34 @@ const Party* Config::by_oid(std::string_view o) const {
   return nullptr;
 }
 
-Result<Config> load_config(const std::string& path) {
+Result<ConfigReading> read_config(const std::string& path) {
+  std::error_code ec;
+  if (!fs::exists(path, ec))
+    return Error{"config", path +
+                               ": no such file. `keyferry init --dir DIR` makes a first configuration, DIR/smdp.toml; "
+                               "`-c FILE` names another"};
+  ConfigReading r;
   try {
-    const toml::table root = toml::parse_file(path);
-    return read(root, fs::absolute(path));
+    const toml::table table = toml::parse_file(path);
+    const fs::path file = fs::absolute(path);
+    r.config.file = file.string();
+    Section root(&table, "", file.parent_path(), r.mistakes);
+    read_peers(root, r.config);
+    read_keys(root, r.config);
+    read_work(root, r.config);
+    root.done();
   } catch (const toml::parse_error& e) {
     return Error{"config", path + ":" + std::to_string(e.source().begin.line) + ": " + std::string(e.description())};
-  } catch (const Bad& b) {
-    return Error{"config", path + ": " + b.key + ": " + b.what};
   } catch (const std::exception& e) {
     return Error{"config", path + ": " + e.what()};
   }
+  return r;
 }
 
-std::string initial_config(const InitOptions& o, const std::string& token_label, const std::string& module) {
-  const std::string es2 = o.bind + ":" + std::to_string(o.es2_port);
-  const std::string es3 = o.bind + ":" + std::to_string(o.es3_port);
-  return R"(# Made by `keyferry init`. Every key is explained in docs/configuration.md. Paths are relative to this file.
-
-[smdp]
-oid = "2.999.20"
-name = "Keyferry"
-es2_url = "https://)" +
-         es2 + R"(/es2"
-es3_url = "https://)" +
-         es3 + R"(/es3"
-
-[listen]
-es2 = ")" +
-         es2 + R"("
-es3 = ")" +
-         es3 + R"("
-admin_socket = "run/admin.sock"
-
-[tls]
-certificate = "pki/tls-smdp.pem"
-key = "pki/tls-smdp.key"
-ca = "pki/tls-root.pem"
-
-[[party]]
-role = "operator"
-oid = "2.999.10"
-name = "Test Operator"
-url = ")" +
-         o.operator_url + R"("
-certificate = "pki/tls-operator.pem"
-
-[[party]]
-role = "smsr"
-oid = "2.999.30"
-name = "Simulated SM-SR"
-url = ")" +
-         o.smsr_url + R"("
-certificate = "pki/tls-smsr.pem"
-
-[pki]
-ci_roots = ["pki/ci-P-256.pem", "pki/ci-brainpoolP256r1.pem"]
-eum_certificates = ["pki/eum-P-256.pem", "pki/eum-brainpoolP256r1.pem"]
-
-[[identity]]
-curve = "P-256"
-label = "SK.DP.ECDSA P-256"
-certificate = "pki/cert-dp-P-256.der"
-
-[[identity]]
-curve = "brainpoolP256r1"
-label = "SK.DP.ECDSA brainpoolP256r1"
-certificate = "pki/cert-dp-brainpoolP256r1.der"
-
-[token]
-module = ")" +
-         module + R"("
-uri = "pkcs11:token=)" +
-         token_label + R"("
-pin_file = "token/pin"
-wrap_key = "Keyferry wrap key"
-workers = 2
-
-[token.environment]
-SOFTHSM2_CONF = "token/softhsm2.conf"
-
-[custody]
-policy = ")" +
-         std::string(custody_name(o.custody)) + R"("
-
-[store]
-path = "store.db"
-)";
+Result<Config> load_config(const std::string& path) {
+  KF_TRY(ConfigReading r, read_config(path));
+  if (!r.mistakes.empty()) return Error{"config", r.mistakes.text(path)};
+  return std::move(r.config);
 }
 
 }  // namespace kf::server

@@ -1,5 +1,6 @@
 // The one TOML file that configures the SM-DP (docs/configuration.md). Read once, checked completely before anything
-// starts. Errors name the file and the key: "smdp.toml: token.module: required".
+// starts. All mistakes are found in one pass, and each line names the file and the key: "smdp.toml: token.module:
+// required". What the named files hold is preflight.hpp's business.
 #pragma once
 
 #include <string>
@@ -65,6 +66,7 @@ struct Config {
   std::vector<std::string> ci_roots, eum_certificates;
   std::vector<Identity> identities;
   hsm::HsmConfig hsm;
+  bool token_list = false;  // [[token]], not [token]: for messages
   CustodyPolicy custody = CustodyPolicy::strict;
   // [routing]: which engines may do what; several share by load. Custody limits the first.
   struct Routes {
@@ -106,19 +108,50 @@ struct Config {
   [[nodiscard]] const Party* by_oid(std::string_view oid) const;
 };
 
-// Relative paths are taken from the folder of the file. Reasons: config; the text is the complete line for the user.
+// What is wrong with a configuration, by key. Of several mistakes about one key the first is kept.
+struct Mistake {
+  std::string key, what;
+};
+class Mistakes {
+ public:
+  void add(std::string key, std::string what);
+  [[nodiscard]] bool about(std::string_view key) const;
+  [[nodiscard]] bool empty() const { return list_.empty(); }
+  [[nodiscard]] const std::vector<Mistake>& list() const { return list_; }
+  [[nodiscard]] std::string text(const std::string& file) const;  // "file: key: what", a line each
+
+ private:
+  std::vector<Mistake> list_;
+};
+
+// A file that is TOML: what could be read of it, and what is wrong. With mistakes the configuration is good for further
+// checks only.
+struct ConfigReading {
+  Config config;
+  Mistakes mistakes;
+};
+// Relative paths are taken from the folder of the file. Reasons: config (no file, no TOML); the text is the complete
+// line for the user.
+Result<ConfigReading> read_config(const std::string& path);
+// The same for who needs a good one. Reasons: config; the text is the complete lines for the user, one a mistake.
 Result<Config> load_config(const std::string& path);
 
-// Writes the configuration that `keyferry init` makes.
+constexpr std::size_t kMaxSocketPath = 100;  // octets; Linux takes 107
+
+// What `keyferry init` writes.
 struct InitOptions {
-  std::string dir = "var";  // everything goes below
-  std::string bind = "127.0.0.1";
+  std::string dir = "var";         // everything goes below
+  std::string bind = "127.0.0.1";  // IP address of both listeners
+  std::string host;                // by what others reach us; empty: `bind`
   std::uint16_t es2_port = 8443, es3_port = 8444;
   std::string smsr_url = "https://127.0.0.1:9444/es3";
   std::string operator_url = "https://127.0.0.1:9443/es2";
   CustodyPolicy custody = CustodyPolicy::strict;
   std::string module;  // empty: SoftHSM
 };
+// Nothing that check_init_options() passes makes a configuration that the readers refuse. Reasons: usage; the text
+// names the option and the way out.
+Status check_init_options(const InitOptions& o);
 std::string initial_config(const InitOptions& o, const std::string& token_label, const std::string& module);
 
 }  // namespace kf::server

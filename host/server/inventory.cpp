@@ -1,6 +1,8 @@
 #include "host/server/inventory.hpp"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
+#include <set>
 
 namespace kf::server {
 namespace {
@@ -14,7 +16,8 @@ enum Tag : std::uint32_t {
   kOpc = 0x84,
   kPin1 = 0x85,
   kPuk1 = 0x86,
-  kAdm1 = 0x87
+  kAdm1 = 0x87,
+  kPackage = 0x88  // a complete package with an address beside it; alone it stands as it is, beginning with A0
 };
 
 SecretBytes encode(const profile::Personal& p, const std::string& msisdn) {
@@ -67,6 +70,42 @@ Result<profile::Personal> decode(ByteView b, std::string* msisdn) {
   return p;
 }
 
+// A complete package and its subscription address, if it has one.
+SecretBytes encode_package(const Bytes& der, const es::SubscriptionAddress& a) {
+  if (a.imsi.empty() && a.msisdn.empty()) return SecretBytes(der);
+  Bytes b;
+  b.reserve(der.size() + 64);
+  if (!a.imsi.empty()) append_tlv(b, kImsi, view(a.imsi));
+  if (!a.msisdn.empty()) append_tlv(b, kMsisdn, view(a.msisdn));
+  append_tlv(b, kPackage, der);
+  return SecretBytes::adopt(std::move(b));
+}
+
+struct StoredPackage {
+  ByteView der;
+  es::SubscriptionAddress address;
+};
+Result<StoredPackage> decode_package(ByteView b) {
+  StoredPackage p;
+  if (!b.empty() && b.front() == 0xA0) {
+    p.der = b;
+    return p;
+  }
+  while (!b.empty()) {
+    KF_TRY(Tlv t, read_tlv(b));
+    if (t.tag == kImsi)
+      p.address.imsi = std::string(text(t.value));
+    else if (t.tag == kMsisdn)
+      p.address.msisdn = std::string(text(t.value));
+    else if (t.tag == kPackage)
+      p.der = t.value;
+    else
+      return Error{"bad-record", "complete package"};
+  }
+  if (p.der.empty()) return Error{"bad-record", "complete package"};
+  return p;
+}
+
 std::string slots_json(std::span<const profile::Slot> slots) {
   Json j = Json::array();
   for (const auto& s : slots) j.push_back({static_cast<int>(s.field), s.offset, s.size});
@@ -97,10 +136,16 @@ std::optional<es::Pol2> pol2_from_json(const std::string& s) {
   return p;
 }
 
+std::uint64_t memory_for(std::size_t package_bytes) {
+  const std::uint64_t with_room = package_bytes + package_bytes / 4;
+  return std::max<std::uint64_t>(65'536, (with_room + 1023) / 1024 * 1024);
+}
+
 ImportResult Inventory::import_packages(const std::vector<std::pair<std::string, Bytes>>& files,
                                         const ImportOptions& o) {
   ImportResult r;
   std::vector<store::ProfileRow> rows;
+  std::set<std::string> addressed;
   for (const auto& [name, der] : files) {
     auto p = profile::parse_package(der);
     if (!p) {
@@ -116,11 +161,18 @@ ImportResult Inventory::import_packages(const std::vector<std::pair<std::string,
     row.iccid = iccid->str();
     row.owner = o.owner.str();
     row.profile_type = o.profile_type.empty() ? p->header.profile_type : o.profile_type;
-    row.sealed = vault_.seal(place_of_profile(row.iccid), der);
+    const auto address = o.addresses.find(row.iccid);
+    if (address != o.addresses.end()) addressed.insert(row.iccid);
+    const SecretBytes plain =
+        encode_package(der, address == o.addresses.end() ? es::SubscriptionAddress{} : address->second);
+    row.sealed = vault_.seal(place_of_profile(row.iccid), plain.expose());
     row.pol2 = pol2_json(o.pol2);
-    row.required_memory = o.required_memory;
+    row.required_memory = o.required_memory != 0 ? o.required_memory : memory_for(der.size());
     rows.push_back(std::move(row));
   }
+  for (const auto& [iccid, address] : o.addresses)
+    if (r.errors.empty() && addressed.count(iccid) == 0)
+      r.errors.push_back("ICCID " + iccid + " of the CSV is in none of the packages");
   if (!r.errors.empty()) return r;
   const Status s = store_.run([&](store::Tx& tx) {
     for (std::size_t i = 0; i < rows.size(); ++i)
@@ -146,7 +198,7 @@ ImportResult Inventory::import_template(const std::string& name, const Bytes& de
     r.errors.push_back(name + ": " + slots.error().text());
     return r;
   }
-  profile::CsvResult rows = profile::parse_csv(csv, *slots);
+  profile::CsvResult rows = profile::parse_csv(csv, *slots, o.skip_unknown_columns);
   for (const auto& e : rows.errors) r.errors.push_back("line " + std::to_string(e.line) + ": " + e.message);
   if (r.errors.empty() && rows.rows.empty()) r.errors.push_back("the CSV has no rows");
   if (!r.errors.empty()) return r;
@@ -164,7 +216,7 @@ ImportResult Inventory::import_template(const std::string& name, const Bytes& de
       p.template_id = id;
       p.sealed = vault_.seal(place_of_profile(p.iccid), encode(row.personal, row.msisdn).expose());
       p.pol2 = pol2_json(o.pol2);
-      p.required_memory = o.required_memory;
+      p.required_memory = o.required_memory != 0 ? o.required_memory : memory_for(der.size());
       if (!tx.insert_profile(p) && r.errors.size() < 1000)
         r.errors.push_back("line " + std::to_string(row.line) + ": ICCID " + p.iccid + " is already in the inventory");
     }
@@ -176,8 +228,11 @@ ImportResult Inventory::import_template(const std::string& name, const Bytes& de
 }
 
 Result<es::SubscriptionAddress> Inventory::subscription(const store::ProfileRow& p) const {
-  if (p.template_id == 0) return es::SubscriptionAddress{};
   KF_TRY(SecretBytes plain, vault_.open(place_of_profile(p.iccid), p.sealed));
+  if (p.template_id == 0) {
+    KF_TRY(StoredPackage stored, decode_package(plain.expose()));
+    return std::move(stored.address);
+  }
   es::SubscriptionAddress a;
   KF_TRY(profile::Personal personal, decode(plain.expose(), &a.msisdn));
   a.imsi = personal.imsi;
@@ -212,11 +267,12 @@ Result<LoadedProfile> Inventory::load(const store::ProfileRow& p, std::size_t se
   LoadedProfile out;
   KF_TRY(SecretBytes plain, vault_.open(place_of_profile(p.iccid), p.sealed));
   if (p.template_id == 0) {
-    KF_TRY(profile::Package parsed, profile::parse_package(plain.expose()));
+    KF_TRY(const StoredPackage stored, decode_package(plain.expose()));
+    KF_TRY(profile::Package parsed, profile::parse_package(stored.der));
     out.optional_elements = optional_of(parsed);
-    out.own = std::move(plain);
-    out.bytes = out.own.size();
-    for (ByteView rest = out.own.expose(); !rest.empty(); rest = rest.subspan(out.segments.back().size()))
+    out.bytes = stored.der.size();
+    out.own = std::move(plain);  // `stored` looks into it still: its memory moves along
+    for (ByteView rest = stored.der; !rest.empty(); rest = rest.subspan(out.segments.back().size()))
       out.segments.push_back(rest.first(std::min(segment, rest.size())));
     return out;
   }

@@ -4,6 +4,7 @@
 // only what is personal is opened per download. load() is called on pool threads.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <mutex>
 #include <unordered_map>
@@ -31,8 +32,14 @@ struct ImportOptions {
   Oid owner;
   std::string profile_type;  // empty: that of the package header
   std::optional<es::Pol2> pol2;
-  std::uint64_t required_memory = 65536;
+  std::uint64_t required_memory = 0;  // octets asked of the eUICC; 0: from the package (memory_for)
+  // For complete packages, by ICCID: what the SM-SR is told of the subscription.
+  std::map<std::string, es::SubscriptionAddress> addresses;
+  bool skip_unknown_columns = false;  // of the CSV
 };
+// What CreateISDP asks for a package of so many octets: a quarter more, in whole KiB, 64 KiB at least.
+std::uint64_t memory_for(std::size_t package_bytes);
+
 struct ImportResult {
   std::size_t imported = 0;
   std::vector<std::string> errors;  // "line 7: ki: ..." ; when not empty nothing was imported

@@ -13,6 +13,7 @@ int main(int argc, char** argv) {
       "First steps: keyferry init; keyferry profile sample --out sample.der; keyferry profile import ...; keyferry "
       "serve");
   app.require_subcommand(1);
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);  // scripts put theirs behind defaults
   app.set_version_flag(
       "--version", std::string("keyferry ") + KEYFERRY_VERSION + " (" + KEYFERRY_COMMIT + ", " + KEYFERRY_BUILD + ")");
   int status = 0;
@@ -26,7 +27,10 @@ int main(int argc, char** argv) {
   auto* s_init =
       app.add_subcommand("init", "make a token, keys, a test PKI, a store and a configuration below one directory");
   s_init->add_option("--dir", init.options.dir, "where everything goes")->capture_default_str();
-  s_init->add_option("--bind", init.options.bind, "address of both listeners")->capture_default_str();
+  s_init->add_option("--bind", init.options.bind, "IP address of both listeners, e.g. 127.0.0.1, ::1, 0.0.0.0")
+      ->capture_default_str();
+  s_init->add_option("--host", init.options.host,
+                     "name or address by which others reach this machine, for the URLs; default: that of --bind");
   s_init->add_option("--es2-port", init.options.es2_port, "port for Operators")->capture_default_str();
   s_init->add_option("--es3-port", init.options.es3_port, "port for SM-SRs' callbacks and notifications")
       ->capture_default_str();
@@ -103,9 +107,15 @@ int main(int argc, char** argv) {
     s->callback([&, verb = std::string(verb)] { status = run_token(config, verb, token); });
   }
 
-  auto* s_check = app.add_subcommand("check-config", "read the configuration and say what is wrong with it");
+  auto* s_check = app.add_subcommand(
+      "check-config",
+      "say everything that is wrong with a configuration: all that `serve` checks, short of listening.\n"
+      "Changes nothing and may run beside the server. Exit status 2 when something is wrong.");
   with_config(s_check);
-  s_check->callback([&] { status = run_check_config(config); });
+  bool with_token = false;
+  s_check->add_flag("--token", with_token,
+                    "log in, too: the PIN, the keys, and whether the store opens with them (a wrong PIN costs a try)");
+  s_check->callback([&] { status = run_check_config(config, with_token); });
 
   auto* s_profile = app.add_subcommand("profile", "the profile inventory");
   s_profile->require_subcommand(1);
@@ -117,11 +127,17 @@ int main(int argc, char** argv) {
   s_import->add_option("--type", import.type, "ProfileType; default: the profileType of the package");
   s_import->add_option("--template", import.template_file, "DER package to personalise");
   s_import->add_option("--csv", import.csv_file,
-                       "rows of iccid, imsi, ki, opc [, msisdn, pin1, puk1, adm1]; the first line names the columns");
+                       "the first line names the columns. For a template: iccid, imsi, ki, opc [, msisdn, pin1, puk1,\n"
+                       "adm1]; for complete packages: iccid, imsi, msisdn, what the SM-SR is told of the subscription");
+  s_import->add_flag("--skip-unknown-columns", import.skip_unknown_columns, "leave out columns of other names");
+  s_import->add_option("--imsi", import.imsi, "of one complete package, for the SM-SR (SubscriptionAddress)");
+  s_import->add_option("--msisdn", import.msisdn, "likewise");
   s_import->add_option("--pol2", import.pol2,
                        "policy rules, for example DELETE=Not-Allowed,DISABLE=Auto-Delete, or none");
-  s_import->add_option("--required-memory", import.required_memory, "bytes asked of the eUICC (CreateISDP)")
-      ->capture_default_str();
+  s_import
+      ->add_option("--required-memory", import.required_memory,
+                   "octets asked of the eUICC (CreateISDP); default: a quarter more than the package, 65536 at least")
+      ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 32));
   s_import->add_option("packages", import.packages, "complete DER packages, one profile each");
   s_import->callback([&] {
     import.config = config;

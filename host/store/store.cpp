@@ -1,5 +1,7 @@
 #include "host/store/store.hpp"
 
+#include "host/store/inspect.hpp"
+
 #include <fcntl.h>
 #include <sqlite3.h>
 #include <sys/stat.h>
@@ -155,6 +157,8 @@ Result<std::unique_ptr<Store>> Store::open(const StoreOptions& o) {
   i.writer = std::thread([&i] { i.loop(); });
   return s;
 }
+
+int schema_version() { return kVersion; }
 
 void Store::submit(Work w, Done d) {
   {

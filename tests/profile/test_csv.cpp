@@ -56,6 +56,11 @@ TEST(Csv, ReadsEveryDress) {
            "\"Iccid\" , \"Ki\"\n \"" + kIccid1 + "\"\t, " + kKi + " \n",  // quotes and blanks
            "\n\niccid,ki\n\n" + kIccid1 + "," + kKi + "\n  \n\n",         // empty lines
            "iccid;ki;msisdn\n" + kIccid1 + ";" + kKi + ";\n",             // an empty optional cell
+           "iccid,ki\n" + kIccid1 + "," + kKi + "\n,\n,\n ; \n",          // rows that a spreadsheet has emptied
+           "iccid,ki,,\n" + kIccid1 + "," + kKi + ",,\n",                 // and columns
+           "iccid,ki\n" + kIccid1 + "," + kKi + ",,,\n",                  // only in the rows
+           "sep=;\r\niccid;ki\r\n" + kIccid1 + ";" + kKi + "\r\n",        // told what stands between columns
+           "\xEF\xBB\xBFSEP=,\niccid,ki\n" + kIccid1 + "," + kKi + "\n",
        }) {
     const auto r = read(text);
     EXPECT_EQ(errors(r), Errors{}) << text;
@@ -81,6 +86,49 @@ TEST(Csv, RefusesBadFirstLines) {
   EXPECT_EQ(errors(read("iccid\n")), Errors{"1: no rows behind the column names"});
   EXPECT_EQ(errors(read("iccid,\"ki\n")), Errors{"1: column 2: quote is not closed"});
   EXPECT_EQ(errors(read("iccid," + std::string(64, ',') + "\n")), Errors{"1: more than 64 columns"});
+}
+
+TEST(Csv, NamesWhatIsNoCsv) {
+  const std::string utf16(
+      "\xFF\xFE"
+      "i\0c\0c\0i\0d\0\n\0",
+      14);
+  EXPECT_EQ(errors(read(utf16)), Errors{"1: the file is UTF-16: save it as CSV in UTF-8"});
+  EXPECT_EQ(errors(read(utf16.substr(2))), Errors{"1: the file is UTF-16: save it as CSV in UTF-8"})
+      << "without a mark";
+  EXPECT_EQ(errors(read(std::string("\xFE\xFF\0i\0c", 6))), Errors{"1: the file is UTF-16: save it as CSV in UTF-8"});
+  const std::string tab =
+      "1: the columns must be separated by , or ; (not by TAB or anything else): save the file as CSV";
+  EXPECT_EQ(errors(read("iccid\tki\n" + kIccid1 + "\t" + kKi + "\n")), Errors{tab});
+  EXPECT_EQ(errors(read("sep=\t\niccid\tki\n")), Errors{tab});
+  EXPECT_EQ(errors(read("sep=|\niccid|ki\n")), Errors{"2" + tab.substr(1)});
+}
+
+TEST(Csv, ColumnsOfOtherNamesAreNamedWithTheWayOut) {
+  const std::string text = "iccid,tariff,ki\n" + kIccid1 + ",gold," + kKi + "\n";
+  EXPECT_EQ(errors(read(text)),
+            Errors{"1: column 2 has an unknown name (known: iccid imsi ki opc msisdn pin1 puk1 adm1); "
+                   "remove it, or have it skipped by --skip-unknown-columns"});
+  const auto r = parse_csv(text, sample_slots(), true);
+  ASSERT_EQ(errors(r), Errors{});
+  EXPECT_EQ(to_hex(r.rows.at(0).personal.ki.expose()), "00112233445566778899AABBCCDDEEFF");
+}
+
+TEST(Csv, AddressesOfCompletePackages) {
+  const auto r = parse_addresses_csv("msisdn;iccid;imsi\n+99970000001;" + kIccid1 + ";001010123456789\n;" + kIccid2 +
+                                     ";001010123456780\n");
+  ASSERT_EQ(errors(r), Errors{});
+  ASSERT_EQ(r.rows.size(), 2U);
+  EXPECT_EQ(r.rows[0].msisdn, "+99970000001");
+  EXPECT_EQ(r.rows[0].personal.imsi, "001010123456789");
+  EXPECT_EQ(r.rows[1].msisdn, "");
+  EXPECT_EQ(errors(parse_addresses_csv("iccid,imsi,ki\n" + kIccid1 + ",1," + kKi + "\n")),
+            Errors{"1: column ki is for templates: complete packages hold their keys (allowed: iccid imsi msisdn)"});
+  EXPECT_EQ(errors(parse_addresses_csv("iccid,imsi,msisdn\n" + kIccid1 + ",,\n")),
+            Errors{"2: neither imsi nor msisdn"});
+  EXPECT_EQ(errors(parse_addresses_csv("iccid,imsi,tariff\n")),
+            Errors{"1: column 3 has an unknown name (known: iccid imsi msisdn); remove it, or have it skipped by "
+                   "--skip-unknown-columns"});
 }
 
 TEST(Csv, NeverRepeatsAFirstLineThatIsAKey) {
@@ -125,7 +173,7 @@ TEST(Csv, NamesLineAndColumnOfEachBadCell) {
 TEST(Csv, WantsAsManyCellsAsNames) {
   const std::string row = kIccid1 + ",001010123456789," + kKi;
   EXPECT_EQ(errors(read("iccid,imsi,ki\n" + row + "\n")), Errors{});
-  EXPECT_EQ(errors(read("iccid,imsi,ki\n" + row + ",\n")), Errors{"2: 3 columns expected, 4 found"});
+  EXPECT_EQ(errors(read("iccid,imsi,ki\n" + row + ",x\n")), Errors{"2: 3 columns expected, 4 found"});
   EXPECT_EQ(errors(read("iccid,imsi,ki,pin1\n" + row + "\n")), Errors{"2: 4 columns expected, 3 found"});
 }
 

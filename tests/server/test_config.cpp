@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <sstream>
 
 #include "host/base/random.hpp"
 #include "host/pki/test_pki.hpp"
@@ -47,6 +48,19 @@ class ConfigTest : public ::testing::Test {
     EXPECT_NE(line.find(key), std::string::npos) << line;
     EXPECT_NE(line.find(what), std::string::npos) << line;
     EXPECT_EQ(line.find('\n'), std::string::npos) << line;
+  }
+  // These mistakes, a line each, in any order, and no others.
+  static void expect_all(const std::string& text, std::vector<std::string> mistakes) {
+    const auto c = load(text);
+    ASSERT_FALSE(c.ok());
+    std::istringstream in(c.error().detail);
+    for (std::string line; std::getline(in, line);) {
+      const auto is = [&](const std::string& m) { return line.find("smdp.toml: " + m) != std::string::npos; };
+      const auto found = std::find_if(mistakes.begin(), mistakes.end(), is);
+      EXPECT_NE(found, mistakes.end()) << "not expected: " << line;
+      if (found != mistakes.end()) mistakes.erase(found);
+    }
+    for (const auto& m : mistakes) ADD_FAILURE() << "not said: " << m;
   }
   static inline fs::path dir_;
   static inline std::string good_;
@@ -92,6 +106,88 @@ TEST_F(ConfigTest, MistakesNameFileAndKey) {
   expect_bad(good_ + "\n[download]\nkey_length = 17\n", "download.key_length", "16, 24 or 32");
 }
 
+TEST_F(ConfigTest, AllMistakesAreNamedAtOnce) {
+  std::string text = with("oid = \"2.999.20\"", "oid = \"2.x\"");
+  const auto change = [&text](const std::string& from, const std::string& to) {
+    ASSERT_NE(text.find(from), std::string::npos) << from;
+    text.replace(text.find(from), from.size(), to);
+  };
+  change("es2 = \"127.0.0.1:8443\"", "es2 = \"localhost:8443\"");
+  change("key = \"pki/tls-smdp.key\"", "key = \"pki/none.key\"");
+  change("role = \"smsr\"", "role = \"smsr\"\ninstall = \"slowly\"\nsynchronous = 1");
+  change("uri = \"pkcs11:token", "uri = \"pkcs12:token");
+  change("[custody]", "[custdy]");
+  expect_all(text + "\n[limits]\ncrypto_threads = 0\nspeed = 9\n",
+             {"smdp.oid: ", "listen.es2: \"localhost\" is no IP address", "tls.key: file not found",
+              "party[1].install: ", "party[1].synchronous: must be true or false", "token.uri: must be an RFC 7512 URI",
+              "custdy: unknown key", "limits.crypto_threads: must be from 1", "limits.speed: unknown key"});
+  expect_all("", {"smdp.oid: required", "smdp.es2_url: required", "smdp.es3_url: required", "tls.certificate: required",
+                  "tls.key: required", "tls.ca: required", "party: at least one", "pki.ci_roots: required",
+                  "identity: at least one", "token.module: required", "token.uri: required",
+                  "token.pin_file: give exactly", "token.wrap_key: required", "store.path: required"});
+}
+
+TEST_F(ConfigTest, MessagesNeverGoOutInClear) {
+  for (const auto& [from, key] : {std::pair("https://127.0.0.1:9444/es3", "party[1].url"),
+                                  std::pair("https://127.0.0.1:9443/es2", "party[0].url"),
+                                  std::pair("https://127.0.0.1:8443/es2", "smdp.es2_url"),
+                                  std::pair("https://127.0.0.1:8444/es3", "smdp.es3_url")})
+    expect_bad(with(from, "http" + std::string(from).substr(5)), key, "https://");
+  expect_bad(with("role = \"smsr\"", "role = \"smsr\"\ncallback_url = \"http://127.0.0.1:8444/x\""),
+             "party[1].callback_url", "https://");
+}
+
+TEST_F(ConfigTest, ListenersNeedTwoPlaces) {
+  expect_bad(with("es3 = \"127.0.0.1:8444\"", "es3 = \"127.0.0.1:8443\""), "listen.es3", "two ports");
+  expect_bad(with("es3 = \"127.0.0.1:8444\"", "es3 = \"0.0.0.0:8443\""), "listen.es3", "two ports");
+  EXPECT_TRUE(load(with("es3 = \"127.0.0.1:8444\"", "es3 = \"127.0.0.2:8443\"")).ok());
+  for (const char* bad : {"127.0.0.1:0", "127.0.0.1:84x", "127.0.0.1:", ":8444", "127.0.0.1:-1", "127.0.0.1:65536"})
+    expect_bad(with("es3 = \"127.0.0.1:8444\"", std::string("es3 = \"") + bad + "\""), "listen.es3", "must look like");
+}
+
+// What `keyferry init` writes is what the readers take, whatever its options; what they would not take is refused.
+TEST_F(ConfigTest, InitWritesOnlyWhatIsGood) {
+  InitOptions o;
+  o.dir = dir_.string();
+  const auto written = [](const InitOptions& x) {
+    return load(initial_config(x, "keyferry", (dir_ / "module.so").string()));
+  };
+  o.bind = "::1";
+  ASSERT_TRUE(check_init_options(o).ok());
+  auto c = written(o);
+  ASSERT_TRUE(c.ok()) << c.error().text();
+  EXPECT_EQ(c->es2_address, "::1");
+  EXPECT_EQ(c->es2_url, "https://[::1]:8443/es2");
+  o.bind = "0.0.0.0";
+  o.host = "smdp.example";
+  ASSERT_TRUE(check_init_options(o).ok());
+  c = written(o);
+  ASSERT_TRUE(c.ok()) << c.error().text();
+  EXPECT_EQ(c->es2_address, "0.0.0.0");
+  EXPECT_EQ(c->es3_url, "https://smdp.example:8444/es3");
+
+  const auto refused = [](auto change, const std::string& option) {
+    InitOptions x;
+    x.dir = dir_.string();
+    change(x);
+    const Status s = check_init_options(x);
+    ASSERT_FALSE(s.ok()) << option;
+    EXPECT_EQ(s.error().reason, "usage");
+    EXPECT_NE(s.error().detail.find(option), std::string::npos) << s.error().detail;
+  };
+  refused([](InitOptions& x) { x.dir = ""; }, "--dir");
+  refused([](InitOptions& x) { x.dir = std::string(120, 'd'); }, "--dir");
+  refused([](InitOptions& x) { x.bind = "localhost"; }, "--bind");
+  refused([](InitOptions& x) { x.bind = ""; }, "--bind");
+  refused([](InitOptions& x) { x.bind = "0.0.0.0"; }, "--host");
+  refused([](InitOptions& x) { x.bind = "::"; }, "--host");
+  refused([](InitOptions& x) { x.host = "no/host"; }, "--host");
+  refused([](InitOptions& x) { x.es2_port = 0; }, "--es2-port");
+  refused([](InitOptions& x) { x.es3_port = x.es2_port; }, "two ports");
+  refused([](InitOptions& x) { x.smsr_url = "http://127.0.0.1/es3"; }, "--smsr-url");
+  refused([](InitOptions& x) { x.operator_url = "nowhere"; }, "--operator-url");
+}
+
 TEST_F(ConfigTest, SeveralTokensAndTheLimitsOfTheHsm) {
   const std::string one = good_.substr(good_.find("[token]"), good_.find("[custody]") - good_.find("[token]"));
   ASSERT_NE(one.find("[token.environment]"), std::string::npos);
@@ -120,7 +216,9 @@ TEST_F(ConfigTest, SeveralTokensAndTheLimitsOfTheHsm) {
   std::string other_wrap = second;
   other_wrap.replace(other_wrap.find("wrap_key = \""), 12, "wrap_key = \"x");
   expect_bad(with(one, list + other_wrap), "token[1].wrap_key", "same for all tokens");
-  expect_bad(with(one, list + second + second.substr(0, 9) + "\n"), "token[2].module", "required");
+  expect_all(with(one, list + second + second.substr(0, 9) + "\n"),
+             {"token[2].module: required", "token[2].uri: required", "token[2].wrap_key: required",
+              "token[2].pin_file: give exactly one"});
   expect_bad(with("pin_file = \"token/pin\"", "pin_file = \"token/pin\"\npin_credential = \"c\""), "token.pin_file",
              "exactly one");
   expect_bad(with("[custody]", "[hsm]\ncall_limit_ms = 0\n[custody]"), "hsm.call_limit_ms", "from 10");
@@ -158,6 +256,7 @@ TEST_F(ConfigTest, AFileThatIsNotThere) {
   const auto c = load_config((dir_ / "none.toml").string());
   ASSERT_FALSE(c.ok());
   EXPECT_NE(c.error().detail.find("none.toml"), std::string::npos);
+  EXPECT_NE(c.error().detail.find("keyferry init"), std::string::npos) << "the way out";
 }
 
 TEST_F(ConfigTest, OptionsReachTheirPlace) {

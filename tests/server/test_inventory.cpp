@@ -22,6 +22,7 @@ Bytes whole(const LoadedProfile& p) {
 class InventoryTest : public ::testing::Test {
  protected:
   void SetUp() override {
+    if (store_) TearDown();
     dir_ = fs::temp_directory_path() / ("kf-inventory-" + random_uuid());
     fs::create_directories(dir_);
     auto s = store::Store::open({(dir_ / "s.db").string()});
@@ -83,6 +84,49 @@ TEST_F(InventoryTest, TemplateAndCsv) {
   EXPECT_NE(bytes.find(kOpc), std::string::npos);
   EXPECT_EQ(inventory_->subscription(row(b))->imsi, "001010000000002");
   EXPECT_EQ(inventory_->subscription(row(b))->msisdn, "447700900123");
+}
+
+// A complete package says nothing of its subscription to the SM-DP, so the operator may; the package stays as it was.
+TEST_F(InventoryTest, CompletePackagesWithAndWithoutAnAddress) {
+  const Bytes der = profile::sample_package();
+  const std::string iccid = profile::parse_package(der)->header.iccid_digits;
+  ASSERT_TRUE(inventory_->import_packages({{"plain.der", der}}, options_).errors.empty());
+  EXPECT_EQ(*inventory_->subscription(row(iccid)), es::SubscriptionAddress{});
+  EXPECT_EQ(whole(*inventory_->load(row(iccid), 1007)), der);
+
+  SetUp();  // an empty store
+  options_.addresses[iccid] = {.imsi = "001010000000001", .msisdn = "+447700900123"};
+  const auto r = inventory_->import_packages({{"with.der", der}}, options_);
+  ASSERT_TRUE(r.errors.empty()) << r.errors.front();
+  EXPECT_EQ(inventory_->subscription(row(iccid))->imsi, "001010000000001");
+  EXPECT_EQ(inventory_->subscription(row(iccid))->msisdn, "+447700900123");
+  const auto loaded = inventory_->load(row(iccid), 1007);
+  ASSERT_TRUE(loaded.ok()) << loaded.error().text();
+  EXPECT_EQ(whole(*loaded), der);
+  EXPECT_EQ(loaded->bytes, der.size());
+  EXPECT_EQ(everything_on_disk().find("001010000000001"), std::string::npos);
+
+  SetUp();
+  options_.addresses["89000000000000000012"] = {.imsi = "001010000000002", .msisdn = ""};
+  const auto stray = inventory_->import_packages({{"with.der", der}}, options_);
+  ASSERT_EQ(stray.errors.size(), 1U);
+  EXPECT_NE(stray.errors.front().find("89000000000000000012"), std::string::npos);
+  EXPECT_EQ(row(iccid).iccid, "") << "all or nothing";
+}
+
+TEST_F(InventoryTest, MemoryFollowsFromThePackage) {
+  EXPECT_EQ(memory_for(1), 65'536U);
+  EXPECT_EQ(memory_for(52'428), 65'536U);
+  EXPECT_EQ(memory_for(1'000'000), 1'250'304U);
+  for (const std::size_t n : {60'000U, 70'001U, 1'048'576U}) EXPECT_GE(memory_for(n), n + n / 4);
+  const Bytes der = profile::sample_package();
+  const std::string iccid = profile::parse_package(der)->header.iccid_digits;
+  ASSERT_TRUE(inventory_->import_packages({{"plain.der", der}}, options_).errors.empty());
+  EXPECT_EQ(row(iccid).required_memory, memory_for(der.size()));
+  const std::string a = iccid_with_luhn("8900012345678900001");
+  options_.required_memory = 12'345;
+  ASSERT_TRUE(inventory_->import_template("t", der, kHeader + csv_row(a, "001010000000001"), options_).errors.empty());
+  EXPECT_EQ(row(a).required_memory, 12'345U) << "what is given wins";
 }
 
 TEST_F(InventoryTest, NothingReadableOnDisk) {

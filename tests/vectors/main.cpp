@@ -8,7 +8,7 @@
 int main(int argc, char** argv) {
   CLI::App app{
       "Runs cryptographic vector files (this project's JSON and Wycheproof's schemas).\n"
-      "Exit status: 0 all matched, 1 a mismatch or an unreadable file, 2 a group this tool does not "
+      "Exit status: 0 all matched, 1 a mismatch or an unreadable file, 2 wrong usage, or a group this tool does not "
       "know and all others matched, "
       "3 the engine could not be started."};
   app.name("keyferry-vectors");
@@ -19,7 +19,13 @@ int main(int argc, char** argv) {
       ->check(CLI::IsMember({"software", "hsm", "core"}));
   app.add_option("--module", hsm.module_path, "SoftHSM module for --engine hsm (default: the usual places)");
   app.add_option("FILE", files, "vector files")->required();
-  CLI11_PARSE(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    if (e.get_exit_code() == 0) return app.exit(e);  // --help
+    std::cerr << "keyferry-vectors: " << e.what() << " (keyferry-vectors --help)\n";
+    return 2;
+  }
 
   std::unique_ptr<kf::vectors::VectorEngine> backend;
   if (engine == "software") {

@@ -1,8 +1,11 @@
 #include "tests/sim/fleet/faults.hpp"
 
 #include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <optional>
+
+#include "host/base/ids.hpp"
 
 namespace kf::sim {
 
@@ -65,6 +68,26 @@ Error bad(std::string_view spec, const std::string& why) {
   return {"bad-fault",
           "'" + std::string(spec) + "': " + why + "; NAME[=VALUE][@COUNT][:every-N|:digits], names: " + names};
 }
+
+// Why `value` is none of `kind` (FaultInfo::value); empty: it is one. A value may be left out.
+std::string wrong_value(std::string_view kind, std::string_view value) {
+  if (value.empty()) return {};
+  if (kind == "ms" || kind == "index" || kind == "script" || kind == "segment")
+    return number(value) ? "" : "the value must be a whole number (" + std::string(kind) + ")";
+  if (kind == "oid") return parse_oid(value) ? "" : "the value must be an OID, for example 2.999.20";
+  if (kind == "function") {
+    const bool name = std::all_of(value.begin(), value.end(),
+                                  [](char c) { return std::isalpha(static_cast<unsigned char>(c)) != 0; });
+    return name ? "" : "the value must be the name of a function, for example SendData";
+  }
+  for (std::string_view rest = kind; !rest.empty();) {  // words with | between them
+    const auto bar = rest.find('|');
+    if (rest.substr(0, bar) == value) return {};
+    rest = bar == std::string_view::npos ? std::string_view() : rest.substr(bar + 1);
+  }
+  return "the value must be " + std::string(kind);
+}
+
 }  // namespace
 
 bool FaultSpec::selects(const CardId& id) const {
@@ -105,6 +128,7 @@ Status FaultPlan::add(std::string_view spec) {
   const auto known = std::find_if(cat.begin(), cat.end(), [&](const FaultInfo& i) { return i.name == f.name; });
   if (known == cat.end()) return bad(spec, "no such fault");
   if (known->value.empty() && !f.value.empty()) return bad(spec, "this fault takes no value");
+  if (const std::string why = wrong_value(known->value, f.value); !why.empty()) return bad(spec, why);
   specs_.push_back(std::move(f));
   ++version_;
   return {};

@@ -15,6 +15,8 @@ namespace {
 using namespace kf;
 using namespace kf::sim;
 
+constexpr std::uint64_t kLastCard = 999'999'999'999;  // an EID of the fleet has twelve digits for the number
+
 std::string fault_help() {
   std::string s =
       "Faults (--fault NAME[=VALUE][@COUNT][:SELECTOR], may be repeated; SELECTOR is every-N or the last digits\n"
@@ -43,7 +45,7 @@ int run(SimulatorOptions o) {
   Simulator sim(io, o);
   const auto fail = [](const Error& e) {
     std::cerr << "keyferry-sim: " << e.text() << "\n";
-    return 1;
+    return e.reason == "bad-fault" || e.reason == "bad-url" ? 2 : 1;
   };
   if (const auto s = sim.start(); !s.ok()) return fail(s.error());
   asio::signal_set signals(io, SIGINT, SIGTERM);
@@ -67,11 +69,18 @@ int main(int argc, char** argv) {
       "Test equipment for an SM-DP of GSMA SGP.02: an SM-SR, a fleet of eUICCs, an M2M SP and an Operator.\n"
       "Never part of the product."};
   app.require_subcommand(1);
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.footer(
-      "Try it:\n"
-      "  keyferry-sim run --euiccs 10 --smdp-url https://127.0.0.1:8443\n"
-      "  curl -s http://127.0.0.1:CONTROL_PORT/summary\n"
-      "  keyferry-sim operator order --smdp-url https://127.0.0.1:8443/es2 --eid $(keyferry-sim eid 0) --type TYPE");
+      "Try it, with an SM-DP set up by `keyferry init` and running (ES2 on 8443, ES3 on 8444):\n"
+      "  keyferry-sim run --euiccs 10 --es3-port 9444 --control-port 9500 --smdp-url https://127.0.0.1:8444\n"
+      "and in another terminal:\n"
+      "  keyferry-sim operator order --eid $(keyferry-sim eid 0) --type 'Keyferry sample profile' --enable --port 9443 "
+      "--linger 2\n"
+      "  curl -s http://127.0.0.1:9500/summary\n"
+      "9444 and 9443 are where that SM-DP looks for its SM-SR and its Operator; with --port 9443 the Operator gets "
+      "the\n"
+      "notifications, too. README.md (\"The first hour by hand\") has every step before and after.\n"
+      "Exit status: 0 done, 1 failed, 2 wrong usage, 3 the SM-DP said no.");
 
   SimulatorOptions o;
   std::string curve = "P-256", radio = "none";
@@ -84,7 +93,9 @@ int main(int argc, char** argv) {
   r->add_option("--pki", o.pki_dir, "directory of the test PKI; what is missing is made")->capture_default_str();
   r->add_option("--curve", curve, "P-256 or brainpoolP256r1: CI, EUM and cards")->capture_default_str();
   r->add_option("--euiccs", o.fleet.euiccs, "how many cards")->capture_default_str()->check(CLI::Range(1u, 1'000'000u));
-  r->add_option("--first", o.fleet.first, "number of the first EID (see: keyferry-sim eid N)")->capture_default_str();
+  r->add_option("--first", o.fleet.first, "number of the first EID (see: keyferry-sim eid N)")
+      ->capture_default_str()
+      ->check(CLI::Range(std::uint64_t{0}, kLastCard));
   r->add_option("--memory", o.fleet.memory, "bytes for profiles on each card")->capture_default_str();
   r->add_option("--rc-length", o.fleet.rc_length, "length of the card's RC, 16 or 32")
       ->check(CLI::IsMember({16u, 32u}))
@@ -107,9 +118,11 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   r->add_option("--seed", o.fleet.seed, "of the simulated radio")->capture_default_str();
   r->add_option("--hold", hold, "ms the SM-SR holds a POST when there is nothing to do and MoreToDo was set")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(CLI::Range(1u, 86'400'000u));
   r->add_option("--silence", silence, "ms without a word from a card before it is triggered again")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(CLI::Range(1u, 86'400'000u));
   r->add_option("--fault", o.faults, "inject a fault, see below");
   r->add_option("--hostile", o.hostile,
                 "the SM-SR misbehaves by chance, for example seed=7,all=4,late=10; POST /hostile changes it, an empty\n"
@@ -123,12 +136,18 @@ int main(int argc, char** argv) {
 
   std::uint64_t n = 0;
   auto* eid = app.add_subcommand("eid", "prints the n-th EID of the fleet");
-  eid->add_option("n", n, "number")->required();
+  eid->add_option("n", n, "number, from 0")->required()->check(CLI::Range(std::uint64_t{0}, kLastCard));
 
   OperatorCli op;
   add_operator_commands(app, op);
 
-  CLI11_PARSE(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    if (e.get_exit_code() == 0) return app.exit(e);  // --help
+    std::cerr << "keyferry-sim: " << e.what() << " (keyferry-sim --help)\n";
+    return 2;
+  }
 
   if (*eid) {
     std::cout << fleet_eid(n) << "\n";

@@ -83,19 +83,27 @@ void add_operator_commands(CLI::App& app, OperatorCli& o) {
   const auto common = [&o](CLI::App* s, const char* name) {
     s->callback([&o, name] { o.command = name; });
     s->add_option("--smdp-url", o.smdp_url, "ES2 endpoint of the SM-DP")->capture_default_str();
-    s->add_option("--smdp-oid", o.smdp_oid)->capture_default_str();
+    s->add_option("--smdp-oid", o.smdp_oid, "EntityId of the SM-DP")->capture_default_str();
     s->add_option("--pki", o.pki_dir, "tls-operator.pem, tls-operator.key and tls-root.pem are there")
         ->capture_default_str();
     s->add_option("--oid", o.oid, "EntityId of this Operator")->capture_default_str();
     s->add_option("--eid", o.eid, "32 digits")->required();
     s->add_option("--smsr", o.smsr_oid, "OID of the SM-SR")->capture_default_str();
     s->add_option("--iccid", o.iccid, "the profile");
-    s->add_option("--pattern", o.pattern, "sync, callback or polling")->capture_default_str();
+    s->add_option("--pattern", o.pattern, "how the outcome comes: sync, callback or polling")
+        ->capture_default_str()
+        ->check(CLI::IsMember({"sync", "callback", "polling"}));
     s->add_option("--call-id", o.call_id, "FunctionCallIdentifier; give the same twice to see idempotence");
-    s->add_option("--validity", o.validity, "ValidityPeriod, seconds");
-    s->add_option("--timeout", o.timeout, "seconds to wait for the outcome")->capture_default_str();
-    s->add_option("--linger", o.linger, "seconds to go on listening for notifications");
-    s->add_option("--port", o.port, "of the callback server, 0: any")->capture_default_str();
+    s->add_option("--validity", o.validity, "ValidityPeriod, seconds")->check(CLI::Range(1u, 31'536'000u));
+    s->add_option("--timeout", o.timeout, "seconds to wait for the outcome")
+        ->capture_default_str()
+        ->check(CLI::Range(1u, 604'800u));
+    s->add_option("--linger", o.linger, "seconds to go on listening for notifications")
+        ->check(CLI::Range(0u, 604'800u));
+    s->add_option("--port", o.port,
+                  "of the server for callbacks and notifications, 0: any. Notifications come to the url that the\n"
+                  "SM-DP's configuration names for this Operator; after `keyferry init` that is port 9443")
+        ->capture_default_str();
     s->add_option("--listen-host", o.listen_host, "host name in ReplyTo");
   };
   auto* order = op->add_subcommand("order", "DownloadProfile, by --iccid or --type");

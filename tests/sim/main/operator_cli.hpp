@@ -22,6 +22,6 @@ struct OperatorCli {
   unsigned linger = 0;     // seconds to wait for notifications afterwards
 };
 void add_operator_commands(CLI::App& app, OperatorCli& o);
-int run_operator_command(const OperatorCli& o);  // exit status: 0 success, 3 the SM-DP said no, 1 anything else
+int run_operator_command(const OperatorCli& o);  // exit status as the help of keyferry-sim says
 
 }  // namespace kf::sim

@@ -1,0 +1,116 @@
+// [smdp], [listen], [tls] and [[party]]: who we are to others, and who they are.
+#include <algorithm>
+#include <charconv>
+
+#include "host/server/config_section.hpp"
+
+namespace kf::server {
+namespace {
+
+void read_listener(Section& s, std::string_view k, std::string& host, std::uint16_t& port) {
+  const std::string v =
+      s.str(k, (host.find(':') == std::string::npos ? host : "[" + host + "]") + ":" + std::to_string(port));
+  const std::size_t colon = v.rfind(':');
+  std::string h = v.substr(0, colon == std::string::npos ? 0 : colon);
+  if (h.size() > 2 && h.front() == '[' && h.back() == ']') h = h.substr(1, h.size() - 2);
+  unsigned p = 0;
+  const char* from = colon == std::string::npos ? v.data() + v.size() : v.data() + colon + 1;
+  const auto [end, fault] = std::from_chars(from, v.data() + v.size(), p);
+  if (h.empty() || fault != std::errc() || end != v.data() + v.size() || p == 0 || p > 65535)
+    return s.bad(k, "must look like 127.0.0.1:8443 or [::1]:8443");
+  if (!net::is_ip_address(h))
+    return s.bad(k, "\"" + h + "\" is no IP address: listeners take addresses, not names (127.0.0.1, 0.0.0.0, [::])");
+  host = h;
+  port = static_cast<std::uint16_t>(p);
+}
+
+void read_listen(Section s, Config& c) {
+  read_listener(s, "es2", c.es2_address, c.es2_port);
+  read_listener(s, "es3", c.es3_address, c.es3_port);
+  if (s.good("es2") && s.good("es3") && c.es2_port == c.es3_port) {
+    const auto every = [](const std::string& a) { return a == "0.0.0.0" || a == "::"; };
+    if (c.es2_address == c.es3_address || every(c.es2_address) || every(c.es3_address))
+      s.bad("es3", "has the port of listen.es2: two listeners need two ports");
+  }
+  c.admin_socket = s.path("admin_socket", "");
+  if (c.admin_socket.size() > kMaxSocketPath)
+    s.bad("admin_socket",
+          "path too long for a Unix socket (" + std::to_string(kMaxSocketPath) + " characters): " + c.admin_socket);
+  s.done();
+}
+
+void read_operator(Section& p, Party& y) {
+  y.reply_hosts = p.strings("reply_hosts");
+  if (y.reply_hosts.empty() && !y.url.empty()) y.reply_hosts.push_back(net::parse_url(y.url)->host);
+}
+
+void read_smsr(Section& p, Party& y) {
+  y.scp03t_in_22 = p.one_of("scp03t", "bare", {"bare", "in-22"}) == "in-22";
+  y.scp03t_online = p.one_of("install", "script", {"script", "stepwise"}) == "stepwise";
+  y.send_data_limit = static_cast<std::size_t>(p.integer("send_data_limit", 0, 0, 1 << 20));
+  y.synchronous = p.boolean("synchronous", false);
+  y.callback_url = p.https_url("callback_url", "");
+}
+
+// The certificate names the party: its file, or its SHA-256.
+std::string read_fingerprint(Section& p) {
+  const std::string given = p.str("fingerprint", "");
+  if (given.empty()) {
+    const std::string file = p.file("certificate");
+    if (!p.good("certificate")) return {};
+    auto fp = net::certificate_fingerprint(file);
+    if (fp) return *fp;
+    p.bad("certificate", fp.error().text());
+    return {};
+  }
+  const auto h = from_hex(given);
+  if (h && h->size() == 32) return to_hex(*h);
+  p.bad("fingerprint", "must be the SHA-256 of the certificate, 64 hex digits");
+  return {};
+}
+
+void read_party(Section& p, Config& c) {
+  Party y;
+  const std::string role = p.str("role");
+  if (role != "operator" && role != "smsr") p.bad("role", "must be \"operator\" or \"smsr\"");
+  y.role = role == "smsr" ? Role::smsr : Role::operator_;
+  y.oid = p.oid("oid");
+  y.name = p.str("name", y.oid.str());
+  y.url = p.https_url("url");
+  y.ns = p.str("namespace", std::string(es::kNs3));
+  if (y.ns == es::kNs1) p.bad("namespace", "version 1 messages are not supported");
+  y.fingerprint = read_fingerprint(p);
+  y.max_connections = static_cast<std::size_t>(p.integer("max_connections", 32, 1, 1024));
+  if (role == "operator") read_operator(p, y);
+  if (role == "smsr") read_smsr(p, y);
+  if (p.good("role")) p.done();  // else nobody knows which keys it may have
+  for (const Party& other : c.parties) {
+    if (p.good("oid") && other.oid == y.oid) p.bad("oid", "used by two parties");
+    if (!y.fingerprint.empty() && other.fingerprint == y.fingerprint) p.bad("certificate", "used by two parties");
+  }
+  c.parties.push_back(std::move(y));
+}
+
+}  // namespace
+
+void read_peers(Section& root, Config& c) {
+  Section smdp = root.table("smdp");
+  c.oid = smdp.oid("oid");
+  c.name = smdp.str("name", "Keyferry");
+  c.es2_url = smdp.https_url("es2_url");
+  c.es3_url = smdp.https_url("es3_url");
+  smdp.done();
+
+  read_listen(root.table("listen"), c);
+
+  Section tls = root.table("tls");
+  c.tls = {tls.file("certificate"), tls.file("key"), tls.file("ca")};
+  tls.done();
+
+  for (Section& p : root.tables("party")) read_party(p, c);
+  if (c.parties.empty()) root.bad("party", "at least one [[party]] is needed");
+  for (Party& p : c.parties)
+    if (p.callback_url.empty()) p.callback_url = c.es3_url + "/callback";
+}
+
+}  // namespace kf::server

@@ -1,0 +1,25 @@
+// What must be right before the SM-DP can serve, checked without serving: `keyferry check-config` and `keyferry serve`
+// use the same checks. Nothing is made or changed. Blocking; for start-up and tools.
+#pragma once
+
+#include "host/pki/chain.hpp"
+#include "host/server/config.hpp"
+
+namespace kf::server {
+
+// What the named files hold, whether they fit each other, and whether the listeners' addresses are this machine's:
+// everything that needs no module. What is already noted about a key is not looked at again.
+void check_files(const Config& c, Mistakes& mistakes);
+
+// Loads each module in a worker process and looks for the token that its URI names. No PIN is read.
+void check_modules(const Config& c, Mistakes& mistakes);
+
+// Logs in: identity keys, the key that wraps, and whether the store opens with it. Only for a configuration that passed
+// the above. A wrong PIN costs one try of each token.
+void check_token(const Config& c, Mistakes& mistakes);
+
+// CERT.DP.ECDSA by itself: its curve, and that one of the configured CI roots issued it. Reasons: those of gp_cert.hpp,
+// bad-curve, untrusted-root.
+Status check_cert_dp(const GpCertificate& certificate, Curve curve, std::span<const X509Info> roots, Date today);
+
+}  // namespace kf::server
