@@ -18,7 +18,8 @@ const EVP_CIPHER* cipher(Mode m, std::size_t key_size) {
   static const auto all = [] {
     std::array<std::array<EVP_CIPHER*, 3>, 3> a{};
     for (std::size_t i = 0; i < 3; ++i)
-      for (std::size_t j = 0; j < 3; ++j) a[i][j] = ossl::must(EVP_CIPHER_fetch(openssl_context(), kNames[i][j], nullptr));
+      for (std::size_t j = 0; j < 3; ++j)
+        a[i][j] = ossl::must(EVP_CIPHER_fetch(openssl_context(), kNames[i][j], nullptr));
     return a;
   }();
   ossl::must(key_size == 16 || key_size == 24 || key_size == 32);
