@@ -21,6 +21,9 @@ HsmConfig core_token(const Scratch& dir) {
   dir.write("pin", "the token asks for none\n");
   ::chmod(dir.file("pin").c_str(), 0600);
   HsmConfig c;
+  // A simulated core on a machine with much else to do.
+  c.call_limit = std::chrono::seconds(60);
+  c.job_limit = std::chrono::seconds(120);
   TokenConfig t;
   t.name = "core";
   t.module_path = kModule;
