@@ -81,7 +81,7 @@ class Golden : public ::testing::Test {
     const auto ci = parse_x509(in("ci_x509"));
     ASSERT_TRUE(eum.ok() && ci.ok());
     const std::vector<X509Info> roots{*ci};
-    auto cert = verify_ecasd_chain(cc->cert_ecasd, *eum, roots, *parse_date("2026-03-02"), d_.order.eid);
+    auto cert = verify_ecasd_chain(cc->cert_ecasd.at(0), *eum, roots, *parse_date("2026-03-02"), d_.order.eid);
     ASSERT_TRUE(cert.ok()) << cert.error().text();
     feed(CertificatesChecked{Status(), cert->curve, cert->q});
   }

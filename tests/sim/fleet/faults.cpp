@@ -50,6 +50,10 @@ const std::vector<FaultInfo>& fault_catalogue() {
       {"old-rc-replay", "", "SendData answers with the RC of an earlier session"},
       {"completed-refused", "", "ProfileDownloadCompleted is refused"},
       {"http-500", "function", "HTTP 500 instead of accepting the request"},
+      {"http-404", "function", "HTTP 404 instead of accepting the request"},
+      {"late-creation", "ms",
+       "CreateISDP reaches the card that much later (default 3000), whatever its ValidityPeriod says"},
+      {"scp03t-in-23", "", "SCP03t answers travel inside 23, as R-APDUs do"},
       {"reply-sync", "function", "answers 200 synchronously although a callback was asked for"},
   };
   return list;

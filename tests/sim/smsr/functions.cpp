@@ -1,4 +1,7 @@
 // The ES3 functions of the SM-SR simulator. sgp02-interfaces.md 2.2, 2.4 to 2.6, 3, 4.6, 6.
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
 #include <algorithm>
 #include <array>
 
@@ -146,6 +149,13 @@ asio::awaitable<es::Response> Smsr::create_isdp(const Party* p, std::shared_ptr<
   order.commands = as_command(create_isdp_apdu(aid, static_cast<std::uint32_t>(q->required_memory)));
   order.target = to_bytes(isd_r_aid().bytes());
   order.more_to_do = q->more_to_do.value_or(false);
+  if (const auto* late = faults_.fire("late-creation", e.id)) {
+    const std::chrono::milliseconds pause(fault_number(*late, 3000));
+    asio::steady_timer timer(io_, pause);
+    boost::system::error_code ec;
+    co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ec));
+    deadline = std::max(deadline, Clock::now() + std::chrono::seconds(60));
+  }
   audit(q->eid, "CreateISDP", "to-card", order.commands);
   const CommandOutcome o = co_await es5_.run(q->eid, std::move(order), deadline);
 
@@ -213,11 +223,11 @@ asio::awaitable<es::Response> Smsr::send_data(const Party* p, std::shared_ptr<co
   }
   if (a.status == es::ExecStatus::failed) e.chain_open = false;
   a.euicc_response_data = o.answer.relay;
-  spoil(a, e, *q);
+  spoil(a, e, kind->scp03t);
   co_return a;
 }
 
-void Smsr::spoil(Answer& a, const Euicc& e, const es::Request&) {
+void Smsr::spoil(Answer& a, const Euicc& e, bool scp03t) {
   Bytes& data = *a.euicc_response_data;
   // 23 L 85 10/20 <RC> 90 00: remember it, or put an earlier one in its place.
   std::size_t at = 0, length = 0;
@@ -231,6 +241,14 @@ void Smsr::spoil(Answer& a, const Euicc& e, const es::Request&) {
     }
   }
   if (!faults_.empty()) {
+    if (scp03t && faults_.find("scp03t-in-23", e.id) != nullptr) {
+      if (const auto tlvs = read_tlvs(data); tlvs.ok()) {
+        Bytes wrapped;
+        for (const Tlv& t : *tlvs) append_tlv(wrapped, 0x23, t.whole);
+        data = std::move(wrapped);
+      }
+      return;
+    }
     if (length != 0 && faults_.find("old-rc-replay", e.id) != nullptr) {
       Bytes old = old_rc_;
       if (old.size() != length) old = random_bytes(length);  // none seen yet
