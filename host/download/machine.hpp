@@ -61,6 +61,7 @@ struct Order {     // what the Operator asked for; never changes
   std::string profile_type;      // of the reserved profile
   bool enable = false;
   IccidState iccid_was = IccidState::free;  // before this order; other than free only for the same eUICC
+  std::string smsr_was;                     // installed: the SM-SR that had it
   std::int64_t received_ms = 0;             // Unix time
   std::int64_t deadline_ms = 0;             // received + ValidityPeriod
   std::uint64_t required_memory = 65536;

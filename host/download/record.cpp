@@ -49,6 +49,7 @@ std::string to_record(const Download& d) {
          {"leftover", d.leftover},
          {"calls", d.calls},
          {"was", static_cast<int>(o.iccid_was)},
+         {"was_at", o.smsr_was},
          {"on_card", d.on_card},
          {"seen_gone", d.seen_gone},
          {"open", d.open_creations}};
@@ -102,6 +103,7 @@ Result<Download> from_record(std::string_view record) {
       if (was < 0 || was > static_cast<int>(IccidState::installed))
         return Error{"bad-record", "unknown state of the ICCID"};
       o.iccid_was = static_cast<IccidState>(was);
+      o.smsr_was = j.at("was_at").get<std::string>();
       d.on_card = j.at("on_card").get<bool>();
       d.seen_gone = j.at("seen_gone").get<bool>();
       d.open_creations = j.at("open").get<std::vector<unsigned>>();

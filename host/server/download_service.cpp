@@ -351,11 +351,13 @@ void DownloadService::finish(const LivePtr& l) {
 
 namespace {
 // Every way out of `reserved`: what the machine says may be on the card decides.
-void put_profile(store::Tx& tx, const download::Order& o, download::IccidState s) {
+void put_profile(store::Tx& tx, const download::Order& o, download::IccidState s, bool succeeded) {
   if (s == download::IccidState::free) return tx.set_profile(o.iccid.str(), store::ProfileState::free, "", "", "");
   const bool installed = s == download::IccidState::installed;
+  // An order for what was installed, by way of a wrong SM-SR, must not make the right one a stranger.
+  const std::string& smsr = succeeded || o.smsr_was.empty() ? o.smsr.str() : o.smsr_was;
   tx.set_profile(o.iccid.str(), installed ? store::ProfileState::installed : store::ProfileState::uncertain,
-                 o.eid.str(), o.smsr.str(), o.id);
+                 o.eid.str(), smsr, o.id);
 }
 }  // namespace
 
@@ -363,10 +365,11 @@ void DownloadService::finish_commit(const LivePtr& l, std::shared_ptr<es::Respon
   auto delivery = std::make_shared<std::optional<store::DeliveryRow>>();
   auto follow_up = p_.follow_ups.plan(l->d);
   p_.storage.submit(
-      [this, o = l->d.order, record = download::to_record(l->d), iccid = download::iccid_after(l->d), r, delivery,
+      [this, o = l->d.order, record = download::to_record(l->d), iccid = download::iccid_after(l->d),
+       succeeded = l->d.state != download::State::failed && l->d.state != download::State::expired, r, delivery,
        look_after = follow_up ? download::to_record(*follow_up) : std::string()](store::Tx& tx) {
         tx.put_download(o.id, record, true, now_ms());
-        put_profile(tx, o, iccid);
+        put_profile(tx, o, iccid, succeeded);
         if (!look_after.empty()) tx.put_follow_up(o.eid.str(), look_after);
         *delivery = p_.replies.store_answer(tx, o.requester.str(), o.function_call_identifier, *r);
       },

@@ -270,9 +270,13 @@ asio::awaitable<net::Response> Es2Service::order(const Party* from, es::Message 
       return refuse_with("8.2.1", "3.3", iccid, "profile is in a running download");
     if (profile->state == store::ProfileState::installed && !same_euicc)
       return refuse_with("8.2.1", "3.3", iccid, "profile is already installed");
-    if (profile->state == store::ProfileState::uncertain && !same_euicc)
-      return refuse_with("8.2.1", "3.3", iccid, "profile may be on another eUICC, which is being looked after");
-    if (profile->state == store::ProfileState::installed) order->iccid_was = download::IccidState::installed;
+    // Another SM-SR's EIS would prove nothing of where an uncertain one is.
+    if (profile->state == store::ProfileState::uncertain && (!same_euicc || profile->smsr != order->smsr.str()))
+      return refuse_with("8.2.1", "3.3", iccid, "profile may be on an eUICC, which is being looked after");
+    if (profile->state == store::ProfileState::installed) {
+      order->iccid_was = download::IccidState::installed;
+      order->smsr_was = profile->smsr;
+    }
     if (profile->state == store::ProfileState::uncertain) order->iccid_was = download::IccidState::uncertain;
     order->iccid = Iccid::trusted(iccid);
     order->profile_type = profile->profile_type;

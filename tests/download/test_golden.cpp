@@ -218,6 +218,7 @@ TEST_F(Golden, Pol1RefusalInErrorManagement) {
   EXPECT_EQ(d_.state, State::completing);
   answer("17-ES3-ProfileDownloadCompleted-response.xml");
   answer("19b-ES3-EnableProfile-response-rolled-back.xml");
+  answer("03-ES3-GetEIS-response.xml");  // the outcome follows the EIS
   EXPECT_EQ(d_.state, State::done_with_warning);
 }
 

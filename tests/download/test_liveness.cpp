@@ -41,6 +41,7 @@ class AnyWalk : public Walk {
     f = follow_up_of(d_, c_.now_ms, l, std::nullopt);
     FollowUpStep s;
     unsigned calls = 0;
+    const unsigned silence = chance(20) ? 100 : 30;  // percent
     std::int64_t now = c_.now_ms;
     for (FollowUpEvent e = Look{}; calls < 1000;) {
       s = step(std::move(f), std::move(e), now, c_.smdp_oid, l);
@@ -48,7 +49,7 @@ class AnyWalk : public Walk {
       if (ended(f)) return calls;
       if (s.call) {
         ++calls;
-        if (chance(30)) {
+        if (chance(silence)) {
           e = CallFailed{s.call->call, CallFault::timeout, "", ""};
         } else {
           e = Answer{s.call->call, any_response(s.call->request.function)};

@@ -214,6 +214,21 @@ TEST(Possession, WhatWasInstalledNeverGoesToAnotherCard) {
 }
 
 // The inventory thought it free, the card has it.
+TEST(Possession, EveryCertificateOfTheCaKeySetsIsOffered) {
+  Drive t;
+  t.feed(Start{});
+  es::Eis e = t.eis();
+  e.ecasd.keysets.push_back({"117", "SCP03", "", {Bytes{0x7F, 0x21, 0x01}}, {}});
+  es::SecurityDomain::Keyset more{"118", "CA", "", {}, {}};
+  more.certs = {{"1", "", Bytes{0x7F, 0x21, 0x02}}, {"2", "", Bytes{0x7F, 0x21, 0x03}}};
+  e.ecasd.keysets.push_back(more);
+  t.answer_eis(e);
+  auto* check = t.find<CheckCertificates>();
+  ASSERT_NE(check, nullptr);
+  const std::vector<Bytes> want{{0x7F, 0x21, 0x00}, {0x7F, 0x21, 0x02}, {0x7F, 0x21, 0x03}};
+  EXPECT_EQ(check->cert_ecasd, want);
+}
+
 TEST(Possession, AnEisThatShowsTheProfileKeepsItFromOthers) {
   Drive t;
   t.feed(Start{});
@@ -254,6 +269,7 @@ TEST(Possession, RecordsOfTheFirstVersionAreTakenForTheWorst) {
   };
   cut("\"on_card\"", "\"pol1\"");
   cut(",\"seen_gone\"", ",\"smsr\"");
+  cut(",\"was\"", "}");
   const auto d = from_record(text);
   ASSERT_TRUE(d.ok()) << d.error().text() << text;
   EXPECT_TRUE(d->on_card);

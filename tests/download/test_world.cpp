@@ -66,23 +66,31 @@ class World : public Walk {
   FollowUp::State look_after() {
     FollowUpLimits l;
     FollowUp f = follow_up_of(d_, c_.now_ms, l, std::nullopt);
-    FollowUpEvent e = Look{};
-    for (unsigned i = 0; i < 2000; ++i) {
-      FollowUpStep s = step(std::move(f), std::move(e), c_.now_ms, c_.smdp_oid, l);
-      f = std::move(s.follow_up);
-      if (ended(f)) break;
-      if (s.call) {
-        e = answer_to(*s.call);
-      } else if (s.pause_ms) {
-        c_.now_ms += *s.pause_ms;
+    std::optional<CallEs3> call;
+    std::int64_t pause = 0;
+    bool waits = true;  // for the end of the pause
+    for (unsigned i = 0; i < 3000 && !ended(f); ++i) {
+      FollowUpEvent e = Look{};
+      if (!calls_back_.empty() && chance(30)) {
+        e = LateCreation{d_.order.id + "." + std::to_string(calls_back_.back().first), calls_back_.back().second};
+        calls_back_.pop_back();
+      } else if (call) {
+        CallEs3 open = std::move(*call);
+        call.reset();
+        e = answer_to(open);
+      } else if (waits) {
+        waits = false;
+        c_.now_ms += pause;
         if (c_.now_ms >= d_.order.deadline_ms + l.card_ms / 2) happen_all();  // a creation never ends later than that
         if (chance(5)) f = *follow_up_from_record(to_record(f));
-        e = Look{};
-        if (!calls_back_.empty() && chance(50)) {
-          e = LateCreation{d_.order.id + "." + std::to_string(calls_back_.back().first), calls_back_.back().second};
-          calls_back_.pop_back();
-        }
+      } else {
+        ADD_FAILURE() << "the follow-up waits for nothing" << path();
+        break;
       }
+      FollowUpStep s = step(std::move(f), std::move(e), c_.now_ms, c_.smdp_oid, l);
+      f = std::move(s.follow_up);
+      if (s.call) call = std::move(s.call);
+      if (s.pause_ms) waits = true, pause = *s.pause_ms;
     }
     EXPECT_TRUE(ended(f)) << path();
     if (f.state == FollowUp::State::clean) {

@@ -128,8 +128,8 @@ TEST(LeftBehind, EnablingIsToldAsTheEisSaysIt) {
   EXPECT_NE(out.response->code->message.find("Disabled"), std::string::npos) << out.response->code->message;
 }
 
-TEST(LeftBehind, TheReasonOfAFailedCallIsTold) {
-  Rig rig(options(2));
+TEST(LeftBehind, ReasonsAreToldAndDialectsUnderstood) {
+  Rig rig(options(3));
   Rig::must(rig.world().sim_fault("http-404=GetEIS"));
   const Outcome out = order(rig, 0, false);
   EXPECT_EQ(told(out), "FAILED 8.7/5.1");
@@ -138,6 +138,9 @@ TEST(LeftBehind, TheReasonOfAFailedCallIsTold) {
   Rig::must(rig.world().sim_fault("scp03t-in-23"));
   EXPECT_EQ(told(order(rig, 1, false)), "EXECUTED_SUCCESS");
   EXPECT_TRUE(rig.verified(1));
+  Rig::must(rig.world().sim_clear_faults());
+  Rig::must(rig.world().sim_fault("more-ecasd"));
+  EXPECT_EQ(told(order(rig, 2, false)), "EXECUTED_SUCCESS") << "the second certificate is the good one";
 }
 
 }  // namespace

@@ -39,6 +39,7 @@ const std::vector<FaultInfo>& fault_catalogue() {
       {"truncated-ecasd", "", "its last ten bytes are missing"},
       {"nonminimal-ecasd", "", "its outer length is not minimal"},
       {"other-eid-ecasd", "", "it names another EID (signature right)"},
+      {"more-ecasd", "", "a certificate of another EID stands before CERT.ECASD.ECKA"},
       {"bad-eum-signature", "", "EumSignature does not verify"},
       {"wrong-eis-eid", "", "GetEIS answers with the EIS of another EID"},
       {"eis-stale", "oid", "a Created ISD-P of that SM-DP (default: the registered one) is there; set it at start"},

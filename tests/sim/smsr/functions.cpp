@@ -110,6 +110,10 @@ es::Eis Smsr::eis_of(const Euicc& e, const Party& p) {
     for (const std::string_view f : {"expired-ecasd", "badly-signed-ecasd", "off-curve-ecasd", "infinite-ecasd",
                                      "truncated-ecasd", "nonminimal-ecasd", "other-eid-ecasd"})
       if (faults_.find(f, e.id) != nullptr) eis = eum_.eis_with(e.record, variant_of(f));
+    if (faults_.find("more-ecasd", e.id) != nullptr) {
+      auto other = eum_.eis_with(e.record, EcasdVariant::other_eid).ecasd.keysets;
+      eis.ecasd.keysets.insert(eis.ecasd.keysets.begin(), other.begin(), other.end());
+    }
     if (faults_.find("bad-eum-signature", e.id) != nullptr) eis.platform_version = "4.2.1";
   }
   eis.remaining_memory = e.remaining();
