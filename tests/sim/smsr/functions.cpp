@@ -8,6 +8,7 @@
 #include "host/base/calendar.hpp"
 #include "host/base/ids.hpp"
 #include "host/base/random.hpp"
+#include "host/base/tlv.hpp"
 #include "tests/sim/smsr/smsr_parts.hpp"
 
 namespace kf::sim {
