@@ -1,6 +1,7 @@
 // Completing, Enabling.
 #include <algorithm>
 
+#include "host/base/text.hpp"
 #include "host/download/machine_impl.hpp"
 
 namespace kf::download {
@@ -95,10 +96,15 @@ void Machine::tell_not_enabled(const es::ProfileInfo* p, bool have) {
   std::string text;
   if (!have || p == nullptr)
     text = "Profile installed; whether it is enabled is not known, its EIS could not be read";
+  else if (p->state != "Disabled")
+    text = "Profile installed and not enabled; its EIS shows it as " + clip_text(p->state, 32);
   else if (d().enable_unsure || why.reason == "5.3")
     text = "Profile installed and Disabled when last asked; EnableProfile was not answered and may yet be executed";
   else
     text = "Profile installed and Disabled; enabling failed";
+  if (p != nullptr && p->state == "Created")
+    emit(Alarm{"EID " + d().order.eid.str() + ": ICCID " + d().order.iccid.str() +
+               " was completed, the EIS shows it as Created"});
   d().warning = Cause{why.subject, why.reason, d().order.iccid.str(), std::move(text), why.detail};
   if (!why.message.empty()) d().warning->message += ": " + why.message;
   succeed();

@@ -31,7 +31,7 @@ void Machine::deleted(bool by_us) {
     fresh.restarts = d().restarts;
     fresh.calls = d().calls;
     fresh.on_card = d().on_card;
-    fresh.seen_gone = d().seen_gone;
+    fresh.proved_gone = d().proved_gone;
     fresh.open_creations = std::move(d().open_creations);
     d() = std::move(fresh);
     return start();
@@ -83,12 +83,8 @@ void Machine::on_deleted(es::Response& r) {
 void Machine::probed_deleting(const es::ProfileInfo* p, bool have, bool ours) {
   if (!have) return left_behind("GetEIS not answered");
   if (p == nullptr || p->state == "Deleted") {
-    if (d().isd_p_aid.empty()) {  // a CreateISDP at work is not shown
-      nothing_made();
-      d().seen_gone = d().open_creations.empty();
-    } else {
-      nothing_there();
-    }
+    // What was made and whose deletion failed, and yet is not shown, is looked after: an EIS may lag behind.
+    if (d().isd_p_aid.empty()) nothing_made();
     return deleted(false);
   }
   if (ours && in_use(*p) && d().header_taken) {  // the completion was taken after all, and deletion is refused

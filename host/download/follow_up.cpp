@@ -53,7 +53,8 @@ class FollowUpMachine {
     std::int64_t ms = l_.backoff_ms;
     for (unsigned i = 1; i < x().looks && ms < l_.longest_pause_ms; ++i) ms *= 2;
     ms = std::min(ms, l_.longest_pause_ms);
-    if (now_ < x().quiet_ms) ms = std::min(ms, x().quiet_ms - now_ + 1);
+    for (const std::int64_t t : {x().settle_ms, x().quiet_ms})
+      if (now_ < t) ms = std::min(ms, t - now_ + 1);
     out_.pause_ms = ms;
     out_.persist = true;
   }
@@ -97,7 +98,7 @@ class FollowUpMachine {
       x().deleting = clip_text(stale->iccid, 32);
       return call(es::Function::delete_isdp, stale->iccid, l_.card_ms);
     }
-    if (!x().creations.empty() && now_ < x().quiet_ms) return pause();
+    if (now_ < (x().creations.empty() ? x().settle_ms : x().quiet_ms)) return pause();
     settle(*r.eis);
   }
   // Nothing of ours is in state Created. What became of each ICCID stands in this EIS.
@@ -157,12 +158,14 @@ FollowUp follow_up_of(const Download& d, std::int64_t now_ms, const FollowUpLimi
     f.began_ms = now_ms;
   }
   f.smsr = o.smsr;
-  if (d.on_card && f.iccids.size() < kMaxIccids && std::ranges::find(f.iccids, o.iccid.str()) == f.iccids.end())
+  if (iccid_after(d) == IccidState::uncertain && f.iccids.size() < kMaxIccids &&
+      std::ranges::find(f.iccids, o.iccid.str()) == f.iccids.end())
     f.iccids.push_back(o.iccid.str());
   for (const unsigned n : d.open_creations)
     if (f.creations.size() < kMaxIccids) f.creations.push_back({o.id + "." + std::to_string(n), o.iccid.str()});
   // A command may have been given to the card at the very end of the ValidityPeriod.
-  f.quiet_ms = std::max({f.quiet_ms, now_ms, d.open_creations.empty() ? now_ms : o.deadline_ms + l.card_ms});
+  f.settle_ms = now_ms + l.settle_ms;
+  f.quiet_ms = std::max({f.quiet_ms, f.settle_ms, d.open_creations.empty() ? now_ms : o.deadline_ms + l.card_ms});
   f.give_up_ms = f.quiet_ms + l.give_up_ms;
   f.looks = f.refusals = 0;
   f.state = FollowUp::State::waiting;
@@ -178,9 +181,11 @@ FollowUpStep step(FollowUp f, FollowUpEvent e, std::int64_t now_ms, const std::s
 std::string to_record(const FollowUp& f) {
   Json creations = Json::array();
   for (const auto& c : f.creations) creations.push_back(Json::array({c.transaction, c.iccid}));
-  const Json j{{"id", f.id},        {"eid", f.eid.str()},     {"smsr", f.smsr.str()}, {"iccids", f.iccids},
-               {"open", creations}, {"began", f.began_ms},    {"quiet", f.quiet_ms},  {"give_up", f.give_up_ms},
-               {"looks", f.looks},  {"refusals", f.refusals}, {"calls", f.calls},     {"trouble", f.trouble}};
+  const Json j{{"id", f.id},          {"eid", f.eid.str()},     {"smsr", f.smsr.str()},
+               {"iccids", f.iccids},  {"open", creations},      {"began", f.began_ms},
+               {"quiet", f.quiet_ms}, {"settle", f.settle_ms},  {"give_up", f.give_up_ms},
+               {"looks", f.looks},    {"refusals", f.refusals}, {"calls", f.calls},
+               {"trouble", f.trouble}};
   return j.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
@@ -195,6 +200,7 @@ Result<FollowUp> follow_up_from_record(std::string_view record) {
     for (const auto& c : j.at("open")) f.creations.push_back({c.at(0).get<std::string>(), c.at(1).get<std::string>()});
     f.began_ms = j.at("began").get<std::int64_t>();
     f.quiet_ms = j.at("quiet").get<std::int64_t>();
+    f.settle_ms = j.at("settle").get<std::int64_t>();
     f.give_up_ms = j.at("give_up").get<std::int64_t>();
     f.looks = j.at("looks").get<unsigned>();
     f.refusals = j.at("refusals").get<unsigned>();

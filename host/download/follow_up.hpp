@@ -4,7 +4,7 @@
 // EID.
 //
 // In-Creation entries are not shown by GetEIS, so an empty EIS ends it only when no creation can be under way any more:
-// its answer came, its ISD-P appeared and went, or `quiet_ms` has passed.
+// its answer came, its ISD-P appeared and went, or `quiet_ms` has passed; and never before `settle_ms`.
 #pragma once
 
 #include "host/download/machine.hpp"
@@ -23,7 +23,8 @@ struct FollowUp {
     std::string transaction, iccid;
   };
   std::vector<Creation> creations;  // CreateISDP calls whose end is not known
-  std::int64_t began_ms = 0;        // Unix time, like the two below
+  std::int64_t began_ms = 0;        // Unix time, like the three below
+  std::int64_t settle_ms = 0;       // before it no EIS counts: it may lag behind
   std::int64_t quiet_ms = 0;        // from here on nothing appears by itself
   std::int64_t give_up_ms = 0;
   unsigned looks = 0, refusals = 0, calls = 0;
@@ -39,7 +40,8 @@ struct FollowUp {
 struct FollowUpLimits {
   std::int64_t backoff_ms = 1'000, longest_pause_ms = 3'600'000;  // doubled from look to look
   std::int64_t get_eis_ms = 30'000, card_ms = 600'000;            // time-outs of the calls
-  std::int64_t give_up_ms = 86'400'000;                           // after quiet_ms
+  std::int64_t settle_ms = 10'000;
+  std::int64_t give_up_ms = 86'400'000;  // after quiet_ms
   unsigned max_looks = 100, max_refusals = 5;
 };
 

@@ -190,12 +190,15 @@ Step step(Download d, Event e, const Context& c) { return Machine(std::move(d), 
 IccidState iccid_after(const Download& d) {
   if (d.state == State::done || d.state == State::done_with_warning) return IccidState::installed;
   if (d.order.iccid_was == IccidState::installed) return IccidState::installed;  // stays with its eUICC (10, rule 9)
-  if (d.on_card || (d.order.iccid_was == IccidState::uncertain && !d.seen_gone)) return IccidState::uncertain;
+  if (d.on_card || (d.order.iccid_was == IccidState::uncertain && !d.proved_gone)) return IccidState::uncertain;
   return IccidState::free;
 }
 
 bool needs_follow_up(const Download& d) {
-  return (d.state == State::failed || d.state == State::expired) && (d.leftover || d.on_card);
+  if (d.state != State::failed && d.state != State::expired) return false;
+  // An EIS that shows it gone is looked at again before it counts.
+  const bool settles = d.order.iccid_was == IccidState::uncertain && d.seen_gone && !d.proved_gone;
+  return d.leftover || d.on_card || settles;
 }
 
 }  // namespace kf::download

@@ -94,7 +94,8 @@ struct Download {
   bool leftover = false;                 // an ISD-P in state Created was left behind
   unsigned calls = 0;                    // ES3 calls made: transaction ids are <id>.<n>
   bool on_card = false;                  // an ISD-P that this order asked for may be on the eUICC
-  bool seen_gone = false;                // an EIS showed that the eUICC holds nothing under this ICCID
+  bool seen_gone = false;                // an EIS showed nothing under this ICCID; it may lag behind
+  bool proved_gone = false;              // a DeleteISDP did
   std::vector<unsigned> open_creations;  // CreateISDP calls whose end is not known: an ISD-P may yet appear
 
   // kept in memory only

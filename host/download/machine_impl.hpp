@@ -60,7 +60,7 @@ class Machine {
   void created(std::string aid);
   void creation_ended(unsigned call);
   void nothing_made() { d().on_card = !d().open_creations.empty(); }  // as far as the calls that ended say
-  void nothing_there();                                               // the EIS or a deletion says so
+  void nothing_there();                                               // a deletion says so
   void probed_creating(const es::Response& r, const es::ProfileInfo* p, bool have);
   void on_late_creation(es::Response& r, unsigned call);
 

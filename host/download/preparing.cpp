@@ -44,7 +44,7 @@ void Machine::on_eis(es::Response& r) {
   enter(State::checking);
   const es::ProfileInfo* p = find_profile(e, x.order.iccid.str());
   if (p == nullptr || p->state == "Deleted") {
-    if (x.open_creations.empty()) nothing_there();
+    x.seen_gone = x.open_creations.empty();
   } else if (in_use(*p) && x.order.iccid_was != IccidState::installed) {
     x.on_card = true;  // whatever the inventory thought: no other eUICC may get it
   }
@@ -127,7 +127,6 @@ void Machine::probed_cleaning(const es::Response& r, bool have) {
   const std::string first = d().stale.front();
   if (have) read_stale(*r.eis);
   const bool there = std::find(d().stale.begin(), d().stale.end(), first) != d().stale.end();
-  if (have && !there && same_iccid(first, d().order.iccid.str())) nothing_there();
   if (d().refused && there) {
     d().leftover = true;
     return fail(*d().refused);
@@ -157,7 +156,7 @@ void Machine::creation_ended(unsigned call) { std::erase(d().open_creations, cal
 void Machine::nothing_there() {
   d().open_creations.clear();
   d().on_card = false;
-  d().seen_gone = true;
+  d().seen_gone = d().proved_gone = true;
 }
 
 void Machine::on_created(es::Response& r, unsigned call) {
@@ -213,6 +212,7 @@ void Machine::probed_creating(const es::Response& r, const es::ProfileInfo* p, b
     if ((d().restarts > 0 || !d().open_creations.empty()) && d().in_creation_waits < 8)
       return emit(StartTimer{c_.timeouts.backoff << d().in_creation_waits++});
     nothing_made();
+    if (d().order.iccid_was == IccidState::uncertain || d().restarts > 0) d().on_card = true;  // by us, for all we know
     return fail({"8.2.1", "3.3", d().order.iccid.str(), "SM-SR says that the ICCID is in use", ""});
   }
   if (d().create_retried) {

@@ -52,6 +52,7 @@ std::string to_record(const Download& d) {
          {"was_at", o.smsr_was},
          {"on_card", d.on_card},
          {"seen_gone", d.seen_gone},
+         {"proved_gone", d.proved_gone},
          {"open", d.open_creations}};
   if (o.pol2) {
     Json rules = Json::array();
@@ -106,6 +107,7 @@ Result<Download> from_record(std::string_view record) {
       o.smsr_was = j.at("was_at").get<std::string>();
       d.on_card = j.at("on_card").get<bool>();
       d.seen_gone = j.at("seen_gone").get<bool>();
+      d.proved_gone = j.value("proved_gone", false);
       d.open_creations = j.at("open").get<std::vector<unsigned>>();
     } else if (d.state >= State::creating_isdp) {  // written by 0.1.0: what is not known is taken for possible
       d.on_card = true;

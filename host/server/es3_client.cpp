@@ -33,8 +33,9 @@ std::string brief_of(const Error& e) {
   if (e.reason == "net-lost" || e.reason == "net-stale") return "connection lost";
   if (e.reason == "net-answer") return has("over the limit") ? "answer too large" : "not an HTTP answer";
   if (e.reason != "net-tls") return "not sent";
+  if (has("certificate has expired")) return "TLS: certificate expired";
+  if (has("mismatch")) return "TLS: certificate of another host";
   if (has("certificate verify failed")) return "TLS: certificate not trusted";
-  if (has("expired")) return "TLS: certificate expired";
   if (has("alert")) return "TLS: the SM-SR refused the connection";
   return "TLS: handshake failed";
 }

@@ -240,8 +240,9 @@ void FollowUpService::seen(const Party& smsr, const es::Eis& e, Clock::time_poin
   const auto it = uncertain_.find(e.eid);
   if (it == uncertain_.end() || live_.count(e.eid) != 0) return;  // a follow-up knows what may yet appear
   std::vector<std::string> gone;
+  const auto settled = asked - std::chrono::milliseconds(config_.follow_up.settle_ms);  // an EIS may lag behind
   for (const auto& u : it->second)
-    if (u.smsr == smsr.oid.str() && u.since < asked && !shows(e, u.iccid)) gone.push_back(u.iccid);
+    if (u.smsr == smsr.oid.str() && u.since < settled && !shows(e, u.iccid)) gone.push_back(u.iccid);
   for (const auto& iccid : gone) {
     storage_.submit([iccid, eid = e.eid](store::Tx& tx) { tx.settle_uncertain(iccid, eid, store::ProfileState::free); },
                     [iccid, eid = e.eid](const Status& s) {

@@ -20,7 +20,10 @@ struct After {
     last = step(std::move(f), std::move(e), now, "2.999.20", limits);
     f = std::move(last.follow_up);
   }
-  void begin(const Drive& t) { f = follow_up_of(t.d, now, limits, std::nullopt); }
+  void begin(const Drive& t) {
+    f = follow_up_of(t.d, now, limits, std::nullopt);
+    now += limits.settle_ms;
+  }
   void call(es::Function expected) {
     ASSERT_TRUE(last.call.has_value()) << "waits";
     ASSERT_EQ(es::function_name(last.call->request.function), es::function_name(expected));
@@ -204,6 +207,20 @@ TEST(FollowUp, AnEntryThatIsNotOursToDeleteIsAnAlarm) {
   e.profiles.push_back(a.made.entry(kIccid, "Created", ""));
   a.eis(e);
   EXPECT_EQ(a.f.state, State::given_up);
+}
+
+TEST(FollowUp, AnEisThatIsAskedTooSoonProvesNothing) {
+  After a;
+  end_left_behind(a.made);
+  a.begin(a.made);
+  a.now -= a.limits.settle_ms;
+  a.feed(Look{});
+  a.eis(a.made.eis());
+  ASSERT_FALSE(ended(a.f));
+  a.now += a.limits.settle_ms;
+  a.feed(Look{});
+  a.eis(a.made.eis());
+  EXPECT_EQ(a.f.state, State::clean);
 }
 
 TEST(FollowUp, RecordRoundTripAndMerge) {
