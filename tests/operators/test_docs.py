@@ -180,9 +180,9 @@ class Documents(unittest.TestCase):
 class Shapes(unittest.TestCase):
     def test_they_tell_outputs_apart(self):
         said = "made  key 1\nmade  key 2\nrate   123.4/s over 1.2 s\ndone in /a/b/c\n"
-        self.assertIsNone(has_shape("made  this\n...\nrate   9/s\ndone in /x", said + ""))
-        self.assertIsNone(has_shape("...\ndone in /x/y", said))
-        self.assertIsNotNone(has_shape("made  this\nrate   9/s\ndone in /x", said))
+        self.assertIsNone(has_shape("made  this\n...\nrate   9/s\ndone in /x/c", said))
+        self.assertIsNone(has_shape("...\ndone in /y/c", said))
+        self.assertIsNotNone(has_shape("made  this\nrate   9/s\ndone in /x/c", said))
         self.assertIsNotNone(has_shape("made  this\n...\nspeed  9/s\n...", said))
         self.assertIsNotNone(has_shape("made  this\nmade  that\nrate  1", said))
 
