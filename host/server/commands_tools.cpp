@@ -256,7 +256,7 @@ std::string public_key_pem(Curve c, const Point& q) {
 
 int run_identity_export(const std::string& config, const std::string& curve, const std::string& out) {
   const auto c = curve_by_name(curve);
-  if (!c) return complain(2, "--curve: must be P-256 or brainpoolP256r1");
+  if (!c) return complain(2, "--curve " + curve + ": must be P-256 or brainpoolP256r1");
   auto opened = open_all(config, true);
   if (!opened) return complain(status_of(opened.error()), line_of(opened.error()));
   auto q = opened->hsm->public_key(*c);
@@ -275,7 +275,7 @@ int run_identity_export(const std::string& config, const std::string& curve, con
 
 int run_identity_import(const std::string& config, const std::string& curve, const std::string& certificate) {
   const auto c = curve_by_name(curve);
-  if (!c) return complain(2, "--curve: must be P-256 or brainpoolP256r1");
+  if (!c) return complain(2, "--curve " + curve + ": must be P-256 or brainpoolP256r1");
   auto b = read_file(certificate, 65536);
   if (!b) return complain(2, b.error().detail);
   if (!b->empty() && b->front() != 0x7F) {  // hex text is taken too

@@ -179,6 +179,11 @@ int main(int argc, char** argv) {
   s_cert->callback([&] { status = run_identity_import(config, curve, certificate); });
 
   try {
+    if (argc > 1 && argv[1][0] != '-') app.get_subcommand(argv[1]);
+  } catch (const CLI::OptionNotFound&) {  // parse() would only say that one is required
+    return complain(2, std::string(argv[1]) + ": no such verb (keyferry --help)");
+  }
+  try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp& e) {
     return app.exit(e);

@@ -23,7 +23,7 @@ def built(program):
 def subcommands(text):
     """The names below "Subcommands:" of a help text."""
     below = text.split("Subcommands:\n", 1)
-    return re.findall(r"^  ([a-z][a-z0-9-]*)", below[1], re.M) if len(below) == 2 else []
+    return re.findall(r"^  ([a-z][a-z0-9-]*)", below[1].split("\n\n")[0], re.M) if len(below) == 2 else []
 
 
 class Help(unittest.TestCase):
@@ -39,8 +39,8 @@ class Help(unittest.TestCase):
                     option = re.match(r"  (-\S.*)$", line)
                     if not option or line.startswith("  -h,--help"):
                         continue
-                    # CLI11 puts a long option on a line of its own and what it says on the next.
-                    said = line[30:].strip() if len(option.group(1)) < 28 or line[28:30].strip() == "" else ""
+                    # CLI11 puts what a long option says on the next line.
+                    said = re.sub(r"^-\S+( [A-Z]+\S*)*( \.\.\.)?", "", option.group(1)).strip()
                     said = said or (lines[i + 1].strip() if i + 1 < len(lines) and lines[i + 1].startswith(" " * 20) else "")
                     self.assertGreater(len(said), 2, line)
 
@@ -151,9 +151,9 @@ class Live(unittest.TestCase):
 
     def test_b_orders(self):
         for n, pattern in enumerate(["sync", "callback", "polling"]):
-            told = self.operator("order", "--eid", self.eids[n], "--type", "Keyferry sample profile", "--pattern", pattern, "--enable", "--linger",
-                                 "1")
-            self.assertEqual(told[0]["outcome"], "EXECUTED_SUCCESS")
+            told = self.operator("order", "--eid", self.eids[n], "--type", "Keyferry sample profile", "--pattern", pattern, "--enable",
+                                 "--linger", "1")
+            self.assertEqual([t["outcome"] for t in told if "outcome" in t], ["EXECUTED_SUCCESS"])
         told = self.operator("order", "--eid", self.eids[3], "--type", "whole", "--validity", "600", "--call-id", "mine")
         self.assertEqual((told[0]["outcome"], told[0]["call"]), ("EXECUTED_SUCCESS", "mine"))
         self.assertEqual(self.operator("order", "--eid", self.eids[4], "--type", "nothing", status=3)[0]["http"], 200)
@@ -205,7 +205,7 @@ class Live(unittest.TestCase):
     def test_f_an_option_given_twice(self):
         r = lab.run("keyferry", "profile", "list", "-c", "none.toml", "-c", self.world.config)
         self.assertIn("profile type", r.stdout)
-        r = lab.run("keyferry-sim", "run", "--hold", "0", "--hold", "5", "--fault", "wrong-receipt", "--fault", "none", status=2)
+        r = lab.run("keyferry-sim", "run", "--hold", "7", "--hold", "5", "--fault", "wrong-receipt", "--fault", "none", status=2)
         self.assertIn("'none'", r.stderr, "of options that may be repeated every one counts")
 
     def test_g_nobody_answers(self):
