@@ -162,7 +162,7 @@ class Live(unittest.TestCase):
         iccid = eis["profiles"][-1]["iccid"]
         for function in ("DisableProfile", "EnableProfile", "DisableProfile", "DeleteProfile"):
             told = self.operator("call", function, "--eid", self.eids[0], "--iccid", iccid)
-            self.assertEqual(told[0]["outcome"], "EXECUTED_SUCCESS", function)
+            self.assertEqual([t["outcome"] for t in told if "outcome" in t], ["EXECUTED_SUCCESS"], function)
 
     def test_c_status_and_tokens(self):
         said = self.keyferry("status").stdout
