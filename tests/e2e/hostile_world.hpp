@@ -61,10 +61,10 @@ class HostileWorld {
     r.euiccs = options_.orders;
     r.sim_args = {"--hostile", "seed=" + std::to_string(options_.seed) + "," + options_.ways, "--silence", "500"};
     r.log_level = "info";
-    r.settings = {{"limits.min_validity_s", std::int64_t{1}},   {"timeouts.get_eis_s", std::int64_t{2}},
-                  {"timeouts.card_s", std::int64_t{3}},         {"timeouts.completed_s", std::int64_t{2}},
-                  {"timeouts.enable_s", std::int64_t{4}},       {"timeouts.backoff_ms", std::int64_t{50}},
-                  {"timeouts.completed_tries", std::int64_t{3}}};
+    r.settings = {{"limits.min_validity_s", std::int64_t{1}},    {"timeouts.get_eis_s", std::int64_t{2}},
+                  {"timeouts.card_s", std::int64_t{3}},          {"timeouts.completed_s", std::int64_t{2}},
+                  {"timeouts.enable_s", std::int64_t{4}},        {"timeouts.backoff_ms", std::int64_t{50}},
+                  {"timeouts.completed_tries", std::int64_t{3}}, {"timeouts.follow_up_pause_s", std::int64_t{1}}};
     r.settings.insert(r.settings.end(), options_.settings.begin(), options_.settings.end());
     rig_ = std::make_unique<Rig>(std::move(r));
   }
