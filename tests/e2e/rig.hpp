@@ -36,6 +36,8 @@ struct RigOptions {
   std::vector<bench::Setting> settings;
   std::string log_level = "info";
   std::uint64_t required_memory = 65536;
+  std::vector<std::pair<std::string, std::string>> smdp_environment;
+  std::function<void(World&)> before_start;  // the directory is there, nothing runs yet
 };
 
 inline std::string slurp(const std::string& path) {
@@ -58,6 +60,7 @@ class Rig {
     w.sim_args = options_.sim_args;
     w.log_level = options_.log_level;
     w.settings = options_.settings;
+    w.smdp_environment = options_.smdp_environment;
     auto world = World::prepare(w);
     if (!world) throw std::runtime_error("world: " + world.error().text());
     world_ = std::move(*world);
@@ -71,6 +74,7 @@ class Rig {
       std::ofstream(file, std::ios::binary) << text(template_.der);
     }
     must(world_->import_template(file, text(subscriptions_.csv.expose()), kType, options_.required_memory));
+    if (options_.before_start) options_.before_start(*world_);
     must(world_->start_sim());
     must(world_->start_smdp());
     new_operator();
