@@ -275,6 +275,7 @@ asio::awaitable<Read> Channel::read_some(char* p, std::size_t n, bool wait_first
   if (wait_first && (ssl_ == nullptr || SSL_has_pending(ssl_) == 0)) {
     if (!co_await wait(Socket::wait_read)) co_return Read{0, end_};
   }
+  wire_.left = Wire::turn;
   for (;;) {
     Socket::wait_type w = Socket::wait_read;
     errno = 0;

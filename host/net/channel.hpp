@@ -80,11 +80,11 @@ struct Read {
   End end = End::none;
 };
 
-// What the BIO below OpenSSL works on. A peer whose octets never end (key updates, say, which SSL_read() answers
-// without returning) must not keep the loop: after so many octets the socket pretends to be empty until others had a
-// turn.
+// What the BIO below OpenSSL works on. A peer whose octets never become a message (key updates, say, which SSL_read()
+// answers without returning) must not keep the loop: after so many octets within one call the socket pretends to be
+// empty until others had a turn.
 struct Wire {
-  static constexpr std::size_t turn = 64 << 10;
+  static constexpr std::size_t turn = 32 << 10;
   int fd = -1;
   std::size_t left = turn;
 };

@@ -27,6 +27,7 @@ namespace {
 constexpr auto by_tuple = asio::as_tuple(asio::use_awaitable);
 constexpr Millis linger_time{2'000};
 constexpr std::size_t record = 16 << 10;    // the plaintext of one TLS record
+constexpr unsigned reads_a_turn = 16;       // of a body that arrives without a pause
 constexpr unsigned go_on = 0, hang_up = 1;  // verdicts beside HTTP statuses
 
 enum class Phase { handshake, idle, head, body, handler, answer, linger };
@@ -48,12 +49,10 @@ struct Connection : Channel, Occupancy::Guest {
 // Absolute: a peer that trickles does not extend it.
 Clock::time_point after(Millis d) { return Clock::now() + d; }
 
-constexpr double saved_up_s = 5;  // of an address's handshakes
-
 Occupancy::Limits limits_of(const ServerOptions& o) {
   const auto share = [&](std::size_t n) { return n == 0 ? o.max_connections : n; };
   return {o.max_connections, share(o.max_per_address), share(o.max_per_party), o.handshakes_per_second,
-          std::max(1.0, o.handshakes_per_second * saved_up_s)};
+          std::max(1.0, o.handshakes_per_second * 5)};
 }
 
 }  // namespace
@@ -365,7 +364,8 @@ asio::awaitable<unsigned> HttpServer::Impl::read_body(Connection& c) {
     static constexpr std::string_view interim = "HTTP/1.1 100 Continue\r\n\r\n";
     if (!co_await c.write(interim)) co_return hang_up;
   }
-  for (;;) {
+  for (unsigned reads = 1;; ++reads) {
+    if (reads % reads_a_turn == 0) co_await c.yield();
     if (step == Step::done) co_return go_on;
     if (step == Step::body_too_large) co_return 413;
     if (step != Step::more) {
