@@ -91,8 +91,8 @@ struct Config {
   // [limits]
   std::size_t downloads_in_flight = 256, orders_waiting = 100'000, max_body = 1 << 20, max_eis_body = 4 << 20;
   std::size_t max_connections = 4096;
-  std::size_t connections_per_address = 0, connections_per_party = 0;  // 0: a quarter of max_connections
-  std::size_t handshakes_per_second = 200;                             // of one address; 0: no limit
+  std::size_t connections_per_address = 1024, connections_per_party = 1024;
+  std::size_t handshakes_per_second = 200;  // of one address; 0: no limit
   unsigned crypto_threads = 2;
   std::uint32_t min_validity_s = 10, default_validity_s = 3600;
   // [timeouts]
