@@ -27,6 +27,7 @@
 #include "host/server/es2_service.hpp"
 #include "host/server/es3_service.hpp"
 #include "host/server/hsm_status.hpp"
+#include "host/server/peer_log.hpp"
 #include "host/server/preflight.hpp"
 
 namespace kf::server {
@@ -74,7 +75,23 @@ struct App {
   std::unique_ptr<AdminSocket> admin;
   std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
 
+  std::size_t places = config.max_connections;  // of each listener
+
+  // Descriptors: as many as the system gives, and no more connections than there are descriptors for.
+  void raise_descriptor_limit() {
+    rlimit r{};
+    if (::getrlimit(RLIMIT_NOFILE, &r) != 0) return;
+    r.rlim_cur = r.rlim_max;
+    ::setrlimit(RLIMIT_NOFILE, &r);
+    ::getrlimit(RLIMIT_NOFILE, &r);
+    places = places_for(config, r.rlim_cur);
+    if (places < config.max_connections)
+      spdlog::warn("limits.max_connections {} lowered to {}: the limit of open files is {} (ulimit -n, LimitNOFILE)",
+                   config.max_connections, places, r.rlim_cur);
+  }
+
   Status start() {
+    raise_descriptor_limit();
     KF_TRY(trust.roots, read_x509_files(config.ci_roots));
     KF_TRY(trust.eums, read_x509_files(config.eum_certificates));
     // A token that holds another key than the certificate carries must not sign anything: the engine is told
@@ -178,17 +195,26 @@ struct App {
   }
 
   std::unique_ptr<net::HttpServer> make_server(const std::string& address, std::uint16_t port,
-                                               std::function<unsigned(const net::Request&)> admit,
+                                               std::function<net::Admission(const net::Request&)> admit,
                                                net::Handler handler) {
     net::ServerOptions o;
     o.listen_address = address;
     o.port = port;
     o.tls = config.tls;
     o.max_body = config.max_body;
-    o.max_connections = config.max_connections;
+    o.max_connections = places;
+    o.max_per_address = config.connections_per_address;
+    o.max_per_party = config.connections_per_party;
+    o.handshakes_per_second = static_cast<double>(config.handshakes_per_second);
+    o.first_byte_timeout = net::Millis(config.first_byte_timeout_ms);
+    o.first_request_timeout = net::Millis(config.first_request_timeout_ms);
     o.header_timeout = net::Millis(config.header_timeout_ms);
     o.body_timeout = net::Millis(config.body_timeout_ms);
     o.admit = std::move(admit);
+    o.party = [this](const net::Peer& peer) {
+      const Party* p = config.by_peer(peer);
+      return p == nullptr ? std::string() : p->oid.str();
+    };
     o.log = [](const std::string& line) { spdlog::warn("{}", line); };
     return std::make_unique<net::HttpServer>(io, std::move(o), std::move(handler));
   }
@@ -237,6 +263,18 @@ struct App {
       return {{"ok", known}, {"hsm", hsm_status(hsm->stats())}};
     }
     return {{"ok", false}, {"error", "unknown command: " + verb}};
+  }
+
+  static Json connections(const std::unique_ptr<net::HttpServer>& s) {
+    const net::ServerStats& n = s->stats();
+    return {{"open", s->connections()},
+            {"accepted", n.accepted},
+            {"probes", n.probes},
+            {"handshakes", n.handshakes},
+            {"handshakes_failed", n.handshakes_failed},
+            {"handshakes_delayed", n.handshakes_delayed},
+            {"closed_for_others", n.closed_for_others},
+            {"refused", n.refused}};
   }
 
   Json status() const {
@@ -318,6 +356,7 @@ struct App {
                   {"seal_s", sealed.seal_s},
                   {"encode_s", sealed.encode_s},
                   {"store_s", st.cpu_s}}},
+                {"connections", {{"es2", connections(es2_server)}, {"es3", connections(es3_server)}}},
                 {"store", {{"group_size", histogram_json(st.group_size)}, {"commit_us", histogram_json(st.commit_us)}}},
                 {"messages",
                  {{"es2_requests", m.es2_requests},
@@ -377,6 +416,14 @@ Result<LoadedIdentity> check_identity(const Bytes& certificate, const Point& tok
   return LoadedIdentity{curve, certificate};
 }
 
+std::size_t places_for(const Config& c, std::uint64_t descriptors) {
+  // Ours beside the listeners: store, log, tokens, cores, admin socket, and what is open to parties.
+  std::uint64_t others = 256;
+  for (const Party& p : c.parties) others += p.max_connections * (p.role == Role::operator_ ? 2 : 1);
+  const std::uint64_t each = descriptors > others ? (descriptors - others) / 2 : 0;
+  return static_cast<std::size_t>(std::clamp<std::uint64_t>(each, 16, c.max_connections));
+}
+
 void set_up_log(const Config& c) {
   spdlog::sink_ptr sink;
   if (c.log_file.empty())
@@ -384,7 +431,7 @@ void set_up_log(const Config& c) {
   else
     sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(c.log_file);
   auto logger = std::make_shared<spdlog::logger>("keyferry", std::move(sink));
-  logger->set_pattern("%Y-%m-%dT%H:%M:%S.%eZ %l %v", spdlog::pattern_time_type::utc);
+  logger->set_formatter(line_formatter());
   logger->set_level(spdlog::level::from_str(c.log_level));
   logger->flush_on(spdlog::level::warn);
   spdlog::set_default_logger(logger);

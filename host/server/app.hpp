@@ -22,4 +22,7 @@ Result<std::vector<X509Info>> read_x509_files(const std::vector<std::string>& fi
 
 void set_up_log(const Config& c);
 
+// Connections that each listener may have when the process may have so many descriptors: max_connections or less.
+std::size_t places_for(const Config& c, std::uint64_t descriptors);
+
 }  // namespace kf::server

@@ -28,6 +28,10 @@ void read_limits(Section l, Config& c) {
   c.max_body = static_cast<std::size_t>(l.integer("max_body_bytes", 1 << 20, 4096, 64 << 20));
   c.max_eis_body = static_cast<std::size_t>(l.integer("max_answer_bytes", 4 << 20, 4096, 64 << 20));
   c.max_connections = static_cast<std::size_t>(l.integer("max_connections", 4096, 1, 65536));
+  const auto quarter = static_cast<std::int64_t>(std::max<std::size_t>(1, c.max_connections / 4));
+  c.connections_per_address = static_cast<std::size_t>(l.integer("connections_per_address", quarter, 1, 65536));
+  c.connections_per_party = static_cast<std::size_t>(l.integer("connections_per_party", quarter, 1, 65536));
+  c.handshakes_per_second = static_cast<std::size_t>(l.integer("handshakes_per_second", 200, 0, 1'000'000));
   c.crypto_threads = static_cast<unsigned>(l.integer("crypto_threads", 2, 1, 256));
   c.min_validity_s = static_cast<std::uint32_t>(l.integer("min_validity_s", 10, 1, 86'400));
   c.default_validity_s = static_cast<std::uint32_t>(l.integer("default_validity_s", 3600, 1, 31'536'000));
@@ -56,6 +60,8 @@ void read_timeouts(Section s, Config& c) {
   c.timeouts.completed_tries = static_cast<unsigned>(s.integer("completed_tries", 5, 1, 20));
   c.timeouts.delete_tries = static_cast<unsigned>(s.integer("delete_tries", 3, 1, 20));
   c.header_timeout_ms = ms("header_s", c.header_timeout_ms);
+  c.first_byte_timeout_ms = ms("first_byte_s", c.first_byte_timeout_ms);
+  c.first_request_timeout_ms = ms("first_request_s", c.first_request_timeout_ms);
   c.body_timeout_ms = ms("body_s", c.body_timeout_ms);
   c.delivery_timeout_ms = ms("delivery_s", c.delivery_timeout_ms);
   c.delivery_give_up_s = s.integer("delivery_give_up_s", c.delivery_give_up_s, 1, 31'536'000);

@@ -7,6 +7,7 @@
 
 #include "host/base/calendar.hpp"
 #include "host/server/es3_client.hpp"
+#include "host/server/peer_log.hpp"
 
 namespace kf::server {
 
@@ -17,11 +18,13 @@ void DeliveryService::load(std::vector<store::DeliveryRow> rows) {
 void DeliveryService::add(store::DeliveryRow row) {
   if (row.kind == store::DeliveryKind::poll || stopped_) return;
   const auto u = net::parse_url(row.address);
-  if (!u) {
-    spdlog::error("message to {} has an unusable address and is dropped: {}", row.party, row.address);
+  if (!u || !u->tls) {
+    peer_line(spdlog::level::err, "address", row.party,
+              "message to " + row.party + " has an unusable address and is dropped: " + row.address);
     storage_.submit([id = row.id](store::Tx& tx) { tx.delete_delivery(id); }, [](const Status&) {});
     return;
   }
+  drop_idle_lanes();
   Lane& l = lanes_[u->authority()];
   if (!l.client) {
     const Party* p = config_.by_oid(row.party);
@@ -30,6 +33,16 @@ void DeliveryService::add(store::DeliveryRow row) {
   }
   l.queue.push_back(std::move(row));
   pump(l);
+}
+
+// A pool of connections is kept for a while after its last message, and then no longer: addresses come from requests.
+void DeliveryService::drop_idle_lanes() {
+  const auto now = std::chrono::steady_clock::now();
+  const bool many = lanes_.size() > max_idle_lanes;
+  std::erase_if(lanes_, [&](const auto& lane) {
+    const Lane& l = lane.second;
+    return l.open == 0 && l.queue.empty() && (many || now - l.used > idle_lane);
+  });
 }
 
 void DeliveryService::pump(Lane& l) {
@@ -42,9 +55,20 @@ void DeliveryService::pump(Lane& l) {
 }
 
 asio::awaitable<void> DeliveryService::send(Lane& l, store::DeliveryRow row) {
+  struct InHand {
+    explicit InHand(Lane& lane) : l(lane) { ++l.open; }
+    ~InHand() {
+      --l.open;
+      l.used = std::chrono::steady_clock::now();
+    }
+    InHand(const InHand&) = delete;
+    InHand& operator=(const InHand&) = delete;
+    Lane& l;
+  };
+  const InHand in_hand(l);
   net::Request q;
   q.target = net::parse_url(row.address)->target;
-  q.content_type = std::string(es::kSoapContentType);
+  q.content_type = es::soap_content_type(es::action_of(row.body));
   q.body = row.body;
   auto answer = co_await l.client->call(std::move(q), net::Millis(config_.delivery_timeout_ms), true);
   --l.sending;

@@ -5,6 +5,7 @@
 
 #include <boost/asio/steady_timer.hpp>
 
+#include <chrono>
 #include <deque>
 #include <map>
 #include <memory>
@@ -29,7 +30,12 @@ class DeliveryService {
     std::unique_ptr<net::HttpClient> client;
     std::deque<store::DeliveryRow> queue;
     std::size_t sending = 0, limit = 16;
+    std::size_t open = 0;  // messages in some coroutine's hands, those that wait to be tried again included
+    std::chrono::steady_clock::time_point used;
   };
+  static constexpr std::size_t max_idle_lanes = 64;
+  static constexpr std::chrono::seconds idle_lane{60};
+  void drop_idle_lanes();
   void pump(Lane& l);
   asio::awaitable<void> send(Lane& l, store::DeliveryRow row);
 

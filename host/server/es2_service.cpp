@@ -6,7 +6,9 @@
 
 #include "host/base/calendar.hpp"
 #include "host/base/random.hpp"
+#include "host/base/text.hpp"
 #include "host/crypto/ec.hpp"
+#include "host/server/peer_log.hpp"
 
 namespace kf::server {
 namespace {
@@ -20,36 +22,6 @@ Bytes digest_of(es::Request r) {
 }
 }  // namespace
 
-net::Response fault_response(const es::Fault& f) {
-  net::Response r;
-  r.status = f.http_status;
-  r.content_type = std::string(es::kSoapContentType);
-  r.body = es::write_fault(f);
-  return r;
-}
-
-net::Response accepted_response() {
-  net::Response r;
-  r.status = 202;
-  return r;
-}
-
-unsigned admit_soap(const Config& c, const net::Request& head, Role role, std::string_view path,
-                    std::string_view second_path) {
-  const Party* p = c.by_fingerprint(head.peer.fingerprint);
-  if (p == nullptr || p->role != role) {
-    spdlog::warn("refused {} from {}: {}", head.target, head.peer.address,
-                 p == nullptr ? "certificate of no registered party, " + head.peer.subject
-                              : "interface not allowed for " + p->oid.str());
-    return 403;
-  }
-  const std::string_view target = std::string_view(head.target).substr(0, head.target.find('?'));
-  if (head.method != "POST") return 405;
-  if (target != path && target != second_path) return 404;
-  if (!head.content_type.starts_with("application/soap+xml") && !head.content_type.starts_with("text/xml")) return 415;
-  return 0;
-}
-
 es::Response make_failed(es::Interface i, const es::Request& r, es::ExecStatus s, std::string subject,
                          std::string reason, std::string identifier, std::string message) {
   es::Response x;
@@ -62,6 +34,14 @@ es::Response make_failed(es::Interface i, const es::Request& r, es::ExecStatus s
   return x;
 }
 
+namespace {
+void log_refusal(const Party& from, es::Function f, const es::Response& r) {
+  peer_warn("es2 refusal", from.oid.str(),
+            "ES2." + std::string(es::function_name(f)) + " of " + from.oid.str() + " refused: " + r.code->subject +
+                "/" + r.code->reason + " " + r.code->message);
+}
+}  // namespace
+
 struct Es2Service::Accepted {
   enum class Kind { started, running, answered, refused } kind = Kind::started;
   std::optional<es::Response> response;        // answered, refused
@@ -69,11 +49,11 @@ struct Es2Service::Accepted {
   store::ProfileRow profile;                   // started: the reserved one
 };
 
-unsigned Es2Service::admit(const net::Request& head) const {
+net::Admission Es2Service::admit(const net::Request& head) const {
   const auto u = net::parse_url(p_.config.es2_url);
-  const unsigned status = admit_soap(p_.config, head, Role::operator_, u ? u->target : "/es2", "/");
-  if (status != 0) ++p_.metrics.refused;
-  return status;
+  auto verdict = admit_soap(p_.config, head, Role::operator_, u ? u->target : "/es2", "/");
+  if (verdict.status != 0) ++p_.metrics.refused;
+  return verdict;
 }
 
 net::Response Es2Service::fault(const es::Fault& f) const {
@@ -85,25 +65,29 @@ net::Response Es2Service::fault(const es::Fault& f) const {
 
 net::Response Es2Service::now(const es::Message& m, const es::Response& r) const {
   net::Response x;
-  x.content_type = std::string(es::kSoapContentType);
   x.body = p_.replies.synchronous(m.header, r, m.ns);
+  x.content_type = es::soap_content_type(es::action_of(x.body));
   return x;
 }
 
 asio::awaitable<net::Response> Es2Service::handle(net::Request http) {
   ++p_.metrics.es2_requests;
-  const Party* from = p_.config.by_fingerprint(http.peer.fingerprint);
+  const Party* from = p_.config.by_peer(http.peer);
   if (from == nullptr) co_return net::Response{.status = 403, .content_type = {}, .headers = {}, .body = {}};
   es::CodecOptions o;
   if (from->ns != es::kNs3) o.namespaces.push_back(from->ns);
   o.from_when_missing = es::make_address(from->url, from->oid.str(), "");
+  o.ascii = declared_ascii(http);
+  o.takes = [](es::Interface i, es::Function, es::Direction d) {
+    return i == es::Interface::es2 && d == es::Direction::request;
+  };
   std::variant<es::Message, es::Fault> parsed;
   {
     Stopwatch w(p_.metrics.soap_ns);
     parsed = es::parse_message(http.body, o);
   }
   if (auto* f = std::get_if<es::Fault>(&parsed)) {
-    spdlog::warn("ES2 message of {} refused: {}", from->oid.str(), f->reason);
+    peer_warn("es2 fault", from->oid.str(), "ES2 message of " + from->oid.str() + " refused: " + f->reason);
     co_return fault(*f);
   }
   es::Message& m = std::get<es::Message>(parsed);
@@ -111,7 +95,8 @@ asio::awaitable<net::Response> Es2Service::handle(net::Request http) {
   if (std::holds_alternative<es::MakeConnection>(m.body)) co_return co_await poll(from, std::move(m));
   auto* r = std::get_if<es::Request>(&m.body);
   if (r == nullptr || r->interface != es::Interface::es2 || es::is_notification(*r)) {
-    spdlog::warn("ES2 message of {} refused: not a function that an SM-DP offers on ES2", from->oid.str());
+    peer_warn("es2 fault", from->oid.str(),
+              "ES2 message of " + from->oid.str() + " refused: not a function that an SM-DP offers on ES2");
     es::Fault f;
     f.subcode = "wsa:ActionNotSupported";
     f.reason = "No function for this wsa:Action";
@@ -119,8 +104,7 @@ asio::awaitable<net::Response> Es2Service::handle(net::Request http) {
     co_return fault(f);
   }
   if (auto refused = refuse(*from, m, *r)) {
-    spdlog::warn("ES2.{} of {} refused: {}/{} {}", es::function_name(r->function), from->oid.str(),
-                 refused->code->subject, refused->code->reason, refused->code->message);
+    log_refusal(*from, r->function, *refused);
     ++p_.metrics.refused;
     co_return now(m, *refused);
   }
@@ -143,7 +127,7 @@ std::optional<es::Response> Es2Service::refuse(const Party& from, const es::Mess
     const auto u = net::parse_url(reply);
     bool known = false;
     if (u && u->tls)
-      for (const auto& h : from.reply_hosts) known = known || h == u->host || h == u->authority();
+      for (const auto& h : from.reply_hosts) known = known || reply_allowed(from, h, *u);
     if (!known) return failed("1.1", "1.2", "", "ReplyTo is on a host that is not registered for this requester");
   }
   switch (r.function) {
@@ -297,8 +281,7 @@ asio::awaitable<net::Response> Es2Service::order(const Party* from, es::Message 
     if (auto s = p_.inventory.subscription(a.profile)) order->subscription = *s;
     downloads_.start(*order, a.profile);
   } else if (a.kind == Accepted::Kind::refused) {
-    spdlog::warn("ES2.DownloadProfile of {} refused: {}/{} {}", from->oid.str(), a.response->code->subject,
-                 a.response->code->reason, a.response->code->message);
+    log_refusal(*from, r.function, *a.response);
     ++p_.metrics.refused;
   }
   co_return co_await answer_accepted(from, &m, std::move(a));
@@ -343,8 +326,8 @@ asio::awaitable<net::Response> Es2Service::poll(const Party* from, es::Message m
   if (!got) co_return net::Response{.status = 503, .content_type = {}, .headers = {}, .body = {}};
   if (!got->row) co_return accepted_response();
   net::Response x;
-  x.content_type = std::string(es::kSoapContentType);
   x.body = std::move(got->row->body);
+  x.content_type = es::soap_content_type(es::action_of(x.body));
   if (got->more > 0) {  // the stored envelope says that nothing is pending
     const std::string_view no = "pending=\"false\"";
     if (const auto at = x.body.find(no); at != std::string::npos) x.body.replace(at, no.size(), "pending=\"true\"");
@@ -434,7 +417,9 @@ void Es2Service::answer_call(const std::string& requester, const std::string& fc
   p_.storage.submit([this, requester, fcid, response,
                      delivery](store::Tx& tx) { *delivery = p_.replies.store_answer(tx, requester, fcid, *response); },
                     [this, requester, fcid, response, delivery](const Status& s) {
-                      if (!s) spdlog::error("answer to {} of {} not stored: {}", fcid, requester, s.error().text());
+                      if (!s)
+                        spdlog::error("answer to {} of {} not stored: {}", printable(fcid), requester,
+                                      s.error().text());
                       if (s.ok() && *delivery) p_.delivery.add(std::move(**delivery));
                       p_.replies.wake(requester, fcid, *response);
                     });

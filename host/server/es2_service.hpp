@@ -3,6 +3,7 @@
 // Loop thread only.
 #pragma once
 
+#include "host/server/admission.hpp"
 #include "host/server/download_service.hpp"
 
 namespace kf::server {
@@ -11,7 +12,7 @@ class Es2Service {
  public:
   Es2Service(DownloadService::Parts& p, DownloadService& d) : p_(p), downloads_(d) {}
 
-  unsigned admit(const net::Request& head) const;  // 403, 404, 405, 415 before the body is read; 0: go on
+  net::Admission admit(const net::Request& head) const;  // 403, 404, 405, 415 before the body is read; 0: go on
   asio::awaitable<net::Response> handle(net::Request r);
 
   // After a restart: relays that the old process had accepted and not answered.
@@ -35,10 +36,6 @@ class Es2Service {
 };
 
 // Shared with ES3: the HTTP answer for a fault, and for "taken, nothing to say".
-net::Response fault_response(const es::Fault& f);
-net::Response accepted_response();
-unsigned admit_soap(const Config& c, const net::Request& head, Role role, std::string_view path,
-                    std::string_view second_path);
 es::Response make_failed(es::Interface i, const es::Request& r, es::ExecStatus s, std::string subject,
                          std::string reason, std::string identifier, std::string message);
 

@@ -6,6 +6,7 @@
 
 #include "host/base/calendar.hpp"
 #include "host/base/random.hpp"
+#include "host/server/peer_log.hpp"
 
 namespace kf::server {
 namespace {
@@ -34,7 +35,6 @@ net::ClientOptions client_options(const Config& c, const net::Url& u, std::size_
   o.host = u.host;
   o.port = u.port;
   o.tls = c.tls;
-  o.plain = !u.tls;
   o.max_connections = max_connections;
   o.max_body = c.max_eis_body;
   return o;
@@ -86,7 +86,7 @@ asio::awaitable<void> Es3Client::send(std::string transaction, const Party* p, s
                                       std::int64_t timeout_ms, bool resend_safe, bool synchronous) {
   net::Request q;
   q.target = net::parse_url(p->url)->target;
-  q.content_type = std::string(es::kSoapContentType) + "; action=\"" + action + "\"";
+  q.content_type = es::soap_content_type(action);
   q.body = std::move(body);
   // An acknowledgement (202) is quick; a synchronous answer takes as long as the function.
   const auto wait = net::Millis(synchronous ? timeout_ms : std::min<std::int64_t>(timeout_ms, 60'000));
@@ -117,13 +117,16 @@ asio::awaitable<void> Es3Client::send(std::string transaction, const Party* p, s
   }
   es::CodecOptions o;
   if (p->ns != es::kNs3) o.namespaces.push_back(p->ns);
+  o.takes = [](es::Interface i, es::Function, es::Direction d) {
+    return i == es::Interface::es3 && d == es::Direction::response;
+  };
   std::variant<es::Message, es::Fault> m;
   {
     Stopwatch w(metrics_.soap_ns);
     m = es::parse_message(answer->body, o);
   }
   if (auto* f = std::get_if<es::Fault>(&m)) {
-    spdlog::warn("answer of SM-SR {} not understood: {}", p->oid.str(), f->reason);
+    peer_warn("es3 answer", p->oid.str(), "answer of SM-SR " + p->oid.str() + " not understood: " + f->reason);
     finish(transaction, CallFailure{download::CallFault::fault, "answer not understood: " + f->reason});
     co_return;
   }
