@@ -65,6 +65,7 @@ struct App {
   std::unordered_map<std::uint8_t, Bytes> cert_dp;
   std::unique_ptr<CryptoService> crypto;
   std::unique_ptr<Es3Client> es3_client;
+  std::unique_ptr<FollowUpService> follow_ups;
   std::unique_ptr<Replies> replies;
   std::unique_ptr<DeliveryService> delivery;
   std::unique_ptr<DownloadService::Parts> parts;
@@ -142,11 +143,12 @@ struct App {
     crypto = std::make_unique<CryptoService>(
         io, CryptoService::Routing{{hsm.get()}, engines(config.routes.ephemeral), engines(config.routes.verify)});
     es3_client = std::make_unique<Es3Client>(io, config, metrics);
+    follow_ups = std::make_unique<FollowUpService>(io, config, *storage, metrics, *es3_client);
     replies = std::make_unique<Replies>(io, config);
     delivery = std::make_unique<DeliveryService>(io, config, *storage, metrics);
-    parts = std::make_unique<DownloadService::Parts>(DownloadService::Parts{io, *pool, *sealing, config, *storage,
-                                                                            metrics, *crypto, *es3_client, *inventory,
-                                                                            *replies, *delivery, *hsm, trust, cert_dp});
+    parts = std::make_unique<DownloadService::Parts>(
+        DownloadService::Parts{io, *pool, *sealing, config, *storage, metrics, *crypto, *es3_client, *follow_ups,
+                               *inventory, *replies, *delivery, *hsm, trust, cert_dp});
     downloads = std::make_unique<DownloadService>(*parts);
     es2 = std::make_unique<Es2Service>(*parts, *downloads);
     es3 = std::make_unique<Es3Service>(*parts, *downloads);
@@ -224,6 +226,8 @@ struct App {
     std::vector<std::string> records;
     std::vector<store::CallRow> relays;
     std::vector<store::DeliveryRow> messages;
+    std::vector<std::string> follow;
+    std::vector<store::ProfileRow> uncertain;
     std::vector<std::pair<download::Download, store::ProfileRow>> again;
     const std::int64_t forget =
         wall_now().time_since_epoch().count() - std::int64_t{config.keep_outcomes_days} * 86'400'000;
@@ -231,6 +235,8 @@ struct App {
       records = tx.unfinished_downloads();
       relays = tx.unfinished_relays();
       messages = tx.pending_deliveries(1'000'000);
+      follow = tx.follow_ups();
+      uncertain = tx.uncertain_profiles();
       tx.forget_calls_before(forget);
       for (const auto& text : records) {
         auto d = download::from_record(text);
@@ -243,6 +249,7 @@ struct App {
     if (!again.empty() || !relays.empty() || !messages.empty())
       spdlog::info("taken up after a restart: {} downloads, {} relays, {} messages", again.size(), relays.size(),
                    messages.size());
+    follow_ups->load(follow, uncertain);  // before the downloads: they come first where both want an eUICC
     for (auto& [d, p] : again) {
       if (auto s = inventory->subscription(p)) d.order.subscription = *s;
       downloads->take_up(std::move(d), std::move(p));
@@ -334,8 +341,14 @@ struct App {
                   {"waiting", m.waiting},
                   {"peak_in_flight", m.peak_in_flight},
                   {"left_behind", m.left_behind},
+                  {"uncertain", m.uncertain},
                   {"latency_ms", histogram_json(m.download_ms)},
                   {"failures", failures}}},
+                {"follow_ups",
+                 {{"running", m.follow_ups},
+                  {"begun", m.follow_ups_begun},
+                  {"clean", m.follow_ups_clean},
+                  {"given_up", m.follow_ups_given_up}}},
                 {"operations", ops},
                 {"batch_size", batches},
                 {"hsm", token_status},
@@ -388,6 +401,7 @@ struct App {
     if (es2_server) es2_server->stop();
     if (es3_server) es3_server->stop();
     downloads->stop();
+    follow_ups->stop();
     delivery->stop();
     replies->stop();
     es3_client->stop();

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "host/download/machine.hpp"
+#include "host/download/follow_up.hpp"
 #include "host/es/soap.hpp"
 #include "host/net/http.hpp"
 #include "host/pipeline/seal_pipeline.hpp"
@@ -95,8 +95,10 @@ struct Config {
   std::size_t handshakes_per_second = 200;  // of one address; 0: no limit
   unsigned crypto_threads = 2;
   std::uint32_t min_validity_s = 10, default_validity_s = 3600;
+  std::size_t follow_ups_per_smsr = 1000;
   // [timeouts]
   download::Timeouts timeouts;
+  download::FollowUpLimits follow_up;
   std::int64_t header_timeout_ms = 10'000, body_timeout_ms = 30'000;
   std::int64_t first_byte_timeout_ms = 5'000, first_request_timeout_ms = 15'000;
   std::int64_t delivery_timeout_ms = 30'000, delivery_give_up_s = 86'400;

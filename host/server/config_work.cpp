@@ -35,6 +35,7 @@ void read_limits(Section l, Config& c) {
   c.crypto_threads = static_cast<unsigned>(l.integer("crypto_threads", 2, 1, 256));
   c.min_validity_s = static_cast<std::uint32_t>(l.integer("min_validity_s", 10, 1, 86'400));
   c.default_validity_s = static_cast<std::uint32_t>(l.integer("default_validity_s", 3600, 1, 31'536'000));
+  c.follow_ups_per_smsr = static_cast<std::size_t>(l.integer("follow_ups_per_smsr", 1000, 0, 1'000'000));
   l.done();
 }
 
@@ -59,6 +60,12 @@ void read_timeouts(Section s, Config& c) {
   c.timeouts.get_eis_tries = static_cast<unsigned>(s.integer("get_eis_tries", 3, 1, 20));
   c.timeouts.completed_tries = static_cast<unsigned>(s.integer("completed_tries", 5, 1, 20));
   c.timeouts.delete_tries = static_cast<unsigned>(s.integer("delete_tries", 3, 1, 20));
+  c.follow_up.backoff_ms = c.timeouts.backoff;
+  c.follow_up.settle_ms = 10 * c.timeouts.backoff;
+  c.follow_up.get_eis_ms = c.timeouts.get_eis;
+  c.follow_up.card_ms = c.timeouts.card;
+  c.follow_up.longest_pause_ms = ms("follow_up_pause_s", c.follow_up.longest_pause_ms);
+  c.follow_up.give_up_ms = ms("follow_up_give_up_s", c.follow_up.give_up_ms);
   c.header_timeout_ms = ms("header_s", c.header_timeout_ms);
   c.first_byte_timeout_ms = ms("first_byte_s", c.first_byte_timeout_ms);
   c.first_request_timeout_ms = ms("first_request_s", c.first_request_timeout_ms);

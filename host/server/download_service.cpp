@@ -5,6 +5,7 @@
 
 #include "host/base/calendar.hpp"
 #include "host/base/random.hpp"
+#include "host/base/text.hpp"
 #include "host/download/codes.hpp"
 
 namespace kf::server {
@@ -82,6 +83,7 @@ void DownloadService::take_up(download::Download d, store::ProfileRow profile) {
 
 void DownloadService::enqueue(LivePtr l, download::Event first) {
   l->since = std::chrono::steady_clock::now();
+  p_.follow_ups.hold(l->d.order.eid.str());
   l->deadline = std::make_unique<asio::steady_timer>(p_.io);
   l->deadline->expires_after(std::chrono::milliseconds(std::max<std::int64_t>(0, l->d.order.deadline_ms - now_ms())));
   l->deadline->async_wait([this, w = std::weak_ptr<Live>(l)](const boost::system::error_code& ec) {
@@ -96,7 +98,7 @@ void DownloadService::enqueue(LivePtr l, download::Event first) {
 void DownloadService::admit() {
   for (auto it = queue_.begin(); it != queue_.end() && live_.size() < p_.config.downloads_in_flight && !stopped_;) {
     const std::string& eid = it->first->d.order.eid.str();
-    if (by_eid_.count(eid) != 0) {
+    if (by_eid_.count(eid) != 0 || p_.follow_ups.busy(eid)) {
       ++it;
       continue;
     }
@@ -131,6 +133,7 @@ void DownloadService::advance(const LivePtr& l) {
     l->d = std::move(s.download);
     if (download::ended(l->d.state)) {
       l->busy = true;
+      carry_out(l, s.effects);  // alarms, and a key-set record that goes
       finish(l);
       return;
     }
@@ -169,23 +172,9 @@ void DownloadService::commit(const LivePtr& l, std::shared_ptr<std::vector<downl
 void DownloadService::carry_out(const LivePtr& l, std::vector<download::Effect>& effects) {
   for (download::Effect& e : effects) {
     if (auto* c = std::get_if<download::CallEs3>(&e)) {
-      const Party* smsr = p_.config.by_oid(l->d.order.smsr.str());
-      const unsigned n = c->call;
-      if (smsr == nullptr || smsr->role != Role::smsr) {  // taken out of the configuration while the order waited
-        post(l, download::CallFailed{n, download::CallFault::unreachable, "SM-SR is no longer configured"});
-        continue;
-      }
-      const std::int64_t left = std::max<std::int64_t>((l->d.order.deadline_ms - now_ms()) / 1000, 0);
-      const auto validity =
-          static_cast<std::uint32_t>(left > 0 ? std::min<std::int64_t>(left, 86'400 * 30) : c->timeout_ms / 1000);
-      p_.es3.call(*smsr, l->d.order.id + "." + std::to_string(n), std::move(c->request), c->timeout_ms, validity,
-                  c->resend_safe, [this, l, n](CallResult r) {
-                    if (auto* ok = std::get_if<es::Response>(&r)) return post(l, download::Answer{n, std::move(*ok)});
-                    auto& f = std::get<CallFailure>(r);
-                    post(l, download::CallFailed{n, f.fault, std::move(f.detail)});
-                  });
+      call(l, *c);
     } else if (auto* cc = std::get_if<download::CheckCertificates>(&e)) {
-      check_certificates(l, *cc);
+      check_certificates(l, std::make_shared<const download::CheckCertificates>(std::move(*cc)), 0, std::nullopt);
     } else if (auto* m = std::get_if<download::MakeEphemeral>(&e)) {
       EccRequest r;
       r.op = EccOp::ephemeral_ecka;
@@ -221,17 +210,47 @@ void DownloadService::carry_out(const LivePtr& l, std::vector<download::Effect>&
   }
 }
 
-// CERT.ECASD.ECKA against EUM and CI (crypto 5.2). The EUM link is cached a day; the leaf's signature goes to an
-// engine.
-void DownloadService::check_certificates(const LivePtr& l, const download::CheckCertificates& c) {
-  auto refuse = [&](Error e) { post(l, download::CertificatesChecked{Status(std::move(e)), Curve::p256, {}}); };
+void DownloadService::call(const LivePtr& l, download::CallEs3& c) {
+  const Party* smsr = p_.config.by_oid(l->d.order.smsr.str());
+  const unsigned n = c.call;
+  if (smsr == nullptr || smsr->role != Role::smsr) {  // taken out of the configuration while the order waited
+    const std::string why = "SM-SR is no longer configured";
+    return post(l, download::CallFailed{n, download::CallFault::unreachable, why, why});
+  }
+  const std::int64_t left = std::max<std::int64_t>((l->d.order.deadline_ms - now_ms()) / 1000, 0);
+  const auto validity =
+      static_cast<std::uint32_t>(left > 0 ? std::min<std::int64_t>(left, 86'400 * 30) : c.timeout_ms / 1000);
+  const std::string function(es::function_name(c.request.function));
+  p_.es3.call(*smsr, l->d.order.id + "." + std::to_string(n), std::move(c.request), c.timeout_ms, validity,
+              c.resend_safe, [this, l, n, smsr, function, asked = std::chrono::steady_clock::now()](CallResult r) {
+                if (auto* ok = std::get_if<es::Response>(&r)) {
+                  if (ok->eis) p_.follow_ups.seen(*smsr, *ok->eis, asked);
+                  return post(l, download::Answer{n, std::move(*ok)});
+                }
+                auto& f = std::get<CallFailure>(r);
+                spdlog::info("download {}: ES3.{} of SM-SR {} failed: {}", l->d.order.id, function, smsr->oid.str(),
+                             printable(f.detail, 500));
+                post(l, download::CallFailed{n, f.fault, std::move(f.detail), std::move(f.brief)});
+              });
+}
+
+// CERT.ECASD.ECKA against EUM and CI (crypto 5.2): the certificates of the CA key sets one after the other, until one
+// is good. The EUM link is cached a day; a leaf's signature goes to an engine.
+void DownloadService::check_certificates(const LivePtr& l, std::shared_ptr<const download::CheckCertificates> c,
+                                         std::size_t i, std::optional<Error> first) {
+  // The first one's fault is what is told: others may belong to other key sets altogether.
+  auto refuse = [&](Error e) {
+    if (!first) first = std::move(e);
+    if (i + 1 < c->cert_ecasd.size()) return check_certificates(l, c, i + 1, std::move(first));
+    post(l, download::CertificatesChecked{Status(std::move(*first)), Curve::p256, {}});
+  };
   const Date today = today_utc();
-  auto cert = parse_gp_certificate(c.cert_ecasd);
+  auto cert = parse_gp_certificate(c->cert_ecasd[i]);
   if (!cert) return refuse(std::move(cert).error());
   const X509Info* eum = nullptr;
   std::optional<X509Info> sent;
-  if (c.eum_certificate) {  // KeyInfo of EumSignature; else the configured one with the SKI that C9 names
-    auto x = parse_x509(*c.eum_certificate);
+  if (c->eum_certificate) {  // KeyInfo of EumSignature; else the configured one with the SKI that C9 names
+    auto x = parse_x509(*c->eum_certificate);
     if (!x) return refuse({"eum:" + x.error().reason, x.error().detail});
     sent = std::move(*x);
     eum = &*sent;
@@ -251,11 +270,12 @@ void DownloadService::check_certificates(const LivePtr& l, const download::Check
   r.peer = issuer.q;
   r.hash = sha256(cert->tbs);
   r.signature = cert->signature;
-  p_.crypto.request(r, [this, l, curve = cert->curve, q = cert->q](EccCompletion& done) {
+  p_.crypto.request(r, [this, l, c, i, first, curve = cert->curve, q = cert->q](EccCompletion& done) {
     if (done.status == EccStatus::ok) return post(l, download::CertificatesChecked{Status(), curve, q});
     Error e{"bad-signature", "signature of CERT.ECASD.ECKA"};
     if (done.status != EccStatus::bad_signature) e = {"engine", std::string(to_string(done.status))};
-    post(l, download::CertificatesChecked{Status(std::move(e)), curve, q});
+    if (i + 1 < c->cert_ecasd.size()) return check_certificates(l, c, i + 1, first ? first : std::move(e));
+    post(l, download::CertificatesChecked{Status(first ? *first : std::move(e)), curve, q});
   });
 }
 
@@ -329,20 +349,31 @@ void DownloadService::finish(const LivePtr& l) {
   finish_commit(l, std::make_shared<es::Response>(outcome_of(l->d)), 0);
 }
 
+namespace {
+// Every way out of `reserved`: what the machine says may be on the card decides.
+void put_profile(store::Tx& tx, const download::Order& o, download::IccidState s, bool succeeded) {
+  if (s == download::IccidState::free) return tx.set_profile(o.iccid.str(), store::ProfileState::free, "", "", "");
+  const bool installed = s == download::IccidState::installed;
+  // An order for what was installed, by way of a wrong SM-SR, must not make the right one a stranger.
+  const std::string& smsr = succeeded || o.smsr_was.empty() ? o.smsr.str() : o.smsr_was;
+  tx.set_profile(o.iccid.str(), installed ? store::ProfileState::installed : store::ProfileState::uncertain,
+                 o.eid.str(), smsr, o.id);
+}
+}  // namespace
+
 void DownloadService::finish_commit(const LivePtr& l, std::shared_ptr<es::Response> r, unsigned attempt) {
   auto delivery = std::make_shared<std::optional<store::DeliveryRow>>();
-  const bool installed = l->d.state == download::State::done || l->d.state == download::State::done_with_warning;
+  auto follow_up = p_.follow_ups.plan(l->d);
   p_.storage.submit(
-      [this, o = l->d.order, record = download::to_record(l->d), installed, r, delivery](store::Tx& tx) {
+      [this, o = l->d.order, record = download::to_record(l->d), iccid = download::iccid_after(l->d),
+       succeeded = l->d.state != download::State::failed && l->d.state != download::State::expired, r, delivery,
+       look_after = follow_up ? download::to_record(*follow_up) : std::string()](store::Tx& tx) {
         tx.put_download(o.id, record, true, now_ms());
-        if (installed) {
-          tx.set_profile(o.iccid.str(), store::ProfileState::installed, o.eid.str(), o.smsr.str(), o.id);
-        } else {
-          tx.set_profile(o.iccid.str(), store::ProfileState::free, "", "", "");
-        }
+        put_profile(tx, o, iccid, succeeded);
+        if (!look_after.empty()) tx.put_follow_up(o.eid.str(), look_after);
         *delivery = p_.replies.store_answer(tx, o.requester.str(), o.function_call_identifier, *r);
       },
-      [this, l, r, delivery, attempt](const Status& s) {
+      [this, l, r, delivery, follow_up, attempt](const Status& s) {
         if (stopped_) return;
         if (!s) {
           if (attempt % 30 == 0)
@@ -353,44 +384,52 @@ void DownloadService::finish_commit(const LivePtr& l, std::shared_ptr<es::Respon
           });
           return;
         }
-        Metrics& m = p_.metrics;
-        const auto ms =
-            std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - l->since).count();
-        m.download_ms.add(static_cast<std::uint64_t>(ms));
-        const auto& d = l->d;
-        switch (d.state) {
-          case download::State::done:
-            ++m.completed;
-            break;
-          case download::State::done_with_warning:
-            ++m.completed, ++m.with_warning;
-            break;
-          case download::State::expired:
-            ++m.expired;
-            break;
-          default:
-            ++m.failed;
-            break;
-        }
-        if (d.leftover) ++m.left_behind;
-        if (d.cause) {
-          ++m.failures[d.cause->subject + "/" + d.cause->reason];
-          spdlog::warn("download {} EID {} ICCID {} ended {}: {}/{} {}", d.order.id, d.order.eid.str(),
-                       d.order.iccid.str(), download::state_name(d.state), d.cause->subject, d.cause->reason,
-                       d.cause->message);
-        } else {
-          spdlog::debug("download {} EID {} ICCID {} {} in {} ms", d.order.id, d.order.eid.str(), d.order.iccid.str(),
-                        download::state_name(d.state), ms);
-        }
-        if (*delivery) p_.delivery.add(std::move(**delivery));
-        p_.replies.wake(d.order.requester.str(), d.order.function_call_identifier, *r);
-        if (l->timer) l->timer->cancel();
-        if (l->deadline) l->deadline->cancel();
-        by_eid_.erase(d.order.eid.str());
-        live_.erase(d.order.id);
-        m.in_flight = live_.size();
-        admit();
+        p_.follow_ups.settled(l->d, follow_up);
+        ended(l, *r, *delivery);
       });
+}
+
+void DownloadService::ended(const LivePtr& l, const es::Response& r,
+                            const std::optional<store::DeliveryRow>& delivery) {
+  Metrics& m = p_.metrics;
+  const auto ms =
+      std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - l->since).count();
+  m.download_ms.add(static_cast<std::uint64_t>(ms));
+  const auto& d = l->d;
+  switch (d.state) {
+    case download::State::done:
+      ++m.completed;
+      break;
+    case download::State::done_with_warning:
+      ++m.completed, ++m.with_warning;
+      break;
+    case download::State::expired:
+      ++m.expired;
+      break;
+    default:
+      ++m.failed;
+      break;
+  }
+  if (d.leftover) ++m.left_behind;
+  if (d.cause) {
+    ++m.failures[d.cause->subject + "/" + d.cause->reason];
+    spdlog::warn("download {} EID {} ICCID {} ended {}: {}/{} {}{}", d.order.id, d.order.eid.str(), d.order.iccid.str(),
+                 download::state_name(d.state), printable(d.cause->subject), printable(d.cause->reason),
+                 printable(d.cause->message, 500),
+                 d.cause->detail.empty() ? std::string() : " (" + printable(d.cause->detail, 500) + ")");
+  } else {
+    spdlog::debug("download {} EID {} ICCID {} {} in {} ms", d.order.id, d.order.eid.str(), d.order.iccid.str(),
+                  download::state_name(d.state), ms);
+  }
+  if (delivery) p_.delivery.add(*delivery);
+  p_.replies.wake(d.order.requester.str(), d.order.function_call_identifier, r);
+  if (l->timer) l->timer->cancel();
+  if (l->deadline) l->deadline->cancel();
+  by_eid_.erase(d.order.eid.str());
+  live_.erase(d.order.id);
+  m.in_flight = live_.size();
+  p_.follow_ups.release(d.order.eid.str());
+  admit();
 }
 
 void DownloadService::late_callback(const Party& from, const std::string& transaction, const es::Response& r) {
@@ -402,10 +441,10 @@ void DownloadService::late_callback(const Party& from, const std::string& transa
       n = ch >= '0' && ch <= '9' ? n * 10 + static_cast<unsigned>(ch - '0') : 0;
     return post(it->second, download::Answer{n, r});  // the machine decides whether it still matters
   }
+  if (p_.follow_ups.late_callback(from, transaction, r)) return;
   if (r.function == es::Function::create_isdp && r.status == es::ExecStatus::success)
-    spdlog::warn(
-        "late CreateISDP success of SM-SR {}: ISD-P {} is stale and will be cleaned by the next order for its eUICC",
-        from.oid.str(), to_hex(r.isd_p_aid));
+    spdlog::warn("late CreateISDP success of SM-SR {} for no order that waits for it: ISD-P {}", from.oid.str(),
+                 to_hex(r.isd_p_aid));
 }
 
 void DownloadService::enabled_seen(const std::string& eid, const std::string& iccid) {

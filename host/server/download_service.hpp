@@ -17,6 +17,7 @@
 #include "host/server/crypto_service.hpp"
 #include "host/server/delivery.hpp"
 #include "host/server/es3_client.hpp"
+#include "host/server/follow_up_service.hpp"
 #include "host/server/inventory.hpp"
 #include "host/server/replies.hpp"
 
@@ -38,6 +39,7 @@ class DownloadService {
     Metrics& metrics;
     CryptoService& crypto;
     Es3Client& es3;
+    FollowUpService& follow_ups;
     Inventory& inventory;
     Replies& replies;
     DeliveryService& delivery;
@@ -45,7 +47,9 @@ class DownloadService {
     Trust& trust;
     std::unordered_map<std::uint8_t, Bytes> cert_dp;  // by Curve
   };
-  explicit DownloadService(Parts p) : p_(std::move(p)) {}
+  explicit DownloadService(Parts p) : p_(std::move(p)) {
+    p_.follow_ups.idle = [this] { admit(); };
+  }
 
   // A committed order; `profile` is its reserved inventory row.
   void start(download::Order o, store::ProfileRow profile);
@@ -82,7 +86,10 @@ class DownloadService {
   void carry_out(const LivePtr& l, std::vector<download::Effect>& effects);
   void finish(const LivePtr& l);
   void finish_commit(const LivePtr& l, std::shared_ptr<es::Response> r, unsigned attempt);
-  void check_certificates(const LivePtr& l, const download::CheckCertificates& c);
+  void ended(const LivePtr& l, const es::Response& r, const std::optional<store::DeliveryRow>& delivery);
+  void call(const LivePtr& l, download::CallEs3& c);
+  void check_certificates(const LivePtr& l, std::shared_ptr<const download::CheckCertificates> c, std::size_t i,
+                          std::optional<Error> first);
   void seal(const LivePtr& l, download::Effect e);
   void keep_key_set(const LivePtr& l, download::KeepKeySet k);
   download::Context context(const Live& l) const;

@@ -247,10 +247,20 @@ asio::awaitable<net::Response> Es2Service::order(const Party* from, es::Message 
     if (!profile || profile->owner != call.requester) return refuse_with("8.2.1", "3.9", iccid, "ICCID unknown");
     if (r.profile_type && *r.profile_type != profile->profile_type)
       return refuse_with("8.2.5", "3.10", *r.profile_type, "the ICCID is of another ProfileType");
-    if (profile->state != store::ProfileState::free)
-      return refuse_with("8.2.1", "3.3", iccid,
-                         profile->state == store::ProfileState::installed ? "profile is already installed"
-                                                                          : "profile is in a running download");
+    // What is, or may be, on an eUICC may be ordered for that one again; its EIS decides whether there is room for it.
+    const bool same_euicc = profile->eid == order->eid.str();
+    if (profile->state == store::ProfileState::reserved)
+      return refuse_with("8.2.1", "3.3", iccid, "profile is in a running download");
+    if (profile->state == store::ProfileState::installed && !same_euicc)
+      return refuse_with("8.2.1", "3.3", iccid, "profile is already installed");
+    // Another SM-SR's EIS would prove nothing of where an uncertain one is.
+    if (profile->state == store::ProfileState::uncertain && (!same_euicc || profile->smsr != order->smsr.str()))
+      return refuse_with("8.2.1", "3.3", iccid, "profile may be on an eUICC, which is being looked after");
+    if (profile->state == store::ProfileState::installed) {
+      order->iccid_was = download::IccidState::installed;
+      order->smsr_was = profile->smsr;
+    }
+    if (profile->state == store::ProfileState::uncertain) order->iccid_was = download::IccidState::uncertain;
     order->iccid = Iccid::trusted(iccid);
     order->profile_type = profile->profile_type;
     order->required_memory = profile->required_memory;
@@ -385,14 +395,17 @@ asio::awaitable<void> Es2Service::run_relay(const Party* from, es::Request r, st
                              : q.function == es::Function::delete_isdp ? p_.config.timeouts.card
                                                                        : p_.config.timeouts.enable;
   const std::string start = iso_seconds(wall_now());
-  auto done = [this, from, r, start](CallResult result) {
+  auto done = [this, from, smsr, r, start, asked = std::chrono::steady_clock::now()](CallResult result) {
     es::Response out;
     if (auto* f = std::get_if<CallFailure>(&result)) {
       const bool expired = f->fault == download::CallFault::timeout;
       out = make_failed(es::Interface::es2, r, expired ? es::ExecStatus::expired : es::ExecStatus::failed,
                         expired ? "1.6" : "8.7", expired ? "5.3" : "5.1", r.smsr_id,
-                        "SM-SR did not answer: " + f->detail);
+                        "no usable answer from the SM-SR: " + f->brief);
+      spdlog::warn("relay of {} to SM-SR {} failed: {}", es::function_name(r.function), r.smsr_id,
+                   printable(f->detail, 500));
     } else {
+      if (const auto& eis = std::get<es::Response>(result).eis) p_.follow_ups.seen(*smsr, *eis, asked);
       out = std::move(std::get<es::Response>(result));
       out.interface = es::Interface::es2;
       out.function = r.function;

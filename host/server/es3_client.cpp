@@ -6,6 +6,7 @@
 
 #include "host/base/calendar.hpp"
 #include "host/base/random.hpp"
+#include "host/base/text.hpp"
 #include "host/server/peer_log.hpp"
 
 namespace kf::server {
@@ -24,6 +25,21 @@ std::string parameter(std::string_view uri, std::string_view name) {  // value o
   return {};
 }
 }  // namespace
+
+std::string brief_of(const Error& e) {
+  const auto has = [&](std::string_view what) { return e.detail.find(what) != std::string::npos; };
+  if (e.reason == "net-connect") return "no connection";
+  if (e.reason == "net-busy") return "too many calls are waiting";
+  if (e.reason == "net-timeout") return "no answer in time";
+  if (e.reason == "net-lost" || e.reason == "net-stale") return "connection lost";
+  if (e.reason == "net-answer") return has("over the limit") ? "answer too large" : "not an HTTP answer";
+  if (e.reason != "net-tls") return "not sent";
+  if (has("certificate has expired")) return "TLS: certificate expired";
+  if (has("mismatch")) return "TLS: certificate of another host";
+  if (has("certificate verify failed")) return "TLS: certificate not trusted";
+  if (has("alert")) return "TLS: the SM-SR refused the connection";
+  return "TLS: handshake failed";
+}
 
 bool is_quick(es::Function f) {
   return f == es::Function::get_eis || f == es::Function::profile_download_completed ||
@@ -69,7 +85,7 @@ void Es3Client::call(const Party& smsr, const std::string& transaction, es::Requ
   p.done = std::move(done);
   p.timer = std::make_unique<asio::steady_timer>(io_, std::chrono::milliseconds(std::max<std::int64_t>(1, timeout_ms)));
   p.timer->async_wait([this, transaction](const boost::system::error_code& ec) {
-    if (!ec) finish(transaction, CallFailure{download::CallFault::timeout, "no answer in time"});
+    if (!ec) finish(transaction, CallFailure{download::CallFault::timeout, "no answer in time", "no answer in time"});
   });
   pending_[transaction] = std::move(p);
   ++metrics_.es3_calls;
@@ -97,22 +113,25 @@ asio::awaitable<void> Es3Client::send(std::string transaction, const Party* p, s
     finish(transaction, CallFailure{unreachable            ? download::CallFault::unreachable
                                     : why == "net-timeout" ? download::CallFault::timeout
                                                            : download::CallFault::lost,
-                                    answer.error().text()});
+                                    answer.error().text(), brief_of(answer.error())});
     co_return;
   }
   if (answer->status == 202 && answer->body.empty()) {
     if (synchronous)
-      finish(transaction, CallFailure{download::CallFault::fault, "202 although a synchronous answer was asked for"});
+      finish(transaction, CallFailure{download::CallFault::fault, "202 although a synchronous answer was asked for",
+                                      "HTTP 202 without an answer"});
     co_return;  // the callback will come
   }
   if (answer->status != 200) {
-    std::string detail = "HTTP " + std::to_string(answer->status);
+    const std::string brief = "HTTP " + std::to_string(answer->status);
     auto f = es::read_fault(answer->body);
-    if (f) detail += ": " + f->reason;
-    // 503, and the fault that says "nothing was done, send again", did not execute anything.
+    // 503, and the fault that says "nothing was done, send again", did not execute anything; nor did a 4xx.
     const bool nothing_done = answer->status == 503 || (answer->status == 500 && f && f->code == "Receiver");
-    finish(transaction,
-           CallFailure{nothing_done ? download::CallFault::unreachable : download::CallFault::fault, detail});
+    const bool refused = answer->status >= 400 && answer->status < 500;
+    finish(transaction, CallFailure{nothing_done ? download::CallFault::unreachable
+                                    : refused    ? download::CallFault::refused
+                                                 : download::CallFault::fault,
+                                    f ? brief + ": " + clip_text(f->reason, 300) : brief, brief});
     co_return;
   }
   es::CodecOptions o;
@@ -127,7 +146,8 @@ asio::awaitable<void> Es3Client::send(std::string transaction, const Party* p, s
   }
   if (auto* f = std::get_if<es::Fault>(&m)) {
     peer_warn("es3 answer", p->oid.str(), "answer of SM-SR " + p->oid.str() + " not understood: " + f->reason);
-    finish(transaction, CallFailure{download::CallFault::fault, "answer not understood: " + f->reason});
+    finish(transaction, CallFailure{download::CallFault::fault, "answer not understood: " + clip_text(f->reason, 300),
+                                    "answer not understood"});
     co_return;
   }
   auto& msg = std::get<es::Message>(m);
@@ -137,7 +157,8 @@ asio::awaitable<void> Es3Client::send(std::string transaction, const Party* p, s
   if (it == pending_.end()) co_return;
   if (r == nullptr || r->function != it->second.function ||
       (!msg.header.relates_to.empty() && msg.header.relates_to != it->second.message_id)) {
-    finish(transaction, CallFailure{download::CallFault::fault, "answer to something else"});
+    finish(transaction,
+           CallFailure{download::CallFault::fault, "answer to something else", "answer to something else"});
     co_return;
   }
   finish(transaction, std::move(*r));
