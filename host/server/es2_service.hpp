@@ -3,7 +3,7 @@
 // Loop thread only.
 #pragma once
 
-#include "host/server/admission.hpp"
+#include "host/server/request_gate.hpp"
 #include "host/server/download_service.hpp"
 
 namespace kf::server {

@@ -10,7 +10,7 @@
 
 #include "host/base/random.hpp"
 #include "host/pki/test_pki.hpp"
-#include "host/server/admission.hpp"
+#include "host/server/request_gate.hpp"
 #include "host/server/app.hpp"
 #include "host/server/peer_log.hpp"
 

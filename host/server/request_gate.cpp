@@ -1,4 +1,4 @@
-#include "host/server/admission.hpp"
+#include "host/server/request_gate.hpp"
 
 #include "host/server/peer_log.hpp"
 
