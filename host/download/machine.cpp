@@ -31,7 +31,7 @@ bool not_reached(const es::Response& r) { return r.code && r.code->reason == "5.
 
 const es::ProfileInfo* find_profile(const es::Eis& e, const std::string& iccid) {
   for (const auto& p : e.profiles)
-    if (p.iccid == iccid) return &p;
+    if (same_iccid(p.iccid, iccid)) return &p;
   return nullptr;
 }
 

@@ -25,13 +25,14 @@ struct Party {
   Role role = Role::operator_;
   Oid oid;
   std::string name;
-  std::string url;                       // operator: where notifications go; smsr: its ES3 server
-  std::string fingerprint;               // SHA-256 of the client certificate, upper-case hex
-  std::string ns;                        // namespace sent to this party
-  std::vector<std::string> reply_hosts;  // operator: hosts callbacks may go to (host or host:port)
-  bool scp03t_in_22 = false;             // smsr: wants each SCP03t TLV inside a 22
-  bool scp03t_online = false;            // smsr: INITIALIZE UPDATE goes alone, the script follows its answer
-  std::size_t send_data_limit = 0;       // smsr: bytes of Data a SendData, 0: no limit
+  std::string url;                           // operator: where notifications go; smsr: its ES3 server
+  std::string fingerprint;                   // SHA-256 of the client certificate, upper-case hex
+  std::string ns;                            // namespace sent to this party
+  es::Dialect dialect = es::Dialect::wsdl3;  // how messages to it are written; what it sends may be of either
+  std::vector<std::string> reply_hosts;      // operator: hosts callbacks may go to (host or host:port)
+  bool scp03t_in_22 = false;                 // smsr: wants each SCP03t TLV inside a 22
+  bool scp03t_online = false;                // smsr: INITIALIZE UPDATE goes alone, the script follows its answer
+  std::size_t send_data_limit = 0;           // smsr: bytes of Data a SendData, 0: no limit
   std::size_t max_connections = 32;
   bool synchronous = false;  // smsr: ask for synchronous answers instead of callbacks
   std::string callback_url;  // smsr: where its callbacks reach us; default smdp.es3_url + "/callback"

@@ -27,7 +27,7 @@ class Es2Service {
   void answer_call(const std::string& requester, const std::string& fcid, es::Response r);
   std::optional<es::Response> refuse(const Party& from, const es::Message& m, const es::Request& r) const;
   store::CallRow call_row(const Party& from, const es::Message& m) const;
-  net::Response now(const es::Message& m, const es::Response& r) const;
+  net::Response now(const Party& to, const es::Message& m, const es::Response& r) const;
   net::Response fault(const es::Fault& f) const;
 
   DownloadService::Parts& p_;
@@ -39,6 +39,8 @@ net::Response fault_response(const es::Fault& f);
 net::Response accepted_response();
 unsigned admit_soap(const Config& c, const net::Request& head, Role role, std::string_view path,
                     std::string_view second_path);
+// What an Operator may see of an EIS: its own profiles, no keys (2.5).
+void show_only_to(const Party& op, es::Eis& eis);
 es::Response make_failed(es::Interface i, const es::Request& r, es::ExecStatus s, std::string subject,
                          std::string reason, std::string identifier, std::string message);
 

@@ -59,7 +59,9 @@ class Es3Client {
   std::unordered_map<const Party*, std::unique_ptr<net::HttpClient>> clients_;
 };
 
-bool is_quick(es::Function f);  // GetEIS, ProfileDownloadCompleted, UpdatePolicyRules: asked for synchronously
+// GetEIS, ProfileDownloadCompleted, UpdatePolicyRules, UpdateSubscriptionAddress: no card is asked, so the answer is
+// wanted on the same connection.
+bool is_quick(es::Function f);
 net::ClientOptions client_options(const Config& c, const net::Url& u, std::size_t max_connections);
 
 }  // namespace kf::server

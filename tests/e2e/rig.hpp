@@ -36,6 +36,7 @@ struct RigOptions {
   std::vector<bench::Setting> settings;
   std::string log_level = "info";
   std::uint64_t required_memory = 65536;
+  std::vector<std::size_t> iccid_digits;  // of the first subscriptions; the others as the template
 };
 
 inline std::string slurp(const std::string& path) {
@@ -64,7 +65,7 @@ class Rig {
     template_ = must(bench::load_template(options_.profile));
     std::vector<std::string> eids;
     for (unsigned i = 0; i < options_.euiccs; ++i) eids.push_back(world_->eid(i));
-    subscriptions_ = must(bench::make_subscriptions(template_, eids));
+    subscriptions_ = must(bench::make_subscriptions(template_, eids, options_.iccid_digits));
     std::string file = options_.profile;
     if (file.empty()) {
       file = dir_ + "/template.der";
