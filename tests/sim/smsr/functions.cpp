@@ -356,7 +356,8 @@ asio::awaitable<es::Response> Smsr::delete_isdp(const Party* p, std::shared_ptr<
   const EisEntry* entry = e.entry(*q->iccid);
   if (entry == nullptr || entry->in_creation || entry->info.smdp_id != p->oid) co_return unknown_profile(*q);
   if (forbids(entry->info, "DELETE")) co_return failed(*q, "8.2.3", "3.8", *q->iccid, "POL2 forbids deletion");
-  const bool was_profile = entry->info.state != "Created";
+  const es::ProfileInfo gone = entry->info;
+  const bool was_profile = gone.state != "Created";
   const std::string aid_text = entry->info.isd_p_aid;
   Es5::Order order;
   order.commands = as_command(delete_apdu(hex(aid_text)));
@@ -371,7 +372,6 @@ asio::awaitable<es::Response> Smsr::delete_isdp(const Party* p, std::shared_ptr<
     a.euicc_response_data = o.answer.relay;
     co_return a;
   }
-  const es::ProfileInfo gone = entry->info;
   remove(e, aid_text);
   if (e.isdp_in_work == aid_text) {
     e.isdp_in_work.clear();
