@@ -56,6 +56,7 @@ struct Order {     // what the Operator asked for; never changes
   std::string function_call_identifier;
   Eid eid;
   Iccid iccid;
+  std::string iccid_as_ordered;  // where the Operator padded it: the answer repeats its spelling; empty: iccid
   Oid smsr;
   bool by_profile_type = false;  // the order named a ProfileType, not an ICCID
   std::string profile_type;      // of the reserved profile

@@ -30,6 +30,7 @@ struct Party {
   std::vector<std::string> names;         // net::Peer::names of those that are files
   bool by_subject = false;                // any certificate with the same issuer and names is taken for its
   std::string ns;                         // namespace sent to this party
+  es::Dialect dialect = es::Dialect::wsdl3;  // how messages to it are written; what it sends may be of either
   std::vector<std::string> reply_hosts;   // operator: hosts callbacks may go to (host or host:port)
   bool scp03t_in_22 = false;              // smsr: wants each SCP03t TLV inside a 22
   bool scp03t_online = false;             // smsr: INITIALIZE UPDATE goes alone, the script follows its answer

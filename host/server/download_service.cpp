@@ -19,7 +19,7 @@ es::Response outcome_of(const download::Download& d) {
   r.function = es::Function::download_profile;
   r.processing_start = iso_seconds(WallTime(std::chrono::milliseconds(d.order.received_ms)));
   r.processing_end = iso_seconds(wall_now());
-  r.iccid = d.order.iccid.str();
+  r.iccid = d.order.iccid_as_ordered.empty() ? d.order.iccid.str() : d.order.iccid_as_ordered;
   switch (d.state) {
     case download::State::done:
       r.status = es::ExecStatus::success;

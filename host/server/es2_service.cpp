@@ -14,10 +14,14 @@
 
 namespace kf::server {
 namespace {
+// The store's key: an ICCID that refuse() let pass, without padding.
+std::string canonical_iccid(std::string_view received) { return std::string(iccid_value(received)); }
+
 // "Identical body" is the same function and the same element values (rule 8): a canonical envelope of them, hashed.
 Bytes digest_of(es::Request r) {
   r.function_call_identifier.clear();
-  const Digest32 d = sha256(view(es::write_message(es::SendHeader{}, r)));
+  if (r.iccid) r.iccid = canonical_iccid(*r.iccid);
+  const Digest32 d = sha256(view(es::write_message(es::SendHeader{}, r, es::kNs3, es::Dialect::reference)));
   return Bytes(d.begin(), d.end());
 }
 }  // namespace
@@ -42,6 +46,11 @@ void log_refusal(const Party& from, es::Function f, const es::Response& r) {
 }
 }  // namespace
 
+void show_only_to(const Party& op, es::Eis& eis) {
+  std::erase_if(eis.profiles, [&](const es::ProfileInfo& p) { return p.mno_id != op.oid.str(); });
+  for (auto& k : eis.isd_r.keysets) k.certificates.clear(), k.certs.clear();
+}
+
 struct Es2Service::Accepted {
   enum class Kind { started, running, answered, refused, over_quota } kind = Kind::started;
   std::optional<es::Response> response;        // answered, refused
@@ -63,9 +72,9 @@ net::Response Es2Service::fault(const es::Fault& f) const {
   return fault_response(g);
 }
 
-net::Response Es2Service::now(const es::Message& m, const es::Response& r) const {
+net::Response Es2Service::now(const Party& to, const es::Message& m, const es::Response& r) const {
   net::Response x;
-  x.body = p_.replies.synchronous(m.header, r, m.ns);
+  x.body = p_.replies.synchronous(to, m.header, r, m.ns);
   x.content_type = es::soap_content_type(es::action_of(x.body));
   return x;
 }
@@ -106,7 +115,7 @@ asio::awaitable<net::Response> Es2Service::handle(net::Request http) {
   if (auto refused = refuse(*from, m, *r)) {
     log_refusal(*from, r->function, *refused);
     ++p_.metrics.refused;
-    co_return now(m, *refused);
+    co_return now(*from, m, *refused);
   }
   if (draining_) co_return later(*from, m, "this SM-DP is about to stop");
   if (r->function == es::Function::download_profile) co_return co_await order(from, std::move(m));
@@ -119,9 +128,10 @@ std::optional<es::Response> Es2Service::refuse(const Party& from, const es::Mess
     return make_failed(es::Interface::es2, r, es::ExecStatus::failed, std::move(subject), std::move(reason),
                        std::move(id), std::move(why));
   };
-  if (m.header.from_entity != from.oid.str())
+  // Without an EntityId the certificate alone says who it is, and the address that the message came to whom it is for.
+  if (!m.header.from_entity.empty() && m.header.from_entity != from.oid.str())
     return failed("1.1", "1.1", m.header.from_entity, "EntityId in From is not the one of the certificate");
-  if (m.header.to_entity != p_.config.oid.str())
+  if (!m.header.to_entity.empty() && m.header.to_entity != p_.config.oid.str())
     return failed("1.2", "3.4", m.header.to_entity, "EntityId in To is not this SM-DP");
   const std::string& reply = m.header.reply_to;
   if (!reply.empty() && reply != es::kWsaAnonymous && !reply.starts_with(es::kMakeConnectionPrefix)) {
@@ -138,6 +148,9 @@ std::optional<es::Response> Es2Service::refuse(const Party& from, const es::Mess
     case es::Function::disable_profile:
     case es::Function::delete_profile:
     case es::Function::update_policy_rules:
+    case es::Function::update_subscription_address:
+    case es::Function::audit_eis:
+    case es::Function::update_connectivity_parameters:
       break;
     default:
       return failed("1.6", "3.1", "", "function not implemented");
@@ -234,7 +247,7 @@ asio::awaitable<net::Response> Es2Service::order(const Party* from, es::Message 
       a.response = make_failed(es::Interface::es2, r, es::ExecStatus::failed, subject, reason, id, why);
       return a;
     };
-    std::string iccid = r.iccid.value_or("");
+    std::string iccid = canonical_iccid(r.iccid.value_or(""));
     if (iccid.empty()) {
       if (!tx.profile_type_known(call.requester, *r.profile_type))
         return refuse_with("8.2.5", "3.9", *r.profile_type, "ProfileType unknown");
@@ -262,6 +275,7 @@ asio::awaitable<net::Response> Es2Service::order(const Party* from, es::Message 
     }
     if (profile->state == store::ProfileState::uncertain) order->iccid_was = download::IccidState::uncertain;
     order->iccid = Iccid::trusted(iccid);
+    if (r.iccid && *r.iccid != iccid) order->iccid_as_ordered = *r.iccid;
     order->profile_type = profile->profile_type;
     order->required_memory = profile->required_memory;
     order->pol2 = pol2_from_json(profile->pol2);
@@ -295,7 +309,7 @@ asio::awaitable<net::Response> Es2Service::order(const Party* from, es::Message 
 
 asio::awaitable<net::Response> Es2Service::answer_accepted(const Party* from, const es::Message* m, Accepted a) {
   const auto& r = std::get<es::Request>(m->body);
-  if (a.kind == Accepted::Kind::refused) co_return now(*m, *a.response);
+  if (a.kind == Accepted::Kind::refused) co_return now(*from, *m, *a.response);
   if (a.kind == Accepted::Kind::over_quota)
     co_return later(*from, *m, "what is stored for you has reached its limit; fetch or wait");
   const std::string& reply = m->header.reply_to;
@@ -303,7 +317,7 @@ asio::awaitable<net::Response> Es2Service::answer_accepted(const Party* from, co
   if (a.kind == Accepted::Kind::answered) {
     if (a.delivery) p_.delivery.add(std::move(*a.delivery));
     if (!synchronous) co_return accepted_response();
-    co_return now(*m, *a.response);
+    co_return now(*from, *m, *a.response);
   }
   if (!synchronous) co_return accepted_response();
   auto answer = co_await p_.replies.wait(from->oid.str(), r.function_call_identifier);
@@ -313,7 +327,7 @@ asio::awaitable<net::Response> Es2Service::answer_accepted(const Party* from, co
     x.headers.emplace_back("Retry-After", "10");
     co_return x;
   }
-  co_return now(*m, *answer);
+  co_return now(*from, *m, *answer);
 }
 
 asio::awaitable<net::Response> Es2Service::poll(const Party* from, es::Message m) {
@@ -344,7 +358,7 @@ asio::awaitable<net::Response> Es2Service::poll(const Party* from, es::Message m
   co_return x;
 }
 
-// ---- relays: GetEIS, EnableProfile, DisableProfile, DeleteProfile, UpdatePolicyRules ----
+// ---- relays: everything but DownloadProfile ----
 asio::awaitable<net::Response> Es2Service::relay(const Party* from, es::Message m) {
   const es::Request r = std::get<es::Request>(m.body);
   const store::CallRow call = call_row(*from, m);
@@ -355,8 +369,8 @@ asio::awaitable<net::Response> Es2Service::relay(const Party* from, es::Message 
       a.kind = Accepted::Kind::over_quota;
       return a;
     }
-    if (r.function != es::Function::get_eis) {
-      auto profile = tx.get_profile(r.iccid.value_or(""));
+    if (r.iccid) {  // all but GetEIS and AuditEIS name one
+      auto profile = tx.get_profile(canonical_iccid(*r.iccid));
       if (!profile || profile->owner != call.requester) {
         a.kind = Accepted::Kind::refused;
         a.response = make_failed(es::Interface::es2, r, es::ExecStatus::failed, "8.2.1", "3.9", r.iccid.value_or(""),
@@ -387,12 +401,15 @@ asio::awaitable<void> Es2Service::run_relay(const Party* from, es::Request r, st
   es::Request q;
   q.function = r.function == es::Function::delete_profile ? es::Function::delete_isdp : r.function;  // rule 1
   q.eid = r.eid;
-  q.iccid = r.iccid;
+  if (r.iccid) q.iccid = canonical_iccid(*r.iccid);
   q.pol2 = r.pol2;
+  q.subscription = r.subscription;
+  q.connectivity_parameters = r.connectivity_parameters;
   const std::int64_t left_ms = std::max<std::int64_t>(1000, deadline_ms - anchored_ms());
-  const std::int64_t limit = is_quick(q.function)                      ? p_.config.timeouts.get_eis
-                             : q.function == es::Function::delete_isdp ? p_.config.timeouts.card
-                                                                       : p_.config.timeouts.enable;
+  const bool switches = q.function == es::Function::enable_profile || q.function == es::Function::disable_profile;
+  const std::int64_t limit = is_quick(q.function) ? p_.config.timeouts.get_eis
+                             : switches           ? p_.config.timeouts.enable
+                                                  : p_.config.timeouts.card;
   const std::string start = iso_seconds(wall_now());
   auto done = [this, from, smsr, r, start, asked = std::chrono::steady_clock::now()](CallResult result) {
     try {
@@ -422,10 +439,7 @@ void Es2Service::relay_done(const Party& from, const es::Request& r, const std::
     out.interface = es::Interface::es2;
     out.function = r.function;
     out.isd_p_aid.clear();
-    if (out.eis) {  // an Operator sees its own profiles and no keys (2.5)
-      std::erase_if(out.eis->profiles, [&](const es::ProfileInfo& p) { return p.mno_id != from.oid.str(); });
-      for (auto& k : out.eis->isd_r.keysets) k.certificates.clear(), k.certs.clear();
-    }
+    if (out.eis) show_only_to(from, *out.eis);
   }
   out.processing_start = start;
   out.processing_end = iso_seconds(wall_now());
@@ -450,8 +464,10 @@ void Es2Service::answer_call(const std::string& requester, const std::string& fc
 void Es2Service::end_interrupted(std::vector<store::CallRow> calls) {
   for (const auto& c : calls) {
     es::Request r;
-    for (auto f : {es::Function::get_eis, es::Function::enable_profile, es::Function::disable_profile,
-                   es::Function::delete_profile, es::Function::update_policy_rules})
+    for (auto f :
+         {es::Function::get_eis, es::Function::enable_profile, es::Function::disable_profile,
+          es::Function::delete_profile, es::Function::update_policy_rules, es::Function::update_subscription_address,
+          es::Function::audit_eis, es::Function::update_connectivity_parameters})
       if (c.function == es::function_name(f)) r.function = f;
     answer_call(c.requester, c.fcid,
                 make_failed(es::Interface::es2, r, es::ExecStatus::failed, "1.2", "4.2", "",

@@ -38,7 +38,7 @@ class Es2Service {
   void answer_call(const std::string& requester, const std::string& fcid, es::Response r);
   std::optional<es::Response> refuse(const Party& from, const es::Message& m, const es::Request& r) const;
   store::CallRow call_row(const Party& from, const es::Message& m) const;
-  net::Response now(const es::Message& m, const es::Response& r) const;
+  net::Response now(const Party& to, const es::Message& m, const es::Response& r) const;
   net::Response fault(const es::Fault& f) const;
 
   DownloadService::Parts& p_;
@@ -48,6 +48,8 @@ class Es2Service {
 };
 
 // Shared with ES3: the HTTP answer for a fault, and for "taken, nothing to say".
+// What an Operator may see of an EIS: its own profiles, no keys (2.5).
+void show_only_to(const Party& op, es::Eis& eis);
 es::Response make_failed(es::Interface i, const es::Request& r, es::ExecStatus s, std::string subject,
                          std::string reason, std::string identifier, std::string message);
 

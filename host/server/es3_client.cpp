@@ -43,7 +43,7 @@ std::string brief_of(const Error& e) {
 
 bool is_quick(es::Function f) {
   return f == es::Function::get_eis || f == es::Function::profile_download_completed ||
-         f == es::Function::update_policy_rules;
+         f == es::Function::update_policy_rules || f == es::Function::update_subscription_address;
 }
 
 net::ClientOptions client_options(const Config& c, const net::Url& u, std::size_t max_connections) {
@@ -75,7 +75,7 @@ void Es3Client::call(const Party& smsr, const std::string& transaction, es::Requ
   h.reply_to = synchronous ? std::string(es::kWsaAnonymous)
                            : es::make_address(smsr.callback_url, config_.oid.str(), config_.name);
   h.message_id = es::make_message_id(config_.oid.str(), random_uuid(), transaction, iso_seconds(wall_now()));
-  h.action = es::action_for(r.interface, r.function, false);
+  h.action = es::action_of(r, smsr.dialect);
 
   Pending p;
   p.transaction = transaction;
@@ -92,7 +92,7 @@ void Es3Client::call(const Party& smsr, const std::string& transaction, es::Requ
   std::string body;
   {
     Stopwatch w(metrics_.soap_ns);
-    body = es::write_message(h, r, smsr.ns);
+    body = es::write_message(h, r, smsr.ns, smsr.dialect);
   }
   asio::co_spawn(io_, send(transaction, &smsr, std::move(body), h.action, timeout_ms, resend_safe, synchronous),
                  [this, transaction](const std::exception_ptr& e) {
@@ -143,6 +143,7 @@ asio::awaitable<void> Es3Client::send(std::string transaction, const Party* p, s
   o.takes = [](es::Interface i, es::Function, es::Direction d) {
     return i == es::Interface::es3 && d == es::Direction::response;
   };
+  o.from_when_missing = p->oid.str();  // the connection says who it is
   std::variant<es::Message, es::Fault> m;
   {
     Stopwatch w(metrics_.soap_ns);

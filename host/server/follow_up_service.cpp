@@ -13,9 +13,8 @@ constexpr std::int64_t kCrowdedMs = 1'000;  // until the next try to be one of t
 
 
 bool shows(const es::Eis& e, std::string_view iccid) {
-  const auto value = [](std::string_view s) { return s.substr(0, s.find_last_not_of("Ff") + 1); };
   return std::ranges::any_of(
-      e.profiles, [&](const es::ProfileInfo& p) { return value(p.iccid) == value(iccid) && p.state != "Deleted"; });
+      e.profiles, [&](const es::ProfileInfo& p) { return same_iccid(p.iccid, iccid) && p.state != "Deleted"; });
 }
 }  // namespace
 

@@ -38,6 +38,7 @@ struct RigOptions {
   std::uint64_t required_memory = 65536;
   std::vector<std::pair<std::string, std::string>> smdp_environment;
   std::function<void(World&)> before_start;  // the directory is there, nothing runs yet
+  std::vector<std::size_t> iccid_digits;  // of the first subscriptions; the others as the template
 };
 
 inline std::string slurp(const std::string& path) {
@@ -67,7 +68,7 @@ class Rig {
     template_ = must(bench::load_template(options_.profile));
     std::vector<std::string> eids;
     for (unsigned i = 0; i < options_.euiccs; ++i) eids.push_back(world_->eid(i));
-    subscriptions_ = must(bench::make_subscriptions(template_, eids));
+    subscriptions_ = must(bench::make_subscriptions(template_, eids, options_.iccid_digits));
     std::string file = options_.profile;
     if (file.empty()) {
       file = dir_ + "/template.der";

@@ -85,9 +85,8 @@ std::string Operator::envelope(const es::Request& q, const std::string& message_
   h.to = es::make_address(options_.smdp_url, options_.smdp_oid, {});
   h.reply_to = reply_to;
   h.message_id = message_id;
-  h.action = q.function == es::Function::other ? es::action_for(q.interface, q.other_name, false)
-                                               : es::action_for(q.interface, q.function, false);
-  return es::write_message(h, q);
+  h.action = es::action_of(q, options_.dialect);
+  return es::write_message(h, q, es::kNs3, options_.dialect);
 }
 
 asio::awaitable<Outcome> Operator::order(Order o, Pattern p, net::Millis timeout) {
