@@ -41,12 +41,13 @@ class Machine {
 
   Step run(Event e) {
     if (ended(d().state)) return std::move(out_);
-    std::visit(Overload{[&](Start&) { start(); }, [&](Restart&) { restart(); }, [&](Answer& a) { on_answer(a); },
-                        [&](CallFailed& f) { on_call_failed(f); }, [&](CertificatesChecked& x) { on_certificates(x); },
-                        [&](EccDone& x) { on_ecc(x.completion); }, [&](Sealed& x) { on_sealed(x); },
-                        [&](HostChallenge& x) { on_host_challenge(x); }, [&](TimerFired&) { on_timer(); },
-                        [&](DeadlinePassed&) { on_deadline(); }, [&](EnabledSeen&) { on_enabled_seen(); }},
-               e);
+    std::visit(
+        Overload{[&](Start&) { start(); }, [&](Restart& r) { restart(r.planned); }, [&](Answer& a) { on_answer(a); },
+                 [&](CallFailed& f) { on_call_failed(f); }, [&](CertificatesChecked& x) { on_certificates(x); },
+                 [&](EccDone& x) { on_ecc(x.completion); }, [&](Sealed& x) { on_sealed(x); },
+                 [&](HostChallenge& x) { on_host_challenge(x); }, [&](TimerFired&) { on_timer(); },
+                 [&](DeadlinePassed&) { on_deadline(); }, [&](EnabledSeen&) { on_enabled_seen(); }},
+        e);
     return std::move(out_);
   }
 
@@ -549,7 +550,7 @@ class Machine {
     succeed();
   }
   void on_enabled_seen() {  // only counts where the callback may have been lost with the old process
-    if (d().state == State::enabling && d().restarts > 0) succeed();
+    if (d().state == State::enabling && d().taken_up) succeed();
   }
 
   // ---- Deleting (error management, 3.1.4) ----
@@ -573,6 +574,7 @@ class Machine {
       Download fresh;
       fresh.order = std::move(d().order);
       fresh.restarts = d().restarts;
+      fresh.taken_up = d().taken_up;
       fresh.calls = d().calls;
       d() = std::move(fresh);
       return start();
@@ -649,7 +651,7 @@ class Machine {
         if (p != nullptr || d().create_retried)
           return fail(p != nullptr ? Cause{"8.2.1", "3.3", d().order.iccid.str(), "ICCID is in use at the SM-SR"}
                                    : down("CreateISDP"));
-        if (d().ask_after_refusal && d().restarts > 0 && d().in_creation_waits < 8) {
+        if (d().ask_after_refusal && d().taken_up && d().in_creation_waits < 8) {
           // In-Creation entries are not shown: most likely our own CreateISDP from before the restart. Ask again later.
           emit(StartTimer{c_.timeouts.backoff << d().in_creation_waits++});
           return;
@@ -660,7 +662,7 @@ class Machine {
         return create();
       case State::completing:
         if (ours && (p->state == "Disabled" || p->state == "Enabled")) return accepted();
-        if (d().restarts > 0 && ours && p->state == "Created" && !d().completing_repeated) {
+        if (d().taken_up && ours && p->state == "Created" && !d().completing_repeated) {
           d().completing_repeated = true;
           return call_completed();
         }
@@ -819,9 +821,10 @@ class Machine {
     }
   }
 
-  void restart() {  // sgp02-interfaces.md 4.2, row "SM-DP restart"
+  void restart(bool planned) {  // sgp02-interfaces.md 4.2, row "SM-DP restart"
     Download& x = d();
-    ++x.restarts;
+    if (!planned) ++x.restarts;
+    x.taken_up = true;
     x.pending_call = 0;
     x.enable_call = x.calls;
     // The old life may have made calls that its last record does not know: a fresh block of numbers keeps
@@ -838,7 +841,7 @@ class Machine {
       case State::sending_cert:
       case State::sending_key:
       case State::installing:
-        x.again_after_delete = x.restarts == 1;
+        x.again_after_delete = x.restarts <= 1;
         return begin_delete({"1.2", "4.2", x.isd_p_aid, "interrupted by a restart of the SM-DP"});
       case State::completing:
         return probe();

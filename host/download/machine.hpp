@@ -102,6 +102,7 @@ struct Download {
   std::size_t answered = 0;  // TLVs of the script answered so far
   std::size_t segments_accepted = 0;
   unsigned resends = 0;
+  bool taken_up = false;            // of an earlier life of the server
   unsigned in_creation_waits = 0;   // after a restart: the old life's CreateISDP may still be running at the SM-SR
   unsigned enable_call = 0;         // ES3.EnableProfile made before a restart: its callback still counts
   std::optional<Cause> ineligible;  // found in the EIS, reported only when the certificates are good
@@ -114,8 +115,10 @@ struct Download {
 };
 
 // ---- what comes in ----
-struct Start {};    // a new order, committed
-struct Restart {};  // taken up again after a restart of the server
+struct Start {};         // a new order, committed
+struct Restart {         // taken up again after a restart of the server
+  bool planned = false;  // it was stopped in order: that is no attempt gone wrong
+};
 struct Answer {
   unsigned call = 0;
   es::Response response;

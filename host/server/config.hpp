@@ -85,10 +85,13 @@ struct Config {
   pipeline::Options sealing;
   // [store]
   std::string store_path;
-  int keep_outcomes_days = 7;
+  int keep_outcomes_days = 7, keep_downloads_days = 400;
   // [limits]
-  std::size_t downloads_in_flight = 256, orders_waiting = 100'000, max_body = 1 << 20, max_eis_body = 4 << 20;
+  std::size_t downloads_in_flight = 256, downloads_enabling = 16'384, orders_waiting = 100'000, max_body = 1 << 20,
+              max_eis_body = 4 << 20;
   std::size_t max_connections = 4096;
+  std::int64_t stored_calls = 2'000'000, stored_bytes = std::int64_t{2} << 30;  // of one party
+  std::int64_t drain_s = 30;                                                    // after SIGTERM
   unsigned crypto_threads = 2;
   std::uint32_t min_validity_s = 10, default_validity_s = 3600;
   // [timeouts]

@@ -2,16 +2,17 @@
 
 #include <spdlog/spdlog.h>
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
+
+#include <stdexcept>
 
 #include "host/base/calendar.hpp"
+#include "host/base/clock.hpp"
 #include "host/base/random.hpp"
+#include "host/base/text.hpp"
 #include "host/crypto/ec.hpp"
 
 namespace kf::server {
 namespace {
-std::int64_t now_ms() { return wall_now().time_since_epoch().count(); }
-
 // "Identical body" is the same function and the same element values (rule 8): a canonical envelope of them, hashed.
 Bytes digest_of(es::Request r) {
   r.function_call_identifier.clear();
@@ -63,7 +64,7 @@ es::Response make_failed(es::Interface i, const es::Request& r, es::ExecStatus s
 }
 
 struct Es2Service::Accepted {
-  enum class Kind { started, running, answered, refused } kind = Kind::started;
+  enum class Kind { started, running, answered, refused, over_quota } kind = Kind::started;
   std::optional<es::Response> response;        // answered, refused
   std::optional<store::DeliveryRow> delivery;  // answered by callback or polling
   store::ProfileRow profile;                   // started: the reserved one
@@ -124,6 +125,7 @@ asio::awaitable<net::Response> Es2Service::handle(net::Request http) {
     ++p_.metrics.refused;
     co_return now(m, *refused);
   }
+  if (draining_) co_return later(*from, m, "this SM-DP is about to stop");
   if (r->function == es::Function::download_profile) co_return co_await order(from, std::move(m));
   co_return co_await relay(from, std::move(m));
 }
@@ -183,7 +185,7 @@ store::CallRow Es2Service::call_row(const Party& from, const es::Message& m) con
   c.reply_to = m.header.reply_to;
   c.message_id = m.header.message_id;
   c.ns = m.ns;
-  c.received_ms = now_ms();
+  c.received_ms = anchored_ms();
   if (c.reply_to.empty() || c.reply_to == es::kWsaAnonymous) {
     c.reply = store::ReplyKind::sync;
     c.reply_to.clear();
@@ -213,7 +215,7 @@ bool settle_repeat(store::Tx& tx, const store::CallRow& c, const Replies& replie
   store::CallRow bound = c;
   bound.response = old->response;
   auto stored = Replies::read_stored(old->response, old->ns);
-  if (!stored) throw store::StoreError(stored.error().text());
+  if (!stored) throw std::runtime_error("the stored answer cannot be read: " + stored.error().text());
   a.kind = A::Kind::answered;
   a.response = std::move(*stored);
   a.delivery = replies.store_repeat(tx, bound);
@@ -223,12 +225,7 @@ bool settle_repeat(store::Tx& tx, const store::CallRow& c, const Replies& replie
 
 asio::awaitable<net::Response> Es2Service::order(const Party* from, es::Message m) {
   const es::Request r = std::get<es::Request>(m.body);
-  if (downloads_.waiting() >= p_.config.orders_waiting) {
-    net::Response busy;
-    busy.status = 503;
-    busy.headers.emplace_back("Retry-After", "30");
-    co_return busy;
-  }
+  if (!downloads_.may_wait(from->oid)) co_return later(*from, m, "too many of your orders wait");
   const store::CallRow call = call_row(*from, m);
   download::Order o;
   o.id = random_uuid();
@@ -245,6 +242,10 @@ asio::awaitable<net::Response> Es2Service::order(const Party* from, es::Message 
   const std::function<Accepted(store::Tx&)> work = [this, call, r, order](store::Tx& tx) {
     Accepted a;
     if (settle_repeat(tx, call, p_.replies, r, a)) return a;
+    if (over_quota(tx, call.requester)) {
+      a.kind = Accepted::Kind::over_quota;
+      return a;
+    }
     auto refuse_with = [&](const char* subject, const char* reason, const std::string& id, const char* why) {
       a.kind = Accepted::Kind::refused;
       a.response = make_failed(es::Interface::es2, r, es::ExecStatus::failed, subject, reason, id, why);
@@ -284,17 +285,13 @@ asio::awaitable<net::Response> Es2Service::order(const Party* from, es::Message 
   };
   auto accepted = co_await p_.storage.tx<Accepted>(work);
   if (!accepted) {  // nothing was done: the disk is full, say
-    spdlog::error("order of {} not stored: {}", from->oid.str(), accepted.error().text());
-    es::Fault f;
-    f.http_status = 500;
-    f.code = "Receiver";
-    f.reason = "Temporary failure, nothing was done, send again";
-    f.header = m.header;
-    co_return fault(f);
+    co_return not_stored(*from, m, accepted.error());
   }
   Accepted a = std::move(*accepted);
   if (a.kind == Accepted::Kind::started) {
-    if (auto s = p_.inventory.subscription(a.profile)) order->subscription = *s;
+    guarded(p_.metrics, "reading a subscription", [&] {
+      if (auto s = p_.inventory.subscription(a.profile)) order->subscription = *s;
+    });
     downloads_.start(*order, a.profile);
   } else if (a.kind == Accepted::Kind::refused) {
     spdlog::warn("ES2.DownloadProfile of {} refused: {}/{} {}", from->oid.str(), a.response->code->subject,
@@ -307,6 +304,8 @@ asio::awaitable<net::Response> Es2Service::order(const Party* from, es::Message 
 asio::awaitable<net::Response> Es2Service::answer_accepted(const Party* from, const es::Message* m, Accepted a) {
   const auto& r = std::get<es::Request>(m->body);
   if (a.kind == Accepted::Kind::refused) co_return now(*m, *a.response);
+  if (a.kind == Accepted::Kind::over_quota)
+    co_return later(*from, *m, "what is stored for you has reached its limit; fetch or wait");
   const std::string& reply = m->header.reply_to;
   const bool synchronous = reply.empty() || reply == es::kWsaAnonymous;
   if (a.kind == Accepted::Kind::answered) {
@@ -360,6 +359,10 @@ asio::awaitable<net::Response> Es2Service::relay(const Party* from, es::Message 
   const std::function<Accepted(store::Tx&)> work = [this, call, r](store::Tx& tx) {
     Accepted a;
     if (settle_repeat(tx, call, p_.replies, r, a)) return a;
+    if (over_quota(tx, call.requester)) {
+      a.kind = Accepted::Kind::over_quota;
+      return a;
+    }
     if (r.function != es::Function::get_eis) {
       auto profile = tx.get_profile(r.iccid.value_or(""));
       if (!profile || profile->owner != call.requester) {
@@ -374,18 +377,15 @@ asio::awaitable<net::Response> Es2Service::relay(const Party* from, es::Message 
   };
   auto accepted = co_await p_.storage.tx<Accepted>(work);
   if (!accepted) {
-    spdlog::error("request of {} not stored: {}", from->oid.str(), accepted.error().text());
-    es::Fault f;
-    f.http_status = 500;
-    f.code = "Receiver";
-    f.reason = "Temporary failure, nothing was done, send again";
-    f.header = m.header;
-    co_return fault(f);
+    co_return not_stored(*from, m, accepted.error());
   }
   if (accepted->kind == Accepted::Kind::started) {
     const std::int64_t deadline =
         call.received_ms + std::int64_t{r.validity_period.value_or(p_.config.default_validity_s)} * 1000;
-    asio::co_spawn(p_.io, run_relay(from, r, deadline), asio::detached);
+    ++relays_;
+    asio::co_spawn(p_.io, run_relay(from, r, deadline), [this, from, r](const std::exception_ptr& e) {
+      if (e) relay_broke(*from, r, e);
+    });
   }
   co_return co_await answer_accepted(from, &m, std::move(*accepted));
 }
@@ -397,35 +397,44 @@ asio::awaitable<void> Es2Service::run_relay(const Party* from, es::Request r, st
   q.eid = r.eid;
   q.iccid = r.iccid;
   q.pol2 = r.pol2;
-  const std::int64_t left_ms = std::max<std::int64_t>(1000, deadline_ms - now_ms());
+  const std::int64_t left_ms = std::max<std::int64_t>(1000, deadline_ms - anchored_ms());
   const std::int64_t limit = is_quick(q.function)                      ? p_.config.timeouts.get_eis
                              : q.function == es::Function::delete_isdp ? p_.config.timeouts.card
                                                                        : p_.config.timeouts.enable;
   const std::string start = iso_seconds(wall_now());
   auto done = [this, from, r, start](CallResult result) {
-    es::Response out;
-    if (auto* f = std::get_if<CallFailure>(&result)) {
-      const bool expired = f->fault == download::CallFault::timeout;
-      out = make_failed(es::Interface::es2, r, expired ? es::ExecStatus::expired : es::ExecStatus::failed,
-                        expired ? "1.6" : "8.7", expired ? "5.3" : "5.1", r.smsr_id,
-                        "SM-SR did not answer: " + f->detail);
-    } else {
-      out = std::move(std::get<es::Response>(result));
-      out.interface = es::Interface::es2;
-      out.function = r.function;
-      out.isd_p_aid.clear();
-      if (out.eis) {  // an Operator sees its own profiles and no keys (2.5)
-        std::erase_if(out.eis->profiles, [&](const es::ProfileInfo& p) { return p.mno_id != from->oid.str(); });
-        for (auto& k : out.eis->isd_r.keysets) k.certificates.clear(), k.certs.clear();
-      }
+    try {
+      relay_done(*from, r, start, std::move(result));
+    } catch (...) {
+      relay_broke(*from, r, std::current_exception());
     }
-    out.processing_start = start;
-    out.processing_end = iso_seconds(wall_now());
-    answer_call(from->oid.str(), r.function_call_identifier, std::move(out));
   };
   p_.es3.call(*smsr, random_uuid(), std::move(q), std::min(limit, left_ms), static_cast<std::uint32_t>(left_ms / 1000),
               true, done);
   co_return;
+}
+
+void Es2Service::relay_done(const Party& from, const es::Request& r, const std::string& start, CallResult result) {
+  es::Response out;
+  if (auto* f = std::get_if<CallFailure>(&result)) {
+    const bool expired = f->fault == download::CallFault::timeout;
+    out =
+        make_failed(es::Interface::es2, r, expired ? es::ExecStatus::expired : es::ExecStatus::failed,
+                    expired ? "1.6" : "8.7", expired ? "5.3" : "5.1", r.smsr_id, "SM-SR did not answer: " + f->detail);
+  } else {
+    out = std::move(std::get<es::Response>(result));
+    out.interface = es::Interface::es2;
+    out.function = r.function;
+    out.isd_p_aid.clear();
+    if (out.eis) {  // an Operator sees its own profiles and no keys (2.5)
+      std::erase_if(out.eis->profiles, [&](const es::ProfileInfo& p) { return p.mno_id != from.oid.str(); });
+      for (auto& k : out.eis->isd_r.keysets) k.certificates.clear(), k.certs.clear();
+    }
+  }
+  out.processing_start = start;
+  out.processing_end = iso_seconds(wall_now());
+  answer_call(from.oid.str(), r.function_call_identifier, std::move(out));
+  --relays_;
 }
 
 void Es2Service::answer_call(const std::string& requester, const std::string& fcid, es::Response r) {
@@ -434,9 +443,11 @@ void Es2Service::answer_call(const std::string& requester, const std::string& fc
   p_.storage.submit([this, requester, fcid, response,
                      delivery](store::Tx& tx) { *delivery = p_.replies.store_answer(tx, requester, fcid, *response); },
                     [this, requester, fcid, response, delivery](const Status& s) {
-                      if (!s) spdlog::error("answer to {} of {} not stored: {}", fcid, requester, s.error().text());
-                      if (s.ok() && *delivery) p_.delivery.add(std::move(**delivery));
-                      p_.replies.wake(requester, fcid, *response);
+                      guarded(p_.metrics, "the answer to a relay", [&] {
+                        if (!s) answer_not_stored(requester, fcid, s.error());
+                        if (s.ok() && *delivery) p_.delivery.add(std::move(**delivery));
+                        p_.replies.wake(requester, fcid, *response);
+                      });
                     });
 }
 

@@ -2,10 +2,10 @@
 
 #include <spdlog/spdlog.h>
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 
 #include "host/base/calendar.hpp"
 #include "host/base/random.hpp"
+#include "host/server/guard.hpp"
 
 namespace kf::server {
 namespace {
@@ -79,7 +79,11 @@ void Es3Client::call(const Party& smsr, const std::string& transaction, es::Requ
     body = es::write_message(h, r, smsr.ns);
   }
   asio::co_spawn(io_, send(transaction, &smsr, std::move(body), h.action, timeout_ms, resend_safe, synchronous),
-                 asio::detached);
+                 [this, transaction](const std::exception_ptr& e) {
+                   if (!e) return;
+                   report(metrics_, "a call to an SM-SR", e);
+                   finish(transaction, CallFailure{download::CallFault::lost, "internal failure: " + text_of(e)});
+                 });
 }
 
 asio::awaitable<void> Es3Client::send(std::string transaction, const Party* p, std::string body, std::string action,
@@ -158,7 +162,7 @@ void Es3Client::finish(const std::string& transaction, CallResult r) {
   if (it == pending_.end()) return;
   Done done = std::move(it->second.done);
   pending_.erase(it);
-  done(std::move(r));
+  guarded(metrics_, "the answer of an SM-SR", [&] { done(std::move(r)); });
 }
 
 void Es3Client::stop() {

@@ -2,9 +2,9 @@
 
 #include <spdlog/spdlog.h>
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 
 #include "host/base/calendar.hpp"
+#include "host/base/clock.hpp"
 #include "host/base/random.hpp"
 #include "host/server/es2_service.hpp"
 
@@ -50,7 +50,7 @@ asio::awaitable<net::Response> Es3Service::handle(net::Request http) {
   if (auto* r = std::get_if<es::Request>(&m.body);
       r != nullptr && r->interface == es::Interface::es3 && es::is_notification(*r)) {
     ++p_.metrics.notifications_in;
-    asio::co_spawn(p_.io, notification(from, *r), asio::detached);
+    asio::co_spawn(p_.io, notification(from, *r), reporting(p_.metrics, "a notification of " + from->oid.str()));
     co_return accepted_response();
   }
   es::Fault f;
@@ -103,7 +103,7 @@ asio::awaitable<void> Es3Service::notification(const Party* from, es::Request r)
                   es::function_name(r.function), r.eid, from->oid.str());
     co_return;
   }
-  if (r.function == es::Function::handle_profile_enabled) downloads_.enabled_seen(r.eid, p.iccid);
+  if (r.function == es::Function::handle_profile_enabled) downloads_.enabled_seen(r.eid, p.smsr, p.iccid);
   const Party* op = p_.config.by_oid(p.owner);
   if (op == nullptr) co_return;
   es::Request n = r;
@@ -118,7 +118,7 @@ asio::awaitable<void> Es3Service::notification(const Party* from, es::Request r)
   d.kind = store::DeliveryKind::notification;
   d.address = op->url;
   d.body = es::write_message(h, n, op->ns);
-  d.created_ms = wall_now().time_since_epoch().count();
+  d.created_ms = anchored_ms();
   const std::function<std::int64_t(store::Tx&)> insert = [d](store::Tx& tx) { return tx.insert_delivery(d); };
   auto stored = co_await p_.storage.tx<std::int64_t>(insert);
   if (!stored) {

@@ -91,7 +91,9 @@ int main(int argc, char** argv) {
   });
 
   bool json = false;
-  auto* s_status = app.add_subcommand("status", "ask the running server how it is");
+  auto* s_status = app.add_subcommand(
+      "status",
+      "ask the running server how it is; exit status 0 all is well, 1 nobody answers, 3 something needs a person");
   with_config(s_status);
   s_status->add_flag("--json", json, "everything, as JSON");
   s_status->callback([&] { status = run_status(config, json); });

@@ -5,6 +5,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "host/base/text.hpp"
+
 namespace kf::server {
 double thread_cpu_seconds() {
   timespec t{};
@@ -29,6 +31,11 @@ void note_unknown_elements(Metrics& m, const std::string& oid, const std::vector
     if (m.unknown_elements.insert(oid + " " + e).second)
       spdlog::info("{} sends an element that is ignored: {}", oid, e);
   }
+}
+
+void note_set_aside(Metrics& m, const std::string& what) {
+  ++m.set_aside;
+  if (m.set_aside_names.size() < 20) m.set_aside_names.push_back(clip_text(what, 300));
 }
 
 }  // namespace kf::server
