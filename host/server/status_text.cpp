@@ -53,8 +53,9 @@ std::string parties(const Json& list, const char* kind) {
 
 std::string operations(const Json& j) {
   std::string out;
-  if (!member(j, "operations").is_object()) return out;
-  for (const auto& [op, engines] : member(j, "operations").items()) {
+  const Json& all = member(j, "operations");
+  if (!all.is_object()) return out;
+  for (const auto& [op, engines] : all.items()) {
     if (!engines.is_object()) continue;
     for (const auto& [engine, count] : engines.items())
       out +=
@@ -65,8 +66,9 @@ std::string operations(const Json& j) {
 
 std::string routes(const Json& j) {
   std::string out;
-  if (!member(j, "routes").is_object()) return out;
-  for (const auto& [op, engines] : member(j, "routes").items()) {
+  const Json& all = member(j, "routes");
+  if (!all.is_object()) return out;
+  for (const auto& [op, engines] : all.items()) {
     out += out.empty() ? op : "; " + op;
     for (const auto& e : engines) out += " " + (e.is_string() ? printable(e.get<std::string>()) : std::string("?"));
   }
