@@ -129,7 +129,7 @@ class Documents(unittest.TestCase):
     def test_commands_and_outputs(self):
         home = checkout()
         env = {**os.environ, "HOME": str(home), "KEYFERRY_NO_BUILD": "1"}
-        ran = 0
+        ran, terminals = 0, []
         for document in self.documents:  # README.md first: the others build upon its first hour
             if document.name in ELSEWHERE:
                 continue
@@ -139,6 +139,7 @@ class Documents(unittest.TestCase):
                 where = f"{document.name}:{line}"
                 if language == "sh" and marker.startswith("terminal: "):
                     terminal = lab.Process("bash", "-c", "exec " + text.strip(), cwd=home, env=env)
+                    terminals.append(terminal)
                     lab.wait_for(where, lambda t=terminal, words=marker[10:]: words in t.log(), terminal)
                     ran += 1
                 elif language == "sh" and not marker.startswith("not run:"):
@@ -150,7 +151,31 @@ class Documents(unittest.TestCase):
                     self.assertIsNone(wrong, f"{where}: {wrong}\nIt printed:\n{said}")
                     said = ""
             shell.end()
+        for terminal in terminals:
+            terminal.end()
         self.assertGreater(ran, 6, "the blocks were not found")
+
+    def test_the_simulator_s_own_help(self):
+        """"Try it" of keyferry-sim --help, verbatim, with an SM-DP set up as it says."""
+        home = checkout()
+        env = {**os.environ, "PATH": f"{lab.BIN}:{os.environ['PATH']}"}
+        tries = re.findall(r"^  ((?:keyferry-sim|curl) .*)$", lab.run("keyferry-sim", "--help").stdout.split("Try it")[1], re.M)
+        self.assertEqual(len(tries), 3)
+        (home / "s.csv").write_text("iccid,imsi,ki,opc\n89000000000000000012,001010000000001,{0},{0}\n".format("00" * 16))
+        lab.run("keyferry", "init", "--dir", "var", cwd=home)
+        lab.run("keyferry", "profile", "sample", "--out", "s.der", cwd=home)
+        lab.run("keyferry", "profile", "import", "--owner", "2.999.10", "--template", "s.der", "--csv", "s.csv", cwd=home)
+        server = lab.Process("keyferry", "serve", cwd=home)
+        lab.wait_for("serve", lambda: "serves ES2" in server.log(), server)
+        sim = lab.Process("bash", "-c", "exec " + tries[0], cwd=home, env=env)
+        lab.wait_for(tries[0], lambda: '"ready":true' in sim.log(), sim)
+        said = lab.run("/bin/bash", "-c", tries[1], cwd=home, env=env).stdout
+        self.assertIn('"outcome":"EXECUTED_SUCCESS"', said)
+        self.assertIn("HandleProfileEnabledNotification", said, "notifications reach the Operator")
+        if shutil.which("curl"):
+            self.assertIn('"verified":1', lab.run("/bin/bash", "-c", tries[2], cwd=home, env=env).stdout)
+        sim.end()
+        self.assertEqual(server.end(), 0)
 
     def test_toml(self):
         read = 0
