@@ -17,12 +17,13 @@ constexpr std::array<std::string_view, 15> kStates{"Received",        "GettingEi
 
 Step Machine::run(Event e) {
   if (ended(d().state)) return std::move(out_);
-  std::visit(Overload{[&](Start&) { start(); }, [&](Restart& r) { restart(r.planned); }, [&](Answer& a) { on_answer(a); },
-                      [&](CallFailed& f) { on_call_failed(f); }, [&](CertificatesChecked& x) { on_certificates(x); },
-                      [&](EccDone& x) { on_ecc(x.completion); }, [&](Sealed& x) { on_sealed(x); },
-                      [&](HostChallenge& x) { on_host_challenge(x); }, [&](TimerFired&) { on_timer(); },
-                      [&](DeadlinePassed&) { on_deadline(); }, [&](EnabledSeen&) { on_enabled_seen(); }},
-             e);
+  std::visit(
+      Overload{[&](Start&) { start(); }, [&](Restart& r) { restart(r.planned); }, [&](Answer& a) { on_answer(a); },
+               [&](CallFailed& f) { on_call_failed(f); }, [&](CertificatesChecked& x) { on_certificates(x); },
+               [&](EccDone& x) { on_ecc(x.completion); }, [&](Sealed& x) { on_sealed(x); },
+               [&](HostChallenge& x) { on_host_challenge(x); }, [&](TimerFired&) { on_timer(); },
+               [&](DeadlinePassed&) { on_deadline(); }, [&](EnabledSeen&) { on_enabled_seen(); }},
+      e);
   return std::move(out_);
 }
 

@@ -307,8 +307,8 @@ struct App {
   }
 
   Json status() const {
-    return server_status(
-        {config, metrics, *crypto, *hsm, *sealing, *store, *delivery, *downloads, *es2_server, *es3_server, cores.get(), started});
+    return server_status({config, metrics, *crypto, *hsm, *sealing, *store, *delivery, *downloads, *es2_server,
+                          *es3_server, cores.get(), started});
   }
 
   void drain() {

@@ -25,16 +25,16 @@ struct Party {
   Role role = Role::operator_;
   Oid oid;
   std::string name;
-  std::string url;                        // operator: where notifications go; smsr: its ES3 server
-  std::vector<std::string> fingerprints;  // SHA-256 of its client certificates, upper-case hex; one at least
-  std::vector<std::string> names;         // net::Peer::names of those that are files
-  bool by_subject = false;                // any certificate with the same issuer and names is taken for its
-  std::string ns;                         // namespace sent to this party
+  std::string url;                           // operator: where notifications go; smsr: its ES3 server
+  std::vector<std::string> fingerprints;     // SHA-256 of its client certificates, upper-case hex; one at least
+  std::vector<std::string> names;            // net::Peer::names of those that are files
+  bool by_subject = false;                   // any certificate with the same issuer and names is taken for its
+  std::string ns;                            // namespace sent to this party
   es::Dialect dialect = es::Dialect::wsdl3;  // how messages to it are written; what it sends may be of either
-  std::vector<std::string> reply_hosts;   // operator: hosts callbacks may go to (host or host:port)
-  bool scp03t_in_22 = false;              // smsr: wants each SCP03t TLV inside a 22
-  bool scp03t_online = false;             // smsr: INITIALIZE UPDATE goes alone, the script follows its answer
-  std::size_t send_data_limit = 0;        // smsr: bytes of Data a SendData, 0: no limit
+  std::vector<std::string> reply_hosts;      // operator: hosts callbacks may go to (host or host:port)
+  bool scp03t_in_22 = false;                 // smsr: wants each SCP03t TLV inside a 22
+  bool scp03t_online = false;                // smsr: INITIALIZE UPDATE goes alone, the script follows its answer
+  std::size_t send_data_limit = 0;           // smsr: bytes of Data a SendData, 0: no limit
   std::size_t max_connections = 32;
   bool synchronous = false;  // smsr: ask for synchronous answers instead of callbacks
   std::string callback_url;  // smsr: where its callbacks reach us; default smdp.es3_url + "/callback"
@@ -94,7 +94,7 @@ struct Config {
               max_eis_body = 4 << 20;
   std::size_t max_connections = 4096;
   std::size_t connections_per_address = 1024, connections_per_party = 1024;
-  std::size_t handshakes_per_second = 200;  // of one address; 0: no limit
+  std::size_t handshakes_per_second = 200;                                      // of one address; 0: no limit
   std::int64_t stored_calls = 2'000'000, stored_bytes = std::int64_t{2} << 30;  // of one party
   std::int64_t drain_s = 30;                                                    // after SIGTERM
   unsigned crypto_threads = 2;

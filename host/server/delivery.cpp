@@ -31,7 +31,8 @@ void DeliveryService::add(store::DeliveryRow row) {
   auto m = std::make_shared<Message>(Message{std::move(row), std::chrono::steady_clock::now()});
   const auto u = net::parse_url(m->row.address);
   if (!u || !u->tls) {
-    peer_line(spdlog::level::err, "address", m->row.party, "message to " + m->row.party + ": unusable address " + m->row.address);
+    peer_line(spdlog::level::err, "address", m->row.party,
+              "message to " + m->row.party + ": unusable address " + m->row.address);
     return keep(*m, "unusable address", 0);
   }
   drop_idle_lanes();

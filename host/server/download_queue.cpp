@@ -152,10 +152,10 @@ void DownloadService::end_broken(const LivePtr& l, const std::string& why) {
   l->d.leftover = l->d.on_card = l->record != nullptr;  // for all we know
   if (l->record)
     if (const auto last = download::from_record(*l->record)) l->d.open_creations = last->open_creations;
-  l->d.cause = download::Cause{"1.2", "4.2", "",
-                               l->record ? "internal failure of the SM-DP; an ISD-P may have been left behind"
-                                         : "internal failure of the SM-DP",
-                               ""};
+  l->d.cause = download::Cause{
+      "1.2", "4.2", "",
+      l->record ? "internal failure of the SM-DP; an ISD-P may have been left behind" : "internal failure of the SM-DP",
+      ""};
   l->busy = true;
   try {
     finish(l);

@@ -3,8 +3,8 @@
 // Loop thread only.
 #pragma once
 
-#include "host/server/request_gate.hpp"
 #include "host/server/download_service.hpp"
+#include "host/server/request_gate.hpp"
 
 namespace kf::server {
 

@@ -98,7 +98,8 @@ void Es3Client::call(const Party& smsr, const std::string& transaction, es::Requ
                  [this, transaction](const std::exception_ptr& e) {
                    if (!e) return;
                    report(metrics_, "a call to an SM-SR", e);
-                   finish(transaction, CallFailure{download::CallFault::lost, "internal failure: " + text_of(e)});
+                   finish(transaction, CallFailure{download::CallFault::lost, "internal failure: " + text_of(e),
+                                                   "internal failure"});
                  });
 }
 

@@ -10,8 +10,6 @@ namespace {
 constexpr unsigned kCallsAtOnce = 4;        // to one SM-SR: orders need its connections more
 constexpr std::int64_t kCrowdedMs = 1'000;  // until the next try to be one of them
 
-
-
 bool shows(const es::Eis& e, std::string_view iccid) {
   return std::ranges::any_of(
       e.profiles, [&](const es::ProfileInfo& p) { return same_iccid(p.iccid, iccid) && p.state != "Deleted"; });

@@ -124,7 +124,7 @@ class StrangeSmsr {
     a.function = q->function;
     a.status = es::ExecStatus::failed;
     a.code = es::StatusCode{"8.1.1", "1.1", q->eid, "m"};
-    h.action = es::action_for(a.interface, a.function, false);
+    h.action = es::action_for(a.interface, a.function, es::Way::answer);
     out.status = 200;
     out.content_type = es::kSoapContentType;
     out.body = sim::poisoned(es::write_message(h, a, m->ns), 1);
