@@ -40,7 +40,7 @@ class CapturedLog {
   std::shared_ptr<spdlog::logger> old_;
 };
 
-struct Admission : ::testing::Test {
+struct RequestGate : ::testing::Test {
   static void SetUpTestSuite() {
     dir_ = fs::temp_directory_path() / ("kf-admission-" + random_uuid());
     fs::create_directories(dir_ / "token");
@@ -92,7 +92,7 @@ struct Admission : ::testing::Test {
   static inline std::string good_;
 };
 
-TEST_F(Admission, RenewedCertificates) {
+TEST_F(RequestGate, RenewedCertificates) {
   const TestPkiParties p = default_parties();
   const std::string smsr = renew("smsr", p.smsr, "smsr-new.pem"), op = renew("operator", p.op, "operator-new.pem");
   // Whoever gets another name from the same CA is somebody else.
@@ -138,7 +138,7 @@ TEST_F(Admission, RenewedCertificates) {
   EXPECT_NE(twins.error().detail.find("same issuer and names"), std::string::npos) << twins.error().detail;
 }
 
-TEST_F(Admission, NothingInClear) {
+TEST_F(RequestGate, NothingInClear) {
   for (const auto& [from, to] :
        {std::pair{"es2_url = \"https:", "es2_url = \"http:"}, std::pair{"es3_url = \"https:", "es3_url = \"http:"},
         std::pair{"url = \"https://127.0.0.1:9444", "url = \"http://127.0.0.1:9444"},
@@ -151,7 +151,7 @@ TEST_F(Admission, NothingInClear) {
   }
 }
 
-TEST_F(Admission, MediaTypes) {
+TEST_F(RequestGate, MediaTypes) {
   const auto c = load();
   ASSERT_TRUE(c.ok());
   net::Request r;
@@ -184,7 +184,7 @@ TEST_F(Admission, MediaTypes) {
   EXPECT_FALSE(declared_ascii(r));
 }
 
-TEST_F(Admission, AnswersGoToPortsThatAreTheOperators) {
+TEST_F(RequestGate, AnswersGoToPortsThatAreTheOperators) {
   const auto c = load();
   ASSERT_TRUE(c.ok());
   const Party& op = *c->by_oid("2.999.10");  // https://127.0.0.1:9443/es2
@@ -201,7 +201,7 @@ TEST_F(Admission, AnswersGoToPortsThatAreTheOperators) {
   EXPECT_TRUE(allowed("[::1]:7000", "https://[::1]:7000/cb"));
 }
 
-TEST_F(Admission, PlacesFollowTheDescriptors) {
+TEST_F(RequestGate, PlacesFollowTheDescriptors) {
   auto c = load();
   ASSERT_TRUE(c.ok());
   EXPECT_EQ(places_for(*c, 1 << 20), c->max_connections);
@@ -210,7 +210,7 @@ TEST_F(Admission, PlacesFollowTheDescriptors) {
   EXPECT_EQ(places_for(*c, 64), 16U);
 }
 
-TEST_F(Admission, RefusedPartiesWriteLinesThatCannotBeForged) {
+TEST_F(RequestGate, RefusedPartiesWriteLinesThatCannotBeForged) {
   const auto c = load();
   ASSERT_TRUE(c.ok());
   CapturedLog log;
