@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <string_view>
 
+#include "host/base/ids.hpp"
 #include "host/es/types.hpp"
 
 namespace kf::download {
@@ -15,10 +16,6 @@ struct Overload : F... {
 template <class... F>
 Overload(F...) -> Overload<F...>;
 
-inline bool same_iccid(std::string_view a, std::string_view b) {
-  const auto value = [](std::string_view s) { return s.substr(0, s.find_last_not_of("Ff") + 1); };
-  return value(a) == value(b);
-}
 inline bool executed(const es::Response& r) {
   return r.status == es::ExecStatus::success || r.status == es::ExecStatus::with_warning;
 }

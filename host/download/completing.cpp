@@ -48,7 +48,7 @@ void Machine::accepted() {
 }
 void Machine::probed_completing(const es::ProfileInfo* p, bool ours) {
   if (ours && in_use(*p)) return accepted();
-  if (d().restarts > 0 && ours && p->state == "Created" && !d().completing_repeated) {
+  if (d().taken_up && ours && p->state == "Created" && !d().completing_repeated) {
     d().completing_repeated = true;
     return call_completed();
   }
@@ -76,7 +76,7 @@ void Machine::on_enabled(es::Response& r) {
   end_enabling(why);
 }
 void Machine::on_enabled_seen() {  // only counts where the callback may have been lost
-  if (d().state == State::enabling && (d().restarts > 0 || d().enable_unsure)) succeed();
+  if (d().state == State::enabling && (d().taken_up || d().enable_unsure)) succeed();
 }
 // With growing pauses, until the ValidityPeriod is over.
 void Machine::enable_again(const Cause& why) {

@@ -29,6 +29,7 @@ void Machine::deleted(bool by_us) {
     Download fresh;
     fresh.order = std::move(d().order);
     fresh.restarts = d().restarts;
+    fresh.taken_up = d().taken_up;
     fresh.calls = d().calls;
     fresh.on_card = d().on_card;
     fresh.proved_gone = d().proved_gone;

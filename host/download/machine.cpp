@@ -17,12 +17,13 @@ constexpr std::array<std::string_view, 15> kStates{"Received",        "GettingEi
 
 Step Machine::run(Event e) {
   if (ended(d().state)) return std::move(out_);
-  std::visit(Overload{[&](Start&) { start(); }, [&](Restart&) { restart(); }, [&](Answer& a) { on_answer(a); },
-                      [&](CallFailed& f) { on_call_failed(f); }, [&](CertificatesChecked& x) { on_certificates(x); },
-                      [&](EccDone& x) { on_ecc(x.completion); }, [&](Sealed& x) { on_sealed(x); },
-                      [&](HostChallenge& x) { on_host_challenge(x); }, [&](TimerFired&) { on_timer(); },
-                      [&](DeadlinePassed&) { on_deadline(); }, [&](EnabledSeen&) { on_enabled_seen(); }},
-             e);
+  std::visit(
+      Overload{[&](Start&) { start(); }, [&](Restart& r) { restart(r.planned); }, [&](Answer& a) { on_answer(a); },
+               [&](CallFailed& f) { on_call_failed(f); }, [&](CertificatesChecked& x) { on_certificates(x); },
+               [&](EccDone& x) { on_ecc(x.completion); }, [&](Sealed& x) { on_sealed(x); },
+               [&](HostChallenge& x) { on_host_challenge(x); }, [&](TimerFired&) { on_timer(); },
+               [&](DeadlinePassed&) { on_deadline(); }, [&](EnabledSeen&) { on_enabled_seen(); }},
+      e);
   return std::move(out_);
 }
 
@@ -118,7 +119,7 @@ void Machine::on_answer(Answer& a) {
   // The callback of an EnableProfile that was given up for lost. That one of several failed decides nothing.
   const bool late_enable = x.state == State::enabling && a.call != x.pending_call && x.enable_call != 0 &&
                            a.call >= x.enable_call && a.response.function == es::Function::enable_profile &&
-                           (executed(a.response) || (x.restarts > 0 && x.pending_call == 0));
+                           (executed(a.response) || (x.taken_up && x.pending_call == 0));
   if (a.call != x.pending_call && !late_enable) {  // late, repeated or superseded
     if (std::ranges::find(x.open_creations, a.call) != x.open_creations.end()) on_late_creation(a.response, a.call);
     return;

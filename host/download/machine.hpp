@@ -56,6 +56,7 @@ struct Order {     // what the Operator asked for; never changes
   std::string function_call_identifier;
   Eid eid;
   Iccid iccid;
+  std::string iccid_as_ordered;  // where the Operator padded it: the answer repeats its spelling; empty: iccid
   Oid smsr;
   bool by_profile_type = false;  // the order named a ProfileType, not an ICCID
   std::string profile_type;      // of the reserved profile
@@ -115,6 +116,7 @@ struct Download {
   std::size_t answered = 0;  // TLVs of the script answered so far
   std::size_t segments_accepted = 0;
   unsigned resends = 0;
+  bool taken_up = false;             // of an earlier life of the server
   unsigned in_creation_waits = 0;    // after a restart: the old life's CreateISDP may still be running at the SM-SR
   unsigned enable_call = 0;          // the first EnableProfile, also of a life before a restart: late callbacks count
   bool enable_unsure = false;        // it may have been executed
@@ -132,8 +134,10 @@ struct Download {
 };
 
 // ---- what comes in ----
-struct Start {};    // a new order, committed
-struct Restart {};  // taken up again after a restart of the server
+struct Start {};         // a new order, committed
+struct Restart {         // taken up again after a restart of the server
+  bool planned = false;  // it was stopped in order: that is no attempt gone wrong
+};
 struct Answer {
   unsigned call = 0;
   es::Response response;

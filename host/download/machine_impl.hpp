@@ -112,7 +112,7 @@ class Machine {
   void on_probe_failed();
   void on_timer();
   void on_deadline();
-  void restart();
+  void restart(bool planned);
 
   const Context& c_;
   Step out_;

@@ -54,6 +54,7 @@ std::string to_record(const Download& d) {
          {"seen_gone", d.seen_gone},
          {"proved_gone", d.proved_gone},
          {"open", d.open_creations}};
+  if (!o.iccid_as_ordered.empty()) j["iccid_as_ordered"] = o.iccid_as_ordered;
   if (o.pol2) {
     Json rules = Json::array();
     for (const auto& r : *o.pol2) rules.push_back(Json::array({r.subject, r.action, r.qualification}));
@@ -80,6 +81,7 @@ Result<Download> from_record(std::string_view record) {
     o.received_ms = j.at("received").get<std::int64_t>();
     o.deadline_ms = j.at("deadline").get<std::int64_t>();
     o.required_memory = j.at("memory").get<std::uint64_t>();
+    o.iccid_as_ordered = j.value("iccid_as_ordered", "");
     if (j.contains("pol2")) {
       o.pol2.emplace();
       for (const auto& r : j.at("pol2"))

@@ -3,9 +3,10 @@
 
 namespace kf::download {
 
-void Machine::restart() {
+void Machine::restart(bool planned) {
   Download& x = d();
-  ++x.restarts;
+  if (!planned) ++x.restarts;
+  x.taken_up = true;
   x.pending_call = 0;
   x.enable_call = x.calls;
   // The old life may have made calls that its last record does not know: a fresh block of numbers keeps
@@ -22,7 +23,7 @@ void Machine::restart() {
     case State::sending_cert:
     case State::sending_key:
     case State::installing:
-      x.again_after_delete = x.restarts == 1;
+      x.again_after_delete = x.restarts <= 1;
       return begin_delete({"1.2", "4.2", x.isd_p_aid, "interrupted by a restart of the SM-DP", ""});
     case State::completing:
       return probe();

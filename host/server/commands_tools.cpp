@@ -11,10 +11,10 @@
 #include "host/server/admin_socket.hpp"
 #include "host/server/app.hpp"
 #include "host/server/commands.hpp"
-#include "host/server/core_status.hpp"
 #include "host/server/hsm_status.hpp"
 #include "host/server/inventory.hpp"
 #include "host/server/preflight.hpp"
+#include "host/server/status_text.hpp"
 
 namespace kf::server {
 namespace {
@@ -284,7 +284,7 @@ std::string public_key_pem(Curve c, const Point& q) {
 
 int run_identity_export(const std::string& config, const std::string& curve, const std::string& out) {
   const auto c = curve_by_name(curve);
-  if (!c) return complain(2, "--curve: must be P-256 or brainpoolP256r1");
+  if (!c) return complain(2, "--curve " + curve + ": must be P-256 or brainpoolP256r1");
   auto opened = open_all(config, true);
   if (!opened) return complain(status_of(opened.error()), line_of(opened.error()));
   auto q = opened->hsm->public_key(*c);
@@ -303,7 +303,7 @@ int run_identity_export(const std::string& config, const std::string& curve, con
 
 int run_identity_import(const std::string& config, const std::string& curve, const std::string& certificate) {
   const auto c = curve_by_name(curve);
-  if (!c) return complain(2, "--curve: must be P-256 or brainpoolP256r1");
+  if (!c) return complain(2, "--curve " + curve + ": must be P-256 or brainpoolP256r1");
   auto b = read_file(certificate, 65536);
   if (!b) return complain(2, b.error().detail);
   if (!b->empty() && b->front() != 0x7F) {  // hex text is taken too
@@ -346,47 +346,10 @@ int run_status(const std::string& config, bool json) {
     return complain(2, config + ": listen.admin_socket: not set, so `status` cannot reach the server");
   const auto answer = ask_server(c->admin_socket, "status");
   if (!answer) return complain(1, answer.error().detail);
-  const std::string& text = *answer;
-  if (json) {
-    std::fputs(text.c_str(), stdout);
-    return 0;
-  }
-  const Json j = Json::parse(text, nullptr, false);
-  if (j.is_discarded()) return complain(1, "the server's answer cannot be read");
-  const Json& d = j["downloads"];
-  auto n = [&](const char* k) { return static_cast<long long>(d.value(k, 0)); };
-  std::printf("keyferry %s (%s), pid %d, up %.0f s, custody %s\n", j.value("version", "").c_str(),
-              j.value("commit", "").c_str(), j.value("pid", 0), j.value("uptime_s", 0.0),
-              j.value("custody", "").c_str());
-  std::printf("downloads  accepted %lld, completed %lld (with warning %lld), failed %lld, expired %lld\n",
-              n("accepted"), n("completed"), n("with_warning"), n("failed"), n("expired"));
-  std::printf(
-      "           in flight %lld (peak %lld), waiting %lld, taken up after restart %lld, ISD-P left behind %lld\n",
-      n("in_flight"), n("peak_in_flight"), n("waiting"), n("taken_up"), n("left_behind"));
-  const Json follow = j.value("follow_ups", Json::object());
-  std::printf("left over  follow-ups %d (begun %d, clean %d, given up %d), ICCIDs uncertain %lld\n",
-              follow.value("running", 0), follow.value("begun", 0), follow.value("clean", 0),
-              follow.value("given_up", 0), n("uncertain"));
-  std::printf(
-      "latency    p50 %lld ms, p95 %lld ms, p99 %lld ms, max %lld ms\n",
-      static_cast<long long>(d["latency_ms"].value("p50", 0)), static_cast<long long>(d["latency_ms"].value("p95", 0)),
-      static_cast<long long>(d["latency_ms"].value("p99", 0)), static_cast<long long>(d["latency_ms"].value("max", 0)));
-  std::string routes;
-  for (const auto& [op, engines] : j.value("routes", Json::object()).items()) {
-    routes += routes.empty() ? op : "; " + op;
-    for (const auto& e : engines) routes += " " + e.get<std::string>();
-  }
-  std::printf("routes     %s\n", routes.c_str());
-  for (const auto& [op, engines] : j["operations"].items())
-    for (const auto& [engine, count] : engines.items())
-      std::printf("engine     %s %s: %lld\n", engine.c_str(), op.c_str(), count.get<long long>());
-  std::fputs(hsm_lines(j.value("hsm", Json::object())).c_str(), stdout);
-  std::fputs(core_lines(j.value("core", Json::object())).c_str(), stdout);
-  std::printf("messages   alarms %lld, callbacks dropped %lld, deliveries waiting %lld\n",
-              static_cast<long long>(j["messages"].value("alarms", 0)),
-              static_cast<long long>(j["messages"].value("callbacks_dropped", 0)),
-              static_cast<long long>(j["messages"].value("deliveries_waiting", 0)));
-  return 0;
+  const Json j = Json::parse(*answer, nullptr, false);
+  if (j.is_discarded() || !j.is_object()) return complain(1, "the server's answer cannot be read");
+  std::fputs((json ? *answer : status_text(j)).c_str(), stdout);
+  return status_trouble(j).empty() ? 0 : 3;
 }
 
 int run_token(const std::string& config, const std::string& verb, const std::string& token) {

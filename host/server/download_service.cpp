@@ -3,22 +3,23 @@
 #include <spdlog/spdlog.h>
 #include <boost/asio/post.hpp>
 
+#include <algorithm>
+
 #include "host/base/calendar.hpp"
+#include "host/base/clock.hpp"
 #include "host/base/random.hpp"
 #include "host/base/text.hpp"
 #include "host/download/codes.hpp"
 
 namespace kf::server {
 namespace {
-std::int64_t now_ms() { return wall_now().time_since_epoch().count(); }
-
 es::Response outcome_of(const download::Download& d) {
   es::Response r;
   r.interface = es::Interface::es2;
   r.function = es::Function::download_profile;
   r.processing_start = iso_seconds(WallTime(std::chrono::milliseconds(d.order.received_ms)));
   r.processing_end = iso_seconds(wall_now());
-  r.iccid = d.order.iccid.str();
+  r.iccid = d.order.iccid_as_ordered.empty() ? d.order.iccid.str() : d.order.iccid_as_ordered;
   switch (d.state) {
     case download::State::done:
       r.status = es::ExecStatus::success;
@@ -42,7 +43,7 @@ es::Response outcome_of(const download::Download& d) {
 download::Context DownloadService::context(const Live& l) const {
   const Config& c = p_.config;
   download::Context x;
-  x.now_ms = now_ms();
+  x.now_ms = anchored_ms();
   x.smdp_oid = c.oid.str();
   auto cert = [&](Curve k) -> Bytes {
     auto it = p_.cert_dp.find(static_cast<std::uint8_t>(k));
@@ -65,56 +66,6 @@ download::Context DownloadService::context(const Live& l) const {
   return x;
 }
 
-void DownloadService::start(download::Order o, store::ProfileRow profile) {
-  auto l = std::make_shared<Live>();
-  l->d.order = std::move(o);
-  l->profile = std::move(profile);
-  ++p_.metrics.accepted;
-  enqueue(std::move(l), download::Start{});
-}
-
-void DownloadService::take_up(download::Download d, store::ProfileRow profile) {
-  auto l = std::make_shared<Live>();
-  l->d = std::move(d);
-  l->profile = std::move(profile);
-  ++p_.metrics.taken_up;
-  enqueue(std::move(l), download::Restart{});
-}
-
-void DownloadService::enqueue(LivePtr l, download::Event first) {
-  l->since = std::chrono::steady_clock::now();
-  p_.follow_ups.hold(l->d.order.eid.str());
-  l->deadline = std::make_unique<asio::steady_timer>(p_.io);
-  l->deadline->expires_after(std::chrono::milliseconds(std::max<std::int64_t>(0, l->d.order.deadline_ms - now_ms())));
-  l->deadline->async_wait([this, w = std::weak_ptr<Live>(l)](const boost::system::error_code& ec) {
-    if (auto x = w.lock(); x && !ec && !stopped_) post(x, download::DeadlinePassed{});
-  });
-  queue_.emplace_back(std::move(l), std::move(first));
-  p_.metrics.waiting = queue_.size();
-  admit();
-}
-
-// Starts what may start: a place in flight, and the EID free.
-void DownloadService::admit() {
-  for (auto it = queue_.begin(); it != queue_.end() && live_.size() < p_.config.downloads_in_flight && !stopped_;) {
-    const std::string& eid = it->first->d.order.eid.str();
-    if (by_eid_.count(eid) != 0 || p_.follow_ups.busy(eid)) {
-      ++it;
-      continue;
-    }
-    auto [l, event] = std::move(*it);
-    it = queue_.erase(it);
-    by_eid_[eid] = l;
-    live_[l->d.order.id] = l;
-    l->queued = false;
-    l->events.push_front(std::move(event));
-    p_.metrics.in_flight = live_.size();
-    p_.metrics.peak_in_flight = std::max(p_.metrics.peak_in_flight, live_.size());
-    asio::post(p_.io, [this, l = l] { advance(l); });
-  }
-  p_.metrics.waiting = queue_.size();
-}
-
 void DownloadService::post(const LivePtr& l, download::Event e) {
   if (stopped_) return;
   l->events.push_back(std::move(e));
@@ -122,6 +73,10 @@ void DownloadService::post(const LivePtr& l, download::Event e) {
 }
 
 void DownloadService::advance(const LivePtr& l) {
+  careful(l, [&] { turn(l); });
+}
+
+void DownloadService::turn(const LivePtr& l) {
   while (!l->busy && !l->events.empty() && !download::ended(l->d.state)) {
     download::Event e = std::move(l->events.front());
     l->events.pop_front();
@@ -137,6 +92,10 @@ void DownloadService::advance(const LivePtr& l) {
       finish(l);
       return;
     }
+    if (l->d.state == download::State::enabling) {
+      admission_.only_waits(l->ticket);
+      admit();
+    }
     if (s.persist) {
       l->busy = true;
       commit(l, std::make_shared<std::vector<download::Effect>>(std::move(s.effects)), 0);
@@ -148,25 +107,18 @@ void DownloadService::advance(const LivePtr& l) {
 
 void DownloadService::commit(const LivePtr& l, std::shared_ptr<std::vector<download::Effect>> effects,
                              unsigned attempt) {
-  p_.storage.submit(
-      [id = l->d.order.id, record = download::to_record(l->d)](store::Tx& tx) {
-        tx.put_download(id, record, false, now_ms());
-      },
-      [this, l, effects, attempt](const Status& s) {
-        if (stopped_) return;
-        if (!s) {  // a full disk: nothing goes on until the record is safe
-          if (attempt % 30 == 0)
-            spdlog::error("download {}: state not stored, trying again: {}", l->d.order.id, s.error().text());
-          l->timer = std::make_unique<asio::steady_timer>(p_.io, std::chrono::seconds(1));
-          l->timer->async_wait([this, l, effects, attempt](const boost::system::error_code& ec) {
-            if (!ec && !stopped_) commit(l, effects, attempt + 1);
-          });
-          return;
-        }
-        l->busy = false;
-        carry_out(l, *effects);
-        advance(l);
-      });
+  auto record = std::make_shared<const std::string>(download::to_record(l->d));
+  p_.storage.submit([id = l->order.id, record](store::Tx& tx) { tx.put_download(id, *record, false, anchored_ms()); },
+                    [this, l, effects, record, attempt](const Status& s) {
+                      if (stopped_) return;
+                      careful(l, [&] {
+                        if (!s) return commit_failed(l, effects, attempt, s.error());
+                        l->record = record;
+                        l->busy = false;
+                        carry_out(l, *effects);
+                        turn(l);
+                      });
+                    });
 }
 
 void DownloadService::carry_out(const LivePtr& l, std::vector<download::Effect>& effects) {
@@ -217,7 +169,7 @@ void DownloadService::call(const LivePtr& l, download::CallEs3& c) {
     const std::string why = "SM-SR is no longer configured";
     return post(l, download::CallFailed{n, download::CallFault::unreachable, why, why});
   }
-  const std::int64_t left = std::max<std::int64_t>((l->d.order.deadline_ms - now_ms()) / 1000, 0);
+  const std::int64_t left = std::max<std::int64_t>((l->d.order.deadline_ms - anchored_ms()) / 1000, 0);
   const auto validity =
       static_cast<std::uint32_t>(left > 0 ? std::min<std::int64_t>(left, 86'400 * 30) : c.timeout_ms / 1000);
   const std::string function(es::function_name(c.request.function));
@@ -320,29 +272,37 @@ void DownloadService::keep_key_set(const LivePtr& l, download::KeepKeySet k) {
   auto row = std::make_shared<store::KeySetRow>(
       store::KeySetRow{l->d.order.iccid.str(), l->d.order.eid.str(), keys->isd_p.str(), keys->keys.kvn, {}});
   asio::post(p_.pool, [this, row, keys] {
-    Bytes plain;
-    plain.reserve(128);
-    append_tlv(plain, 0x81, keys->keys.enc.expose());
-    append_tlv(plain, 0x82, keys->keys.mac.expose());
-    append_tlv(plain, 0x83, keys->keys.dek.expose());
-    const std::array<std::uint8_t, 3> counter{static_cast<std::uint8_t>(keys->sequence_counter >> 16),
-                                              static_cast<std::uint8_t>(keys->sequence_counter >> 8),
-                                              static_cast<std::uint8_t>(keys->sequence_counter)};
-    append_tlv(plain, 0x84, counter);
-    const std::string place = "keyset:" + row->iccid;
-    auto sealed = p_.hsm.seal_record(view(place), plain);
-    wipe(plain);
-    if (!sealed) {
-      spdlog::error("key set of ICCID {} could not be sealed by the token and is not kept: {}", row->iccid,
-                    sealed.error().text());
-      return;
+    try {
+      seal_key_set(row, *keys);
+    } catch (...) {  // on a thread of the pool, where it would end the server
+      spdlog::error("ALARM key set of ICCID {} is not kept: {}", row->iccid, text_of(std::current_exception()));
     }
-    row->sealed = std::move(*sealed);
-    p_.storage.submit([row](store::Tx& tx) { tx.put_key_set(*row); },
-                      [](const Status& s) {
-                        if (!s) spdlog::error("key-set record not stored: {}", s.error().text());
-                      });
   });
+}
+
+void DownloadService::seal_key_set(const std::shared_ptr<store::KeySetRow>& row, const download::KeepKeySet& keys) {
+  Bytes plain;
+  plain.reserve(128);
+  append_tlv(plain, 0x81, keys.keys.enc.expose());
+  append_tlv(plain, 0x82, keys.keys.mac.expose());
+  append_tlv(plain, 0x83, keys.keys.dek.expose());
+  const std::array<std::uint8_t, 3> counter{static_cast<std::uint8_t>(keys.sequence_counter >> 16),
+                                            static_cast<std::uint8_t>(keys.sequence_counter >> 8),
+                                            static_cast<std::uint8_t>(keys.sequence_counter)};
+  append_tlv(plain, 0x84, counter);
+  const std::string place = "keyset:" + row->iccid;
+  auto sealed = p_.hsm.seal_record(view(place), plain);
+  wipe(plain);
+  if (!sealed) {
+    spdlog::error("key set of ICCID {} could not be sealed by the token and is not kept: {}", row->iccid,
+                  sealed.error().text());
+    return;
+  }
+  row->sealed = std::move(*sealed);
+  p_.storage.submit([row](store::Tx& tx) { tx.put_key_set(*row); },
+                    [](const Status& s) {
+                      if (!s) spdlog::error("key-set record not stored: {}", s.error().text());
+                    });
 }
 
 void DownloadService::finish(const LivePtr& l) {
@@ -368,34 +328,31 @@ void DownloadService::finish_commit(const LivePtr& l, std::shared_ptr<es::Respon
       [this, o = l->d.order, record = download::to_record(l->d), iccid = download::iccid_after(l->d),
        succeeded = l->d.state != download::State::failed && l->d.state != download::State::expired, r, delivery,
        look_after = follow_up ? download::to_record(*follow_up) : std::string()](store::Tx& tx) {
-        tx.put_download(o.id, record, true, now_ms());
+        tx.put_download(o.id, record, true, anchored_ms());
         put_profile(tx, o, iccid, succeeded);
         if (!look_after.empty()) tx.put_follow_up(o.eid.str(), look_after);
         *delivery = p_.replies.store_answer(tx, o.requester.str(), o.function_call_identifier, *r);
       },
       [this, l, r, delivery, follow_up, attempt](const Status& s) {
         if (stopped_) return;
-        if (!s) {
-          if (attempt % 30 == 0)
-            spdlog::error("download {}: outcome not stored, trying again: {}", l->d.order.id, s.error().text());
-          l->timer = std::make_unique<asio::steady_timer>(p_.io, std::chrono::seconds(1));
-          l->timer->async_wait([this, l, r, attempt](const boost::system::error_code& ec) {
-            if (!ec && !stopped_) finish_commit(l, r, attempt + 1);
-          });
-          return;
-        }
-        p_.follow_ups.settled(l->d, follow_up);
-        ended(l, *r, *delivery);
+        if (!s) return careful(l, [&] { finish_failed(l, r, attempt, s.error()); });
+        guarded(p_.metrics, "what an order left", [&] { p_.follow_ups.settled(l->d, follow_up); });
+        release(l);
+        guarded(p_.metrics, "telling an outcome", [&] {
+          tell_outcome(*l);
+          if (*delivery) p_.delivery.add(std::move(**delivery));
+          p_.replies.wake(l->order.requester.str(), l->order.function_call_identifier, *r);
+        });
       });
 }
 
-void DownloadService::ended(const LivePtr& l, const es::Response& r,
-                            const std::optional<store::DeliveryRow>& delivery) {
+// One line an outcome, and the counters.
+void DownloadService::tell_outcome(const Live& l) {
   Metrics& m = p_.metrics;
   const auto ms =
-      std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - l->since).count();
+      std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - l.since).count();
   m.download_ms.add(static_cast<std::uint64_t>(ms));
-  const auto& d = l->d;
+  const auto& d = l.d;
   switch (d.state) {
     case download::State::done:
       ++m.completed;
@@ -412,30 +369,23 @@ void DownloadService::ended(const LivePtr& l, const es::Response& r,
   }
   if (d.leftover) ++m.left_behind;
   if (d.cause) {
-    ++m.failures[d.cause->subject + "/" + d.cause->reason];
-    spdlog::warn("download {} EID {} ICCID {} ended {}: {}/{} {}{}", d.order.id, d.order.eid.str(), d.order.iccid.str(),
-                 download::state_name(d.state), printable(d.cause->subject), printable(d.cause->reason),
-                 printable(d.cause->message, 500),
+    if (const std::string code = clip_text(d.cause->subject + "/" + d.cause->reason, 32);
+        m.failures.size() < 256 || m.failures.count(code) != 0)  // a peer that makes codes up does not fill memory
+      ++m.failures[code];
+    spdlog::warn("download {} EID {} ICCID {} ended {} in {} ms: {}/{} {}{}", l.order.id, l.order.eid.str(),
+                 l.order.iccid.str(), download::state_name(d.state), ms, printable(d.cause->subject, 16),
+                 printable(d.cause->reason, 16), printable(d.cause->message, 500),
                  d.cause->detail.empty() ? std::string() : " (" + printable(d.cause->detail, 500) + ")");
   } else {
-    spdlog::debug("download {} EID {} ICCID {} {} in {} ms", d.order.id, d.order.eid.str(), d.order.iccid.str(),
-                  download::state_name(d.state), ms);
+    spdlog::info("download {} EID {} ICCID {} ended {} in {} ms", l.order.id, l.order.eid.str(), l.order.iccid.str(),
+                 download::state_name(d.state), ms);
   }
-  if (delivery) p_.delivery.add(*delivery);
-  p_.replies.wake(d.order.requester.str(), d.order.function_call_identifier, r);
-  if (l->timer) l->timer->cancel();
-  if (l->deadline) l->deadline->cancel();
-  by_eid_.erase(d.order.eid.str());
-  live_.erase(d.order.id);
-  m.in_flight = live_.size();
-  p_.follow_ups.release(d.order.eid.str());
-  admit();
 }
 
 void DownloadService::late_callback(const Party& from, const std::string& transaction, const es::Response& r) {
   const std::size_t dot = transaction.rfind('.');
   auto it = dot == std::string::npos ? live_.end() : live_.find(transaction.substr(0, dot));
-  if (it != live_.end() && it->second->d.order.smsr == from.oid) {
+  if (it != live_.end() && it->second->order.smsr == from.oid) {
     unsigned n = 0;
     for (char ch : transaction.substr(dot + 1))
       n = ch >= '0' && ch <= '9' ? n * 10 + static_cast<unsigned>(ch - '0') : 0;
@@ -445,21 +395,6 @@ void DownloadService::late_callback(const Party& from, const std::string& transa
   if (r.function == es::Function::create_isdp && r.status == es::ExecStatus::success)
     spdlog::warn("late CreateISDP success of SM-SR {} for no order that waits for it: ISD-P {}", from.oid.str(),
                  to_hex(r.isd_p_aid));
-}
-
-void DownloadService::enabled_seen(const std::string& eid, const std::string& iccid) {
-  auto it = by_eid_.find(eid);
-  if (it != by_eid_.end() && it->second->d.order.iccid.str() == iccid) post(it->second, download::EnabledSeen{});
-}
-
-void DownloadService::stop() {
-  stopped_ = true;
-  for (auto& [id, l] : live_) {
-    if (l->timer) l->timer->cancel();
-    if (l->deadline) l->deadline->cancel();
-  }
-  for (auto& [l, e] : queue_)
-    if (l->deadline) l->deadline->cancel();
 }
 
 }  // namespace kf::server

@@ -2,11 +2,12 @@
 
 #include <spdlog/spdlog.h>
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 
 #include "host/base/calendar.hpp"
 #include "host/base/random.hpp"
 #include "host/base/text.hpp"
+#include "host/server/guard.hpp"
+#include "host/server/peer_log.hpp"
 
 namespace kf::server {
 namespace {
@@ -42,7 +43,7 @@ std::string brief_of(const Error& e) {
 
 bool is_quick(es::Function f) {
   return f == es::Function::get_eis || f == es::Function::profile_download_completed ||
-         f == es::Function::update_policy_rules;
+         f == es::Function::update_policy_rules || f == es::Function::update_subscription_address;
 }
 
 net::ClientOptions client_options(const Config& c, const net::Url& u, std::size_t max_connections) {
@@ -50,7 +51,6 @@ net::ClientOptions client_options(const Config& c, const net::Url& u, std::size_
   o.host = u.host;
   o.port = u.port;
   o.tls = c.tls;
-  o.plain = !u.tls;
   o.max_connections = max_connections;
   o.max_body = c.max_eis_body;
   return o;
@@ -75,7 +75,7 @@ void Es3Client::call(const Party& smsr, const std::string& transaction, es::Requ
   h.reply_to = synchronous ? std::string(es::kWsaAnonymous)
                            : es::make_address(smsr.callback_url, config_.oid.str(), config_.name);
   h.message_id = es::make_message_id(config_.oid.str(), random_uuid(), transaction, iso_seconds(wall_now()));
-  h.action = es::action_for(r.interface, r.function, false);
+  h.action = es::action_of(r, smsr.dialect);
 
   Pending p;
   p.transaction = transaction;
@@ -92,17 +92,22 @@ void Es3Client::call(const Party& smsr, const std::string& transaction, es::Requ
   std::string body;
   {
     Stopwatch w(metrics_.soap_ns);
-    body = es::write_message(h, r, smsr.ns);
+    body = es::write_message(h, r, smsr.ns, smsr.dialect);
   }
   asio::co_spawn(io_, send(transaction, &smsr, std::move(body), h.action, timeout_ms, resend_safe, synchronous),
-                 asio::detached);
+                 [this, transaction](const std::exception_ptr& e) {
+                   if (!e) return;
+                   report(metrics_, "a call to an SM-SR", e);
+                   finish(transaction, CallFailure{download::CallFault::lost, "internal failure: " + text_of(e),
+                                                   "internal failure"});
+                 });
 }
 
 asio::awaitable<void> Es3Client::send(std::string transaction, const Party* p, std::string body, std::string action,
                                       std::int64_t timeout_ms, bool resend_safe, bool synchronous) {
   net::Request q;
   q.target = net::parse_url(p->url)->target;
-  q.content_type = std::string(es::kSoapContentType) + "; action=\"" + action + "\"";
+  q.content_type = es::soap_content_type(action);
   q.body = std::move(body);
   // An acknowledgement (202) is quick; a synchronous answer takes as long as the function.
   const auto wait = net::Millis(synchronous ? timeout_ms : std::min<std::int64_t>(timeout_ms, 60'000));
@@ -136,13 +141,17 @@ asio::awaitable<void> Es3Client::send(std::string transaction, const Party* p, s
   }
   es::CodecOptions o;
   if (p->ns != es::kNs3) o.namespaces.push_back(p->ns);
+  o.takes = [](es::Interface i, es::Function, es::Direction d) {
+    return i == es::Interface::es3 && d == es::Direction::response;
+  };
+  o.from_when_missing = p->oid.str();  // the connection says who it is
   std::variant<es::Message, es::Fault> m;
   {
     Stopwatch w(metrics_.soap_ns);
     m = es::parse_message(answer->body, o);
   }
   if (auto* f = std::get_if<es::Fault>(&m)) {
-    spdlog::warn("answer of SM-SR {} not understood: {}", p->oid.str(), printable(f->reason, 300));
+    peer_warn("es3 answer", p->oid.str(), "answer of SM-SR " + p->oid.str() + " not understood: " + f->reason);
     finish(transaction, CallFailure{download::CallFault::fault, "answer not understood: " + clip_text(f->reason, 300),
                                     "answer not understood"});
     co_return;
@@ -179,7 +188,7 @@ void Es3Client::finish(const std::string& transaction, CallResult r) {
   if (it == pending_.end()) return;
   Done done = std::move(it->second.done);
   pending_.erase(it);
-  done(std::move(r));
+  guarded(metrics_, "the answer of an SM-SR", [&] { done(std::move(r)); });
 }
 
 void Es3Client::stop() {

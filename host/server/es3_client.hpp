@@ -62,7 +62,9 @@ class Es3Client {
 
 // What may be told to others of an error of host/net: a class in a few words, nothing of ours or of a library.
 std::string brief_of(const Error& net_error);
-bool is_quick(es::Function f);  // GetEIS, ProfileDownloadCompleted, UpdatePolicyRules: asked for synchronously
+// GetEIS, ProfileDownloadCompleted, UpdatePolicyRules, UpdateSubscriptionAddress: no card is asked, so the answer is
+// wanted on the same connection.
+bool is_quick(es::Function f);
 net::ClientOptions client_options(const Config& c, const net::Url& u, std::size_t max_connections);
 
 }  // namespace kf::server

@@ -2,7 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
-#include "host/base/calendar.hpp"
+#include "host/base/clock.hpp"
 #include "host/base/text.hpp"
 
 namespace kf::server {
@@ -10,12 +10,9 @@ namespace {
 constexpr unsigned kCallsAtOnce = 4;        // to one SM-SR: orders need its connections more
 constexpr std::int64_t kCrowdedMs = 1'000;  // until the next try to be one of them
 
-std::int64_t now_ms() { return wall_now().time_since_epoch().count(); }
-
 bool shows(const es::Eis& e, std::string_view iccid) {
-  const auto value = [](std::string_view s) { return s.substr(0, s.find_last_not_of("Ff") + 1); };
   return std::ranges::any_of(
-      e.profiles, [&](const es::ProfileInfo& p) { return value(p.iccid) == value(iccid) && p.state != "Deleted"; });
+      e.profiles, [&](const es::ProfileInfo& p) { return same_iccid(p.iccid, iccid) && p.state != "Deleted"; });
 }
 }  // namespace
 
@@ -46,7 +43,7 @@ std::optional<download::FollowUp> FollowUpService::plan(const download::Download
   }
   std::optional<download::FollowUp> into;
   if (it != live_.end()) into = it->second->f;
-  return download::follow_up_of(d, now_ms(), config_.follow_up, std::move(into));
+  return download::follow_up_of(d, anchored_ms(), config_.follow_up, std::move(into));
 }
 
 void FollowUpService::settled(const download::Download& d, std::optional<download::FollowUp> f) {
@@ -122,7 +119,7 @@ void FollowUpService::advance(const LivePtr& l) {
     download::FollowUpEvent e = std::move(l->events.front());
     l->events.erase(l->events.begin());
     auto s = std::make_shared<download::FollowUpStep>(
-        download::step(std::move(l->f), std::move(e), now_ms(), config_.oid.str(), config_.follow_up));
+        download::step(std::move(l->f), std::move(e), anchored_ms(), config_.oid.str(), config_.follow_up));
     l->f = std::move(s->follow_up);
     if (download::ended(l->f)) return end(l);
     if (s->persist) {

@@ -91,7 +91,9 @@ int main(int argc, char** argv) {
   });
 
   bool json = false;
-  auto* s_status = app.add_subcommand("status", "ask the running server how it is");
+  auto* s_status = app.add_subcommand(
+      "status",
+      "ask the running server how it is; exit status 0 all is well, 1 nobody answers, 3 something needs a person");
   with_config(s_status);
   s_status->add_flag("--json", json, "everything, as JSON");
   s_status->callback([&] { status = run_status(config, json); });
@@ -187,6 +189,11 @@ int main(int argc, char** argv) {
   s_cert->add_option("file", certificate, "7F21 certificate, binary or hex")->required();
   s_cert->callback([&] { status = run_identity_import(config, curve, certificate); });
 
+  try {
+    if (argc > 1 && argv[1][0] != '-') app.get_subcommand(argv[1]);
+  } catch (const CLI::OptionNotFound&) {  // parse() would only say that one is required
+    return complain(2, std::string(argv[1]) + ": no such verb (keyferry --help)");
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp& e) {

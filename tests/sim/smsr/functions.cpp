@@ -69,6 +69,9 @@ asio::awaitable<es::Response> Smsr::execute(const Party* party, std::shared_ptr<
     case Function::send_data:
     case Function::profile_download_completed:
     case Function::update_policy_rules:
+    case Function::update_subscription_address:
+    case Function::update_connectivity_parameters:
+    case Function::audit_eis:
     case Function::enable_profile:
     case Function::disable_profile:
     case Function::delete_isdp:
@@ -87,7 +90,12 @@ asio::awaitable<es::Response> Smsr::execute(const Party* party, std::shared_ptr<
     case Function::profile_download_completed:
       co_return completed(*party, *q);
     case Function::update_policy_rules:
-      co_return update_policy(*party, *q);
+    case Function::update_subscription_address:
+    case Function::update_connectivity_parameters:
+      co_return update_entry(*party, *q);
+    case Function::audit_eis:
+      find(q->eid)->record.eis.last_audit_date = iso_seconds(wall_now());
+      co_return get_eis(*party, *q);
     case Function::create_isdp:
       co_return co_await create_isdp(party, q, deadline);
     case Function::send_data:
@@ -284,14 +292,17 @@ es::Response Smsr::completed(const Party& p, const es::Request& q) {
   if (q.profile_type) entry->info.profile_type = *q.profile_type;
   if (q.subscription) entry->info.subscription = *q.subscription;
   if (q.pol2) entry->info.pol2 = *q.pol2;
-  notify(Function::handle_profile_downloaded, q.eid, *q.iccid, p.oid);
+  notify(Function::handle_profile_downloaded, q.eid, entry->info);
   return succeeded(q);
 }
 
-es::Response Smsr::update_policy(const Party& p, const es::Request& q) {
+// What is kept in the EIS only. (A real SM-SR also sends connectivity parameters to the card, by SCP80 or SCP81.)
+es::Response Smsr::update_entry(const Party& p, const es::Request& q) {
   EisEntry* entry = find(q.eid)->entry(*q.iccid);
   if (entry == nullptr || entry->in_creation || entry->info.smdp_id != p.oid) return unknown_profile(q);
   if (q.pol2) entry->info.pol2 = *q.pol2;  // absent: what is stored stays; empty: no rules
+  if (q.subscription) entry->info.subscription = *q.subscription;
+  if (!q.connectivity_parameters.empty()) entry->connectivity_parameters = q.connectivity_parameters;
   return succeeded(q);
 }
 
@@ -340,20 +351,20 @@ asio::awaitable<es::Response> Smsr::switch_profile(const Party* p, std::shared_p
     for (auto& x : e.entries)
       if (x.info.state == "Enabled" && x.info.isd_p_aid != aid_text) {
         change(x, "Disabled");
-        notify(Function::handle_profile_disabled, q->eid, x.info.iccid, x.info.smdp_id);
+        notify(Function::handle_profile_disabled, q->eid, x.info);
       }
     change(*entry, "Enabled");
-    notify(Function::handle_profile_enabled, q->eid, *q->iccid, p->oid);
+    notify(Function::handle_profile_enabled, q->eid, entry->info);
   } else {
     change(*entry, "Disabled");
-    notify(Function::handle_profile_disabled, q->eid, *q->iccid, p->oid);
+    notify(Function::handle_profile_disabled, q->eid, entry->info);
   }
   if (!told->confirmation.list.empty()) {  // profiles that the card deleted by itself (POL1: delete when disabled)
     const Bytes& r_apdu = told->confirmation.list.front().value;
     if (r_apdu.size() > 2)
       for (const auto& gone : deleted_profiles(ByteView(r_apdu).first(r_apdu.size() - 2)))
         if (const EisEntry* x = e.entry_by_aid(gone)) {
-          notify(Function::handle_profile_deleted, q->eid, x->info.iccid, x->info.smdp_id);
+          notify(Function::handle_profile_deleted, q->eid, x->info);
           remove(e, gone);
         }
   }
@@ -368,7 +379,8 @@ asio::awaitable<es::Response> Smsr::delete_isdp(const Party* p, std::shared_ptr<
   const EisEntry* entry = e.entry(*q->iccid);
   if (entry == nullptr || entry->in_creation || entry->info.smdp_id != p->oid) co_return unknown_profile(*q);
   if (forbids(entry->info, "DELETE")) co_return failed(*q, "8.2.3", "3.8", *q->iccid, "POL2 forbids deletion");
-  const bool was_profile = entry->info.state != "Created";
+  const es::ProfileInfo gone = entry->info;
+  const bool was_profile = gone.state != "Created";
   const std::string aid_text = entry->info.isd_p_aid;
   Es5::Order order;
   order.commands = as_command(delete_apdu(hex(aid_text)));
@@ -388,7 +400,7 @@ asio::awaitable<es::Response> Smsr::delete_isdp(const Party* p, std::shared_ptr<
     e.isdp_in_work.clear();
     e.chain_open = false;
   }
-  if (was_profile) notify(Function::handle_profile_deleted, q->eid, *q->iccid, p->oid);
+  if (was_profile) notify(Function::handle_profile_deleted, q->eid, gone);
   Answer a = succeeded(*q);
   a.euicc_response_data = o.answer.relay;
   co_return a;
