@@ -60,7 +60,7 @@ Status Operator::start() {
   s.port = options_.port;
   s.tls = options_.tls;
   s.admit = [this](const net::Request& head) {
-    return head.method != "POST" ? 405u : head.target != options_.path ? 404u : 0u;
+    return head.method != "POST" ? 405u : head.target.starts_with(options_.path) ? 0u : 404u;
   };
   server_ =
       std::make_unique<net::HttpServer>(io_, std::move(s), [this](net::Request r) { return handle(std::move(r)); });
