@@ -374,7 +374,7 @@ void DownloadService::finish_commit(const LivePtr& l, std::shared_ptr<es::Respon
         }
         if (d.leftover) ++m.left_behind;
         if (d.cause) {
-          ++m.failures[d.cause->subject + "/" + d.cause->reason];
+          m.count_failure(d.cause->subject + "/" + d.cause->reason);
           spdlog::warn("download {} EID {} ICCID {} ended {}: {}/{} {}", d.order.id, d.order.eid.str(),
                        d.order.iccid.str(), download::state_name(d.state), d.cause->subject, d.cause->reason,
                        d.cause->message);

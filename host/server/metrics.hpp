@@ -40,6 +40,10 @@ struct Metrics {
   std::size_t in_flight = 0, peak_in_flight = 0, waiting = 0;
   Histogram download_ms;
   std::map<std::string, std::uint64_t> failures;  // "8.4/6.1" -> count
+  // Codes come from SM-SRs: beyond 200 different ones the rest is counted as "other".
+  void count_failure(const std::string& code) {
+    ++failures[failures.size() < 200 || failures.contains(code) ? code : "other"];
+  }
   // messages
   std::uint64_t es2_requests = 0, es3_calls = 0, es3_callbacks = 0, notifications_in = 0, faults_sent = 0, refused = 0;
   std::uint64_t callbacks_dropped = 0, deliveries = 0, delivery_retries = 0, alarms = 0;
