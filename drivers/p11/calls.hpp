@@ -104,6 +104,8 @@ CK_RV generate_random(CK_SESSION_HANDLE handle, unsigned char* out, CK_ULONG n);
 CK_RV not_parallel(CK_SESSION_HANDLE handle);
 // calls_objects.cpp
 CK_RV create_object(CK_SESSION_HANDLE handle, CK_ATTRIBUTE* t, CK_ULONG n, CK_OBJECT_HANDLE* object);
+CK_RV copy_object(CK_SESSION_HANDLE handle, CK_OBJECT_HANDLE object, CK_ATTRIBUTE* t, CK_ULONG n,
+                  CK_OBJECT_HANDLE* copy);
 CK_RV destroy_object(CK_SESSION_HANDLE handle, CK_OBJECT_HANDLE object);
 CK_RV get_object_size(CK_SESSION_HANDLE handle, CK_OBJECT_HANDLE object, CK_ULONG* size);
 CK_RV get_attribute_value(CK_SESSION_HANDLE handle, CK_OBJECT_HANDLE object, CK_ATTRIBUTE* t, CK_ULONG n);

@@ -16,13 +16,24 @@ CK_RV create_object(CK_SESSION_HANDLE handle, CK_ATTRIBUTE* t, CK_ULONG n, CK_OB
     std::copy_n(static_cast<const std::uint8_t*>(cls->pValue), sizeof c, reinterpret_cast<std::uint8_t*>(&c));
     // Scalars are born inside the core: it takes none from outside, and this process keeps none for it.
     if (c == CKO_PRIVATE_KEY || c == CKO_SECRET_KEY) return CKR_ACTION_PROHIBITED;
-    if (c != CKO_PUBLIC_KEY) return CKR_ATTRIBUTE_VALUE_INVALID;
-    auto pub = std::make_shared<Object>();
-    if (const CK_RV rv = plan_public(tmpl, *pub); rv != CKR_OK) return rv;
-    if (const CK_RV rv = lib.admit(s, *pub); rv != CKR_OK) return rv;
-    lib.add({&pub, 1});
-    *object = pub->handle;
+    if (c != CKO_PUBLIC_KEY && c != CKO_CERTIFICATE) return CKR_ATTRIBUTE_VALUE_INVALID;
+    auto made = std::make_shared<Object>();
+    const CK_RV rv = c == CKO_PUBLIC_KEY ? plan_public(tmpl, *made) : plan_certificate(tmpl, *made);
+    if (rv != CKR_OK) return rv;
+    if (const CK_RV refused = lib.admit(s, *made); refused != CKR_OK) return refused;
+    lib.add({&made, 1});
+    *object = made->handle;
     return CKR_OK;
+  });
+}
+
+// Java, for one, makes a pair for the session and copies it into the token.
+CK_RV copy_object(CK_SESSION_HANDLE handle, CK_OBJECT_HANDLE object, CK_ATTRIBUTE* t, CK_ULONG n,
+                  CK_OBJECT_HANDLE* copy) {
+  return call_on(handle, [&](Library& lib, Session& s) -> CK_RV {
+    Template tmpl;
+    if (!template_of(t, n, tmpl) || copy == nullptr) return CKR_ARGUMENTS_BAD;
+    return lib.copy(s, object, tmpl, *copy);
   });
 }
 

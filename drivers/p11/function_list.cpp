@@ -38,7 +38,7 @@ CK_FUNCTION_LIST make() {
   f.C_Login = api::login;
   f.C_Logout = api::logout;
   f.C_CreateObject = api::create_object;
-  f.C_CopyObject = unsupported;
+  f.C_CopyObject = api::copy_object;
   f.C_DestroyObject = api::destroy_object;
   f.C_GetObjectSize = api::get_object_size;
   f.C_GetAttributeValue = api::get_attribute_value;

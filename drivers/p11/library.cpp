@@ -290,6 +290,20 @@ std::vector<CK_OBJECT_HANDLE> Library::find(const Session& s, Template t) {
   return out;
 }
 
+CK_RV Library::copy(const Session& s, CK_OBJECT_HANDLE from, Template t, CK_OBJECT_HANDLE& to) {
+  auto made = std::make_shared<Object>();
+  const std::lock_guard g(lock_);
+  const auto o = alive(s, from);
+  if (!o) return CKR_OBJECT_HANDLE_INVALID;
+  if (const CK_RV rv = plan_copy(*o, t, *made); rv != CKR_OK) return rv;
+  if (const CK_RV rv = admit(s, *made); rv != CKR_OK) return rv;
+  made->handle = next_object_;
+  objects_.emplace(made->handle, made);
+  if (made->key) ++made->key->objects;
+  to = next_object_++;
+  return CKR_OK;
+}
+
 CK_RV Library::destroy(const Session& s, CK_OBJECT_HANDLE handle) {
   std::vector<std::shared_ptr<Object>> one;
   {
@@ -308,7 +322,7 @@ CK_RV Library::destroy(const Session& s, CK_OBJECT_HANDLE handle) {
 CK_RV Library::erase(std::vector<std::shared_ptr<Object>> objects) {
   std::map<CK_SLOT_ID, std::vector<CoreKey>> keys;
   for (const auto& o : objects) {
-    if (!o->key) continue;
+    if (!o->key || --o->key->objects != 0) continue;  // a copy still needs it
     const std::unique_lock alone(o->key->use);
     if (!o->key->spent.exchange(true)) keys[o->slot].push_back(o->key->key);
   }

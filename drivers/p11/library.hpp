@@ -96,6 +96,7 @@ class Library {
   // Null: no such object in the session's slot, or its key went with its core.
   [[nodiscard]] std::shared_ptr<Object> object(const Session& s, CK_OBJECT_HANDLE handle);
   std::vector<CK_OBJECT_HANDLE> find(const Session& s, Template t);
+  CK_RV copy(const Session& s, CK_OBJECT_HANDLE from, Template t, CK_OBJECT_HANDLE& to);
   CK_RV destroy(const Session& s, CK_OBJECT_HANDLE handle);
   // Reading and changing attributes.
   template <class F>

@@ -8,7 +8,8 @@
 namespace kf::p11core {
 namespace {
 
-constexpr std::size_t kLongestText = 1024;  // label, id, subject
+constexpr std::size_t kLongestText = 1024;          // label, id, subject
+constexpr std::size_t kLongestCertificate = 65536;  // CKA_VALUE of one
 
 // What a template may say about an attribute.
 enum class Rule : std::uint8_t {
@@ -31,16 +32,11 @@ constexpr CK_BBOOL kNo = CK_FALSE;
 constexpr CK_BBOOL kYes = CK_TRUE;
 
 constexpr std::array kCommon{
-    Row{CKA_TOKEN, Rule::flag, kNo},
-    Row{CKA_MODIFIABLE, Rule::flag, kYes},
-    Row{CKA_LABEL, Rule::text},
-    Row{CKA_ID, Rule::text},
-    Row{CKA_START_DATE, Rule::date},
-    Row{CKA_END_DATE, Rule::date},
-    Row{CKA_COPYABLE, Rule::must_be, kNo},
-    Row{CKA_DESTROYABLE, Rule::must_be, kYes},
-    Row{CKA_LOCAL, Rule::read_only},
-    Row{CKA_KEY_GEN_MECHANISM, Rule::read_only},
+    Row{CKA_TOKEN, Rule::flag, kNo},     Row{CKA_MODIFIABLE, Rule::flag, kYes},
+    Row{CKA_LABEL, Rule::text},          Row{CKA_ID, Rule::text},
+    Row{CKA_START_DATE, Rule::date},     Row{CKA_END_DATE, Rule::date},
+    Row{CKA_COPYABLE, Rule::flag, kYes}, Row{CKA_DESTROYABLE, Rule::must_be, kYes},
+    Row{CKA_LOCAL, Rule::read_only},     Row{CKA_KEY_GEN_MECHANISM, Rule::read_only},
 };
 constexpr std::array kPublic{
     Row{CKA_CLASS, Rule::number, CKO_PUBLIC_KEY},
@@ -94,6 +90,19 @@ constexpr std::array kSecret{
     Row{CKA_NEVER_EXTRACTABLE, Rule::read_only},
     Row{CKA_VALUE, Rule::read_only},
     Row{CKA_VALUE_LEN, Rule::special},
+};
+
+constexpr std::array kCertificate{
+    Row{CKA_CLASS, Rule::number, CKO_CERTIFICATE},
+    Row{CKA_CERTIFICATE_TYPE, Rule::number, CKC_X_509},
+    Row{CKA_PRIVATE, Rule::flag, kNo},
+    Row{CKA_TRUSTED, Rule::must_be, kNo},
+    Row{CKA_CERTIFICATE_CATEGORY, Rule::number, 0},
+    Row{CKA_SUBJECT, Rule::text},
+    Row{CKA_ISSUER, Rule::text},
+    Row{CKA_SERIAL_NUMBER, Rule::text},
+    Row{CKA_CHECK_VALUE, Rule::text},
+    Row{CKA_VALUE, Rule::special},
 };
 
 constexpr std::uint8_t kOidP256[] = {0x06, 0x08, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x03, 0x01, 0x07};
@@ -244,7 +253,7 @@ CK_RV Object::read(CK_ATTRIBUTE& a) const {
   ByteView v;
   bool spent_derive = false;
   const std::uint8_t no = CK_FALSE;
-  if (a.type == CKA_VALUE && cls != CKO_PUBLIC_KEY) {
+  if (a.type == CKA_VALUE && hides_value()) {
     if (!may_show_value()) {
       a.ulValueLen = CK_UNAVAILABLE_INFORMATION;
       return CKR_ATTRIBUTE_SENSITIVE;
@@ -273,7 +282,7 @@ CK_RV Object::read(CK_ATTRIBUTE& a) const {
 
 bool Object::matches(Template t) const {
   return std::all_of(t.begin(), t.end(), [this](const CK_ATTRIBUTE& a) {
-    if (a.type == CKA_VALUE) return may_show_value() && equal_ct(octets(a), value.expose());
+    if (a.type == CKA_VALUE && hides_value()) return may_show_value() && equal_ct(octets(a), value.expose());
     const auto it = attributes.find(a.type);
     if (it == attributes.end()) return false;
     if (a.type == CKA_DERIVE && key && key->spent) return a.ulValueLen == 1 && octets(a)[0] == CK_FALSE;
@@ -340,6 +349,57 @@ CK_RV plan_public(Template t, Object& pub) {
   return CKR_OK;
 }
 
+CK_RV plan_certificate(Template t, Object& o) {
+  o.cls = CKO_CERTIFICATE;
+  const CK_RV rv = plan(t, kCertificate, o, [&](const CK_ATTRIBUTE& a) -> CK_RV {
+    if (a.ulValueLen == 0 || a.ulValueLen > kLongestCertificate) return CKR_ATTRIBUTE_VALUE_INVALID;
+    o.set(CKA_VALUE, octets(a));
+    return CKR_OK;
+  });
+  if (rv != CKR_OK) return rv;
+  return has(t, CKA_CERTIFICATE_TYPE) && has(t, CKA_VALUE) ? CKR_OK : CK_RV{CKR_TEMPLATE_INCOMPLETE};
+}
+
+CK_RV plan_copy(const Object& from, Template t, Object& to) {
+  if (!from.flag(CKA_COPYABLE)) return CKR_ACTION_PROHIBITED;
+  to.cls = from.cls;
+  to.attributes = from.attributes;
+  to.value = from.value.clone();
+  to.curve = from.curve;
+  to.q = from.q;
+  to.key = from.key;
+  for (std::size_t i = 0; i < t.size(); ++i) {
+    const CK_ATTRIBUTE& a = t[i];
+    if (a.pValue == nullptr && a.ulValueLen != 0) return CKR_ATTRIBUTE_VALUE_INVALID;
+    for (std::size_t k = 0; k < i; ++k)
+      if (t[k].type == a.type) return CKR_TEMPLATE_INCONSISTENT;
+    const auto had = to.attributes.find(a.type);
+    if (had == to.attributes.end()) return CKR_ATTRIBUTE_TYPE_INVALID;
+    if (std::ranges::equal(octets(a), had->second)) continue;
+    switch (a.type) {
+      case CKA_TOKEN:
+      case CKA_PRIVATE:
+      case CKA_MODIFIABLE:
+      case CKA_COPYABLE: {
+        bool on = false;
+        if (const CK_RV rv = flag_of(a, on); rv != CKR_OK) return rv;
+        if (a.type == CKA_PRIVATE && !on) return CKR_TEMPLATE_INCONSISTENT;
+        to.set_flag(a.type, on);
+        break;
+      }
+      case CKA_LABEL:
+      case CKA_ID:
+      case CKA_SUBJECT:
+        if (a.ulValueLen > kLongestText) return CKR_ATTRIBUTE_VALUE_INVALID;
+        to.set(a.type, octets(a));
+        break;
+      default:
+        return CKR_ATTRIBUTE_READ_ONLY;
+    }
+  }
+  return CKR_OK;
+}
+
 CK_RV plan_secret(Template t, Object& secret, std::size_t& length) {
   secret.cls = CKO_SECRET_KEY;
   length = 0;
@@ -364,7 +424,7 @@ CK_RV change(Template t, Object& o) {
   if (!o.flag(CKA_MODIFIABLE)) return CKR_ATTRIBUTE_READ_ONLY;
   for (const CK_ATTRIBUTE& a : t) {
     if (o.attributes.count(a.type) == 0 && a.type != CKA_VALUE) return CKR_ATTRIBUTE_TYPE_INVALID;
-    if (a.type != CKA_LABEL && a.type != CKA_ID) return CKR_ATTRIBUTE_READ_ONLY;
+    if (a.type != CKA_LABEL && a.type != CKA_ID && a.type != CKA_SUBJECT) return CKR_ATTRIBUTE_READ_ONLY;
     if ((a.pValue == nullptr && a.ulValueLen != 0) || a.ulValueLen > kLongestText) return CKR_ATTRIBUTE_VALUE_INVALID;
   }
   for (const CK_ATTRIBUTE& a : t) o.set(a.type, octets(a));

@@ -22,8 +22,9 @@ namespace kf::p11core {
 struct KeySlot {
   CoreKey key;
   bool sign = false;
-  std::shared_mutex use;           // shared: signs; alone: derives, erases
-  std::atomic<bool> spent{false};  // derived or erased
+  std::shared_mutex use;             // shared: signs; alone: derives, erases
+  std::atomic<bool> spent{false};    // derived or erased
+  std::atomic<unsigned> objects{1};  // that it stands behind: copies share it
 };
 
 struct Object {
@@ -47,6 +48,7 @@ struct Object {
   [[nodiscard]] bool matches(std::span<const CK_ATTRIBUTE> t) const;
 
  private:
+  [[nodiscard]] bool hides_value() const { return cls == CKO_SECRET_KEY || cls == CKO_PRIVATE_KEY; }
   [[nodiscard]] bool may_show_value() const;
 };
 
@@ -63,8 +65,10 @@ enum class Usage : std::uint8_t {
 // Codes: those of C_GenerateKeyPair about templates.
 CK_RV plan_pair(Template public_template, Template private_template, Usage otherwise, Object& pub, Object& priv);
 CK_RV plan_public(Template t, Object& pub);                          // C_CreateObject; the point is checked
+CK_RV plan_certificate(Template t, Object& o);                       // C_CreateObject; kept, not looked into
+CK_RV plan_copy(const Object& from, Template t, Object& to);         // C_CopyObject; a private key keeps its slot
 CK_RV plan_secret(Template t, Object& secret, std::size_t& length);  // C_DeriveKey; length 0: not given
-CK_RV change(Template t, Object& o);                                 // C_SetAttributeValue: CKA_LABEL, CKA_ID
+CK_RV change(Template t, Object& o);  // C_SetAttributeValue: CKA_LABEL, CKA_ID, CKA_SUBJECT
 
 // After generation.
 void complete_pair(Object& pub, Object& priv, const CoreKey& key, const Point& q);

@@ -8,12 +8,12 @@ namespace {
 
 Status read_certificate(const Element& e, const Context& c, SecurityDomain::Keyset::Cert& out) {
   static constexpr Rule kRules[] = {{"Index", true}, {"CaId"}, {"Value", true}};
-  return read_children(e, c, kRules, Order::strict, [&](std::size_t i, const Element& x) -> Status {
+  return read_children(e, c, kRules, [&](std::size_t i, const Element& x) -> Status {
     switch (i) {
       case 0:
         return read_text(x, out.index);
       case 1:
-        return read_hex_text(x, out.ca_id, 0, 64);
+        return read_text(x, out.ca_id);  // hexadecimal here, a dotted OID there; nothing depends on it
       default:
         return read_hex(x, out.value);
     }
@@ -21,10 +21,9 @@ Status read_certificate(const Element& e, const Context& c, SecurityDomain::Keys
 }
 
 Status read_keyset(const Element& e, const Context& c, SecurityDomain::Keyset& out) {
-  // Key and Certificate are a choice, in any mixture: Order::strict would part them.
   static constexpr Rule kRules[] = {
       {"Version", true}, {"Type"}, {"Cntr"}, {"Certificate", false, true}, {"Key", false, true}};
-  return read_children(e, c, kRules, Order::any, [&](std::size_t i, const Element& x) -> Status {
+  return read_children(e, c, kRules, [&](std::size_t i, const Element& x) -> Status {
     switch (i) {
       case 0:
         return read_text(x, out.version);
@@ -46,9 +45,9 @@ Status read_keyset(const Element& e, const Context& c, SecurityDomain::Keyset& o
 }
 
 Status read_security_domain(const Element& e, const Context& c, SecurityDomain& out) {
-  static constexpr Rule kRules[] = {{"Aid", true},  {"Tar", false, true}, {"Sin", true},
-                                    {"Sdin", true}, {"Role", true},       {"Keyset", false, true}};
-  return read_children(e, c, kRules, Order::strict, [&](std::size_t i, const Element& x) -> Status {
+  static constexpr Rule kRules[] = {{"Aid", true}, {"Tar", false, true},   {"Sin"}, {"Sdin"},
+                                    {"Role"},      {"Keyset", false, true}};
+  return read_children(e, c, kRules, [&](std::size_t i, const Element& x) -> Status {
     switch (i) {
       case 0:
         return read_aid(x, out.aid);
@@ -70,7 +69,7 @@ Status read_capabilities(const Element& e, const Context& c, Eis& out) {
   static constexpr Rule kRules[] = {{"CattpSupport", true},        {"CattpVersion"},
                                     {"HttpSupport", true},         {"HttpVersion"},
                                     {"SecurePacketVersion", true}, {"RemoteProvisioningVersion", true}};
-  return read_children(e, c, kRules, Order::strict, [&](std::size_t i, const Element& x) -> Status {
+  return read_children(e, c, kRules, [&](std::size_t i, const Element& x) -> Status {
     switch (i) {
       case 0:
         return read_bool(x, out.cattp_support);
@@ -98,7 +97,7 @@ Status read_signed_info(const Element& e, const Context& c, Eis& out) {
                                     {"Isd-p-module-aid", true},
                                     {"Ecasd", true},
                                     {"EuiccCapabilities", true}};
-  return read_children(e, c, kRules, Order::strict, [&](std::size_t i, const Element& x) -> Status {
+  return read_children(e, c, kRules, [&](std::size_t i, const Element& x) -> Status {
     switch (i) {
       case 0:
         return read_eid(x, out.eid);
@@ -122,43 +121,50 @@ Status read_signed_info(const Element& e, const Context& c, Eis& out) {
   });
 }
 
+// Most entries are other people's profiles, and none of them is ours to judge: what does not read well is left out and
+// named among the elements that were ignored.
 Status read_profile(const Element& e, const Context& c, ProfileInfo& out) {
-  static constexpr Rule kRules[] = {{"Iccid", true},
-                                    {"Isd-p-aid", true},
-                                    {"Mno-id", true},
-                                    {"FallbackAttribute", true},
-                                    {"SubscriptionAddress", true},
-                                    {"State", true},
-                                    {"Smdp-id"},
-                                    {"ProfileType"},
-                                    {"AllocatedMemory", true},
-                                    {"FreeMemory"},
-                                    {"pol2"}};
-  return read_children(e, c, kRules, Order::strict, [&](std::size_t i, const Element& x) -> Status {
+  static constexpr Rule kRules[] = {{"Iccid", true},         {"Isd-p-aid"},  {"Mno-id"},  {"FallbackAttribute"},
+                                    {"SubscriptionAddress"}, {"State"},      {"Smdp-id"}, {"ProfileType"},
+                                    {"AllocatedMemory"},     {"FreeMemory"}, {"pol2"}};
+  const auto whole = [](auto& field, auto reader) -> Status {  // nothing half read stays behind
+    std::remove_reference_t<decltype(field)> v{};
+    KF_CHECK(reader(v));
+    field = std::move(v);
+    return {};
+  };
+  const auto read = [&](std::size_t i, const Element& x) -> Status {
+    if (i >= 6 && i <= 9 && x.blank()) return {};
     switch (i) {
       case 0:
-        return read_iccid(x, out.iccid);
+        return read_text(x, out.iccid);
       case 1:
         return read_aid(x, out.isd_p_aid);
       case 2:
-        return read_oid(x, out.mno_id);
+        return whole(out.mno_id, [&](std::string& v) { return read_oid(x, v); });
       case 3:
         return read_bool(x, out.fallback);
       case 4:
-        return read_subscription(x, c, out.subscription);
+        return whole(out.subscription, [&](SubscriptionAddress& v) { return read_subscription(x, c, v); });
       case 5:
         return read_text(x, out.state);
       case 6:
-        return read_oid(x, out.smdp_id);
+        return whole(out.smdp_id, [&](std::string& v) { return read_oid(x, v); });
       case 7:
         return read_text(x, out.profile_type);
       case 8:
-        return read_uint(x, out.allocated_memory);
+        return whole(out.allocated_memory, [&](std::uint64_t& v) { return read_uint(x, v); });
       case 9:
-        return read_uint(x, out.free_memory.emplace());
+        return whole(out.free_memory, [&](std::optional<std::uint64_t>& v) { return read_uint(x, v.emplace()); });
       default:
-        return read_pol2(x, c, false, out.pol2);
+        return whole(out.pol2, [&](std::optional<Pol2>& v) { return read_pol2(x, c, false, v); });
     }
+  };
+  return read_children(e, c, kRules, [&](std::size_t i, const Element& x) -> Status {
+    const Status s = read(i, x);
+    if (s || s.error().reason != "schema") return s;
+    c.ignored(Name{c.ns, x.name});
+    return {};
   });
 }
 
@@ -291,12 +297,20 @@ Status find_certificate(const Element& e, std::size_t level, std::optional<Bytes
 }  // namespace
 
 Status read_eis(const Element& e, const Context& c, Eis& out) {
-  // EumCertificateId is of v1; AuditTrail and AdditionalProperties carry nothing a download needs.
-  static constexpr Rule kRules[] = {
-      {"EumSignedInfo", true}, {"EumSignature", true}, {"RemainingMemory", true}, {"AvailableMemoryForProfiles", true},
-      {"LastAuditDate"},       {"Smsr-id", true},      {"EumCertificateId"},      {"ProfileInfo", false, true},
-      {"Isd-r", true},         {"AuditTrail"},         {"AdditionalProperties"}};
-  return read_children(e, c, kRules, Order::strict, [&](std::size_t i, const Element& x) -> Status {
+  // EumCertificateId is of v1; AuditTrail and AdditionalProperties carry nothing a download needs. Isd-r is the SM-SR's
+  // business, and not every SM-SR shows it.
+  static constexpr Rule kRules[] = {{"EumSignedInfo", true},
+                                    {"EumSignature", true},
+                                    {"RemainingMemory", true},
+                                    {"AvailableMemoryForProfiles", true},
+                                    {"LastAuditDate"},
+                                    {"Smsr-id", true},
+                                    {"EumCertificateId"},
+                                    {"ProfileInfo", false, true},
+                                    {"Isd-r"},
+                                    {"AuditTrail"},
+                                    {"AdditionalProperties"}};
+  return read_children(e, c, kRules, [&](std::size_t i, const Element& x) -> Status {
     switch (i) {
       case 0:
         return read_signed_info(x, c, out);

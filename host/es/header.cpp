@@ -202,9 +202,10 @@ std::optional<Fault> read_header(const Element& header, MessageHeader& h) {
   return problems.take();
 }
 
-std::optional<Fault> require_addressing(const MessageHeader& h, bool from_optional) {
+// To may be absent: WS-Addressing 1.0 then means the receiver itself.
+std::optional<Fault> require_addressing(const MessageHeader& h, bool from_optional, bool of_response) {
+  if (of_response && !h.relates_to.empty()) return {};
   if (h.message_id.empty()) return header_required("wsa:MessageID");
-  if (h.to.empty()) return header_required("wsa:To");
   if (h.from.empty() && !from_optional) return header_required("wsa:From");
   if (h.action.empty()) return header_required("wsa:Action");
   return {};

@@ -92,7 +92,13 @@ class Parser {
     const bool polling = name && name->ns == kNsWsmc && name->local == "MakeConnection";
 
     if (header_fault) return header_fault;
-    if (auto f = require_addressing(m_.header, polling)) return f;
+    const auto id = name && !polling ? identify(name->local) : std::nullopt;
+    const bool response = id && id->kind == Kind::response;
+    if (auto f = require_addressing(m_.header, polling || !o_.from_when_missing.empty(), response)) return f;
+    if (m_.header.from.empty() && !o_.from_when_missing.empty()) {
+      set_from(m_.header, o_.from_when_missing);
+      if (m_.header.from_entity.empty()) m_.header.from_entity = o_.from_when_missing;
+    }
     if (!name) return body_fault(name.error());
     const Element e{n, scope, name->local};
     if (polling) return read_make_connection(e);
@@ -104,11 +110,11 @@ class Parser {
           "Namespace " + clip(name->ns, 200) + " of " + clip(name->local) + " is not served; served: " + served(o_),
           "wsa:ActionNotSupported");
     }
-    const auto id = identify(name->local);
     if (!id) return sender_fault("No function for the element " + clip(name->local), "wsa:ActionNotSupported");
     if (o_.takes && !o_.takes(id->interface, id->function, id->kind))
       return sender_fault("No function for this wsa:Action", "wsa:ActionNotSupported");
-    if (!action_fits(m_.header.action, *id)) return mismatch(m_.header, name->local);
+    const bool related = response && !m_.header.relates_to.empty();
+    if (!related && !action_fits(m_.header.action, *id)) return mismatch(m_.header, name->local);
 
     m_.ns = name->ns;
     const Context c{doc_, m_.ns, m_.unknown_elements};
@@ -124,14 +130,10 @@ class Parser {
     const Context c{doc_, m_.ns, m_.unknown_elements};
     static constexpr Rule kRules[] = {{"Address", true}};
     auto& poll = m_.body.emplace<MakeConnection>();
-    const Status s = read_children(e, c, kRules, Order::any,
-                                   [&](std::size_t, const Element& x) { return read_text(x, poll.address, kMaxUri); });
+    const Status s = read_children(
+        e, c, kRules, [&](std::size_t, const Element& x) { return read_text(x, poll.address, kMaxUri); });
     if (!s) return body_fault(s.error());
     if (poll.address.empty()) return body_fault(schema_error("Address is empty"));
-    if (m_.header.from.empty() && !o_.from_when_missing.empty()) {
-      set_from(m_.header, o_.from_when_missing);
-      if (m_.header.from_entity.empty()) m_.header.from_entity = o_.from_when_missing;
-    }
     return {};
   }
 

@@ -33,6 +33,13 @@ constexpr auto kHexValue = make_hex_table();
 
 }  // namespace
 
+bool same_letters(std::string_view a, std::string_view b) {
+  if (a.size() != b.size()) return false;
+  if (a == b) return true;
+  const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
+  return std::equal(a.begin(), a.end(), b.begin(), [&](char x, char y) { return lower(x) == lower(y); });
+}
+
 std::string clip(std::string_view s, std::size_t max) {
   if (s.size() <= max) return std::string(s);
   return clip_text(s, max) + "...";
@@ -165,17 +172,19 @@ void Context::ignored(const Name& n) const {
 // --- elements ---
 
 Result<std::size_t> Sequence::next(std::string_view name) {
-  std::size_t i = 0;
-  while (i < rules_.size() && name != rules_[i].name && (rules_[i].alias.empty() || name != rules_[i].alias)) ++i;
-  if (i == rules_.size()) return i;
+  const auto fits = [name](const Rule& r) {
+    return same_letters(name, r.name) || (!r.alias.empty() && same_letters(name, r.alias));
+  };
+  std::size_t i = next_;
+  while (i < rules_.size() && !fits(rules_[i])) ++i;
+  if (i == rules_.size()) {
+    for (i = 0; i < next_ && !fits(rules_[i]);) ++i;
+    if (i == next_) return rules_.size();
+  }
   const std::uint64_t bit = std::uint64_t{1} << i;
   if ((seen_ & bit) != 0 && !rules_[i].many) return schema_error(std::string(rules_[i].name) + " occurs twice");
-  if (order_ == Order::strict && i < at_) {
-    return schema_error(std::string(rules_[i].name) + " is misplaced, it comes before " +
-                        std::string(rules_[at_].name));
-  }
   seen_ |= bit;
-  at_ = std::max(at_, i);
+  next_ = i;
   return i;
 }
 
@@ -196,6 +205,13 @@ Result<std::string_view> Element::text(std::string& scratch) const {
     scratch += n.value();
   }
   return trim(scratch);
+}
+
+bool Element::blank() const {
+  for (const pugi::xml_node n : node.children()) {
+    if (n.type() == pugi::node_element || !trim(n.value()).empty()) return false;
+  }
+  return true;
 }
 
 Status read_text(const Element& e, std::string& out, std::size_t max) {
@@ -302,16 +318,21 @@ Status read_eid(const Element& e, std::string& out) {
 
 Status read_iccid(const Element& e, std::string& out) {
   KF_CHECK(read_text(e, out));
-  if ((out.size() == 19 || out.size() == 20) && digits(out)) return {};
-  return schema_error(std::string(e.name) + " must be 19 or 20 digits");
+  if (out.size() <= 20 && iccid_value(out).size() >= 6 && digits(iccid_value(out))) return {};
+  return schema_error(std::string(e.name) + " must be 6 to 20 digits, padded with F or not");
 }
 
-// yyyy-mm-ddThh:mm:ss, then a fraction and a zone or not. Values of the fields only as far as they cannot be dates.
+// yyyy-mm-ddThh:mm:ss (years of more digits and before our era exist), then a fraction and a zone or not. Values of the
+// fields only as far as they cannot be dates.
 Status read_date_time(const Element& e, std::string& out) {
   KF_CHECK(read_text(e, out));
   const Error bad = schema_error(std::string(e.name) + " must be a dateTime");
   constexpr std::string_view kForm = "dddd-dd-ddTdd:dd:dd";
   std::string_view t = out;
+  if (t.starts_with('-')) t.remove_prefix(1);
+  const std::size_t year = std::min(t.find('-'), t.size());
+  if (year < 4 || year > 9 || !digits(t.substr(0, year))) return bad;
+  t.remove_prefix(year - 4);
   if (t.size() < kForm.size()) return bad;
   for (std::size_t i = 0; i < kForm.size(); ++i) {
     if (kForm[i] == 'd' ? t[i] < '0' || t[i] > '9' : t[i] != kForm[i]) return bad;

@@ -106,40 +106,40 @@ struct Element {
   // Text with comments taken out and outer white space trimmed; in `scratch` when it had to be put together.
   // Reasons: schema (the element has child elements).
   [[nodiscard]] Result<std::string_view> text(std::string& scratch) const;
+  [[nodiscard]] bool blank() const;  // nothing inside but white space and comments
 };
 
-// One known child: what rule 18 says about known elements is checked from this.
+// One known child. Names are matched without regard to case (Smsr-id and SmSr-id, pol2 and Pol2 all occur), children
+// come in any order: a name says what an element is, its place says nothing more.
 struct Rule {
   std::string_view name;
   bool required = false;
   bool many = false;
   std::string_view alias = {};
 };
-enum class Order { strict, any };
 
 std::string clip(std::string_view s, std::size_t max = 80);  // peer's text for our messages
 Error schema_error(std::string detail);                      // reason "schema"
 
-// Finds the rule a child matches, and checks order, repetition and completeness on the way.
+// Finds the rule a child matches, and checks repetition and completeness on the way.
 class Sequence {
  public:
-  Sequence(std::span<const Rule> rules, Order order) : rules_(rules), order_(order) {}
+  explicit Sequence(std::span<const Rule> rules) : rules_(rules) {}
   // Index of the rule, or rules.size() for an unknown element. Reasons: schema.
   Result<std::size_t> next(std::string_view name);
   [[nodiscard]] Status finish() const;  // reasons: schema (missing)
 
  private:
   std::span<const Rule> rules_;
-  Order order_;
-  std::size_t at_ = 0;
+  std::size_t next_ = 0;  // where most peers have their next element
   std::uint64_t seen_ = 0;
 };
 
 // Calls on_child(index into rules, Element) for every known child in c.ns. Others go to c.ignored(). Text between the
 // children is a schema error. Recursion happens only through the callbacks, along the known structure.
 template <class OnChild>
-Status read_children(const Element& e, const Context& c, std::span<const Rule> rules, Order order, OnChild on_child) {
-  Sequence seq(rules, order);
+Status read_children(const Element& e, const Context& c, std::span<const Rule> rules, OnChild on_child) {
+  Sequence seq(rules);
   for (pugi::xml_node n : e.node.children()) {
     if (n.type() != pugi::node_element) return schema_error("text inside " + std::string(e.name));
     const Scope scope(e.scope, n);
@@ -170,6 +170,9 @@ Status read_oid(const Element& e, std::string& out);
 Status read_eid(const Element& e, std::string& out);
 Status read_iccid(const Element& e, std::string& out);
 Status read_date_time(const Element& e, std::string& out);
+
+// The same ASCII letters, without regard to case; the common case, the same octets, costs one comparison.
+bool same_letters(std::string_view a, std::string_view b);
 
 // Hex with a table: SendData bodies are the bulk of the traffic. Reasons: bad-hex.
 Result<Bytes> decode_hex(std::string_view s);

@@ -108,6 +108,9 @@ void read_party(Section& p, Config& c) {
   y.url = p.https_url("url");
   y.ns = p.str("namespace", std::string(es::kNs3));
   if (y.ns == es::kNs1) p.bad("namespace", "version 1 messages are not supported");
+  const std::string dialect = p.str("dialect", "wsdl-3");
+  if (dialect != "wsdl-3" && dialect != "reference") p.bad("dialect", "must be \"wsdl-3\" or \"reference\"");
+  y.dialect = dialect == "reference" ? es::Dialect::reference : es::Dialect::wsdl3;
   read_certificates(p, y);
   y.max_connections = static_cast<std::size_t>(p.integer("max_connections", 32, 1, 1024));
   if (role == "operator") read_operator(p, y);

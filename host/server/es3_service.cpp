@@ -2,10 +2,11 @@
 
 #include <spdlog/spdlog.h>
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 
 #include "host/base/calendar.hpp"
+#include "host/base/clock.hpp"
 #include "host/base/random.hpp"
+#include "host/base/text.hpp"
 #include "host/server/es2_service.hpp"
 #include "host/server/peer_log.hpp"
 
@@ -28,6 +29,7 @@ asio::awaitable<net::Response> Es3Service::handle(net::Request http) {
   o.takes = [](es::Interface i, es::Function, es::Direction d) {  // answers and notifications
     return i == es::Interface::es3 && d != es::Direction::request;
   };
+  o.from_when_missing = from->oid.str();
   std::variant<es::Message, es::Fault> parsed;
   {
     Stopwatch w(p_.metrics.soap_ns);
@@ -56,7 +58,7 @@ asio::awaitable<net::Response> Es3Service::handle(net::Request http) {
   if (auto* r = std::get_if<es::Request>(&m.body);
       r != nullptr && r->interface == es::Interface::es3 && es::is_notification(*r)) {
     ++p_.metrics.notifications_in;
-    asio::co_spawn(p_.io, notification(from, *r), asio::detached);
+    asio::co_spawn(p_.io, notification(from, *r), reporting(p_.metrics, "a notification of " + from->oid.str()));
     co_return accepted_response();
   }
   es::Fault f;
@@ -97,8 +99,9 @@ net::Response Es3Service::callback(const Party& from, const es::Message& m) {
 }
 
 asio::awaitable<void> Es3Service::notification(const Party* from, es::Request r) {
+  if (r.function == es::Function::handle_smsr_change) co_return co_await smsr_change(from, std::move(r));
   const std::function<std::optional<store::ProfileRow>(store::Tx&)> look =
-      [iccid = r.iccid.value_or("")](store::Tx& tx) { return tx.get_profile(iccid); };
+      [iccid = std::string(iccid_value(r.iccid.value_or("")))](store::Tx& tx) { return tx.get_profile(iccid); };
   auto row = co_await p_.storage.tx<std::optional<store::ProfileRow>>(look);
   if (!row || !*row || (*row)->eid != r.eid) {
     peer_warn("notification", from->oid.str(),
@@ -114,26 +117,52 @@ asio::awaitable<void> Es3Service::notification(const Party* from, es::Request r)
                   from->oid.str() + ", which does not manage it; dropped");
     co_return;
   }
-  if (r.function == es::Function::handle_profile_enabled) downloads_.enabled_seen(r.eid, p.iccid);
+  if (r.function == es::Function::handle_profile_enabled) downloads_.enabled_seen(r.eid, p.smsr, p.iccid);
   const Party* op = p_.config.by_oid(p.owner);
   if (op == nullptr) co_return;
-  es::Request n = r;
+  // The published descriptions do not have it, and who ordered the download is told the outcome anyway.
+  if (r.function == es::Function::handle_profile_downloaded && op->dialect == es::Dialect::wsdl3) co_return;
+  r.iccid = p.iccid;
+  co_await pass_on(*op, std::move(r));
+}
+
+// The EIS that the new SM-SR shows of a card it has taken over. Which of our profiles that SM-SR serves is not changed
+// by it: the Operator names the SM-SR in every order and request.
+asio::awaitable<void> Es3Service::smsr_change(const Party* from, es::Request r) {
+  if (r.eis->smsr_id != from->oid.str()) {
+    ++p_.metrics.alarms;
+    peer_line(spdlog::level::err, "foreign notification", from->oid.str(),
+              "ALARM HandleSMSRChangeNotification for EID " + r.eis->eid + " from " + from->oid.str() +
+                  ", whose EIS names another SM-SR; dropped");
+    co_return;
+  }
+  const Party* op = p_.config.by_oid(r.mno_id);
+  if (op == nullptr || op->role != Role::operator_) {
+    peer_warn("notification", from->oid.str(),
+              "HandleSMSRChangeNotification of " + from->oid.str() + " for an Operator that is not ours: " + r.mno_id);
+    co_return;
+  }
+  show_only_to(*op, *r.eis);
+  co_await pass_on(*op, std::move(r));
+}
+
+asio::awaitable<void> Es3Service::pass_on(const Party& op, es::Request n) {
   n.interface = es::Interface::es2;
   es::SendHeader h;
   h.from = es::make_address(p_.config.es2_url, p_.config.oid.str(), p_.config.name);
-  h.to = es::make_address(op->url, op->oid.str(), "");
+  h.to = es::make_address(op.url, op.oid.str(), "");
   h.message_id = es::make_message_id(p_.config.oid.str(), random_uuid(), random_uuid(), iso_seconds(wall_now()));
-  h.action = es::action_for(n.interface, n.function, true);
+  h.action = es::action_of(n, op.dialect);
   store::DeliveryRow d;
-  d.party = op->oid.str();
+  d.party = op.oid.str();
   d.kind = store::DeliveryKind::notification;
-  d.address = op->url;
-  d.body = es::write_message(h, n, op->ns);
-  d.created_ms = wall_now().time_since_epoch().count();
+  d.address = op.url;
+  d.body = es::write_message(h, n, op.ns, op.dialect);
+  d.created_ms = anchored_ms();
   const std::function<std::int64_t(store::Tx&)> insert = [d](store::Tx& tx) { return tx.insert_delivery(d); };
   auto stored = co_await p_.storage.tx<std::int64_t>(insert);
   if (!stored) {
-    spdlog::error("notification for {} not stored: {}", op->oid.str(), stored.error().text());
+    spdlog::error("notification for {} not stored: {}", op.oid.str(), stored.error().text());
     co_return;
   }
   d.id = *stored;

@@ -15,6 +15,8 @@ class Es3Service {
  private:
   net::Response callback(const Party& from, const es::Message& m);
   asio::awaitable<void> notification(const Party* from, es::Request r);
+  asio::awaitable<void> smsr_change(const Party* from, es::Request r);
+  asio::awaitable<void> pass_on(const Party& op, es::Request n);  // stored, then sent to that Operator
 
   DownloadService::Parts& p_;
   DownloadService& downloads_;

@@ -5,6 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "host/base/text.hpp"
 #include "host/server/peer_log.hpp"
 
 namespace kf::server {
@@ -31,6 +32,11 @@ void note_unknown_elements(Metrics& m, const std::string& oid, const std::vector
     if (m.unknown_elements.insert(oid + " " + e).second)
       peer_line(spdlog::level::info, "element", oid, oid + " sends an element that is ignored: " + e);
   }
+}
+
+void note_set_aside(Metrics& m, const std::string& what) {
+  ++m.set_aside;
+  if (m.set_aside_names.size() < 20) m.set_aside_names.push_back(clip_text(what, 300));
 }
 
 }  // namespace kf::server

@@ -35,7 +35,7 @@ TEST(Speed, SendDataAndEis) {
   r.sd_aid = hex("A0000005591010FFFFFFFF8900001300");
   for (int k = 0; k < 12600; ++k) r.data.push_back(static_cast<std::uint8_t>(k * 31 + k / 7));
   SendHeader h{"https://a?EntityId=1.2", "https://b?EntityId=1.3", "", "//1.2/x?TransactionId=t", "", "", {}};
-  h.action = action_for(r.interface, r.function, false);
+  h.action = action_of(r);
   const std::string request_xml = write_message(h, r);
   Response a;
   a.interface = Interface::es3;

@@ -272,7 +272,8 @@ TEST_F(Arguments, PublicKeysAsObjects) {
   EXPECT_EQ(make(der(generate_key_pair(Curve::p256).q), CKO_PUBLIC_KEY, o), CKR_ATTRIBUTE_VALUE_INVALID);
   EXPECT_EQ(make(Bytes(12), CKO_PUBLIC_KEY, o), CKR_ATTRIBUTE_VALUE_INVALID);
   EXPECT_EQ(make(der(k.q), CKO_PRIVATE_KEY, o), CKR_ACTION_PROHIBITED);
-  EXPECT_EQ(make(der(k.q), CKO_CERTIFICATE, o), CKR_ATTRIBUTE_VALUE_INVALID);
+  EXPECT_EQ(make(der(k.q), CKO_CERTIFICATE, o), CKR_ATTRIBUTE_TYPE_INVALID) << "a point in a certificate";
+  EXPECT_EQ(make(der(k.q), CKO_DATA, o), CKR_ATTRIBUTE_VALUE_INVALID);
   EXPECT_EQ(make(der(k.q), CKO_PUBLIC_KEY, o, true), CKR_SESSION_READ_ONLY);
   ASSERT_EQ(make(der(k.q), CKO_PUBLIC_KEY, o), CKR_OK);
   EXPECT_EQ(s.point(o), k.q);
@@ -327,6 +328,35 @@ TEST_F(Arguments, PublicKeysAsObjects) {
   CK_ULONG n = 0;
   EXPECT_EQ(f->C_FindObjects(s.h, &o, 1, &n), CKR_OPERATION_NOT_INITIALIZED);
   EXPECT_EQ(f->C_FindObjectsFinal(s.h), CKR_OPERATION_NOT_INITIALIZED);
+}
+
+TEST_F(Arguments, CertificatesAreKeptNotLookedInto) {
+  Session s(f);
+  const auto make = [&](Attributes t, CK_OBJECT_HANDLE& o) {
+    t.number(CKA_CLASS, CKO_CERTIFICATE);
+    return f->C_CreateObject(s.h, t.data(), t.size(), &o);
+  };
+  const auto x509 = [](Bytes value) {
+    return std::move(Attributes().number(CKA_CERTIFICATE_TYPE, CKC_X_509).octets(CKA_VALUE, std::move(value)));
+  };
+  CK_OBJECT_HANDLE o = 0;
+  EXPECT_EQ(make(Attributes(), o), CKR_TEMPLATE_INCOMPLETE);
+  EXPECT_EQ(make(std::move(Attributes().number(CKA_CERTIFICATE_TYPE, CKC_WTLS)), o), CKR_TEMPLATE_INCONSISTENT);
+  EXPECT_EQ(make(x509({}), o), CKR_ATTRIBUTE_VALUE_INVALID);
+  EXPECT_EQ(make(x509(Bytes(65537)), o), CKR_ATTRIBUTE_VALUE_INVALID);
+  EXPECT_EQ(make(std::move(x509({1}).flag(CKA_TRUSTED, true)), o), CKR_TEMPLATE_INCONSISTENT);
+  EXPECT_EQ(make(std::move(x509({1}).flag(CKA_TOKEN, true)), o), CKR_SESSION_READ_ONLY);
+  ASSERT_EQ(make(std::move(x509({1, 2, 3}).octets(CKA_ID, {9}).octets(CKA_ISSUER, {4})), o), CKR_OK);
+  EXPECT_EQ(s.value(o), (Bytes{1, 2, 3})) << "public, unlike the value of a key";
+  EXPECT_EQ(s.find(std::move(Attributes().octets(CKA_VALUE, {1, 2, 3}))), std::vector<CK_OBJECT_HANDLE>{o});
+  EXPECT_TRUE(s.find(std::move(Attributes().octets(CKA_VALUE, {1, 2}))).empty());
+  CK_MECHANISM m{CKM_ECDSA, nullptr, 0};
+  EXPECT_EQ(f->C_VerifyInit(s.h, &m, o), CKR_KEY_TYPE_INCONSISTENT);
+  CK_OBJECT_HANDLE copy = 0;
+  Attributes id;
+  id.octets(CKA_ID, {8});
+  ASSERT_EQ(f->C_CopyObject(s.h, o, id.data(), id.size(), &copy), CKR_OK);
+  EXPECT_EQ(s.value(copy), (Bytes{1, 2, 3}));
 }
 
 TEST_F(Arguments, ObjectsGoWithTheirSession) {

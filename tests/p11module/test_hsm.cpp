@@ -21,6 +21,9 @@ HsmConfig core_token(const Scratch& dir) {
   dir.write("pin", "the token asks for none\n");
   ::chmod(dir.file("pin").c_str(), 0600);
   HsmConfig c;
+  // A simulated core on a machine with much else to do.
+  c.call_limit = std::chrono::seconds(60);
+  c.job_limit = std::chrono::seconds(120);
   TokenConfig t;
   t.name = "core";
   t.module_path = kModule;
@@ -98,7 +101,7 @@ TEST(AsToken, TheProbeSaysWhatItIs) {
     EXPECT_TRUE(c.without_value_len.good()) << c.without_value_len.why;
     EXPECT_TRUE(c.sign.good()) << c.sign.why;
     EXPECT_TRUE(c.verify_der.good()) << c.verify_der.why;
-    EXPECT_EQ(c.copy.state, State::refused);
+    EXPECT_TRUE(c.copy.good()) << c.copy.why;
     EXPECT_EQ(c.off_curve.state, State::refused);
     EXPECT_NE(c.off_curve.why.find("CKR_MECHANISM_PARAM_INVALID"), std::string::npos) << c.off_curve.why;
     for (const auto& [name, a] : c.kdfs) EXPECT_EQ(a.good(), name == "CKD_SHA256_KDF") << name << a.why;

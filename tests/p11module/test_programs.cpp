@@ -83,6 +83,10 @@ TEST_F(Programs, Nss) {
   ASSERT_EQ(request.status, 0) << request.out;
   const Said good = run({"openssl", "req", "-inform", "DER", "-in", dir.file("request"), "-verify", "-noout"});
   EXPECT_EQ(good.status, 0) << good.out;
+  // So is a certificate, which goes into the token for as long as certutil runs.
+  const Said certificate = run({"certutil", "-S", "-d", db, "-h", "keyferry-core-0", "-k", "01", "-n", "core", "-s",
+                                "CN=core", "-x", "-t", ",,", "-z", dir.file("noise")});
+  EXPECT_EQ(certificate.status, 0) << certificate.out;
 }
 
 TEST_F(Programs, Openssh) {
@@ -225,6 +229,30 @@ public class Core {
   const Said s = run({"java", dir.file("Core.java"), dir.file("sign.cfg"), dir.file("derive.cfg")});
   EXPECT_EQ(s.status, 0) << s.out;
   EXPECT_TRUE(has(s, "signs and agrees")) << s.out;
+}
+
+// keytool makes a pair, copies it into the token and puts its certificate beside it; all of it ends with keytool.
+TEST_F(Programs, Keytool) {
+  if (!installed("/usr/bin/keytool")) GTEST_SKIP() << "keytool (package default-jre-headless) is not installed";
+  dir.write("java.cfg", "name = Keyferry\nlibrary = " + std::string(kModule) + "\nslotListIndex = 0\n" +
+                            "attributes(generate, CKO_PRIVATE_KEY, CKK_EC) = {\n  CKA_SIGN = true\n}\n");
+  const std::vector<std::string> keytool{"keytool",
+                                         "-providerClass",
+                                         "sun.security.pkcs11.SunPKCS11",
+                                         "-providerArg",
+                                         dir.file("java.cfg"),
+                                         "-keystore",
+                                         "NONE",
+                                         "-storetype",
+                                         "PKCS11",
+                                         "-storepass",
+                                         "1234"};
+  std::vector<std::string> generate = keytool;
+  generate.insert(generate.end(), {"-genkeypair", "-alias", "core", "-keyalg", "EC", "-groupname", "secp256r1",
+                                   "-dname", "CN=core", "-v"});
+  const Said made = run(generate);
+  EXPECT_EQ(made.status, 0) << made.out;
+  EXPECT_TRUE(has(made, "Storing keystore")) << made.out;
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// Threads of the application and of the module, on a simulated core: an application that forbids a library to create
-// threads, and threads that are cancelled in a call.
+// On a simulated core: an application that forbids a library to create threads, threads that are cancelled in a call,
+// and copies of a key.
 #include <pthread.h>
 #include <signal.h>
 
@@ -60,6 +60,22 @@ TEST(Threads, NoneOfTheModulesWhereTheApplicationForbidsThem) {
   EXPECT_TRUE(simulators().empty());
 }
 
+// Some hosts have nobody wait for children: a lost core is noticed and replaced all the same, and C_Finalize ends it.
+TEST(Children, AreNotWaitedForByThisHost) {
+  CK_FUNCTION_LIST* const f = raw_module();
+  const auto before = ::signal(SIGCHLD, SIG_IGN);
+  ASSERT_EQ(f->C_Initialize(nullptr), CKR_OK);
+  EXPECT_TRUE(works(f, Curve::p256));
+  const auto opened = simulators();
+  ASSERT_EQ(opened.size(), 1U);
+  ASSERT_EQ(::kill(opened.front(), SIGKILL), 0);
+  while (!simulators().empty()) std::this_thread::yield();
+  EXPECT_TRUE(works(f, Curve::p256));
+  EXPECT_EQ(f->C_Finalize(nullptr), CKR_OK);
+  EXPECT_TRUE(simulators().empty());
+  ::signal(SIGCHLD, before);
+}
+
 TEST(Threads, ACancelledOneLeavesNothingLocked) {
   CK_FUNCTION_LIST* const f = raw_module();
   ASSERT_EQ(f->C_Initialize(nullptr), CKR_OK);
@@ -83,6 +99,45 @@ TEST(Threads, ACancelledOneLeavesNothingLocked) {
     }
     Signature signature{};
     EXPECT_EQ(s.sign(p.priv, Bytes(32, 7), signature), CKR_OK);
+  }
+  EXPECT_EQ(f->C_Finalize(nullptr), CKR_OK);
+}
+
+TEST(Objects, CopiesShareTheKey) {
+  CK_FUNCTION_LIST* const f = raw_module();
+  ASSERT_EQ(f->C_Initialize(nullptr), CKR_OK);
+  {
+    Session s(f);
+    Pair p;
+    Signature signature{};
+    ASSERT_EQ(s.generate(Curve::p256, true, p), CKR_OK);
+    CK_TOKEN_INFO before{};
+    CK_TOKEN_INFO after{};
+    ASSERT_EQ(f->C_GetTokenInfo(0, &before), CKR_OK);
+    const auto copy = [&](CK_OBJECT_HANDLE from, Attributes t, CK_OBJECT_HANDLE& to) {
+      return f->C_CopyObject(s.h, from, t.data(), t.size(), &to);
+    };
+    CK_OBJECT_HANDLE second = 0;
+    ASSERT_EQ(copy(p.priv, std::move(Attributes().octets(CKA_ID, {7})), second), CKR_OK);
+    EXPECT_EQ(s.find(std::move(Attributes().octets(CKA_ID, {7}))), std::vector<CK_OBJECT_HANDLE>{second});
+    ASSERT_EQ(f->C_DestroyObject(s.h, p.priv), CKR_OK);
+    ASSERT_EQ(s.sign(second, Bytes(32, 1), signature), CKR_OK) << "the copy keeps the slot";
+    EXPECT_EQ(s.verify(p.pub, Bytes(32, 1), signature), CKR_OK);
+    CK_OBJECT_HANDLE third = 0;
+    EXPECT_EQ(copy(second, std::move(Attributes().flag(CKA_DERIVE, true)), third), CKR_ATTRIBUTE_READ_ONLY);
+    EXPECT_EQ(copy(second, std::move(Attributes().flag(CKA_PRIVATE, false)), third), CKR_TEMPLATE_INCONSISTENT);
+    EXPECT_EQ(copy(second, std::move(Attributes().flag(CKA_TOKEN, true)), third), CKR_SESSION_READ_ONLY);
+    EXPECT_EQ(copy(4711, Attributes(), third), CKR_OBJECT_HANDLE_INVALID);
+    EXPECT_EQ(f->C_CopyObject(s.h, second, nullptr, 0, nullptr), CKR_ARGUMENTS_BAD);
+    ASSERT_EQ(copy(second, std::move(Attributes().flag(CKA_COPYABLE, false)), third), CKR_OK);
+    EXPECT_EQ(copy(third, Attributes(), second), CKR_ACTION_PROHIBITED);
+    for (const CK_OBJECT_HANDLE o : {third, s.find(std::move(Attributes().octets(CKA_ID, {7}))).front()})
+      EXPECT_EQ(f->C_DestroyObject(s.h, o), CKR_OK);
+    // With the last of them the slot is free: told after the service's next turn, which a job makes sure of.
+    Pair next;
+    ASSERT_EQ(s.generate(Curve::p256, true, next), CKR_OK);
+    ASSERT_EQ(f->C_GetTokenInfo(0, &after), CKR_OK);
+    EXPECT_EQ(after.ulFreePrivateMemory, before.ulFreePrivateMemory);
   }
   EXPECT_EQ(f->C_Finalize(nullptr), CKR_OK);
 }
