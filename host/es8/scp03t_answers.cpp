@@ -37,7 +37,9 @@ struct Draft {
 void judge(Draft& d) {
   const SealedScript& s = *d.set->script;
   const auto& answers = *d.set->answers;
-  if (d.set->from > s.tlvs.size() || answers.size() > s.tlvs.size() - d.set->from) {
+  // An error tag may stand behind the last answer.
+  const auto clean = static_cast<std::size_t>(std::ranges::find_if(answers, is_error) - answers.begin());
+  if (d.set->from > s.tlvs.size() || clean > s.tlvs.size() - d.set->from) {
     d.end = Error{"bad-format", "more answers than commands"};
     return;
   }

@@ -1,5 +1,8 @@
 #include "host/es8/script.hpp"
 
+#include <algorithm>
+#include <iterator>
+
 namespace kf::es8 {
 
 Bytes wrap_c_apdus(const std::vector<Bytes>& apdus) {
@@ -24,21 +27,25 @@ bool is_scp03t_tag(std::uint32_t tag) { return tag == 0x84 || tag == 0x85 || tag
 
 CardAnswer answer_of(const Tlv& t) { return {t.tag, to_bytes(t.value), to_bytes(t.whole)}; }
 
-// A peer that carries SCP03t answers as the value of 23, perhaps with a status word behind; anything else is an R-APDU.
-std::optional<CardAnswer> scp03t_inside(ByteView r_apdu) {
-  auto inner = read_tlv(r_apdu);
-  if (!inner || !is_scp03t_tag(inner->tag)) return std::nullopt;
-  const bool alone = r_apdu.empty() || (r_apdu.size() == 2 && r_apdu[0] == 0x90 && r_apdu[1] == 0x00);
-  if (!alone) return std::nullopt;
-  return answer_of(*inner);
+// A peer that carries SCP03t answers as the value of 23, one or several, perhaps with a status word behind; anything
+// else is an R-APDU, and nothing comes back.
+std::vector<CardAnswer> scp03t_inside(ByteView r_apdu) {
+  std::vector<CardAnswer> out;
+  while (!r_apdu.empty()) {
+    if (!out.empty() && r_apdu.size() == 2 && r_apdu[0] == 0x90 && r_apdu[1] == 0x00) break;
+    const auto inner = read_tlv(r_apdu);
+    if (!inner || !is_scp03t_tag(inner->tag)) return {};
+    out.push_back(answer_of(*inner));
+  }
+  return out;
 }
 
 Status take(const Tlv& t, bool unwrap_scp03t, std::vector<CardAnswer>& out) {
   if (t.tag == 0x80 || t.tag == 0x83) return {};  // number of executed commands, chaining result
   if (t.tag == 0x90) return Error{"bad-format", "the card reports a bad script format: " + to_hex(t.whole)};
   if (t.tag == 0x23 && unwrap_scp03t) {
-    if (auto inner = scp03t_inside(t.value)) {
-      out.push_back(std::move(*inner));
+    if (auto inner = scp03t_inside(t.value); !inner.empty()) {
+      std::move(inner.begin(), inner.end(), std::back_inserter(out));
       return {};
     }
   }

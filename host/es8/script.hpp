@@ -19,8 +19,8 @@ struct CardAnswer {
   }
 };
 // Lenient as 2.4 demands: an outer AF80..0000 or AB is skipped, so are 80 01 n and 83; 23-wrapped and bare TLVs are
-// taken. `unwrap_scp03t`: a peer that carries SCP03t answers inside 23. Reasons: truncated, bad-length, bad-tag,
-// bad-format (90).
+// taken. `unwrap_scp03t`: these are answers to SCP03t, taken inside 23, too, one or several in each. Reasons:
+// truncated, bad-length, bad-tag, bad-format (90).
 Result<std::vector<CardAnswer>> parse_euicc_response_data(ByteView data, bool unwrap_scp03t = false);
 
 // Cuts a list of TLVs into runs of at most `limit` bytes, only between TLVs; a TLV longer than the limit goes alone.

@@ -39,9 +39,10 @@ struct CardDouble {
     if (wrong_receipt) receipt[0] ^= 1;
     return r_apdu(concat(make_tlv(0x85, dr), make_tlv(0x86, receipt)), 0x9000);
   }
-  // The answers to a whole offline script, the last one carrying `euicc_response` protected.
+  // The answers to a whole offline script, the last one carrying `euicc_response` protected. `at`: to that segment, and
+  // none behind it.
   [[nodiscard]] static Bytes script_answer(const es8::SealedScript& s, ByteView counter, std::uint8_t kvn,
-                                           ByteView euicc_response) {
+                                           ByteView euicc_response, std::size_t at = 0) {
     Bytes out;
     if (s.offline) {
       Bytes iu(10, 0x00);
@@ -52,7 +53,7 @@ struct CardDouble {
       append_tlv(out, 0x84, iu);
     }
     append_tlv(out, 0x85, {});
-    const std::size_t segments = s.mcv.size() - 1;
+    const std::size_t segments = at == 0 ? s.mcv.size() - 1 : at;
     for (std::size_t i = 1; i < segments; ++i) append_tlv(out, 0x86, {});
     Bytes padded = to_bytes(euicc_response);
     padded.push_back(0x80);
@@ -61,7 +62,7 @@ struct CardDouble {
     counter_block[0] = 0x80;
     counter_block[15] = static_cast<std::uint8_t>(segments);
     aes_cbc_encrypt(s.keys.s_enc.expose(), aes_ecb_block(s.keys.s_enc.expose(), counter_block), padded);
-    Bytes mac_input = concat(s.mcv.back());
+    Bytes mac_input = concat(s.mcv[segments]);
     append_tag(mac_input, 0x86);
     append_ber_length(mac_input, padded.size() + 8);
     append(mac_input, padded);

@@ -105,6 +105,32 @@ TEST(LeftBehind, AProfileThatMayBeOnACardIsGivenToNoOther) {
   EXPECT_EQ(rig.created_left(), 0U);
 }
 
+TEST(LeftBehind, TheOperatorOfKeyferryMayReleaseIt) {
+  RigOptions o = options(1);
+  o.settings.push_back({"timeouts.follow_up_give_up_s", std::int64_t{1}});
+  Rig rig(o);
+  Rig::must(rig.world().sim_fault("completed-refused"));
+  Rig::must(rig.world().sim_fault("delete-fails"));
+  EXPECT_EQ(told(order(rig, 0, false)), "FAILED 8.7/4.2");
+  ASSERT_TRUE(followed_up(rig));
+  const auto keyferry = [&](std::vector<std::string> args) {
+    args.insert(args.end(), {"--config", rig.world().config_file()});
+    return rig.world().keyferry(args);
+  };
+  const std::string iccid = rig.subscriptions().list.at(0).iccid;
+  const auto listed = [&](const char* state) {
+    const std::string text = Rig::must(keyferry({"profile", "list", "--rows"}));
+    return text.find(iccid + " " + state) != std::string::npos;
+  };
+  EXPECT_TRUE(listed("uncertain")) << Rig::must(keyferry({"profile", "list", "--rows"}));
+  EXPECT_FALSE(keyferry({"profile", "release", "--iccid", iccid}).ok()) << "it says first what that means";
+  EXPECT_TRUE(listed("uncertain"));
+  EXPECT_NE(Rig::must(keyferry({"profile", "release", "--iccid", iccid, "--yes"})).find("share one subscription"),
+            std::string::npos);
+  EXPECT_TRUE(listed("free"));
+  EXPECT_FALSE(keyferry({"profile", "release", "--iccid", iccid, "--yes"}).ok()) << "it is not uncertain any more";
+}
+
 TEST(LeftBehind, AfterDeleteProfileTheSameEuiccMayHaveItAgain) {
   Rig rig(options(1));
   EXPECT_EQ(told(order(rig, 0, false)), "EXECUTED_SUCCESS");
