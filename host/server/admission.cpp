@@ -86,31 +86,11 @@ std::optional<Admission::Id> Admission::next() {
   return id;
 }
 
-void Admission::hold_back(Id id) {
-  const auto it = items_.find(id);
-  if (it == items_.end() || it->second.where != Where::running) return;
-  Item& i = it->second;
-  Lane& l = *i.lane;
-  i.where = Where::held;
-  --running_, --l.smsr->running;
-  change(l, [&] { --l.running, --l.op->running; });
-  ++waiting_, ++l.op->waiting, ++l.smsr->waiting;
-}
-
-void Admission::let_go(Id id) {
-  const auto it = items_.find(id);
-  if (it == items_.end() || it->second.where != Where::held) return;
-  cards_[it->second.eid].busy = false;
-  enqueue(id, it->second, true);
-}
-
 void Admission::leave_queue(Id id, Item& i) {
   if (i.where == Where::lane)
     change(*i.lane, [&] { i.lane->queue.erase(i.at); });
-  else if (i.where == Where::parked)
-    cards_[i.eid].parked.erase(id);
   else
-    cards_[i.eid].busy = false;  // held back
+    cards_[i.eid].parked.erase(id);
   --waiting_, --i.lane->op->waiting, --i.lane->smsr->waiting;
 }
 
@@ -129,12 +109,12 @@ void Admission::promote(const std::string& eid) {
 
 bool Admission::withdraw(Id id) {
   const auto it = items_.find(id);
-  if (it == items_.end() || !waits(it->second.where)) return false;
+  if (it == items_.end() || (it->second.where != Where::lane && it->second.where != Where::parked)) return false;
   const std::string eid = it->second.eid;
-  const bool had_turn = it->second.where != Where::parked;
+  const bool in_lane = it->second.where == Where::lane;
   leave_queue(id, it->second);
   items_.erase(it);
-  if (had_turn) promote(eid);
+  if (in_lane) promote(eid);
   return true;
 }
 
@@ -158,7 +138,7 @@ void Admission::end(Id id) {
   const auto it = items_.find(id);
   if (it == items_.end()) return;
   Item& i = it->second;
-  if (waits(i.where)) {
+  if (i.where == Where::lane || i.where == Where::parked) {
     withdraw(id);
     return;
   }

@@ -45,10 +45,6 @@ class Admission {
   void add(Id id, const std::string& operator_oid, const std::string& smsr_oid, const std::string& eid);
   // Takes a place and the EID for the next one; none: nobody may start now.
   std::optional<Id> next();
-  // Taken a moment ago, and its card is not free after all: the place is free again, the card stays taken, and it waits
-  // until let_go() puts it first in its lane.
-  void hold_back(Id id);
-  void let_go(Id id);
   // It waited and is gone. False: it does not wait.
   bool withdraw(Id id);
   // It has a place and needs none any more. Where the bound on such is reached it leaves its place later, by itself.
@@ -82,8 +78,7 @@ class Admission {
     std::size_t running = 0;
     std::uint64_t turn = 0;
   };
-  enum class Where { lane, parked, held, running, only_waiting, enabling };
-  static bool waits(Where w) { return w == Where::lane || w == Where::parked || w == Where::held; }
+  enum class Where { lane, parked, running, only_waiting, enabling };
   struct Item {
     Lane* lane = nullptr;
     std::string eid;

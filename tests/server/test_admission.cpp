@@ -106,25 +106,6 @@ TEST(Admission, WhatIsWithdrawnKeepsNobodyWaiting) {
   EXPECT_EQ(a.running(), 0U);
 }
 
-TEST(Admission, WhatIsHeldBackGivesItsPlaceToOthersAndIsNextWhenItMay) {
-  Admission a({.places = 1, .share_operators = false, .share_smsrs = false});
-  a.add(1, "A", "S", "card");
-  a.add(2, "A", "S", "card");
-  a.add(3, "A", "S", "other");
-  EXPECT_EQ(a.next(), 1U);
-  a.hold_back(1);
-  EXPECT_EQ(a.running(), 0U);
-  EXPECT_EQ(a.waiting(), 3U);
-  EXPECT_EQ(a.next(), 3U) << "the card is taken all the same";
-  a.end(3);
-  EXPECT_EQ(a.next(), std::nullopt);
-  a.let_go(1);
-  EXPECT_EQ(a.next(), 1U);
-  a.hold_back(1);
-  EXPECT_TRUE(a.withdraw(1));
-  EXPECT_EQ(a.next(), 2U);
-}
-
 TEST(Admission, SilentDevicesAtTheirEnablingHoldNoPlaces) {
   Admission a({.places = 4, .enabling = 6, .share_operators = false, .share_smsrs = false});
   Id next = 0;
@@ -167,10 +148,9 @@ TEST(Admission, WhateverHappensTheCountsAgreeAndNobodyIsForgotten) {
                  .share_operators = world % 2 == 0,
                  .share_smsrs = world % 3 == 0});
     std::map<Id, std::string> waiting, running;
-    std::set<Id> held;
     Id next = 0;
     for (int step = 0; step < 600; ++step) {
-      const std::size_t what = pick(7);
+      const std::size_t what = pick(6);
       if (what < 2) {
         const std::string card = eid(pick(20));
         a.add(next, "O" + std::to_string(pick(3)), "S" + std::to_string(pick(3)), card);
@@ -178,7 +158,6 @@ TEST(Admission, WhateverHappensTheCountsAgreeAndNobodyIsForgotten) {
       } else if (what == 2 && !waiting.empty()) {
         const auto it = std::next(waiting.begin(), static_cast<std::ptrdiff_t>(pick(waiting.size())));
         ASSERT_TRUE(a.withdraw(it->first));
-        held.erase(it->first);
         waiting.erase(it);
       } else if (what == 3 && !running.empty()) {
         const auto it = std::next(running.begin(), static_cast<std::ptrdiff_t>(pick(running.size())));
@@ -186,16 +165,8 @@ TEST(Admission, WhateverHappensTheCountsAgreeAndNobodyIsForgotten) {
         running.erase(it);
       } else if (what == 4 && !running.empty()) {
         a.only_waits(std::next(running.begin(), static_cast<std::ptrdiff_t>(pick(running.size())))->first);
-      } else if (what == 5 && !held.empty()) {
-        a.let_go(*held.begin());
-        held.erase(held.begin());
       } else if (const auto id = a.next()) {
         ASSERT_EQ(waiting.count(*id), 1U);
-        if (what == 6) {
-          a.hold_back(*id);
-          held.insert(*id);
-          continue;
-        }
         for (const auto& [other, card] : running) ASSERT_NE(card, waiting[*id]) << "two downloads on one card";
         running[*id] = waiting[*id];
         waiting.erase(*id);
@@ -206,7 +177,6 @@ TEST(Admission, WhateverHappensTheCountsAgreeAndNobodyIsForgotten) {
       for (const auto& c : a.smsrs()) sum += c.waiting + c.running + c.enabling;
       ASSERT_EQ(sum, waiting.size() + running.size());
     }
-    for (const Id id : held) a.let_go(id);
     // Everybody comes to their turn when those before them end.
     while (!running.empty() || !waiting.empty()) {
       while (const auto id = a.next()) {
