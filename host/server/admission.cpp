@@ -162,6 +162,11 @@ void Admission::end(Id id) {
   promote(eid);
 }
 
+void Admission::vacate(const std::string& eid) {
+  if (const auto it = cards_.find(eid); it != cards_.end()) it->second.busy = false;
+  promote(eid);
+}
+
 std::vector<Admission::Count> Admission::counts(const Parties& p) {
   std::vector<Count> out;
   for (const auto& [oid, c] : p) out.push_back({oid, c.waiting, c.running, c.enabling});

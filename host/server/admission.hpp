@@ -51,6 +51,9 @@ class Admission {
   void only_waits(Id id);
   // It is over: place and EID are free.
   void end(Id id);
+  // Something else is at work on a card of which no order runs: its orders wait until vacate().
+  void occupy(const std::string& eid) { cards_[eid].busy = true; }
+  void vacate(const std::string& eid);
 
   [[nodiscard]] std::size_t waiting() const { return waiting_; }
   [[nodiscard]] std::size_t running() const { return running_; }    // places taken
@@ -86,7 +89,7 @@ class Admission {
     std::list<Id>::iterator at;  // in its lane, or in would_leave_
   };
   struct Card {
-    bool busy = false;    // one of its downloads runs
+    bool busy = false;    // one of its downloads runs, or it is occupied
     std::set<Id> parked;  // wait for that one; the oldest, which has the lowest number, is next
   };
   using Parties = std::map<std::string, Party>;

@@ -28,6 +28,7 @@
 #include "host/server/es3_service.hpp"
 #include "host/server/hsm_status.hpp"
 #include "host/server/log_file.hpp"
+#include "host/server/peer_log.hpp"
 #include "host/server/preflight.hpp"
 #include "host/server/server_status.hpp"
 #include "host/server/upkeep.hpp"
@@ -63,6 +64,7 @@ struct App {
   std::unordered_map<std::uint8_t, Bytes> cert_dp;
   std::unique_ptr<CryptoService> crypto;
   std::unique_ptr<Es3Client> es3_client;
+  std::unique_ptr<FollowUpService> follow_ups;
   std::unique_ptr<Replies> replies;
   std::unique_ptr<DeliveryService> delivery;
   std::unique_ptr<DownloadService::Parts> parts;
@@ -75,7 +77,23 @@ struct App {
   std::int64_t seen_ms = 0;
   std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
 
+  std::size_t places = config.max_connections;  // of each listener
+
+  // Descriptors: as many as the system gives, and no more connections than there are descriptors for.
+  void raise_descriptor_limit() {
+    rlimit r{};
+    if (::getrlimit(RLIMIT_NOFILE, &r) != 0) return;
+    r.rlim_cur = r.rlim_max;
+    ::setrlimit(RLIMIT_NOFILE, &r);
+    ::getrlimit(RLIMIT_NOFILE, &r);
+    places = places_for(config, r.rlim_cur);
+    if (places < config.max_connections)
+      spdlog::warn("limits.max_connections {} lowered to {}: the limit of open files is {} (ulimit -n, LimitNOFILE)",
+                   config.max_connections, places, r.rlim_cur);
+  }
+
   Status start() {
+    raise_descriptor_limit();
     store::StoreOptions only_us;
     only_us.path = config.store_path;
     only_us.exclusive = true;  // before anything else: two servers on one store would send one profile to two cards
@@ -130,11 +148,12 @@ struct App {
         io, CryptoService::Routing{{hsm.get()}, engines(config.routes.ephemeral), engines(config.routes.verify)});
     upkeep = std::make_unique<Upkeep>(io, config, *storage, metrics);
     es3_client = std::make_unique<Es3Client>(io, config, metrics);
+    follow_ups = std::make_unique<FollowUpService>(io, config, *storage, metrics, *es3_client);
     replies = std::make_unique<Replies>(io, config);
     delivery = std::make_unique<DeliveryService>(io, config, *storage, metrics);
-    parts = std::make_unique<DownloadService::Parts>(DownloadService::Parts{io, *pool, *sealing, config, *storage,
-                                                                            metrics, *crypto, *es3_client, *inventory,
-                                                                            *replies, *delivery, *hsm, trust, cert_dp});
+    parts = std::make_unique<DownloadService::Parts>(
+        DownloadService::Parts{io, *pool, *sealing, config, *storage, metrics, *crypto, *es3_client, *follow_ups,
+                               *inventory, *replies, *delivery, *hsm, trust, cert_dp});
     downloads = std::make_unique<DownloadService>(*parts);
     es2 = std::make_unique<Es2Service>(*parts, *downloads);
     es3 = std::make_unique<Es3Service>(*parts, *downloads);
@@ -185,17 +204,26 @@ struct App {
   }
 
   std::unique_ptr<net::HttpServer> make_server(const std::string& address, std::uint16_t port,
-                                               std::function<unsigned(const net::Request&)> admit,
+                                               std::function<net::Admission(const net::Request&)> admit,
                                                net::Handler handler) {
     net::ServerOptions o;
     o.listen_address = address;
     o.port = port;
     o.tls = config.tls;
     o.max_body = config.max_body;
-    o.max_connections = config.max_connections;
+    o.max_connections = places;
+    o.max_per_address = config.connections_per_address;
+    o.max_per_party = config.connections_per_party;
+    o.handshakes_per_second = static_cast<double>(config.handshakes_per_second);
+    o.first_byte_timeout = net::Millis(config.first_byte_timeout_ms);
+    o.first_request_timeout = net::Millis(config.first_request_timeout_ms);
     o.header_timeout = net::Millis(config.header_timeout_ms);
     o.body_timeout = net::Millis(config.body_timeout_ms);
     o.admit = std::move(admit);
+    o.party = [this](const net::Peer& peer) {
+      const Party* p = config.by_peer(peer);
+      return p == nullptr ? std::string() : p->oid.str();
+    };
     o.log = [](const std::string& line) { spdlog::warn("{}", line); };
     return std::make_unique<net::HttpServer>(io, std::move(o), std::move(handler));
   }
@@ -205,6 +233,8 @@ struct App {
   Status recover() {
     std::vector<store::CallRow> relays;
     std::vector<store::DeliveryRow> messages;
+    std::vector<std::string> follow;
+    std::vector<store::ProfileRow> uncertain;
     std::vector<std::pair<download::Download, store::ProfileRow>> again;
     std::vector<store::SetAsideRow> aside;
     bool planned = false;
@@ -216,6 +246,8 @@ struct App {
       if (const auto seen = tx.meta(Upkeep::kSeen)) seen_ms = std::atoll(std::string(text(*seen)).c_str());
       relays = tx.unfinished_relays();
       messages = tx.pending_deliveries(1'000'000);
+      follow = tx.follow_ups();
+      uncertain = tx.uncertain_profiles();
       for (const auto& row : tx.unfinished_downloads()) {
         std::string why = take_up_row(tx, row, again);
         if (!why.empty()) tx.set_aside_download(row.id, clip_text(why, 1000), anchored_ms());
@@ -231,6 +263,7 @@ struct App {
     if (!again.empty() || !relays.empty() || !messages.empty())
       spdlog::info("taken up after a {}: {} downloads, {} relays, {} messages", planned ? "planned stop" : "crash",
                    again.size(), relays.size(), messages.size());
+    follow_ups->load(follow, uncertain);  // before the downloads: they come first where both want an eUICC
     for (auto& [d, p] : again) {
       guarded(metrics, "reading a subscription", [&, &order = d.order, &profile = p] {
         if (auto s = inventory->subscription(profile)) order.subscription = *s;
@@ -274,8 +307,8 @@ struct App {
   }
 
   Json status() const {
-    return server_status(
-        {config, metrics, *crypto, *hsm, *sealing, *store, *delivery, *downloads, cores.get(), started});
+    return server_status({config, metrics, *crypto, *hsm, *sealing, *store, *delivery, *downloads, *es2_server,
+                          *es3_server, cores.get(), started});
   }
 
   void drain() {
@@ -290,6 +323,7 @@ struct App {
     if (es2_server) es2_server->stop();
     if (es3_server) es3_server->stop();
     downloads->stop();
+    follow_ups->stop();
     delivery->stop();
     replies->stop();
     es3_client->stop();
@@ -316,6 +350,14 @@ Result<LoadedIdentity> check_identity(const Bytes& certificate, const Point& tok
   if (c.q != token_key) return Error{"wrong-key", "CERT.DP.ECDSA does not carry the public key that the token holds"};
   KF_CHECK(check_cert_dp(c, curve, roots, today));
   return LoadedIdentity{curve, certificate};
+}
+
+std::size_t places_for(const Config& c, std::uint64_t descriptors) {
+  // Ours beside the listeners: store, log, tokens, cores, admin socket, and what is open to parties.
+  std::uint64_t others = 256;
+  for (const Party& p : c.parties) others += p.max_connections * (p.role == Role::operator_ ? 2 : 1);
+  const std::uint64_t each = descriptors > others ? (descriptors - others) / 2 : 0;
+  return static_cast<std::size_t>(std::clamp<std::uint64_t>(each, 16, c.max_connections));
 }
 
 namespace {

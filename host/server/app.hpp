@@ -20,4 +20,7 @@ Result<LoadedIdentity> check_identity(const Bytes& certificate, const Point& tok
                                       std::span<const X509Info> roots, Date today);
 Result<std::vector<X509Info>> read_x509_files(const std::vector<std::string>& files);
 
+// Connections that each listener may have when the process may have so many descriptors: max_connections or less.
+std::size_t places_for(const Config& c, std::uint64_t descriptors);
+
 }  // namespace kf::server

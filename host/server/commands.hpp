@@ -25,6 +25,7 @@ struct ImportCommand {
 };
 int run_profile_import(const ImportCommand& c);
 int run_profile_list(const std::string& config, bool rows);
+int run_profile_release(const std::string& config, const std::string& iccid, bool yes);
 int run_profile_sample(const std::string& out);
 int run_profile_inspect(const std::string& file);
 

@@ -170,15 +170,43 @@ int run_profile_list(const std::string& config, bool rows) {
     if (rows) list = tx.list_profiles(1'000'000);
   });
   if (!s) return complain(1, line_of(s.error()));
-  std::printf("%-16s %-32s %10s %10s %10s\n", "owner", "profile type", "free", "reserved", "installed");
+  std::printf("%-16s %-32s %10s %10s %10s %10s\n", "owner", "profile type", "free", "reserved", "installed",
+              "uncertain");
   for (const auto& c : counts)
-    std::printf("%-16s %-32s %10lld %10lld %10lld\n", c.owner.c_str(), c.profile_type.c_str(),
-                static_cast<long long>(c.free), static_cast<long long>(c.reserved),
-                static_cast<long long>(c.installed));
-  static constexpr const char* kStates[] = {"free", "reserved", "installed"};
+    std::printf("%-16s %-32s %10lld %10lld %10lld %10lld\n", c.owner.c_str(), c.profile_type.c_str(),
+                static_cast<long long>(c.free), static_cast<long long>(c.reserved), static_cast<long long>(c.installed),
+                static_cast<long long>(c.uncertain));
+  static constexpr const char* kStates[] = {"free", "reserved", "installed", "uncertain"};
   for (const auto& p : list)
     std::printf("%-20s %-9s %-16s %s %s\n", p.iccid.c_str(), kStates[static_cast<int>(p.state)], p.owner.c_str(),
                 p.profile_type.c_str(), p.eid.c_str());
+  return 0;
+}
+
+int run_profile_release(const std::string& config, const std::string& iccid, bool yes) {
+  const auto id = parse_iccid(iccid);
+  if (!id) return complain(2, "--iccid: " + id.error().detail);
+  auto opened = open_all(config, false);
+  if (!opened) return complain(status_of(opened.error()), line_of(opened.error()));
+  std::optional<store::ProfileRow> row;
+  bool released = false;
+  const Status s = opened->store->run([&](store::Tx& tx) {
+    row = tx.get_profile(id->str());
+    if (row && yes) released = tx.settle_uncertain(row->iccid, row->eid, store::ProfileState::free);
+  });
+  if (!s) return complain(1, line_of(s.error()));
+  if (!row) return complain(1, "--iccid: " + id->str() + " is not in the inventory");
+  if (row->state != store::ProfileState::uncertain)
+    return complain(1, "--iccid: " + id->str() + " is not uncertain; nothing was changed");
+  std::printf(
+      "ICCID %s may be on the eUICC with EID %s (SM-SR %s), perhaps with its IMSI and its keys.\n"
+      "Released, it is given to the next eUICC. When the first one has it too, two devices share one subscription:\n"
+      "both lose the network at times, and either can listen in the other's place. Make sure first that the SM-SR has\n"
+      "no ISD-P for it (`keyferry` frees it by itself as soon as an EIS shows that).\n",
+      id->str().c_str(), row->eid.c_str(), row->smsr.c_str());
+  if (!yes) return complain(1, "nothing was changed; say --yes to release it");
+  if (!released) return complain(1, "it changed meanwhile; nothing was released");
+  std::printf("released: %s is free\n", id->str().c_str());
   return 0;
 }
 
@@ -256,7 +284,7 @@ std::string public_key_pem(Curve c, const Point& q) {
 
 int run_identity_export(const std::string& config, const std::string& curve, const std::string& out) {
   const auto c = curve_by_name(curve);
-  if (!c) return complain(2, "--curve: must be P-256 or brainpoolP256r1");
+  if (!c) return complain(2, "--curve " + curve + ": must be P-256 or brainpoolP256r1");
   auto opened = open_all(config, true);
   if (!opened) return complain(status_of(opened.error()), line_of(opened.error()));
   auto q = opened->hsm->public_key(*c);
@@ -275,7 +303,7 @@ int run_identity_export(const std::string& config, const std::string& curve, con
 
 int run_identity_import(const std::string& config, const std::string& curve, const std::string& certificate) {
   const auto c = curve_by_name(curve);
-  if (!c) return complain(2, "--curve: must be P-256 or brainpoolP256r1");
+  if (!c) return complain(2, "--curve " + curve + ": must be P-256 or brainpoolP256r1");
   auto b = read_file(certificate, 65536);
   if (!b) return complain(2, b.error().detail);
   if (!b->empty() && b->front() != 0x7F) {  // hex text is taken too

@@ -8,6 +8,7 @@
 #include "host/base/text.hpp"
 #include "host/server/es3_client.hpp"
 #include "host/server/guard.hpp"
+#include "host/server/peer_log.hpp"
 
 namespace kf::server {
 
@@ -29,7 +30,12 @@ void DeliveryService::add(store::DeliveryRow row) {
   if (row.kind == store::DeliveryKind::poll || stopped_) return;
   auto m = std::make_shared<Message>(Message{std::move(row), std::chrono::steady_clock::now()});
   const auto u = net::parse_url(m->row.address);
-  if (!u) return keep(*m, "unusable address " + printable(m->row.address), 0);
+  if (!u || !u->tls) {
+    peer_line(spdlog::level::err, "address", m->row.party,
+              "message to " + m->row.party + ": unusable address " + m->row.address);
+    return keep(*m, "unusable address", 0);
+  }
+  drop_idle_lanes();
   Lane& l = lanes_[u->authority()];
   if (!l.client) {
     const Party* p = config_.by_oid(m->row.party);
@@ -45,10 +51,14 @@ void DeliveryService::pump(Lane& l) {
     MessagePtr m = std::move(l.queue.front());
     l.queue.pop_front();
     ++l.sending;
-    asio::co_spawn(io_, send(l, m), [this, &l, m](const std::exception_ptr& e) {
+    asio::co_spawn(io_, send(l, m), [this, m](const std::exception_ptr& e) {
       if (!e) return;
       report(metrics_, "the delivery of message " + std::to_string(m->row.id), e);
-      if (!stopped_) again(l, m);
+      if (stopped_) return;
+      const auto u = net::parse_url(m->row.address);
+      const auto it = u ? lanes_.find(u->authority()) : lanes_.end();  // it may have gone meanwhile
+      if (it != lanes_.end()) return again(it->second, m);
+      add(m->row);
     });
   }
 }
@@ -56,14 +66,17 @@ void DeliveryService::pump(Lane& l) {
 asio::awaitable<void> DeliveryService::send(Lane& l, MessagePtr m) {
   struct Sending {
     Lane& lane;
-    ~Sending() { --lane.sending; }
+    ~Sending() {
+      --lane.sending;
+      lane.used = std::chrono::steady_clock::now();
+    }
   };
   std::optional<Result<net::Response>> answer;
   {
     const Sending sending{l};
     net::Request q;
     q.target = net::parse_url(m->row.address)->target;
-    q.content_type = std::string(es::kSoapContentType);
+    q.content_type = es::soap_content_type(es::action_of(m->row.body));
     q.body = m->row.body;
     answer.emplace(co_await l.client->call(std::move(q), net::Millis(config_.delivery_timeout_ms), true));
   }
@@ -74,7 +87,6 @@ asio::awaitable<void> DeliveryService::send(Lane& l, MessagePtr m) {
     ++metrics_.deliveries;
     storage_.submit([id = m->row.id](store::Tx& tx) { tx.delete_delivery(id); }, [](const Status&) {});
     pump(l);
-    drop_if_idle(net::parse_url(m->row.address)->authority());
     co_return;
   }
   const std::int64_t age_s =
@@ -82,7 +94,6 @@ asio::awaitable<void> DeliveryService::send(Lane& l, MessagePtr m) {
   if ((status / 100 == 4 && status != 408 && status != 429) || age_s > config_.delivery_give_up_s) {
     keep(*m, why, age_s);
     pump(l);
-    drop_if_idle(net::parse_url(m->row.address)->authority());
     co_return;
   }
   ++metrics_.delivery_retries;
@@ -120,12 +131,14 @@ void DeliveryService::again(Lane& l, const MessagePtr& m) {
   });
 }
 
-void DeliveryService::drop_if_idle(const std::string& authority) {
-  if (lanes_.size() <= kIdleLanes) return;
-  const auto it = lanes_.find(authority);
-  if (it == lanes_.end()) return;
-  const Lane& l = it->second;
-  if (l.queue.empty() && l.sending == 0 && l.resting == 0) lanes_.erase(it);
+// A pool of connections is kept for a while after its last message, and then no longer: addresses come from requests.
+void DeliveryService::drop_idle_lanes() {
+  const auto now = std::chrono::steady_clock::now();
+  const bool many = lanes_.size() > kIdleLanes;
+  std::erase_if(lanes_, [&](const auto& lane) {
+    const Lane& l = lane.second;
+    return l.sending == 0 && l.resting == 0 && l.queue.empty() && (many || now - l.used > kIdleLane);
+  });
 }
 
 std::size_t DeliveryService::waiting() const {

@@ -35,18 +35,20 @@ class DeliveryService {
     std::unique_ptr<net::HttpClient> client;
     std::deque<MessagePtr> queue;
     std::size_t sending = 0, resting = 0, limit = 16;
+    std::chrono::steady_clock::time_point used;
   };
   void pump(Lane& l);
   asio::awaitable<void> send(Lane& l, MessagePtr m);
   void keep(const Message& m, const std::string& why, std::int64_t age_s);
   void again(Lane& l, const MessagePtr& m);
-  void drop_if_idle(const std::string& authority);
+  void drop_idle_lanes();
 
   asio::io_context& io_;
   const Config& config_;
   Storage& storage_;
   Metrics& metrics_;
-  static constexpr std::size_t kIdleLanes = 64;  // beyond that a lane goes when it is idle
+  static constexpr std::size_t kIdleLanes = 64;  // beyond that a lane goes as soon as it is idle
+  static constexpr std::chrono::seconds kIdleLane{60};
   std::map<std::string, Lane> lanes_;
   bool stopped_ = false;
 };

@@ -24,7 +24,9 @@ Admission::Limits limits_of(const Config& c) {
 
 }  // namespace
 
-DownloadService::DownloadService(Parts p) : p_(std::move(p)), admission_(limits_of(p_.config)) {}
+DownloadService::DownloadService(Parts p) : p_(std::move(p)), admission_(limits_of(p_.config)) {
+  p_.follow_ups.idle = [this] { card_idle(); };
+}
 
 void DownloadService::start(download::Order o, store::ProfileRow profile) {
   auto l = std::make_shared<Live>();
@@ -54,6 +56,10 @@ void DownloadService::enqueue(const LivePtr& l, download::Event first) {
     if (auto x = w.lock(); x && !ec && !stopped_) on_deadline(x);
   });
   in_queue_[l->ticket] = l;
+  const std::string& eid = l->order.eid.str();
+  p_.follow_ups.hold(eid);
+  if (p_.follow_ups.busy(eid) && followed_up_.emplace(card_of(l->order), eid).second)
+    admission_.occupy(card_of(l->order));
   admission_.add(l->ticket, l->order.requester.str(), l->order.smsr.str(), card_of(l->order));
   admit();
 }
@@ -76,6 +82,19 @@ void DownloadService::admit() {
   p_.metrics.waiting = admission_.waiting();
 }
 
+// A follow-up's DeleteISDP has come to its end: orders for that eUICC may start.
+void DownloadService::card_idle() {
+  for (auto it = followed_up_.begin(); it != followed_up_.end();) {
+    if (p_.follow_ups.busy(it->second)) {
+      ++it;
+      continue;
+    }
+    admission_.vacate(it->first);
+    it = followed_up_.erase(it);
+  }
+  admit();
+}
+
 void DownloadService::on_deadline(const LivePtr& l) {
   if (l->queued && l->d.state == download::State::received && admission_.withdraw(l->ticket)) {
     // Nothing was asked of anybody yet: it ends on time, whoever keeps the places.
@@ -94,6 +113,7 @@ void DownloadService::release(const LivePtr& l) {
   if (const auto it = by_card_.find(card_of(l->order)); it != by_card_.end() && it->second == l) by_card_.erase(it);
   live_.erase(l->order.id);
   admission_.end(l->ticket);
+  p_.follow_ups.release(l->order.eid.str());
   admit();
 }
 
@@ -129,10 +149,13 @@ void DownloadService::end_broken(const LivePtr& l, const std::string& why) {
   l->d = download::Download{};
   l->d.order = l->order;
   l->d.state = download::State::failed;
-  l->d.leftover = l->record != nullptr;
-  l->d.cause = download::Cause{"1.2", "4.2", "",
-                               l->record ? "internal failure of the SM-DP; an ISD-P may have been left behind"
-                                         : "internal failure of the SM-DP"};
+  l->d.leftover = l->d.on_card = l->record != nullptr;  // for all we know
+  if (l->record)
+    if (const auto last = download::from_record(*l->record)) l->d.open_creations = last->open_creations;
+  l->d.cause = download::Cause{
+      "1.2", "4.2", "",
+      l->record ? "internal failure of the SM-DP; an ISD-P may have been left behind" : "internal failure of the SM-DP",
+      ""};
   l->busy = true;
   try {
     finish(l);

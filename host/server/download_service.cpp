@@ -19,7 +19,7 @@ es::Response outcome_of(const download::Download& d) {
   r.function = es::Function::download_profile;
   r.processing_start = iso_seconds(WallTime(std::chrono::milliseconds(d.order.received_ms)));
   r.processing_end = iso_seconds(wall_now());
-  r.iccid = d.order.iccid.str();
+  r.iccid = d.order.iccid_as_ordered.empty() ? d.order.iccid.str() : d.order.iccid_as_ordered;
   switch (d.state) {
     case download::State::done:
       r.status = es::ExecStatus::success;
@@ -88,6 +88,7 @@ void DownloadService::turn(const LivePtr& l) {
     l->d = std::move(s.download);
     if (download::ended(l->d.state)) {
       l->busy = true;
+      carry_out(l, s.effects);  // alarms, and a key-set record that goes
       finish(l);
       return;
     }
@@ -123,23 +124,9 @@ void DownloadService::commit(const LivePtr& l, std::shared_ptr<std::vector<downl
 void DownloadService::carry_out(const LivePtr& l, std::vector<download::Effect>& effects) {
   for (download::Effect& e : effects) {
     if (auto* c = std::get_if<download::CallEs3>(&e)) {
-      const Party* smsr = p_.config.by_oid(l->d.order.smsr.str());
-      const unsigned n = c->call;
-      if (smsr == nullptr || smsr->role != Role::smsr) {  // taken out of the configuration while the order waited
-        post(l, download::CallFailed{n, download::CallFault::unreachable, "SM-SR is no longer configured"});
-        continue;
-      }
-      const std::int64_t left = std::max<std::int64_t>((l->d.order.deadline_ms - anchored_ms()) / 1000, 0);
-      const auto validity =
-          static_cast<std::uint32_t>(left > 0 ? std::min<std::int64_t>(left, 86'400 * 30) : c->timeout_ms / 1000);
-      p_.es3.call(*smsr, l->d.order.id + "." + std::to_string(n), std::move(c->request), c->timeout_ms, validity,
-                  c->resend_safe, [this, l, n](CallResult r) {
-                    if (auto* ok = std::get_if<es::Response>(&r)) return post(l, download::Answer{n, std::move(*ok)});
-                    auto& f = std::get<CallFailure>(r);
-                    post(l, download::CallFailed{n, f.fault, std::move(f.detail)});
-                  });
+      call(l, *c);
     } else if (auto* cc = std::get_if<download::CheckCertificates>(&e)) {
-      check_certificates(l, *cc);
+      check_certificates(l, std::make_shared<const download::CheckCertificates>(std::move(*cc)), 0, std::nullopt);
     } else if (auto* m = std::get_if<download::MakeEphemeral>(&e)) {
       EccRequest r;
       r.op = EccOp::ephemeral_ecka;
@@ -175,17 +162,47 @@ void DownloadService::carry_out(const LivePtr& l, std::vector<download::Effect>&
   }
 }
 
-// CERT.ECASD.ECKA against EUM and CI (crypto 5.2). The EUM link is cached a day; the leaf's signature goes to an
-// engine.
-void DownloadService::check_certificates(const LivePtr& l, const download::CheckCertificates& c) {
-  auto refuse = [&](Error e) { post(l, download::CertificatesChecked{Status(std::move(e)), Curve::p256, {}}); };
+void DownloadService::call(const LivePtr& l, download::CallEs3& c) {
+  const Party* smsr = p_.config.by_oid(l->d.order.smsr.str());
+  const unsigned n = c.call;
+  if (smsr == nullptr || smsr->role != Role::smsr) {  // taken out of the configuration while the order waited
+    const std::string why = "SM-SR is no longer configured";
+    return post(l, download::CallFailed{n, download::CallFault::unreachable, why, why});
+  }
+  const std::int64_t left = std::max<std::int64_t>((l->d.order.deadline_ms - anchored_ms()) / 1000, 0);
+  const auto validity =
+      static_cast<std::uint32_t>(left > 0 ? std::min<std::int64_t>(left, 86'400 * 30) : c.timeout_ms / 1000);
+  const std::string function(es::function_name(c.request.function));
+  p_.es3.call(*smsr, l->d.order.id + "." + std::to_string(n), std::move(c.request), c.timeout_ms, validity,
+              c.resend_safe, [this, l, n, smsr, function, asked = std::chrono::steady_clock::now()](CallResult r) {
+                if (auto* ok = std::get_if<es::Response>(&r)) {
+                  if (ok->eis) p_.follow_ups.seen(*smsr, *ok->eis, asked);
+                  return post(l, download::Answer{n, std::move(*ok)});
+                }
+                auto& f = std::get<CallFailure>(r);
+                spdlog::info("download {}: ES3.{} of SM-SR {} failed: {}", l->d.order.id, function, smsr->oid.str(),
+                             printable(f.detail, 500));
+                post(l, download::CallFailed{n, f.fault, std::move(f.detail), std::move(f.brief)});
+              });
+}
+
+// CERT.ECASD.ECKA against EUM and CI (crypto 5.2): the certificates of the CA key sets one after the other, until one
+// is good. The EUM link is cached a day; a leaf's signature goes to an engine.
+void DownloadService::check_certificates(const LivePtr& l, std::shared_ptr<const download::CheckCertificates> c,
+                                         std::size_t i, std::optional<Error> first) {
+  // The first one's fault is what is told: others may belong to other key sets altogether.
+  auto refuse = [&](Error e) {
+    if (!first) first = std::move(e);
+    if (i + 1 < c->cert_ecasd.size()) return check_certificates(l, c, i + 1, std::move(first));
+    post(l, download::CertificatesChecked{Status(std::move(*first)), Curve::p256, {}});
+  };
   const Date today = today_utc();
-  auto cert = parse_gp_certificate(c.cert_ecasd);
+  auto cert = parse_gp_certificate(c->cert_ecasd[i]);
   if (!cert) return refuse(std::move(cert).error());
   const X509Info* eum = nullptr;
   std::optional<X509Info> sent;
-  if (c.eum_certificate) {  // KeyInfo of EumSignature; else the configured one with the SKI that C9 names
-    auto x = parse_x509(*c.eum_certificate);
+  if (c->eum_certificate) {  // KeyInfo of EumSignature; else the configured one with the SKI that C9 names
+    auto x = parse_x509(*c->eum_certificate);
     if (!x) return refuse({"eum:" + x.error().reason, x.error().detail});
     sent = std::move(*x);
     eum = &*sent;
@@ -205,11 +222,12 @@ void DownloadService::check_certificates(const LivePtr& l, const download::Check
   r.peer = issuer.q;
   r.hash = sha256(cert->tbs);
   r.signature = cert->signature;
-  p_.crypto.request(r, [this, l, curve = cert->curve, q = cert->q](EccCompletion& done) {
+  p_.crypto.request(r, [this, l, c, i, first, curve = cert->curve, q = cert->q](EccCompletion& done) {
     if (done.status == EccStatus::ok) return post(l, download::CertificatesChecked{Status(), curve, q});
     Error e{"bad-signature", "signature of CERT.ECASD.ECKA"};
     if (done.status != EccStatus::bad_signature) e = {"engine", std::string(to_string(done.status))};
-    post(l, download::CertificatesChecked{Status(std::move(e)), curve, q});
+    if (i + 1 < c->cert_ecasd.size()) return check_certificates(l, c, i + 1, first ? first : std::move(e));
+    post(l, download::CertificatesChecked{Status(first ? *first : std::move(e)), curve, q});
   });
 }
 
@@ -291,22 +309,34 @@ void DownloadService::finish(const LivePtr& l) {
   finish_commit(l, std::make_shared<es::Response>(outcome_of(l->d)), 0);
 }
 
+namespace {
+// Every way out of `reserved`: what the machine says may be on the card decides.
+void put_profile(store::Tx& tx, const download::Order& o, download::IccidState s, bool succeeded) {
+  if (s == download::IccidState::free) return tx.set_profile(o.iccid.str(), store::ProfileState::free, "", "", "");
+  const bool installed = s == download::IccidState::installed;
+  // An order for what was installed, by way of a wrong SM-SR, must not make the right one a stranger.
+  const std::string& smsr = succeeded || o.smsr_was.empty() ? o.smsr.str() : o.smsr_was;
+  tx.set_profile(o.iccid.str(), installed ? store::ProfileState::installed : store::ProfileState::uncertain,
+                 o.eid.str(), smsr, o.id);
+}
+}  // namespace
+
 void DownloadService::finish_commit(const LivePtr& l, std::shared_ptr<es::Response> r, unsigned attempt) {
   auto delivery = std::make_shared<std::optional<store::DeliveryRow>>();
-  const bool installed = l->d.state == download::State::done || l->d.state == download::State::done_with_warning;
+  auto follow_up = p_.follow_ups.plan(l->d);
   p_.storage.submit(
-      [this, o = l->d.order, record = download::to_record(l->d), installed, r, delivery](store::Tx& tx) {
+      [this, o = l->d.order, record = download::to_record(l->d), iccid = download::iccid_after(l->d),
+       succeeded = l->d.state != download::State::failed && l->d.state != download::State::expired, r, delivery,
+       look_after = follow_up ? download::to_record(*follow_up) : std::string()](store::Tx& tx) {
         tx.put_download(o.id, record, true, anchored_ms());
-        if (installed) {
-          tx.set_profile(o.iccid.str(), store::ProfileState::installed, o.eid.str(), o.smsr.str(), o.id);
-        } else {
-          tx.set_profile(o.iccid.str(), store::ProfileState::free, "", "", "");
-        }
+        put_profile(tx, o, iccid, succeeded);
+        if (!look_after.empty()) tx.put_follow_up(o.eid.str(), look_after);
         *delivery = p_.replies.store_answer(tx, o.requester.str(), o.function_call_identifier, *r);
       },
-      [this, l, r, delivery, attempt](const Status& s) {
+      [this, l, r, delivery, follow_up, attempt](const Status& s) {
         if (stopped_) return;
         if (!s) return careful(l, [&] { finish_failed(l, r, attempt, s.error()); });
+        guarded(p_.metrics, "what an order left", [&] { p_.follow_ups.settled(l->d, follow_up); });
         release(l);
         guarded(p_.metrics, "telling an outcome", [&] {
           tell_outcome(*l);
@@ -342,9 +372,10 @@ void DownloadService::tell_outcome(const Live& l) {
     if (const std::string code = clip_text(d.cause->subject + "/" + d.cause->reason, 32);
         m.failures.size() < 256 || m.failures.count(code) != 0)  // a peer that makes codes up does not fill memory
       ++m.failures[code];
-    spdlog::warn("download {} EID {} ICCID {} ended {} in {} ms: {}/{} {}", l.order.id, l.order.eid.str(),
+    spdlog::warn("download {} EID {} ICCID {} ended {} in {} ms: {}/{} {}{}", l.order.id, l.order.eid.str(),
                  l.order.iccid.str(), download::state_name(d.state), ms, printable(d.cause->subject, 16),
-                 printable(d.cause->reason, 16), printable(d.cause->message, 1000));
+                 printable(d.cause->reason, 16), printable(d.cause->message, 500),
+                 d.cause->detail.empty() ? std::string() : " (" + printable(d.cause->detail, 500) + ")");
   } else {
     spdlog::info("download {} EID {} ICCID {} ended {} in {} ms", l.order.id, l.order.eid.str(), l.order.iccid.str(),
                  download::state_name(d.state), ms);
@@ -360,10 +391,10 @@ void DownloadService::late_callback(const Party& from, const std::string& transa
       n = ch >= '0' && ch <= '9' ? n * 10 + static_cast<unsigned>(ch - '0') : 0;
     return post(it->second, download::Answer{n, r});  // the machine decides whether it still matters
   }
+  if (p_.follow_ups.late_callback(from, transaction, r)) return;
   if (r.function == es::Function::create_isdp && r.status == es::ExecStatus::success)
-    spdlog::warn(
-        "late CreateISDP success of SM-SR {}: ISD-P {} is stale and will be cleaned by the next order for its eUICC",
-        from.oid.str(), to_hex(r.isd_p_aid));
+    spdlog::warn("late CreateISDP success of SM-SR {} for no order that waits for it: ISD-P {}", from.oid.str(),
+                 to_hex(r.isd_p_aid));
 }
 
 }  // namespace kf::server

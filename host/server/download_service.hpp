@@ -8,6 +8,7 @@
 #include <boost/asio/thread_pool.hpp>
 
 #include <deque>
+#include <map>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -19,6 +20,7 @@
 #include "host/server/crypto_service.hpp"
 #include "host/server/delivery.hpp"
 #include "host/server/es3_client.hpp"
+#include "host/server/follow_up_service.hpp"
 #include "host/server/guard.hpp"
 #include "host/server/inventory.hpp"
 #include "host/server/replies.hpp"
@@ -41,6 +43,7 @@ class DownloadService {
     Metrics& metrics;
     CryptoService& crypto;
     Es3Client& es3;
+    FollowUpService& follow_ups;
     Inventory& inventory;
     Replies& replies;
     DeliveryService& delivery;
@@ -87,6 +90,7 @@ class DownloadService {
 
   void enqueue(const LivePtr& l, download::Event first);
   void admit();
+  void card_idle();
   void on_deadline(const LivePtr& l);
   void release(const LivePtr& l);
   // Calls f, and ends this download where it throws.
@@ -112,7 +116,9 @@ class DownloadService {
   void finish_commit(const LivePtr& l, std::shared_ptr<es::Response> r, unsigned attempt);
   void finish_failed(const LivePtr& l, std::shared_ptr<es::Response> r, unsigned attempt, const Error& why);
   void tell_outcome(const Live& l);
-  void check_certificates(const LivePtr& l, const download::CheckCertificates& c);
+  void call(const LivePtr& l, download::CallEs3& c);
+  void check_certificates(const LivePtr& l, std::shared_ptr<const download::CheckCertificates> c, std::size_t i,
+                          std::optional<Error> first);
   void seal(const LivePtr& l, download::Effect e);
   void keep_key_set(const LivePtr& l, download::KeepKeySet k);
   void seal_key_set(const std::shared_ptr<store::KeySetRow>& row, const download::KeepKeySet& keys);  // pool thread
@@ -124,6 +130,7 @@ class DownloadService {
   std::unordered_map<std::string, LivePtr> live_;        // by download id: runs
   std::unordered_map<std::string, LivePtr> by_card_;     // the running one of an eUICC at an SM-SR
   std::unordered_map<Admission::Id, LivePtr> in_queue_;  // waits
+  std::map<std::string, std::string> followed_up_;       // cards that a follow-up's DeleteISDP keeps: card to EID
   bool stopped_ = false, draining_ = false;
 };
 

@@ -15,7 +15,8 @@ net::Response Es2Service::not_stored(const Party& from, const es::Message& m, co
   spdlog::error("ALARM {} {} of {} cannot be taken up: {}", es::function_name(r.function),
                 printable(r.function_call_identifier), from.oid.str(), printable(why.detail));
   return now(
-      m, make_failed(es::Interface::es2, r, es::ExecStatus::failed, "1.2", "4.2", "", "internal failure of the SM-DP"));
+      from, m,
+      make_failed(es::Interface::es2, r, es::ExecStatus::failed, "1.2", "4.2", "", "internal failure of the SM-DP"));
 }
 
 // Nothing was done and the same request may come again: 503 with a fault that says why.

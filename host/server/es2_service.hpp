@@ -4,6 +4,7 @@
 #pragma once
 
 #include "host/server/download_service.hpp"
+#include "host/server/request_gate.hpp"
 
 namespace kf::server {
 
@@ -11,7 +12,7 @@ class Es2Service {
  public:
   Es2Service(DownloadService::Parts& p, DownloadService& d) : p_(p), downloads_(d) {}
 
-  unsigned admit(const net::Request& head) const;  // 403, 404, 405, 415 before the body is read; 0: go on
+  net::Admission admit(const net::Request& head) const;  // 403, 404, 405, 415 before the body is read; 0: go on
   asio::awaitable<net::Response> handle(net::Request r);
 
   // Refuses orders and relays from now on; those that run go on.
@@ -37,7 +38,7 @@ class Es2Service {
   void answer_call(const std::string& requester, const std::string& fcid, es::Response r);
   std::optional<es::Response> refuse(const Party& from, const es::Message& m, const es::Request& r) const;
   store::CallRow call_row(const Party& from, const es::Message& m) const;
-  net::Response now(const es::Message& m, const es::Response& r) const;
+  net::Response now(const Party& to, const es::Message& m, const es::Response& r) const;
   net::Response fault(const es::Fault& f) const;
 
   DownloadService::Parts& p_;
@@ -47,10 +48,8 @@ class Es2Service {
 };
 
 // Shared with ES3: the HTTP answer for a fault, and for "taken, nothing to say".
-net::Response fault_response(const es::Fault& f);
-net::Response accepted_response();
-unsigned admit_soap(const Config& c, const net::Request& head, Role role, std::string_view path,
-                    std::string_view second_path);
+// What an Operator may see of an EIS: its own profiles, no keys (2.5).
+void show_only_to(const Party& op, es::Eis& eis);
 es::Response make_failed(es::Interface i, const es::Request& r, es::ExecStatus s, std::string subject,
                          std::string reason, std::string identifier, std::string message);
 

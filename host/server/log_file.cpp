@@ -8,6 +8,8 @@
 #include <memory>
 #include <mutex>
 
+#include "host/server/peer_log.hpp"
+
 namespace kf::server {
 namespace {
 
@@ -51,7 +53,7 @@ void set_up_log(const Config& c) {
   else
     sink = log_file() = std::make_shared<LogFile>(c.log_file);
   auto logger = std::make_shared<spdlog::logger>("keyferry", std::move(sink));
-  logger->set_pattern("%Y-%m-%dT%H:%M:%S.%eZ %l %v", spdlog::pattern_time_type::utc);
+  logger->set_formatter(line_formatter());
   logger->set_level(spdlog::level::from_str(c.log_level));
   logger->flush_on(spdlog::level::warn);
   spdlog::set_default_logger(logger);

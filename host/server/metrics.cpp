@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "host/base/text.hpp"
+#include "host/server/peer_log.hpp"
 
 namespace kf::server {
 double thread_cpu_seconds() {
@@ -29,7 +30,7 @@ void note_unknown_elements(Metrics& m, const std::string& oid, const std::vector
   for (const auto& e : elements) {
     if (m.unknown_elements.size() >= 1000) return;  // a peer that makes names up does not fill memory or log
     if (m.unknown_elements.insert(oid + " " + e).second)
-      spdlog::info("{} sends an element that is ignored: {}", oid, e);
+      peer_line(spdlog::level::info, "element", oid, oid + " sends an element that is ignored: " + e);
   }
 }
 

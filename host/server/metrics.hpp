@@ -37,8 +37,10 @@ class Stopwatch {  // adds the elapsed time of a scope to a counter of nanosecon
 struct Metrics {
   // downloads
   std::uint64_t accepted = 0, completed = 0, with_warning = 0, failed = 0, expired = 0, taken_up = 0, left_behind = 0;
-  std::uint64_t set_aside = 0;               // records that wait for a person
-  std::vector<std::string> set_aside_names;  // the first of them
+  std::uint64_t follow_ups_begun = 0, follow_ups_clean = 0, follow_ups_given_up = 0;  // given up: each with an alarm
+  std::size_t follow_ups = 0, uncertain = 0;  // running now; ICCIDs in that state, as far as this process knows
+  std::uint64_t set_aside = 0;                // records that wait for a person
+  std::vector<std::string> set_aside_names;   // the first of them
   std::size_t in_flight = 0, peak_in_flight = 0, waiting = 0;
   Histogram download_ms;
   std::map<std::string, std::uint64_t> failures;  // "8.4/6.1" -> count

@@ -26,6 +26,18 @@ Json parties(const std::vector<Admission::Count>& list) {
   return out;
 }
 
+Json connections(const net::HttpServer& s) {
+  const net::ServerStats& n = s.stats();
+  return {{"open", s.connections()},
+          {"accepted", n.accepted},
+          {"probes", n.probes},
+          {"handshakes", n.handshakes},
+          {"handshakes_failed", n.handshakes_failed},
+          {"handshakes_delayed", n.handshakes_delayed},
+          {"closed_for_others", n.closed_for_others},
+          {"refused", n.refused}};
+}
+
 }  // namespace
 
 Json server_status(const StatusParts& p) {
@@ -84,8 +96,14 @@ Json server_status(const StatusParts& p) {
                 {"enabling", p.downloads.admission().enabling()},
                 {"peak_in_flight", m.peak_in_flight},
                 {"left_behind", m.left_behind},
+                {"uncertain", m.uncertain},
                 {"latency_ms", histogram_json(m.download_ms)},
                 {"failures", failures}}},
+              {"follow_ups",
+               {{"running", m.follow_ups},
+                {"begun", m.follow_ups_begun},
+                {"clean", m.follow_ups_clean},
+                {"given_up", m.follow_ups_given_up}}},
               {"operations", ops},
               {"batch_size", batches},
               {"hsm", token_status},
@@ -106,6 +124,7 @@ Json server_status(const StatusParts& p) {
                 {"seal_s", sealed.seal_s},
                 {"encode_s", sealed.encode_s},
                 {"store_s", st.cpu_s}}},
+              {"connections", {{"es2", connections(p.es2)}, {"es3", connections(p.es3)}}},
               {"store",
                {{"group_size", histogram_json(st.group_size)},
                 {"commit_us", histogram_json(st.commit_us)},

@@ -23,6 +23,8 @@ struct StatusParts {
   const store::Store& store;
   const DeliveryService& delivery;
   const DownloadService& downloads;
+  const net::HttpServer& es2;
+  const net::HttpServer& es3;
   const ecc::CoreEngine* cores;  // none: no route names them
   std::chrono::steady_clock::time_point started;
 };

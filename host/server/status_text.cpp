@@ -116,6 +116,10 @@ std::string status_text(const Json& j) {
       "{}\n",
       number(d, "in_flight"), number(d, "peak_in_flight"), number(d, "enabling"), number(d, "waiting"),
       number(d, "taken_up"), number(d, "left_behind"));
+  const Json& follow = member(j, "follow_ups");
+  out += fmt::format("left over  follow-ups {} (begun {}, clean {}, given up {}), ICCIDs uncertain {}\n",
+                     number(follow, "running"), number(follow, "begun"), number(follow, "clean"),
+                     number(follow, "given_up"), number(d, "uncertain"));
   out += fmt::format("latency    p50 {} ms, p95 {} ms, p99 {} ms, max {} ms\n", number(l, "p50"), number(l, "p95"),
                      number(l, "p99"), number(l, "max"));
   out += parties(member(member(j, "parties"), "operators"), "operator");

@@ -32,6 +32,8 @@ CREATE TABLE IF NOT EXISTS profiles(iccid TEXT PRIMARY KEY, owner TEXT, profile_
   pol2 TEXT, required_memory INTEGER, state INTEGER, eid TEXT, smsr TEXT, download_id TEXT) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS profiles_free ON profiles(owner,profile_type,iccid) WHERE state=0;
 CREATE INDEX IF NOT EXISTS profiles_type ON profiles(owner,profile_type);
+CREATE INDEX IF NOT EXISTS profiles_uncertain ON profiles(eid) WHERE state=3;
+CREATE TABLE IF NOT EXISTS follow_ups(eid TEXT PRIMARY KEY, record TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS deliveries(id INTEGER PRIMARY KEY AUTOINCREMENT, party TEXT, kind INTEGER, address TEXT, body TEXT,
   attempts INTEGER, created_ms INTEGER);
 CREATE INDEX IF NOT EXISTS deliveries_polled ON deliveries(party,address) WHERE kind=2;

@@ -202,12 +202,46 @@ void Tx::set_profile(const std::string& iccid, ProfileState st, const std::strin
   Statement s(*this, "UPDATE profiles SET state=?,eid=?,smsr=?,download_id=? WHERE iccid=?");
   s.bind(static_cast<std::int64_t>(st)).bind(eid).bind(smsr).bind(download_id).bind(iccid).run();
 }
+bool Tx::settle_uncertain(const std::string& iccid, const std::string& eid, ProfileState st) {
+  // A free row names no eUICC, any other one keeps what it names.
+  Statement s(
+      *this,
+      "UPDATE profiles SET state=?1,eid=CASE ?1 WHEN 0 THEN '' ELSE eid END,smsr=CASE ?1 WHEN 0 THEN '' ELSE smsr "
+      "END,download_id=CASE ?1 WHEN 0 THEN '' ELSE download_id END WHERE iccid=?2 AND eid=?3 AND state=3");
+  s.bind(static_cast<std::int64_t>(st)).bind(iccid).bind(eid).run();
+  return sqlite3_changes(db_) == 1;
+}
+std::vector<ProfileRow> Tx::uncertain_profiles() {
+  Statement s(*this,
+              "SELECT iccid,owner,profile_type,template_id,x'',pol2,required_memory,state,eid,smsr,download_id "
+              "FROM profiles WHERE state=3");
+  std::vector<ProfileRow> out;
+  while (s.row()) out.push_back(profile_row(s));
+  return out;
+}
 std::vector<ProfileCount> Tx::profile_counts() {
   Statement s(*this,
               "SELECT owner,profile_type,COUNT(*) FILTER (WHERE state=0),COUNT(*) FILTER (WHERE state=1),"
-              "COUNT(*) FILTER (WHERE state=2) FROM profiles GROUP BY owner,profile_type ORDER BY owner,profile_type");
+              "COUNT(*) FILTER (WHERE state=2),COUNT(*) FILTER (WHERE state=3) FROM profiles GROUP BY "
+              "owner,profile_type ORDER BY owner,profile_type");
   std::vector<ProfileCount> out;
-  while (s.row()) out.push_back({s.str(0), s.str(1), s.i64(2), s.i64(3), s.i64(4)});
+  while (s.row()) out.push_back({s.str(0), s.str(1), s.i64(2), s.i64(3), s.i64(4), s.i64(5)});
+  return out;
+}
+
+// ---- follow-ups ----
+void Tx::put_follow_up(const std::string& eid, const std::string& record) {
+  Statement s(*this, "INSERT OR REPLACE INTO follow_ups(eid,record) VALUES(?,?)");
+  s.bind(eid).bind(record).run();
+}
+void Tx::delete_follow_up(const std::string& eid) {
+  Statement s(*this, "DELETE FROM follow_ups WHERE eid=?");
+  s.bind(eid).run();
+}
+std::vector<std::string> Tx::follow_ups() {
+  Statement s(*this, "SELECT record FROM follow_ups");
+  std::vector<std::string> out;
+  while (s.row()) out.push_back(s.str(0));
   return out;
 }
 

@@ -40,7 +40,8 @@ struct CallRow {  // one ES2 request, by (requester, FunctionCallIdentifier)
   std::int64_t received_ms = 0;
 };
 
-enum class ProfileState : int { free = 0, reserved = 1, installed = 2 };
+// uncertain: its ISD-P, perhaps with the whole profile, may be on the eUICC that the row names; for no other one.
+enum class ProfileState : int { free = 0, reserved = 1, installed = 2, uncertain = 3 };
 
 struct ProfileRow {
   std::string iccid, owner, profile_type;
@@ -84,7 +85,7 @@ struct KeySetRow {
 
 struct ProfileCount {
   std::string owner, profile_type;
-  std::int64_t free = 0, reserved = 0, installed = 0;
+  std::int64_t free = 0, reserved = 0, installed = 0, uncertain = 0;
 };
 
 struct DownloadRow {
@@ -150,8 +151,16 @@ class Tx {
   bool profile_type_known(const std::string& owner, const std::string& profile_type);
   void set_profile(const std::string& iccid, ProfileState s, const std::string& eid, const std::string& smsr,
                    const std::string& download_id);
+  // Out of `uncertain`, as long as the row still is that and names this eUICC; false: it is not, nothing was done.
+  bool settle_uncertain(const std::string& iccid, const std::string& eid, ProfileState s);
+  std::vector<ProfileRow> uncertain_profiles();  // without `sealed`
   std::vector<ProfileCount> profile_counts();
   std::vector<ProfileRow> list_profiles(std::int64_t limit);  // without `sealed`
+
+  // follow-ups: eUICCs that are looked at after their order has ended (host/download/follow_up.hpp), one an EID
+  void put_follow_up(const std::string& eid, const std::string& record);
+  void delete_follow_up(const std::string& eid);
+  std::vector<std::string> follow_ups();  // records
 
   // deliveries
   std::int64_t insert_delivery(const DeliveryRow& d);

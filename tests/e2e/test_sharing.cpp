@@ -127,14 +127,7 @@ TEST(Sharing, ThePartyThatFillsTheStoreIsPutOff) {
 TEST(Sharing, AnOutcomeThatItsReceiverRefusesIsKeptForAPoll) {
   RigOptions o;
   o.euiccs = 1;
-  Rig rig(o);
-  net::ServerOptions deaf;  // registered host, wrong door: every POST is 404
-  const auto tls = rig.world().tls("operator");
-  deaf.tls = {tls.cert, tls.key, tls.ca};
-  deaf.admit = [](const net::Request&) { return 404U; };
-  net::HttpServer server(rig.io(), deaf,
-                         [](net::Request) -> asio::awaitable<net::Response> { co_return net::Response{}; });
-  ASSERT_TRUE(server.start().ok());
+  Rig rig(o);  // the registered host and port, but the wrong door: every POST there is 404
   es::Request q;
   q.interface = es::Interface::es2;
   q.function = es::Function::download_profile;
@@ -146,7 +139,7 @@ TEST(Sharing, AnOutcomeThatItsReceiverRefusesIsKeptForAPoll) {
   const std::string id = rig.op().new_message_id();
   raw.body = rig.op().envelope(
       q, id,
-      es::make_address("https://127.0.0.1:" + std::to_string(server.port()) + "/nowhere", World::kOperatorOid, ""));
+      es::make_address("https://127.0.0.1:" + std::to_string(rig.op().port()) + "/nowhere", World::kOperatorOid, ""));
   const auto taken = rig.run([](Rig& r, sim::Operator::Raw what) -> asio::awaitable<unsigned> {
     const auto x = co_await r.op().raw_post(std::move(what), std::chrono::seconds(20));
     co_return x ? x->status : 0U;

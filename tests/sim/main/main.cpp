@@ -145,6 +145,12 @@ int main(int argc, char** argv) {
   add_operator_commands(app, op);
 
   try {
+    if (argc > 1 && argv[1][0] != '-') app.get_subcommand(argv[1]);
+  } catch (const CLI::OptionNotFound&) {  // parse() would only say that one is required
+    std::cerr << "keyferry-sim: " << argv[1] << ": no such verb (keyferry-sim --help)\n";
+    return 2;
+  }
+  try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     if (e.get_exit_code() == 0) return app.exit(e);  // --help
