@@ -159,7 +159,11 @@ asio::awaitable<void> Es3Service::pass_on(const Party& op, es::Request n) {
   d.address = op.url;
   d.body = es::write_message(h, n, op.ns, op.dialect);
   d.created_ms = anchored_ms();
-  const std::function<std::int64_t(store::Tx&)> insert = [d](store::Tx& tx) { return tx.insert_delivery(d); };
+  const std::function<std::int64_t(store::Tx&)> insert = [d, most = p_.config.stored_bytes](store::Tx& tx) {
+    if (tx.usage(store::usage_key(d.party, d.kind)).bytes >= most)
+      throw store::StoreError("too many notifications wait for it already");
+    return tx.insert_delivery(d);
+  };
   auto stored = co_await p_.storage.tx<std::int64_t>(insert);
   if (!stored) {
     spdlog::error("notification for {} not stored: {}", op.oid.str(), stored.error().text());
