@@ -7,6 +7,7 @@
 #include "host/base/calendar.hpp"
 #include "host/base/random.hpp"
 #include "host/crypto/ec.hpp"
+#include "host/server/descriptions.hpp"
 
 namespace kf::server {
 namespace {
@@ -38,6 +39,18 @@ net::Response accepted_response() {
   return r;
 }
 
+net::Response description_response(const Party& to, std::string_view target, std::string_view wsdl,
+                                   std::string_view url) {
+  net::Response r;
+  if (auto text = description(target, wsdl, url, to.ns)) {
+    r.content_type = "text/xml; charset=utf-8";
+    r.body = std::move(*text);
+  } else {
+    r.status = 404;
+  }
+  return r;
+}
+
 unsigned admit_soap(const Config& c, const net::Request& head, Role role, std::string_view path,
                     std::string_view second_path) {
   const Party* p = c.by_fingerprint(head.peer.fingerprint);
@@ -48,6 +61,8 @@ unsigned admit_soap(const Config& c, const net::Request& head, Role role, std::s
     return 403;
   }
   const std::string_view target = std::string_view(head.target).substr(0, head.target.find('?'));
+  if (head.method == "GET" && asks_for_description(head.target))
+    return target == path || target == second_path ? 0 : 404;
   if (head.method != "POST") return 405;
   if (target != path && target != second_path) return 404;
   if (!head.content_type.starts_with("application/soap+xml") && !head.content_type.starts_with("text/xml")) return 415;
@@ -103,6 +118,7 @@ asio::awaitable<net::Response> Es2Service::handle(net::Request http) {
   ++p_.metrics.es2_requests;
   const Party* from = p_.config.by_fingerprint(http.peer.fingerprint);
   if (from == nullptr) co_return net::Response{.status = 403, .content_type = {}, .headers = {}, .body = {}};
+  if (http.method == "GET") co_return description_response(*from, http.target, "es2-smdp.wsdl", p_.config.es2_url);
   es::CodecOptions o;
   if (from->ns != es::kNs3) o.namespaces.push_back(from->ns);
   o.from_when_missing = es::make_address(from->url, from->oid.str(), "");
@@ -432,6 +448,8 @@ asio::awaitable<void> Es2Service::run_relay(const Party* from, es::Request r, st
       out.function = r.function;
       out.isd_p_aid.clear();
       if (out.eis) show_only_to(*from, *out.eis);
+      const bool carried_out = out.status == es::ExecStatus::success || out.status == es::ExecStatus::with_warning;
+      if (carried_out && r.iccid) follow_smsr(r);
     }
     out.processing_start = start;
     out.processing_end = iso_seconds(wall_now());
@@ -440,6 +458,20 @@ asio::awaitable<void> Es2Service::run_relay(const Party* from, es::Request r, st
   p_.es3.call(*smsr, random_uuid(), std::move(q), std::min(limit, left_ms), static_cast<std::uint32_t>(left_ms / 1000),
               true, done);
   co_return;
+}
+
+// Another SM-SR than the download went through did what its Operator asked of it: it manages the card now, and its
+// notifications count.
+void Es2Service::follow_smsr(const es::Request& r) {
+  p_.storage.submit(
+      [iccid = canonical_iccid(*r.iccid), eid = r.eid, smsr = r.smsr_id](store::Tx& tx) {
+        const auto p = tx.get_profile(iccid);
+        if (p && p->state == store::ProfileState::installed && p->eid == eid && p->smsr != smsr)
+          tx.set_profile(iccid, p->state, eid, smsr, p->download_id);
+      },
+      [](const Status& s) {
+        if (!s) spdlog::warn("the SM-SR of a profile was not noted: {}", s.error().text());
+      });
 }
 
 void Es2Service::answer_call(const std::string& requester, const std::string& fcid, es::Response r) {

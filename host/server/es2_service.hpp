@@ -24,6 +24,7 @@ class Es2Service {
   asio::awaitable<net::Response> answer_accepted(const Party* from, const es::Message* m, Accepted a);
   asio::awaitable<net::Response> poll(const Party* from, es::Message m);
   asio::awaitable<void> run_relay(const Party* from, es::Request r, std::int64_t deadline_ms);
+  void follow_smsr(const es::Request& r);
   void answer_call(const std::string& requester, const std::string& fcid, es::Response r);
   std::optional<es::Response> refuse(const Party& from, const es::Message& m, const es::Request& r) const;
   store::CallRow call_row(const Party& from, const es::Message& m) const;
@@ -37,6 +38,9 @@ class Es2Service {
 // Shared with ES3: the HTTP answer for a fault, and for "taken, nothing to say".
 net::Response fault_response(const es::Fault& f);
 net::Response accepted_response();
+// GET ...?wsdl: docs/interfaces as that party would write and read it.
+net::Response description_response(const Party& to, std::string_view target, std::string_view wsdl,
+                                   std::string_view url);
 unsigned admit_soap(const Config& c, const net::Request& head, Role role, std::string_view path,
                     std::string_view second_path);
 // What an Operator may see of an EIS: its own profiles, no keys (2.5).

@@ -22,6 +22,8 @@ unsigned Es3Service::admit(const net::Request& head) const {
 asio::awaitable<net::Response> Es3Service::handle(net::Request http) {
   const Party* from = p_.config.by_fingerprint(http.peer.fingerprint);
   if (from == nullptr) co_return net::Response{.status = 403, .content_type = {}, .headers = {}, .body = {}};
+  if (http.method == "GET")
+    co_return description_response(*from, http.target, "es3-smdp.wsdl", p_.config.es3_url + "/callback");
   es::CodecOptions o;
   if (from->ns != es::kNs3) o.namespaces.push_back(from->ns);
   o.from_when_missing = from->oid.str();
