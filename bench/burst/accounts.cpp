@@ -16,6 +16,8 @@ Result<Snapshot> take_snapshot(World& w) {
     if (const auto cpu = proc::cpu_seconds(p)) s.cores_cpu_s += *cpu;
   }
   s.own_cpu_s = proc::own_cpu_seconds();
+  s.machine_s = proc::machine_busy_seconds();
+  s.at = std::chrono::steady_clock::now();
   return s;
 }
 
@@ -64,6 +66,11 @@ void account(const Snapshot& before, const Snapshot& after, BurstReport& r) {
       {"simulators", "keyferry-sim (SM-SR, eUICCs)", after.sim_cpu_s - before.sim_cpu_s, false},
       {"bench", "keyferry-bench (the Operator)", after.own_cpu_s - before.own_cpu_s, false},
   };
+  const double ours =
+      r.smdp_cpu_s + cores + (after.sim_cpu_s - before.sim_cpu_s) + (after.own_cpu_s - before.own_cpu_s);
+  const double wall = std::chrono::duration<double>(after.at - before.at).count();
+  if (before.machine_s > 0 && wall > 0)
+    r.other_cpus = std::max(0.0, (after.machine_s - before.machine_s - ours) / wall);
   const Json& s = after.status;
   r.cores = s.value("core", Json::object());
   r.routes = s.value("routes", Json::object());

@@ -2,6 +2,8 @@
 // SM-DP's own counters.
 #pragma once
 
+#include <chrono>
+
 #include "bench/report/burst_report.hpp"
 #include "bench/world/world.hpp"
 
@@ -12,6 +14,8 @@ struct Snapshot {
   Json status;  // of the admin socket
   double sim_cpu_s = 0, own_cpu_s = 0;
   double cores_cpu_s = 0;  // of the simulated ECC cores, where there are some
+  double machine_s = 0;    // of all programs
+  std::chrono::steady_clock::time_point at;
 };
 Result<Snapshot> take_snapshot(World& w);  // reasons: proc-gone, wire
 

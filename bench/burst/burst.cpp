@@ -7,12 +7,14 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <sstream>
 #include <unordered_map>
 
 #include "bench/burst/accounts.hpp"
 #include "bench/burst/floor.hpp"
 #include "bench/burst/load.hpp"
 #include "bench/burst/subscriptions.hpp"
+#include "bench/process/limits.hpp"
 #include "bench/report/burst_report.hpp"
 #include "generated/version.hpp"
 #include "host/base/calendar.hpp"
@@ -22,8 +24,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-int complain(int status, const std::string& line) {
-  std::fprintf(stderr, "keyferry-bench: %s\n", line.c_str());
+int complain(int status, const std::string& lines) {
+  std::istringstream in(lines);
+  for (std::string line; std::getline(in, line);) std::fprintf(stderr, "keyferry-bench: %s\n", line.c_str());
   return status;
 }
 
@@ -44,6 +47,13 @@ Status write_file(const std::string& path, std::string_view text) {
 
 void say(const std::string& what) { std::fprintf(stderr, "burst  %s\n", what.c_str()); }
 
+std::vector<std::string> command_line() {
+  std::ifstream f("/proc/self/cmdline", std::ios::binary);
+  std::vector<std::string> out;
+  for (std::string word; std::getline(f, word, '\0');) out.push_back(word);
+  return out;
+}
+
 struct Run {
   const BurstOptions& options;
   Template profile;
@@ -62,8 +72,13 @@ struct Run {
     w.radio = o.radio;
     w.faults = o.faults;
     w.log_level = o.log_level;
+    // All parties are on this machine: what one of them or one address may have is all there is.
+    const std::int64_t connections = std::clamp(o.concurrency * 2, 4096U, 65'536U);
     w.settings = {{"limits.downloads_in_flight", std::int64_t{std::max(o.concurrency, 256U)}},
-                  {"limits.max_connections", std::int64_t{std::max(o.concurrency * 2, 4096U)}}};
+                  {"limits.max_connections", connections},
+                  {"limits.connections_per_address", connections},
+                  {"limits.connections_per_party", connections},
+                  {"limits.handshakes_per_second", std::int64_t{0}}};
     if (o.hsm_workers != 0) w.settings.push_back({"token.workers", std::int64_t{o.hsm_workers}});
     if (o.crypto_threads != 0) w.settings.push_back({"limits.crypto_threads", std::int64_t{o.crypto_threads}});
     for (const std::string& text : o.settings) {
@@ -71,6 +86,9 @@ struct Run {
       w.settings.push_back(std::move(s));
     }
     KF_TRY(world, World::prepare(std::move(w)));
+    // A --set that the SM-DP would refuse is a mistake of the command line, said before anything is made.
+    if (const auto c = server::load_config(world->config_file()); !c)
+      return Error{"world-option", "--set: " + c.error().detail};
 
     say(fmt::format("making and importing {} subscriptions", o.downloads));
     std::vector<std::string> eids;
@@ -101,6 +119,8 @@ struct Run {
     r.pattern = options.pattern;
     r.radio = options.radio;
     r.faults = options.faults;
+    r.settings = options.settings;
+    r.command_line = command_line();
     r.enable = options.enable;
     r.concurrency = options.concurrency;
     r.requested = options.downloads;
@@ -123,6 +143,7 @@ struct Run {
       r.done_s.push_back(o.done_s);
       if (!o.succeeded) {
         ++r.failed;
+        if (o.by_equipment) ++r.failed_at_operator;
         continue;
       }
       ++r.completed;
@@ -167,6 +188,8 @@ struct Run {
     KF_TRY(const Snapshot after, take_snapshot(*world));
     account(before, after, report);
     KF_TRY(const Json cards, world->sim_report());
+    KF_TRY(const Json fleet, world->sim_summary());
+    report.card_errors = fleet.value(Json::json_pointer("/counters/fleet/no_connection"), std::uint64_t{0});
     check_euiccs(cards);
     if (load.interrupted) return {};
     const Status stopped = world->stop_smdp();
@@ -184,6 +207,25 @@ struct Run {
   }
 };
 
+// A card in flight holds both ends of its connection in the simulator's process; there, in the SM-DP and here, some
+// more are in use whatever the load.
+constexpr std::uint64_t kFilesEach = 2, kFilesAnyway = 1024, kPortsAnyway = 2048;
+
+// Whether this machine lets the test equipment hold so many downloads at once. Empty: fine.
+std::string limit_in(const BurstOptions& o) {
+  const std::uint64_t flying = std::min(o.concurrency, o.downloads);
+  const std::string who = "--concurrency " + std::to_string(flying) + ": ";
+  const std::uint64_t files = kFilesEach * flying + kFilesAnyway;
+  if (const Status s = proc::need_descriptors(files); !s)
+    return who + "the simulated eUICCs need " + std::to_string(files) + " file descriptors and this machine allows " +
+           s.error().detail + ". Raise the limit (ulimit -n " + std::to_string(files) +
+           ", as root) or have fewer in flight";
+  if (const std::uint64_t ports = proc::local_ports(); ports != 0 && flying + kPortsAnyway > ports)
+    return who + "the simulated eUICCs need as many local ports and this machine has " + std::to_string(ports) +
+           " (net.ipv4.ip_local_port_range). Widen the range (sysctl, as root) or have fewer in flight";
+  return {};
+}
+
 // Everything that can be said before anything is started. Empty: fine.
 std::string fault_in(const BurstOptions& o) {
   if (o.downloads < 1 || o.downloads > 1'000'000) return "--downloads: must be from 1 to 1000000";
@@ -196,6 +238,7 @@ std::string fault_in(const BurstOptions& o) {
     return "--pattern " + o.pattern + ": must be callback, sync or poll";
   if (o.log_level != "debug" && o.log_level != "info" && o.log_level != "warning" && o.log_level != "error")
     return "--log-level " + o.log_level + ": must be debug, info, warning or error";
+  if (o.timeout_s < 1 || o.timeout_s > 604'800) return "--timeout: must be from 1 to 604800";
   if (o.floor_repetitions < 16) return "--floor-repetitions: must be 16 or more";
   for (const char* tool : {"keyferry", "keyferry-sim", "keyferry-hsm-worker"})
     if (const auto p = proc::sibling(tool); !p) return p.error().detail;
@@ -203,7 +246,20 @@ std::string fault_in(const BurstOptions& o) {
     if (const auto setting = setting_of(text); !setting) return "--set " + text + ": " + setting.error().detail;
   if (o.custody == "core")
     if (const auto p = proc::sibling("keyferry-ecc-sim"); !p) return p.error().detail;
-  return {};
+  return limit_in(o);
+}
+
+// What the SM-DP has no part in, said beside what failed. Empty: nothing.
+std::string whose_failure(const BurstReport& r) {
+  std::string s;
+  if (r.failed_at_operator != 0)
+    s += fmt::format("; {} of them failed at the bench's Operator, which got no connection: not the SM-DP's failure",
+                     r.failed_at_operator);
+  if (r.card_errors != 0 && r.faults.empty())
+    s +=
+        fmt::format("; the simulated eUICCs had {} failed connections of their own: look at the machine's limits first",
+                    r.card_errors);
+  return s;
 }
 
 }  // namespace
@@ -236,8 +292,8 @@ int run_burst(const BurstOptions& asked) {
   if (r.clean()) return 0;
   return complain(
       1, fmt::format(
-             "not clean: {} of {} completed, {} verified at their eUICC, {} ISD-P left in Created (logs in {}/run)",
-             r.completed, r.requested, r.euicc_verified, r.isdp_left_created, o.dir));
+             "not clean: {} of {} completed, {} verified at their eUICC, {} ISD-P left in Created{} (logs in {}/run)",
+             r.completed, r.requested, r.euicc_verified, r.isdp_left_created, whose_failure(r), o.dir));
 }
 
 void add_burst(CLI::App& app, int& status) {

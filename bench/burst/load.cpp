@@ -96,6 +96,8 @@ struct Load {
       r.succeeded = out.succeeded();
       r.warning = out.response && out.response->status == es::ExecStatus::with_warning;
       r.code = code_of(out);
+      // No connection of the Operator's own: the SM-DP was never asked.
+      r.by_equipment = out.error.starts_with("net-connect") || out.error.starts_with("net-busy");
       ++done;
       if (!r.succeeded) ++failed;
       result.wall_s = std::max(result.wall_s, r.done_s);
@@ -150,6 +152,8 @@ Result<LoadResult> run_load(World& w, const std::vector<Subscription>& subscript
   const TlsNames tls = w.tls("operator");
   options.tls = {tls.cert, tls.key, tls.ca};
   options.port = w.operator_port();
+  // How long an answer may take is what the report is about: the Operator waits for it as long as for the outcome.
+  options.accept_timeout = net::Millis(o.timeout_s * 1000LL);
   // A synchronous order occupies its connection until the outcome is there.
   options.max_connections = pattern == sim::Pattern::sync ? std::max<std::size_t>(o.concurrency, 32) : 32;
   load.op = std::make_unique<sim::Operator>(load.io, options);

@@ -21,6 +21,7 @@ struct OrderResult {
   bool answered = false, succeeded = false, warning = false;
   double sent_s = 0, done_s = 0;  // from the start of the load
   std::string code;               // "EXECUTED_SUCCESS", "FAILED 8.1.1/1.1", "fault ...", "error net-timeout"
+  bool by_equipment = false;      // it failed at the bench or the simulators; the SM-DP did its part
 };
 struct LoadResult {
   std::vector<OrderResult> orders;  // as the subscriptions; those never sent are not answered

@@ -61,15 +61,19 @@ OrderedJson to_json(const BurstReport& r) {
   std::vector<double> sorted = r.latency_ms;
   std::sort(sorted.begin(), sorted.end());
   OrderedJson j;
+  j["schema"] = kBurstSchema;
   j["version"] = r.version;
   j["commit"] = r.commit;
   j["build"] = r.build;
   j["started"] = r.started;
+  j["command_line"] = r.command_line;
   j["machine"] = to_json(r.machine);
+  j["machine"]["other_cpus_busy"] = rounded(r.other_cpus);
   j["custody"] = r.custody;
   j["curve"] = r.curve;
   j["configuration"] = {{"concurrency", r.concurrency}, {"pattern", r.pattern}, {"radio", r.radio},
-                        {"enable", r.enable},           {"faults", r.faults},   {"hsm_workers", r.hsm_workers}};
+                        {"enable", r.enable},           {"faults", r.faults},   {"hsm_workers", r.hsm_workers},
+                        {"settings", r.settings}};
   j["profile"] = {{"bytes", r.profile_bytes}, {"elements", r.profile_elements}, {"name", r.profile_name}};
   j["downloads"] = {{"requested", r.requested},           {"completed", r.completed},
                     {"with_warning", r.with_warning},     {"failed", r.failed},
@@ -88,7 +92,9 @@ OrderedJson to_json(const BurstReport& r) {
                {"cpu_s_per_download", rounded(r.cpu_s_per_download())},
                {"peak_rss_bytes", r.smdp_peak_rss_bytes},
                {"cpu_by_part_s", seconds_by_row(r.cpu, true)}};
-  j["test_equipment"] = {{"cpu_by_part_s", seconds_by_row(r.cpu, false)}};
+  j["test_equipment"] = {{"cpu_by_part_s", seconds_by_row(r.cpu, false)},
+                         {"failed_at_operator", r.failed_at_operator},
+                         {"card_errors", r.card_errors}};
   const CryptoFloor& f = r.floor;
   j["crypto_floor"] = {
       {"cpu_s_per_download", rounded(f.total_s())},

@@ -13,6 +13,9 @@
 
 namespace kf::bench {
 
+// Of the JSON: raised when a key changes its meaning or goes; keys may come without it. 1: before it was written.
+constexpr int kBurstSchema = 2;
+
 // CPU seconds of one download's unavoidable cryptography, each part the mean of many, measured alone.
 struct CryptoFloor {
   double verify_s = 0;     // CERT.ECASD.ECKA: hash and ECDSA verification
@@ -38,7 +41,9 @@ struct BurstReport {
   std::string version, commit, build, started;  // started: UTC, ISO 8601
   Machine machine;
   std::string custody, curve, pattern, radio;
-  std::vector<std::string> faults;
+  std::vector<std::string> faults, settings;  // settings: every --set, as given
+  std::vector<std::string> command_line;
+  double other_cpus = 0;  // kept busy by other programs meanwhile
   bool enable = false, interrupted = false;
   std::size_t concurrency = 0;
   unsigned hsm_workers = 0;
@@ -47,6 +52,8 @@ struct BurstReport {
 
   std::uint64_t requested = 0, completed = 0, with_warning = 0, failed = 0, euicc_verified = 0;
   std::uint64_t isdp_left_created = 0;
+  // Of those that failed: at the Operator of the bench, and at eUICCs that could not open a connection.
+  std::uint64_t failed_at_operator = 0, card_errors = 0;
   std::map<std::string, std::uint64_t> outcomes;  // "FAILED 8.4/6.1" -> count; successes included
   double wall_s = 0;
   std::vector<double> latency_ms;      // one each completed download, in any order

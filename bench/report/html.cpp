@@ -169,6 +169,7 @@ void facts(Page& p, const BurstReport& r) {
   p.open("Machine and configuration", "");
   p.add("<table>");
   p.facts(r.machine);
+  p.fact("other programs", fmt::format("kept {:.2f} CPUs busy during the run", r.other_cpus));
   p.fact("build", fmt::format("keyferry {} ({}), {}", r.version, r.commit, r.build));
   p.fact("custody", r.custody);
   for (const auto& [op, engines] : r.routes.items()) {
@@ -183,6 +184,7 @@ void facts(Page& p, const BurstReport& r) {
   p.fact("enabling ordered", r.enable ? "yes" : "no");
   p.fact("simulated radio", r.radio);
   p.fact("faults injected", faults.empty() ? "none" : faults);
+  for (const auto& s : r.settings) p.fact("--set", s);
   p.fact("profile", fmt::format("{}, {} bytes, {} elements", r.profile_name, r.profile_bytes, r.profile_elements));
   p.fact("SM-DP peak memory",
          fmt::format("{:.1f} MiB, server and workers", static_cast<double>(r.smdp_peak_rss_bytes) / kMiB));

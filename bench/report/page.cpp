@@ -19,7 +19,7 @@ p{margin:4px 0}.dim{color:var(--dim)}.small{font-size:13px}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(200px,1fr));gap:12px;margin-top:18px}
 .tile{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:12px 16px}
 .tile b{display:block;font-size:30px;line-height:1.2;font-weight:600;font-variant-numeric:tabular-nums}
-.tile b.long{font-size:22px;line-height:36px;white-space:nowrap}
+.tile b.long{font-size:20px;line-height:1.3;min-height:36px;padding-top:5px}
 .tile span{display:block;line-height:1.35;color:var(--dim);font-size:13px}
 .ok{color:var(--ok)}.bad{color:var(--bad)}
 svg{width:100%;height:auto;display:block;margin-top:8px}
@@ -33,7 +33,9 @@ svg .hover{fill:transparent}svg .whisker{fill:none;stroke:var(--text);stroke-wid
 table{border-collapse:collapse;width:100%;margin-top:8px;font-variant-numeric:tabular-nums}
 td,th{text-align:left;padding:4px 14px 4px 0;border-top:1px solid var(--line);vertical-align:top}
 th{color:var(--dim);font-weight:500}td.n,th.n{text-align:right}td.n{white-space:nowrap}
-.two{display:grid;grid-template-columns:repeat(auto-fit,minmax(380px,1fr));gap:0 30px}
+.two{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(380px,100%),1fr));gap:0 30px}
+.card{overflow-x:auto}
+@media (max-width:700px){main{padding:16px 10px 40px}.card{padding:12px}svg.wide{min-width:640px}svg.half{min-width:400px}.two>div{overflow-x:auto}}
 )";
 
 }  // namespace

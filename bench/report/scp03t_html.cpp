@@ -1,6 +1,7 @@
 // The report of `keyferry-bench scp03t` as one HTML file.
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <set>
 
 #include "bench/report/page.hpp"
@@ -33,14 +34,13 @@ void head(Page& p, const Scp03tReport& r) {
         r.clean() ? "ok" : "bad", r.clean() ? "Clean" : "Not clean", number(static_cast<double>(r.checked)), r.wrong);
 }
 
-void by_downloads(Page& p, const Scp03tReport& r, std::size_t bytes) {
+std::vector<svg::Line> lines_of(const Scp03tReport& r, std::size_t bytes, double& most) {
   std::vector<svg::Line> lines;
   std::set<std::size_t> flights;
   for (const SealRow& x : r.seal)
     if (x.bytes == bytes) flights.insert(x.in_flight);
   std::vector<std::string> names{std::string(kNaive)};
   names.insert(names.end(), r.engines.begin(), r.engines.end());
-  double most = 0;
   for (const auto& e : names) {
     svg::Line line;
     line.label = e;
@@ -54,9 +54,25 @@ void by_downloads(Page& p, const Scp03tReport& r, std::size_t bytes) {
       }
     if (!line.points.empty()) lines.push_back(std::move(line));
   }
-  if (lines.empty()) return;
-  p.add("<p class=\"small\"><b>{} KiB</b></p>", bytes / 1024);
-  p.raw(svg::lines(lines, {"log2 of downloads in flight", 0, std::max(1.0, most)}, "GB a CPU second", 230));
+  return lines;
+}
+
+// A drawing for each size of package, all on one scale.
+void by_downloads(Page& p, const Scp03tReport& r) {
+  std::map<std::size_t, std::vector<svg::Line>> drawings;
+  std::vector<svg::Line> all;
+  double most = 1;
+  for (const SealRow& x : r.seal) {
+    if (drawings.count(x.bytes) != 0) continue;
+    auto& lines = drawings[x.bytes] = lines_of(r, x.bytes, most);
+    all.insert(all.end(), lines.begin(), lines.end());
+  }
+  const svg::Range scale = svg::range_of(all);
+  for (const auto& [bytes, lines] : drawings) {
+    if (lines.empty()) continue;
+    p.add("<p class=\"small\"><b>{} KiB</b></p>", bytes / 1024);
+    p.raw(svg::lines(lines, {"log2 of downloads in flight", 0, most}, "GB a CPU second", 230, scale));
+  }
 }
 
 void path(Page& p, const Scp03tReport& r) {
@@ -66,15 +82,15 @@ void path(Page& p, const Scp03tReport& r) {
                      "of the package. Session keys are not in it: naive {:.2f} us, product {:.2f} us a download.",
                      r.path_downloads, r.path_bytes, r.path_batch, static_cast<double>(r.path_memory_bytes) / (1 << 20),
                      r.derive_naive_ns / 1e3, r.derive_product_ns / 1e3));
+  double most = 0;  // of both ways: a bar means the same in either drawing
+  for (const StepRow& x : r.path) most = std::max(most, spread(x.ns_per_byte).high);
   for (const std::string_view way : {kNaive, std::string_view("product")}) {
     std::vector<svg::Bar> bars;
-    double most = 0;
     for (const StepRow& x : r.path) {
       if (x.way != way) continue;
       const Spread s = spread(x.ns_per_byte);
       bars.push_back(
           {x.step, s.median, fmt::format("{:.3f} ns a byte", s.median), way == kNaive ? "c3" : "c1", s.low, s.high});
-      most = std::max(most, s.high);
     }
     p.add("<p class=\"small\"><b>{}</b></p>", way);
     p.raw(svg::bars(bars, most, 150, 190));
@@ -90,9 +106,7 @@ std::string to_html(const Scp03tReport& r) {
   p.open("Sealed plaintext in a CPU second",
          "By downloads in flight. The naive loop sets contexts and keys once a download and makes one EVP call a "
          "segment and mode.");
-  std::set<std::size_t> sizes;
-  for (const SealRow& x : r.seal) sizes.insert(x.bytes);
-  for (const std::size_t s : sizes) by_downloads(p, r, s);
+  by_downloads(p, r);
   p.close();
   path(p, r);
   p.open("All numbers",

@@ -17,7 +17,11 @@ constexpr int kWidth = 860, kLeft = 56, kRight = 44, kTop = 22, kBottom = 30;
 
 class Canvas {
  public:
-  explicit Canvas(int height, int width = kWidth) { add(R"(<svg viewBox="0 0 {} {}" role="img">)", width, height); }
+  // `label` is what a screen reader says; on a narrow screen the drawing keeps a width at which it can be read.
+  Canvas(const std::string& label, int height, int width = kWidth) {
+    add(R"(<svg viewBox="0 0 {} {}" class="{}" role="img" aria-label="{}">)", width, height,
+        width < kWidth / 2 + 1 ? "half" : "wide", escape(label));
+  }
   template <class... A>
   void add(fmt::format_string<A...> f, A&&... a) {
     fmt::format_to(std::back_inserter(s_), f, std::forward<A>(a)...);
@@ -65,6 +69,17 @@ Frame frame_for(const std::vector<Column>& data, const Axis& x, int height) {
   return f;
 }
 
+// The highest value and where it is, and the first and the last: what the eye takes from a row of columns.
+std::string in_words(const std::vector<Column>& data, const Axis& x, const std::string& y_unit,
+                     const std::vector<Mark>& marks) {
+  std::string s = y_unit + " by " + x.unit + ", from " + number(x.low) + " to " + number(x.high) + ".";
+  const auto most =
+      std::max_element(data.begin(), data.end(), [](const Column& a, const Column& b) { return a.value < b.value; });
+  if (most != data.end()) s += " Highest: " + most->tip + ".";
+  for (const Mark& m : marks) s += " " + m.label + ".";
+  return s;
+}
+
 }  // namespace
 
 std::string escape(std::string_view s) {
@@ -110,7 +125,7 @@ std::string number(double v) {
 std::string columns(const std::vector<Column>& data, const Axis& x, const std::string& y_unit,
                     const std::vector<Mark>& marks, int height, std::string_view css) {
   const Frame f = frame_for(data, x, height);
-  Canvas c(height);
+  Canvas c(in_words(data, x, y_unit, marks), height);
   f.grid(c, y_unit);
   const double width = (f.px(f.x.high) - f.px(f.x.low)) / static_cast<double>(std::max<std::size_t>(data.size(), 1));
   const double gap = width > 6 ? 2 : width > 3 ? 1 : 0;
@@ -139,7 +154,7 @@ std::string columns(const std::vector<Column>& data, const Axis& x, const std::s
 std::string area(const std::vector<Column>& data, const Axis& x, const std::string& y_unit, int height,
                  std::string_view css) {
   const Frame f = frame_for(data, x, height);
-  Canvas c(height);
+  Canvas c(in_words(data, x, y_unit, {}), height);
   f.grid(c, y_unit);
   const double width = (f.px(f.x.high) - f.px(f.x.low)) / static_cast<double>(std::max<std::size_t>(data.size(), 1));
   std::string line;
@@ -166,7 +181,10 @@ std::string bars(const std::vector<Bar>& data, double highest, int label_width, 
     const int wanted = static_cast<int>(kLetter * static_cast<double>(b.label.size())) + 12;
     label_width = std::max(label_width, std::min(wanted, width_of_all / 2));
   }
-  Canvas c(kRow * static_cast<int>(data.size()) + 4, width_of_all);
+  std::string words;
+  for (const Bar& b : data)
+    words += (words.empty() ? "" : "; ") + b.label + ": " + (b.text.empty() ? number(b.value) : b.text);
+  Canvas c(words, kRow * static_cast<int>(data.size()) + 4, width_of_all);
   const double room = width_of_all - label_width - text_width;
   for (std::size_t i = 0; i < data.size(); ++i) {
     const int y = kRow * static_cast<int>(i);
@@ -217,16 +235,25 @@ std::string powers_of_two(const std::vector<std::pair<double, double>>& counts, 
   return bars(out, most, 120, 90, 420);
 }
 
-std::string lines(const std::vector<Line>& data, const Axis& x, const std::string& y_unit, int height) {
-  double least = 0;
-  double most = 0;
+Range range_of(const std::vector<Line>& data) {
+  Range r;
   for (const auto& l : data)
     for (const auto& p : l.points) {
       if (p.y <= 0) continue;
-      least = least > 0 ? std::min(least, p.y) : p.y;
-      most = std::max(most, p.y);
+      r.least = r.least > 0 ? std::min(r.least, p.y) : p.y;
+      r.most = std::max(r.most, p.y);
     }
-  Canvas c(height);
+  return r;
+}
+
+std::string lines(const std::vector<Line>& data, const Axis& x, const std::string& y_unit, int height,
+                  const std::optional<Range>& scale) {
+  const auto [least, most] = scale ? *scale : range_of(data);
+  std::string words = y_unit + " by " + x.unit + ".";
+  for (const auto& l : data)
+    if (!l.points.empty())
+      words += " " + l.label + ": " + number(l.points.front().y) + " to " + number(l.points.back().y) + ".";
+  Canvas c(words, height);
   if (!(least > 0)) return c.take();
   // Whole steps of 1, 2, 5 times a power of ten below and above.
   constexpr std::array<double, 3> kSteps{1, 2, 5};

@@ -1,7 +1,8 @@
 // The few charts of the report as inline SVG. Colours and fonts come from the page's style sheet (classes), so that one
-// drawing serves light and dark. Pure text functions.
+// drawing serves light and dark. Each says in words, for screen readers, what it shows. Pure text functions.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -56,7 +57,13 @@ struct Line {
   std::string css = "c1";
   std::vector<LinePoint> points;  // rising x
 };
-// Lines with a dot at each point, over a logarithmic y axis; values that are not positive are left out.
-std::string lines(const std::vector<Line>& data, const Axis& x, const std::string& y_unit, int height = 260);
+struct Range {
+  double least = 0, most = 0;  // of the positive values; 0: there are none
+};
+Range range_of(const std::vector<Line>& data);
+// Lines with a dot at each point, over a logarithmic y axis; values that are not positive are left out. Drawings that
+// are compared are given the same scale.
+std::string lines(const std::vector<Line>& data, const Axis& x, const std::string& y_unit, int height = 260,
+                  const std::optional<Range>& scale = std::nullopt);
 
 }  // namespace kf::bench::svg

@@ -20,7 +20,8 @@ std::string to_table(const BurstReport& r) {
   t.row("run", "{} downloads, {} in flight, custody {}, curve {}, pattern {}{}", r.requested, r.concurrency, r.custody,
         r.curve, r.pattern, r.enable ? ", with enabling" : "");
   t.row("profile", "{}, {} bytes, {} elements", r.profile_name, r.profile_bytes, r.profile_elements);
-  t.row("machine", "{} x {}, {}", r.machine.cores, r.machine.cpu, r.machine.os);
+  t.row("machine", "{} x {}, {}; other programs kept {:.2f} CPUs busy meanwhile", r.machine.cores, r.machine.cpu,
+        r.machine.os, r.other_cpus);
   t.row("build", "keyferry {} ({}), {}", r.version, r.commit, r.build);
   t.line("");
   t.row("downloads", "{} requested, {} completed ({} with warning), {} failed", r.requested, r.completed,

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -13,6 +12,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "bench/process/limits.hpp"
 #include "bench/process/ports.hpp"
 #include "host/base/ids.hpp"
 
@@ -58,14 +58,6 @@ class PrivateFile {
   std::string path_;
 };
 
-void raise_file_limit() {  // inherited by both processes: each download holds a few connections
-  rlimit l{};
-  if (::getrlimit(RLIMIT_NOFILE, &l) == 0 && l.rlim_cur < l.rlim_max) {
-    l.rlim_cur = l.rlim_max;
-    ::setrlimit(RLIMIT_NOFILE, &l);
-  }
-}
-
 Result<Json> parse(Result<std::string> text, const std::string& what) {
   if (!text) return std::move(text).error();
   Json j = Json::parse(*text, nullptr, false);
@@ -97,7 +89,7 @@ Status World::lock_dir() {
 }
 
 Result<std::unique_ptr<World>> World::prepare(WorldOptions o) {
-  raise_file_limit();
+  (void)proc::need_descriptors(4096);  // inherited by both processes; who needs more asks first
   std::unique_ptr<World> w(new World);
   w->options_ = std::move(o);
   KF_TRY(w->keyferry_, proc::sibling("keyferry"));
@@ -204,6 +196,7 @@ Status World::start_smdp() {
   proc::SpawnOptions o;
   o.program = keyferry_;
   o.args = {"serve", "--config", config_file()};
+  o.environment = options_.smdp_environment;
   o.stdout_file = o.stderr_file = dir_ + "/run/smdp.log";
   KF_TRY(smdp_, proc::Child::spawn(o));
   const auto deadline = Clock::now() + kStartLimit;

@@ -15,6 +15,9 @@ Fault version_mismatch(std::string reason);
 Fault body_fault(const Error& e);  // of read_request() and its like
 
 // --- header.cpp ---
+inline constexpr std::size_t kMaxHeaderBlocks = 64;
+inline constexpr std::size_t kMaxUri = 2048;    // octets of an address, a MessageID, a RelatesTo, an Action
+inline constexpr std::size_t kMaxEntity = 255;  // octets of EntityId, EntityName and TransactionId in them
 // Reads what is there into `h`, also when something else in the header is wrong. The fault of the first thing that is:
 // mustUnderstand blocks first, as SOAP demands.
 std::optional<Fault> read_header(const Element& header, MessageHeader& h);
@@ -23,7 +26,7 @@ std::optional<Fault> require_addressing(const MessageHeader& h, bool from_option
 void set_from(MessageHeader& h, std::string address);
 
 // --- functions.cpp ---
-enum class Kind { request, response, notification };
+using Kind = Direction;
 
 enum class Field : std::uint8_t {
   eid,

@@ -170,46 +170,74 @@ Status read_profile(const Element& e, const Context& c, ProfileInfo& out) {
 
 // --- EumSignature ---
 
-bool declared_within(pugi::xml_node n, pugi::xml_node top, std::string_view prefix) {
-  for (;; n = n.parent()) {
-    for (const pugi::xml_attribute a : n.attributes()) {
-      const auto [p, local] = split_qname(a.name());
-      if (prefix.empty() ? p.empty() && local == "xmlns" : p == "xmlns" && local == prefix) return true;
-    }
-    if (n == top) return false;
-  }
-}
+// Nobody could read the signature once it is relayed, below declarations of ours.
+Error too_many_namespaces() { return Error{"bad-xml", "too many namespaces in EumSignature"}; }
 
-// Prefixes that `top` or something below it uses and that are bound outside of `top`. Without recursion.
-std::vector<std::string_view> inherited_prefixes(pugi::xml_node top) {
-  std::vector<std::string_view> out;
-  const auto use = [&](pugi::xml_node n, std::string_view prefix) {
-    if (prefix == "xml" || std::find(out.begin(), out.end(), prefix) != out.end()) return;
-    if (!declared_within(n, top, prefix)) out.push_back(prefix);
-  };
-  for (pugi::xml_node n = top; n;) {
-    if (n.type() == pugi::node_element) {
-      use(n, split_qname(n.name()).first);
-      for (const pugi::xml_attribute a : n.attributes()) {
-        const auto prefix = split_qname(a.name()).first;
-        if (!prefix.empty() && prefix != "xmlns") use(n, prefix);
+constexpr std::size_t kSignatureNamespaces = kMaxNamespaces - 16;  // leaves room for the declarations of our envelope
+constexpr std::size_t kSignatureAdded = 16 << 10;                  // octets of declarations that keep_signature() adds
+
+// Prefixes that `top` or something below it uses and that are bound outside of `top`. One walk without recursion; what
+// is declared on the way down is kept in a stack, so that a use costs at most kSignatureNamespaces comparisons.
+class InheritedPrefixes {
+ public:
+  explicit InheritedPrefixes(pugi::xml_node top) : top_(top) {}
+
+  Result<std::vector<std::string_view>> find() {
+    for (pugi::xml_node n = top_; n;) {
+      KF_CHECK(enter(n));
+      pugi::xml_node next = n.first_child();
+      while (!next) {
+        leave(n);
+        if (n == top_) break;
+        next = n.next_sibling();
+        if (!next) n = n.parent();
       }
+      n = next;
     }
-    pugi::xml_node next = n.first_child();
-    while (!next && n != top) {
-      next = n.next_sibling();
-      if (!next) n = n.parent();
-    }
-    n = next;
+    return std::move(inherited_);
   }
-  return out;
-}
+
+ private:
+  Status enter(pugi::xml_node n) {
+    if (n.type() != pugi::node_element) return {};
+    std::string_view prefix;
+    for (const pugi::xml_attribute a : n.attributes()) {
+      if (is_binding(a.name(), prefix)) declared_.push_back({n, prefix});
+    }
+    KF_CHECK(use(split_qname(n.name()).first));
+    for (const pugi::xml_attribute a : n.attributes()) {
+      prefix = split_qname(a.name()).first;
+      if (!prefix.empty() && prefix != "xmlns") KF_CHECK(use(prefix));
+    }
+    return {};
+  }
+  void leave(pugi::xml_node n) {
+    while (!declared_.empty() && declared_.back().by == n) declared_.pop_back();
+  }
+  Status use(std::string_view prefix) {
+    if (declared_.size() + inherited_.size() > kSignatureNamespaces) return too_many_namespaces();
+    count_namespace_steps(declared_.size() + inherited_.size());
+    if (prefix == "xml" || std::find(inherited_.begin(), inherited_.end(), prefix) != inherited_.end()) return {};
+    const auto same = [&](const Declared& d) { return d.prefix == prefix; };
+    if (std::none_of(declared_.begin(), declared_.end(), same)) inherited_.push_back(prefix);
+    return {};
+  }
+
+  struct Declared {
+    pugi::xml_node by;
+    std::string_view prefix;
+  };
+  pugi::xml_node top_;
+  std::vector<Declared> declared_;
+  std::vector<std::string_view> inherited_;
+};
 
 // The octets as received. What the EUM signed survives: exclusive canonical form does not see added declarations.
 Status keep_signature(const Element& e, const Context& c, std::string& out) {
   const std::string_view raw = c.document.raw_content(e.node);
   out.reserve(raw.size() + 128);
   const char* done = raw.data();
+  std::size_t added = 0;
   const auto copy_to = [&](const char* p) {
     out.append(done, static_cast<std::size_t>(p - done));
     done = p;
@@ -217,11 +245,9 @@ Status keep_signature(const Element& e, const Context& c, std::string& out) {
   for (pugi::xml_node n : e.node.children()) {
     if (n.type() != pugi::node_element) continue;
     copy_to(c.document.raw_name(n) + std::char_traits<char>::length(n.name()));
-    const auto inherited = inherited_prefixes(n);
+    KF_TRY(const auto inherited, InheritedPrefixes(n).find());
     const auto attributes = std::distance(n.attributes_begin(), n.attributes_end());
-    if (inherited.size() + static_cast<std::size_t>(attributes) > kMaxAttributes) {
-      return Error{"bad-xml", "too many namespaces in EumSignature"};  // nobody could read it once relayed
-    }
+    if (inherited.size() + static_cast<std::size_t>(attributes) > kMaxAttributes) return too_many_namespaces();
     for (const std::string_view prefix : inherited) {
       const std::string_view uri = e.scope.uri(prefix);
       if (uri.data() == nullptr) return Error{"bad-xml", "namespace prefix " + clip(prefix) + " is not bound"};
@@ -231,6 +257,9 @@ Status keep_signature(const Element& e, const Context& c, std::string& out) {
       out += "=\"";
       append_escaped(out, uri);
       out += '"';
+      // Each child gets its own copy of a name that was written once: many children and a long name are a bomb.
+      added += prefix.size() + uri.size() + 10;
+      if (added > kSignatureAdded) return too_many_namespaces();
     }
   }
   copy_to(raw.data() + raw.size());

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "host/base/text.hpp"
 #include "host/es/codec.hpp"
 
 namespace kf::es {
@@ -122,7 +123,10 @@ constexpr std::array<std::string_view, 20> kFieldNames = {"Eid",
                                                           "EuiccResponseData",
                                                           "Eis"};
 
-constexpr std::size_t kMaxCallIdentifier = 1000;  // characters
+constexpr std::size_t kMaxCallIdentifier = 1000;          // characters
+constexpr std::size_t kMaxProfileType = 400;              // octets: the schema's 100 characters
+constexpr std::size_t kMaxCode = 64, kMaxMessage = 1024;  // octets kept of a status code and of the text beside it
+constexpr std::size_t kMaxRules = 64;                     // of a pol2: there are nine different ones
 
 Status read_call_identifier(const Element& x, std::string& out) {
   KF_CHECK(read_text(x, out));
@@ -141,7 +145,7 @@ Status read_request_field(Field f, const Element& x, const Context& c, Request& 
     case smsr_id:
       return read_oid(x, r.smsr_id);
     case profile_type:
-      return read_text(x, r.profile_type.emplace());
+      return read_text(x, r.profile_type.emplace(), kMaxProfileType);
     case iccid:
       return read_iccid(x, r.iccid.emplace());
     case enable_profile:
@@ -249,9 +253,12 @@ ExecStatus parse_status(std::string_view s, bool& known) {
 
 Status read_status_code(const Element& e, const Context& c, StatusCode& out) {
   static constexpr Rule kRules[] = {{"Subject"}, {"Reason"}, {"SubjectIdentifier"}, {"Message"}};
-  return read_children(e, c, kRules, [&](std::size_t i, const Element& x) {
+  return read_children(e, c, kRules, [&](std::size_t i, const Element& x) -> Status {
     std::string* const targets[] = {&out.subject, &out.reason, &out.subject_identifier, &out.message};
-    return read_text(x, *targets[i]);
+    std::string scratch;
+    KF_TRY(const std::string_view t, x.text(scratch));  // cut, not refused: the answer matters more than its wording
+    *targets[i] = clip_text(t, i < 2 ? kMaxCode : kMaxMessage);
+    return {};
   });
 }
 
@@ -407,8 +414,10 @@ static Status read_rule(const Element& e, const Context& c, bool request, Policy
 Status read_pol2(const Element& e, const Context& c, bool request, std::optional<Pol2>& out) {
   static constexpr Rule kRules[] = {{"Rule", false, true, "rules"}};
   out.emplace();
-  return read_children(e, c, kRules,
-                       [&](std::size_t, const Element& x) { return read_rule(x, c, request, out->emplace_back()); });
+  return read_children(e, c, kRules, [&](std::size_t, const Element& x) {
+    if (out->size() == kMaxRules) return Status(schema_error("pol2 holds more than " + std::to_string(kMaxRules)));
+    return read_rule(x, c, request, out->emplace_back());
+  });
 }
 
 Status read_request(const Element& e, const Context& c, const Identity& id, Request& out) {

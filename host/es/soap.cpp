@@ -28,6 +28,9 @@ class Parser {
 
   // Nothing, or what to answer. m_.header holds what was read of it either way.
   std::optional<Fault> run(std::string_view xml) {
+    if (o_.ascii && !is_ascii(xml))
+      return sender_fault(
+          "The media type declares a character set whose text is accepted as plain ASCII only; send UTF-8");
     if (auto s = doc_.load(xml); !s) return sender_fault("Not an acceptable XML document: " + s.error().detail);
     const Scope outside;
     const Scope scope(outside, doc_.root());
@@ -108,6 +111,8 @@ class Parser {
           "wsa:ActionNotSupported");
     }
     if (!id) return sender_fault("No function for the element " + clip(name->local), "wsa:ActionNotSupported");
+    if (o_.takes && !o_.takes(id->interface, id->function, id->kind))
+      return sender_fault("No function for this wsa:Action", "wsa:ActionNotSupported");
     const bool related = response && !m_.header.relates_to.empty();
     if (!related && !action_fits(m_.header.action, *id)) return mismatch(m_.header, name->local);
 
@@ -125,8 +130,8 @@ class Parser {
     const Context c{doc_, m_.ns, m_.unknown_elements};
     static constexpr Rule kRules[] = {{"Address", true}};
     auto& poll = m_.body.emplace<MakeConnection>();
-    const Status s =
-        read_children(e, c, kRules, [&](std::size_t, const Element& x) { return read_text(x, poll.address); });
+    const Status s = read_children(
+        e, c, kRules, [&](std::size_t, const Element& x) { return read_text(x, poll.address, kMaxUri); });
     if (!s) return body_fault(s.error());
     if (poll.address.empty()) return body_fault(schema_error("Address is empty"));
     return {};

@@ -3,6 +3,7 @@
 // configured one.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <variant>
 
@@ -52,9 +53,15 @@ struct Message {
   std::vector<std::string> unknown_elements;  // ignored child elements, for one log line a peer
 };
 
+enum class Direction { request, response, notification };
+
 struct CodecOptions {
   std::vector<std::string> namespaces{std::string(kNs3)};
   std::string from_when_missing;  // the sender's address (or bare OID) when there is no From; empty: From is required
+  bool ascii = false;             // the media type said ISO-8859-1 or US-ASCII: taken when it is ASCII in fact
+  // What this party may send here, judged by the name of the body element alone. The content of anything else is not
+  // read: "No function for this wsa:Action". Empty: everything.
+  std::function<bool(Interface, Function, Direction)> takes = {};
 };
 
 // Parses and validates one received message (every row of 6.1 that is an HTTP error or a SOAP fault).
@@ -97,5 +104,9 @@ std::string make_address(std::string_view url, std::string_view entity_id, std::
 std::string write_eis(const Eis& e, std::string_view ns = kNs3);
 
 inline constexpr std::string_view kSoapContentType = "application/soap+xml; charset=utf-8";
+// The same with the parameter that names the Action (RFC 3902, 4).
+std::string soap_content_type(std::string_view action);
+// wsa:Action of an envelope that write_message() or write_make_connection() made; empty: it has none.
+std::string action_of(std::string_view written);
 
 }  // namespace kf::es

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "host/base/ids.hpp"
+#include "host/base/text.hpp"
 
 namespace kf::es {
 namespace {
@@ -19,18 +20,6 @@ std::string_view trim(std::string_view s) {
 
 bool digits(std::string_view s) {
   return !s.empty() && std::all_of(s.begin(), s.end(), [](char c) { return c >= '0' && c <= '9'; });
-}
-
-// "xmlns" binds the empty prefix, "xmlns:p" binds p; other attributes bind nothing.
-bool is_binding(std::string_view attribute, std::string_view& prefix) {
-  if (!attribute.starts_with("xmlns")) return false;
-  if (attribute.size() == 5) {
-    prefix = {};
-    return true;
-  }
-  if (attribute[5] != ':') return false;
-  prefix = attribute.substr(6);
-  return true;
 }
 
 constexpr std::array<std::uint8_t, 256> make_hex_table() {
@@ -53,7 +42,7 @@ bool same_letters(std::string_view a, std::string_view b) {
 
 std::string clip(std::string_view s, std::size_t max) {
   if (s.size() <= max) return std::string(s);
-  return std::string(s.substr(0, max)) + "...";
+  return clip_text(s, max) + "...";
 }
 
 Error schema_error(std::string detail) { return Error{"schema", std::move(detail)}; }
@@ -110,32 +99,47 @@ std::pair<std::string_view, std::string_view> split_qname(std::string_view q) {
   return {q.substr(0, colon), q.substr(colon + 1)};
 }
 
-Scope::Scope(const Scope& parent, pugi::xml_node element) : parent_(&parent), node_(element) {
+bool is_binding(std::string_view attribute, std::string_view& prefix) {
+  if (!attribute.starts_with("xmlns")) return false;
+  if (attribute.size() == 5) {
+    prefix = {};
+    return true;
+  }
+  if (attribute[5] != ':') return false;
+  prefix = attribute.substr(6);
+  return true;
+}
+
+namespace {
+thread_local std::uint64_t steps = 0;
+}
+std::uint64_t namespace_steps() { return steps; }
+void count_namespace_steps(std::size_t n) { steps += n; }
+
+Scope::Scope(const Scope& parent, pugi::xml_node element) : parent_(&parent) {
   std::string_view prefix;
-  for (const pugi::xml_attribute a : element.attributes()) own_ = own_ || is_binding(a.name(), prefix);
+  for (const pugi::xml_attribute a : element.attributes()) {
+    if (!is_binding(a.name(), prefix)) continue;
+    std::string_view bound = a.value();
+    if (bound.empty() && !prefix.empty()) bound = {};  // xmlns:p="" binds nothing
+    own_.push_back({prefix, bound});
+  }
+  in_force_ = parent.in_force_ + own_.size();
 }
 
 std::string_view Scope::uri(std::string_view prefix) const {
   if (cached_ && prefix == last_prefix_) return last_uri_;
+  const auto mine = std::find_if(own_.begin(), own_.end(), [&](const Binding& b) { return b.prefix == prefix; });
+  count_namespace_steps(own_.size());
   std::string_view found;
-  bool done = false;
-  if (own_) {
-    std::string_view p;
-    for (const pugi::xml_attribute a : node_.attributes()) {
-      if (!is_binding(a.name(), p) || p != prefix) continue;
-      found = a.value();
-      if (found.empty() && !prefix.empty()) found = {};  // xmlns:p="" binds nothing
-      done = true;
-    }
-  }
-  if (!done) {
-    if (parent_ != nullptr)
-      found = parent_->uri(prefix);
-    else if (prefix.empty())
-      found = "";
-    else if (prefix == "xml")
-      found = kXmlNs;
-  }
+  if (mine != own_.end())
+    found = mine->uri;
+  else if (parent_ != nullptr)
+    found = parent_->uri(prefix);
+  else if (prefix.empty())
+    found = "";
+  else if (prefix == "xml")
+    found = kXmlNs;
   cached_ = true;
   last_prefix_ = prefix;
   last_uri_ = found;
@@ -143,6 +147,8 @@ std::string_view Scope::uri(std::string_view prefix) const {
 }
 
 Result<Name> Scope::name_of(pugi::xml_node child) const {
+  if (in_force_ > kMaxNamespaces)
+    return Error{"bad-xml", "more than " + std::to_string(kMaxNamespaces) + " namespace declarations in force"};
   const auto [prefix, local] = split_qname(child.name());
   const std::string_view ns = uri(prefix);
   if (ns.data() == nullptr) return Error{"bad-xml", "namespace prefix " + clip(prefix) + " is not bound"};
@@ -202,9 +208,11 @@ bool Element::blank() const {
   return true;
 }
 
-Status read_text(const Element& e, std::string& out) {
+Status read_text(const Element& e, std::string& out, std::size_t max) {
+  out.clear();
   std::string scratch;
   KF_TRY(const std::string_view t, e.text(scratch));
+  if (t.size() > max) return schema_error(std::string(e.name) + " is longer than " + std::to_string(max) + " octets");
   out.assign(t);
   return {};
 }

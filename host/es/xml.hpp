@@ -21,13 +21,16 @@ inline constexpr std::string_view kNsWsmc = "http://docs.oasis-open.org/ws-rx/ws
 inline constexpr std::string_view kNsDs = "http://www.w3.org/2000/09/xmldsig#";
 
 inline constexpr std::size_t kMaxDepth = 64;       // elements
-inline constexpr std::size_t kMaxAttributes = 32;  // of one element: bounds every name look-up
+inline constexpr std::size_t kMaxAttributes = 32;  // of one element
+inline constexpr std::size_t kMaxNamespaces = 64;  // declarations in force at one element: bounds every prefix look-up
+inline constexpr std::size_t kMaxName = 512;       // octets of the name of an element or attribute
 inline constexpr std::size_t kMaxUnknown = 16;     // ignored elements remembered of one message
 
 // Well-formedness as XML 1.0 asks for it, in one pass without recursion, because pugixml forgives a lot (undeclared
 // entities, several roots, bad UTF-8, double attributes). Refused although XML allows it: any document type
-// declaration, any encoding but UTF-8, version other than 1.0, depth over kMaxDepth, more than kMaxAttributes on an
-// element. `xml` is without byte order mark. Reasons: bad-xml.
+// declaration, any encoding but UTF-8 (ISO-8859-1 and US-ASCII may be declared by a document that is ASCII in fact),
+// version other than 1.0, depth over kMaxDepth, more than kMaxAttributes on an element, names over kMaxName.
+// `xml` is without byte order mark. Reasons: bad-xml.
 Status check_document(std::string_view xml);
 
 // The document: its own copy of the text, parsed in place. Views into it live as long as it does.
@@ -64,18 +67,28 @@ class Scope {
 
   // nullptr data: the prefix is not bound. The empty prefix is always bound, to "" when nothing else was said.
   [[nodiscard]] std::string_view uri(std::string_view prefix) const;
-  // Reasons: bad-xml (prefix not bound).
+  // Reasons: bad-xml (prefix not bound, more than kMaxNamespaces declarations in force).
   [[nodiscard]] Result<Name> name_of(pugi::xml_node child) const;  // the scope must be that of `child` itself
 
  private:
+  struct Binding {
+    std::string_view prefix, uri;
+  };
   const Scope* parent_ = nullptr;
-  pugi::xml_node node_;
-  bool own_ = false;                                 // has xmlns attributes
+  std::vector<Binding> own_;                         // what the element itself declares
+  std::size_t in_force_ = 0;                         // with those of the parents
   mutable std::string_view last_prefix_, last_uri_;  // one entry of memory: siblings share their prefix
   mutable bool cached_ = false;
 };
 
 std::pair<std::string_view, std::string_view> split_qname(std::string_view qname);  // prefix, local
+// "xmlns" binds the empty prefix, "xmlns:p" binds p; other attributes bind nothing.
+bool is_binding(std::string_view attribute, std::string_view& prefix);
+
+// How many declarations this thread has looked at so far to resolve prefixes. A test can hold that against the size of
+// a message; it cannot hold time against it.
+std::uint64_t namespace_steps();
+void count_namespace_steps(std::size_t n);
 
 // What one message is read with.
 struct Context {
@@ -145,7 +158,8 @@ Status read_children(const Element& e, const Context& c, std::span<const Rule> r
 }
 
 // Typed text. Each names the element in its error; reasons: schema.
-Status read_text(const Element& e, std::string& out);
+inline constexpr std::size_t kMaxText = 4096;  // octets; text that has a meaning is far shorter
+Status read_text(const Element& e, std::string& out, std::size_t max = kMaxText);
 Status read_bool(const Element& e, bool& out);
 Status read_uint(const Element& e, std::uint64_t& out);
 Status read_period(const Element& e, std::optional<std::uint32_t>& out);  // positiveInteger; clamped to 32 bits
@@ -166,6 +180,7 @@ Result<Bytes> decode_hex(std::string_view s);
 // Text for element content and for double-quoted attributes. What XML cannot carry (control characters, bad UTF-8)
 // becomes '?'.
 void append_escaped(std::string& out, std::string_view s);
+bool is_ascii(std::string_view s);
 // Length of the UTF-8 sequence of a permitted XML character at the front of `s`, 0 when there is none.
 std::size_t xml_char(std::string_view s);
 

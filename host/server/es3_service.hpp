@@ -9,7 +9,7 @@ namespace kf::server {
 class Es3Service {
  public:
   Es3Service(DownloadService::Parts& p, DownloadService& d) : p_(p), downloads_(d) {}
-  unsigned admit(const net::Request& head) const;
+  net::Admission admit(const net::Request& head) const;
   asio::awaitable<net::Response> handle(net::Request r);
 
  private:

@@ -2,7 +2,10 @@
 
 #include <boost/asio/redirect_error.hpp>
 
+#include <stdexcept>
+
 #include "host/base/calendar.hpp"
+#include "host/base/clock.hpp"
 #include "host/base/random.hpp"
 
 namespace kf::server {
@@ -36,13 +39,13 @@ std::optional<store::DeliveryRow> Replies::store_answer(store::Tx& tx, const std
 std::optional<store::DeliveryRow> Replies::store_repeat(store::Tx& tx, const store::CallRow& call) const {
   if (call.reply == store::ReplyKind::sync) return std::nullopt;
   auto r = read_stored(call.response, call.ns);
-  if (!r) throw store::StoreError("stored answer cannot be read: " + r.error().text());
+  if (!r) throw std::runtime_error("stored answer cannot be read: " + r.error().text());
   store::DeliveryRow d;
   d.party = call.requester;
   d.kind = call.reply == store::ReplyKind::poll ? store::DeliveryKind::poll : store::DeliveryKind::callback;
   d.address = call.reply_to;
   d.body = envelope(call, *r);
-  d.created_ms = wall_now().time_since_epoch().count();
+  d.created_ms = anchored_ms();
   d.id = tx.insert_delivery(d);
   return d;
 }

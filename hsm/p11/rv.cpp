@@ -47,7 +47,7 @@ constexpr std::array kTable{
     KF_RV(CKR_DOMAIN_PARAMS_INVALID, job),
     KF_RV(CKR_CURVE_NOT_SUPPORTED, job),
     KF_RV_STANDARD(CKR_PUBLIC_KEY_INVALID, job),
-    RvRow{0x1C4, "CKR_PUBLIC_KEY_INVALID", RvClass::job},  // of modules built with that header
+    RvRow{0x1C4, "CKR_PUBLIC_KEY_INVALID (0x1C4)", RvClass::job},  // of modules built with that header
     KF_RV_STANDARD(CKR_AEAD_DECRYPT_FAILED, job),
     KF_RV(CKR_KEY_SIZE_RANGE, job),
     KF_RV(CKR_KEY_TYPE_INCONSISTENT, job),

@@ -1,6 +1,7 @@
 // Process control and accounts on real processes: the shell and ourselves.
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,6 +11,7 @@
 #include <thread>
 
 #include "bench/process/child.hpp"
+#include "bench/process/limits.hpp"
 #include "bench/process/ports.hpp"
 #include "bench/process/usage.hpp"
 
@@ -21,6 +23,26 @@ SpawnOptions shell(const std::string& script) {
   o.program = "/bin/sh";
   o.args = {"-c", script};
   return o;
+}
+
+// The soft limit of open files follows what a run needs, for this process and its children; what cannot be had is told.
+TEST(Limits, FilesFollowWhatARunNeeds) {
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit low{64, before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &low), 0);
+  ASSERT_GE(before.rlim_max, 256U);
+  ASSERT_TRUE(need_descriptors(200).ok());
+  const auto seen = run_tool(shell("ulimit -n"), Millis(60'000));
+  ASSERT_TRUE(seen.ok());
+  EXPECT_TRUE(seen->out == "unlimited\n" || std::stoull(seen->out) >= 200) << seen->out;
+  EXPECT_GT(local_ports(), 0U);
+  ::setrlimit(RLIMIT_NOFILE, &before);
+  if (before.rlim_max == RLIM_INFINITY) return;
+  const Status never = need_descriptors(std::uint64_t{1} << 40);  // beyond fs.nr_open, whoever asks
+  ASSERT_FALSE(never.ok());
+  EXPECT_EQ(never.error().reason, "proc-limit");
+  ::setrlimit(RLIMIT_NOFILE, &before);
 }
 
 void burn(double cpu_s) {

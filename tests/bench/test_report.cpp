@@ -145,10 +145,14 @@ TEST(Timeline, ARunThatEndsJustBehindAStepHasNoFalsePeak) {
 
 TEST(Json, HasExactlyTheKeysThatComparisonsRelyOn) {
   const Json j = Json::parse(to_json(sample()).dump());
-  for (const char* k :
-       {"version", "commit", "machine", "custody", "curve", "profile", "downloads", "wall_s", "downloads_per_s",
-        "latency_ms", "peak_in_flight", "smdp", "crypto_floor", "operations", "batch_size", "scp03t"})
+  for (const char* k : {"schema", "version", "commit", "command_line", "machine", "custody", "curve", "profile",
+                        "downloads", "wall_s", "downloads_per_s", "latency_ms", "peak_in_flight", "smdp",
+                        "crypto_floor", "operations", "batch_size", "scp03t"})
     EXPECT_TRUE(j.contains(k)) << k;
+  EXPECT_EQ(j["schema"], kBurstSchema);
+  for (const char* k : {"settings", "concurrency", "faults"}) EXPECT_TRUE(j["configuration"].contains(k)) << k;
+  EXPECT_TRUE(j["machine"].contains("other_cpus_busy"));
+  for (const char* k : {"failed_at_operator", "card_errors"}) EXPECT_TRUE(j["test_equipment"].contains(k)) << k;
   EXPECT_EQ(keys(j["latency_ms"]), (std::set<std::string>{"p50", "p95", "p99", "max"}));
   for (const char* k : {"bytes", "elements"}) EXPECT_TRUE(j["profile"].contains(k)) << k;
   for (const char* k : {"requested", "completed", "with_warning", "failed", "euicc_verified"})
@@ -216,6 +220,42 @@ TEST(Html, StandsAloneAndEscapes) {
   EXPECT_GE(count("<svg"), 6U);
   EXPECT_EQ(page.find("nan"), std::string::npos);
   EXPECT_EQ(page.find("inf\""), std::string::npos);
+}
+
+// A screen reader hears what the eye sees: every drawing has words of its own.
+TEST(Svg, EveryDrawingSaysInWordsWhatItShows) {
+  const std::string page = to_html(sample());
+  std::size_t drawings = 0;
+  for (std::size_t at = 0; (at = page.find("<svg", at)) != std::string::npos; ++at, ++drawings) {
+    const std::string tag = page.substr(at, page.find('>', at) - at);
+    EXPECT_NE(tag.find("role=\"img\""), std::string::npos) << tag;
+    const auto label = tag.find("aria-label=\"");
+    ASSERT_NE(label, std::string::npos) << tag;
+    EXPECT_GT(tag.find('"', label + 12) - label, 24U) << tag;
+  }
+  EXPECT_GE(drawings, 6U);
+  const std::string bars = svg::bars({{"HSM workers", 1.5, "1.5 s", "c1"}, {"a < b", 2, "", "c1"}}, 2);
+  EXPECT_NE(bars.find("aria-label=\"HSM workers: 1.5 s; a &lt; b: 2\""), std::string::npos) << bars.substr(0, 200);
+  const std::string columns =
+      svg::columns({{1, "one"}, {7, "the most"}, {2, "two"}}, {"ms", 0, 9}, "downloads", {{3, "p50 3 ms"}});
+  EXPECT_NE(columns.find("downloads by ms, from 0 to 9. Highest: the most. p50 3 ms."), std::string::npos);
+}
+
+// Drawings that are compared have the same axis.
+TEST(Svg, LinesOnOneScale) {
+  const std::vector<svg::Line> low{{"a", "c1", {{0, 1, "1"}, {1, 2, "2"}}}};
+  const std::vector<svg::Line> high{{"b", "c1", {{0, 50, "50"}, {1, 90, "90"}}}};
+  const svg::Range both = svg::range_of({low.front(), high.front()});
+  EXPECT_EQ(both.least, 1);
+  EXPECT_EQ(both.most, 90);
+  const auto ticks = [](const std::string& s) {
+    std::vector<std::string> out;
+    for (std::size_t at = 0; (at = s.find("text-anchor=\"end\">", at)) != std::string::npos; ++at)
+      out.push_back(s.substr(at, s.find('<', at) - at));
+    return out;
+  };
+  EXPECT_NE(ticks(svg::lines(low, {"x", 0, 1}, "y")), ticks(svg::lines(high, {"x", 0, 1}, "y")));
+  EXPECT_EQ(ticks(svg::lines(low, {"x", 0, 1}, "y", 260, both)), ticks(svg::lines(high, {"x", 0, 1}, "y", 260, both)));
 }
 
 TEST(Svg, NumbersForPeople) {

@@ -38,6 +38,8 @@ struct RigOptions {
   bool strict = false;  // SM-SR and Operator take only what the published v3 descriptions have
   bool record = true;   // in a program that validates what was sent (validated_at_the_end)
   std::uint64_t required_memory = 65536;
+  std::vector<std::pair<std::string, std::string>> smdp_environment;
+  std::function<void(World&)> before_start;  // the directory is there, nothing runs yet
   std::vector<std::size_t> iccid_digits;  // of the first subscriptions; the others as the template
 };
 
@@ -67,6 +69,7 @@ class Rig {
     }
     w.log_level = options_.log_level;
     w.settings = options_.settings;
+    w.smdp_environment = options_.smdp_environment;
     auto world = World::prepare(w);
     if (!world) throw std::runtime_error("world: " + world.error().text());
     world_ = std::move(*world);
@@ -80,6 +83,7 @@ class Rig {
       std::ofstream(file, std::ios::binary) << text(template_.der);
     }
     must(world_->import_template(file, text(subscriptions_.csv.expose()), kType, options_.required_memory));
+    if (options_.before_start) options_.before_start(*world_);
     must(world_->start_sim());
     must(world_->start_smdp());
     new_operator();

@@ -98,7 +98,7 @@ TEST(ByProfileType, AFreeProfileIsPickedAndNamed) {
 
 TEST(Platform, EnableDisableUpdateDeleteAndGetEis) {
   RigOptions o;
-  o.euiccs = 1;
+  o.euiccs = 2;
   Rig rig(o);
   ASSERT_EQ(told(rig.download(0, true)), "EXECUTED_SUCCESS");
   const std::string iccid = rig.subscriptions().list[0].iccid;
@@ -123,8 +123,11 @@ TEST(Platform, EnableDisableUpdateDeleteAndGetEis) {
   EXPECT_EQ(told(rig.call(rig.request(F::delete_profile, 0))), "EXECUTED_SUCCESS");
   EXPECT_TRUE(rig.run(rig.op().wait_notification(F::handle_profile_deleted, iccid, std::chrono::seconds(20))));
 
-  // Once installed an ICCID is never given away again.
-  EXPECT_EQ(told(rig.download(0)), "FAILED 8.2.1/3.3");
+  // Once installed an ICCID is never given to another eUICC; the same one may have it again.
+  sim::Order elsewhere = rig.order_of(0);
+  elsewhere.eid = rig.order_of(1).eid;
+  EXPECT_EQ(told(rig.run(rig.op().order(elsewhere, Pattern::callback, std::chrono::seconds(60)))), "FAILED 8.2.1/3.3");
+  EXPECT_EQ(told(rig.download(0)), "EXECUTED_SUCCESS");
 }
 
 // What SGP.02 has beyond the published descriptions, and the relays that have no state of their own at the SM-DP.

@@ -47,7 +47,7 @@ TEST(BadInput, Depth) {
 }
 
 TEST(BadInput, Encoding) {
-  expect_sender(replaced(order(), "UTF-8", "ISO-8859-1"), "encoding ISO-8859-1 is not accepted");
+  expect_sender(replaced(order(), "UTF-8", "ISO-8859-15"), "encoding ISO-8859-15 is not accepted");
   expect_sender(replaced(order(), "UTF-8", "UTF-16"), "encoding UTF-16 is not accepted");
   expect_sender(std::string("\xFF\xFE<\0a\0", 6), "UTF-16");
   expect_sender(std::string("\xFE\xFF\0<\0a", 6), "UTF-16");

@@ -66,5 +66,19 @@ TEST(Speed, HostileInputStaysLinear) {
   EXPECT_LT(ms, 5000);
 }
 
+// The same for the signature of the EUM, whose namespaces are followed to its leaves: a new prefix in each element.
+TEST(Speed, HostileSignatureStaysLinear) {
+  std::string children;
+  for (int i = 0; children.size() < 1'000'000; ++i) children += "<p" + std::to_string(i) + ":x/>";
+  const std::string xml = own("eis.xml");
+  const std::size_t from = xml.find('>', xml.find("EumSignature")) + 1;
+  const std::string hostile = xml.substr(0, from) + "<o>" + children + "</o>" + xml.substr(from);
+  const auto t = std::chrono::steady_clock::now();
+  fault(hostile);
+  const double ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - t).count();
+  std::printf("[ measured ] %-32s %7.1f ms\n", "1 MB of prefixes in EumSignature", ms);
+  EXPECT_LT(ms, 5000);
+}
+
 }  // namespace
 }  // namespace kf::es::test

@@ -1,6 +1,9 @@
 // Clients that nobody here wrote, generated from an interface description, against a real server with the simulated
 // SM-SR behind it. From our own description always, from the published one where ../shared/wsdl exists.
+#include <arpa/inet.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <future>
 
@@ -27,6 +30,19 @@ Ran run_command(const std::string& command) {
   const int s = ::pclose(p);
   r.status = WIFEXITED(s) ? WEXITSTATUS(s) : -1;
   return r;
+}
+
+// For a client's own server: the SM-DP sends answers to registered addresses only.
+std::uint16_t free_port() {
+  const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in a{};
+  a.sin_family = AF_INET;
+  a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t n = sizeof a;
+  const bool ok = ::bind(fd, reinterpret_cast<sockaddr*>(&a), n) == 0 &&
+                  ::getsockname(fd, reinterpret_cast<sockaddr*>(&a), &n) == 0;
+  ::close(fd);
+  return ok ? ntohs(a.sin_port) : std::uint16_t{0};
 }
 
 // The arguments that every client takes: where, who, with which cards.
@@ -67,8 +83,11 @@ TEST_P(Zeep, DrivesTheFunctionsOfEs2) {
   if (!fs::exists(kSource + "/" + d.xsd)) GTEST_SKIP() << "../shared/wsdl is absent";
   RigOptions o;
   o.euiccs = d.cards;
+  const std::string port = std::to_string(free_port());
+  o.settings = {{"operator.reply_hosts", std::vector<std::string>{"127.0.0.1", "127.0.0.1:" + port}}};
   Rig rig(o);
-  std::string command = kPython + " " + kSource + "/tests/interop/zeep_es2.py --xsd " + kSource + "/" + d.xsd;
+  std::string command =
+      kPython + " " + kSource + "/tests/interop/zeep_es2.py --sink-port " + port + " --xsd " + kSource + "/" + d.xsd;
   if (*d.wsdl != 0) command += " --wsdl " + kSource + "/" + d.wsdl;
   const Ran r = run_command(command + world_arguments(rig, d.cards));
   EXPECT_EQ(r.status, 0) << r.out << slurp(rig.world().smdp_log());

@@ -1,5 +1,7 @@
 """`keyferry init` makes a set-up, replaces nothing, and says what it refuses and why."""
+import contextlib
 import shutil
+import sqlite3
 import unittest
 
 import lab
@@ -8,8 +10,12 @@ import lab
 def everything_in(d, used=False):
     """Files and what they hold. `used`: the token was opened, which touches SoftHSM's locks and counters, and the store."""
     def kept(p):
-        return not (used and (p.name == "softhsm2.conf" or "tokens" in p.parts and (p.suffix != ".object" or p.name == "token.object") or "db-" in p.name))
-    return {str(p.relative_to(d)): hash(p.read_bytes()) for p in d.rglob("*") if p.is_file() and kept(p)}
+        return not (used and (p.name in ("softhsm2.conf", "store.db") or "tokens" in p.parts and (p.suffix != ".object" or p.name == "token.object") or "db-" in p.name))
+    files = {str(p.relative_to(d)): hash(p.read_bytes()) for p in d.rglob("*") if p.is_file() and kept(p)}
+    if used:  # opening it tidies it up; whose it is stays
+        with contextlib.closing(sqlite3.connect(d / "store.db")) as db:
+            files["data key"] = db.execute("SELECT value FROM meta WHERE key='data_key'").fetchone()
+    return files
 
 
 class Init(unittest.TestCase):

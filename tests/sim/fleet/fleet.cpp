@@ -203,6 +203,7 @@ asio::awaitable<void> Fleet::session(Card& c, bool notification) {
     ++counters_.posts;
     auto answer = co_await client.call(std::move(r), options_.post_timeout, false);
     if (!answer.ok()) {
+      if (answer.error().reason == "net-connect") ++counters_.no_connection;
       ++counters_.lost_sessions;
       c.lost = true;
       co_return;

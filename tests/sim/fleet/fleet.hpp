@@ -41,6 +41,7 @@ struct FleetOptions {
 
 struct FleetCounters {
   std::uint64_t triggers = 0, sessions = 0, posts = 0, scripts = 0, lost_sessions = 0, resumes = 0;
+  std::uint64_t no_connection = 0;  // a card could not open one: its own limits, or the SM-SR is away
   std::uint64_t script_bytes = 0, answer_bytes = 0, notifications = 0, errors = 0;
 };
 

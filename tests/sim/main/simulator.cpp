@@ -74,6 +74,7 @@ ordered_json counters(const Smsr& smsr, const Fleet& fleet, const NotificationSi
                 {"posts", c.posts},
                 {"scripts", c.scripts},
                 {"lost_sessions", c.lost_sessions},
+                {"no_connection", c.no_connection},
                 {"resumes", c.resumes},
                 {"notifications", c.notifications},
                 {"errors", c.errors}};

@@ -71,7 +71,9 @@ Status Operator::start() {
   s.listen_address = options_.listen_address;
   s.port = options_.port;
   s.tls = options_.tls;
-  s.admit = [](const net::Request& head) { return head.method == "POST" ? 0u : 405u; };
+  s.admit = [this](const net::Request& head) {
+    return head.method != "POST" ? 405u : head.target != options_.path ? 404u : 0u;
+  };
   server_ =
       std::make_unique<net::HttpServer>(io_, std::move(s), [this](net::Request r) { return handle(std::move(r)); });
   return server_->start();

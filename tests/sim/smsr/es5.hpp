@@ -35,7 +35,7 @@ struct Es5Options {
   net::Millis hold{60'000};           // how long a POST is held when there is nothing to do and MoreToDo was set
   net::Millis silence{10'000};        // no word from the card for that long: trigger again
   unsigned triggers = 3;              // then the command fails
-  std::size_t max_connections = 20'000;
+  std::size_t max_connections = 120'000;  // more than a burst can have in flight
 };
 
 struct Es5Counters {

@@ -1,10 +1,14 @@
 // The ES3 functions of the SM-SR simulator. sgp02-interfaces.md 2.2, 2.4 to 2.6, 3, 4.6, 6.
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
 #include <algorithm>
 #include <array>
 
 #include "host/base/calendar.hpp"
 #include "host/base/ids.hpp"
 #include "host/base/random.hpp"
+#include "host/base/tlv.hpp"
 #include "tests/sim/smsr/smsr_parts.hpp"
 
 namespace kf::sim {
@@ -115,6 +119,10 @@ es::Eis Smsr::eis_of(const Euicc& e, const Party& p) {
     for (const std::string_view f : {"expired-ecasd", "badly-signed-ecasd", "off-curve-ecasd", "infinite-ecasd",
                                      "truncated-ecasd", "nonminimal-ecasd", "other-eid-ecasd"})
       if (faults_.find(f, e.id) != nullptr) eis = eum_.eis_with(e.record, variant_of(f));
+    if (faults_.find("more-ecasd", e.id) != nullptr) {
+      auto other = eum_.eis_with(e.record, EcasdVariant::other_eid).ecasd.keysets;
+      eis.ecasd.keysets.insert(eis.ecasd.keysets.begin(), other.begin(), other.end());
+    }
     if (faults_.find("bad-eum-signature", e.id) != nullptr) eis.platform_version = "4.2.1";
   }
   eis.remaining_memory = e.remaining();
@@ -154,6 +162,13 @@ asio::awaitable<es::Response> Smsr::create_isdp(const Party* p, std::shared_ptr<
   order.commands = as_command(create_isdp_apdu(aid, static_cast<std::uint32_t>(q->required_memory)));
   order.target = to_bytes(isd_r_aid().bytes());
   order.more_to_do = q->more_to_do.value_or(false);
+  if (const auto* late = faults_.fire("late-creation", e.id)) {
+    const std::chrono::milliseconds pause(fault_number(*late, 3000));
+    asio::steady_timer timer(io_, pause);
+    boost::system::error_code ec;
+    co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ec));
+    deadline = std::max(deadline, Clock::now() + std::chrono::seconds(60));
+  }
   audit(q->eid, "CreateISDP", "to-card", order.commands);
   const CommandOutcome o = co_await es5_.run(q->eid, std::move(order), deadline);
 
@@ -221,11 +236,11 @@ asio::awaitable<es::Response> Smsr::send_data(const Party* p, std::shared_ptr<co
   }
   if (a.status == es::ExecStatus::failed) e.chain_open = false;
   a.euicc_response_data = o.answer.relay;
-  spoil(a, e, *q);
+  spoil(a, e, kind->scp03t);
   co_return a;
 }
 
-void Smsr::spoil(Answer& a, const Euicc& e, const es::Request&) {
+void Smsr::spoil(Answer& a, const Euicc& e, bool scp03t) {
   Bytes& data = *a.euicc_response_data;
   // 23 L 85 10/20 <RC> 90 00: remember it, or put an earlier one in its place.
   std::size_t at = 0, length = 0;
@@ -239,6 +254,14 @@ void Smsr::spoil(Answer& a, const Euicc& e, const es::Request&) {
     }
   }
   if (!faults_.empty()) {
+    if (scp03t && faults_.find("scp03t-in-23", e.id) != nullptr) {
+      if (const auto tlvs = read_tlvs(data); tlvs.ok()) {
+        Bytes wrapped;
+        for (const Tlv& t : *tlvs) append_tlv(wrapped, 0x23, t.whole);
+        data = std::move(wrapped);
+      }
+      return;
+    }
     if (length != 0 && faults_.find("old-rc-replay", e.id) != nullptr) {
       Bytes old = old_rc_;
       if (old.size() != length) old = random_bytes(length);  // none seen yet

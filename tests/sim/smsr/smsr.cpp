@@ -291,6 +291,8 @@ asio::awaitable<net::Response> Smsr::handle(net::Request r) {
     co_return fault_answer(f);
   }
 
+  if (!refusal && !faults_.empty() && faults_.fire("http-404", id, name) != nullptr) co_return empty_answer(404);
+
   std::shared_ptr<Call> call;
   bool fresh = false;
   if (!refusal) {

@@ -112,7 +112,7 @@ class Smsr {
   void list_profiles(es::Eis& eis, const Euicc& e, const Party& p) const;
   void change(EisEntry& entry, std::string state);                   // the EIS may show it later
   void remove(Euicc& e, const std::string& aid, bool shown = true);  // shown: the EIS had it
-  void spoil(Answer& a, const Euicc& e, const es::Request& q);       // faults that change what a SendData answers
+  void spoil(Answer& a, const Euicc& e, bool scp03t);                // faults that change what a SendData answers
   void notify(es::Function f, const std::string& eid, const es::ProfileInfo& about);
   asio::awaitable<void> post_notification(es::Interface i, es::Request n, const Party* to);
   asio::awaitable<Result<net::Response>> post(const std::string& url, std::shared_ptr<const std::string> body,
