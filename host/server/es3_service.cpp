@@ -23,6 +23,8 @@ net::Admission Es3Service::admit(const net::Request& head) const {
 asio::awaitable<net::Response> Es3Service::handle(net::Request http) {
   const Party* from = p_.config.by_peer(http.peer);
   if (from == nullptr) co_return net::Response{.status = 403, .content_type = {}, .headers = {}, .body = {}};
+  if (http.method == "GET")
+    co_return description_response(*from, http.target, "es3-smdp.wsdl", p_.config.es3_url + "/callback");
   es::CodecOptions o;
   if (from->ns != es::kNs3) o.namespaces.push_back(from->ns);
   o.ascii = declared_ascii(http);
