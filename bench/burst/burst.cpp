@@ -72,8 +72,13 @@ struct Run {
     w.radio = o.radio;
     w.faults = o.faults;
     w.log_level = o.log_level;
+    // All parties are on this machine: what one of them or one address may have is all there is.
+    const std::int64_t connections = std::clamp(o.concurrency * 2, 4096U, 65'536U);
     w.settings = {{"limits.downloads_in_flight", std::int64_t{std::max(o.concurrency, 256U)}},
-                  {"limits.max_connections", std::int64_t{std::clamp(o.concurrency * 2, 4096U, 65'536U)}}};
+                  {"limits.max_connections", connections},
+                  {"limits.connections_per_address", connections},
+                  {"limits.connections_per_party", connections},
+                  {"limits.handshakes_per_second", std::int64_t{0}}};
     if (o.hsm_workers != 0) w.settings.push_back({"token.workers", std::int64_t{o.hsm_workers}});
     if (o.crypto_threads != 0) w.settings.push_back({"limits.crypto_threads", std::int64_t{o.crypto_threads}});
     for (const std::string& text : o.settings) {

@@ -52,7 +52,8 @@ Result<Template> load_template(const std::string& path) {
   return t;
 }
 
-Result<Subscriptions> make_subscriptions(const Template& t, const std::vector<std::string>& eids) {
+Result<Subscriptions> make_subscriptions(const Template& t, const std::vector<std::string>& eids,
+                                         const std::vector<std::size_t>& iccid_digits) {
   Subscriptions out;
   out.list.reserve(eids.size());
   Bytes csv;
@@ -64,7 +65,7 @@ Result<Subscriptions> make_subscriptions(const Template& t, const std::vector<st
   for (std::size_t i = 0; i < eids.size(); ++i) {
     Subscription s;
     s.eid = eids[i];
-    s.iccid = iccid_with_luhn(numbered("8988303", i, t.iccid_digits - 1));
+    s.iccid = iccid_with_luhn(numbered("8988303", i, (i < iccid_digits.size() ? iccid_digits[i] : t.iccid_digits) - 1));
     sim::ExpectedValues v;
     v.iccid = s.iccid;
     append(csv, view(s.iccid));

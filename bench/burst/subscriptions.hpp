@@ -29,7 +29,9 @@ struct Subscriptions {
   std::vector<Subscription> list;
   SecretBytes csv;  // for `keyferry profile import`, header line first
 };
-// One for each EID. Reasons: those of expected_package.
-Result<Subscriptions> make_subscriptions(const Template& t, const std::vector<std::string>& eids);
+// One for each EID; iccid_digits: of the first ones, the others have as many as the template. Reasons: those of
+// expected_package.
+Result<Subscriptions> make_subscriptions(const Template& t, const std::vector<std::string>& eids,
+                                         const std::vector<std::size_t>& iccid_digits = {});
 
 }  // namespace kf::bench

@@ -196,6 +196,7 @@ Status World::start_smdp() {
   proc::SpawnOptions o;
   o.program = keyferry_;
   o.args = {"serve", "--config", config_file()};
+  o.environment = options_.smdp_environment;
   o.stdout_file = o.stderr_file = dir_ + "/run/smdp.log";
   KF_TRY(smdp_, proc::Child::spawn(o));
   const auto deadline = Clock::now() + kStartLimit;

@@ -40,7 +40,8 @@ struct WorldOptions {
   std::vector<std::string> faults;
   std::vector<std::string> sim_args;  // further options of `keyferry-sim run`
   std::string log_level = "warning";
-  std::vector<Setting> settings;  // on top of what `keyferry init` writes
+  std::vector<Setting> settings;                                      // on top of what `keyferry init` writes
+  std::vector<std::pair<std::string, std::string>> smdp_environment;  // of `keyferry serve`, added to ours
   bool keep_store = false;
 };
 

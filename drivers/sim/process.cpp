@@ -31,6 +31,7 @@ int run_simulator_process(const SimulatorProcess& p) {
   }
   if (!p.any_thread) ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // beside the socket
   ::signal(SIGPIPE, SIG_IGN);
+  ::signal(SIGHUP, SIG_IGN);  // the server turns its log at it; this process has none
   const rlimit no_core{0, 0};  // a core file would hold keys
   ::setrlimit(RLIMIT_CORE, &no_core);
   struct sigaction on_term {};

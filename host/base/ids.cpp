@@ -34,12 +34,23 @@ Result<Eid> parse_eid(std::string_view s) {
 Bytes eid_octets(const Eid& e) { return hex(e.str()); }
 
 Result<Iccid> parse_iccid(std::string_view s) {
-  if ((s.size() != 19 && s.size() != 20) || !digits(s)) return Error{"iccid-format", "an ICCID has 19 or 20 digits"};
-  if (luhn_sum(s) % 10 != 0) return Error{"iccid-check", "Luhn digit of the ICCID is wrong"};
-  return Iccid::trusted(std::string(s));
+  const std::string_view v = iccid_value(s);
+  if (s.size() > 20 || v.size() < 18 || !digits(v))
+    return Error{"iccid-format", "an ICCID has 18 to 20 digits"};
+  if (v.size() > 18 && luhn_sum(v) % 10 != 0) return Error{"iccid-check", "Luhn digit of the ICCID is wrong"};
+  return Iccid::trusted(std::string(v));
 }
 
-Bytes iccid_octets(const Iccid& i) { return hex(i.str().size() == 19 ? i.str() + "F" : i.str()); }
+std::string_view iccid_value(std::string_view s) {
+  const std::size_t end = s.find_last_not_of("Ff");
+  return s.substr(0, end == std::string_view::npos ? 0 : end + 1);
+}
+
+Bytes iccid_octets(const Iccid& i) {
+  std::string s = i.str();
+  if (s.size() < 20) s.resize(20, 'F');
+  return hex(s);
+}
 
 Result<Oid> parse_oid(std::string_view s) {
   const Error bad{"oid-format", "an OID looks like 1.3.6.1.4.1.9999"};

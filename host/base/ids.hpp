@@ -26,15 +26,20 @@ class Named {  // a validated string that does not convert to another kind
 };
 
 using Eid = Named<struct EidTag>;      // 32 decimal digits
-using Iccid = Named<struct IccidTag>;  // 19 or 20 decimal digits
+using Iccid = Named<struct IccidTag>;  // 18 to 20 decimal digits, without padding: the canonical value
 using Oid = Named<struct OidTag>;      // dotted
 
 // Reasons: eid-format (not 32 digits), eid-check (ISO 7064 MOD 97-10 fails).
 Result<Eid> parse_eid(std::string_view s);
 Bytes eid_octets(const Eid& e);  // 16 bytes
-// Reasons: iccid-format (not 19 or 20 digits), iccid-check (Luhn over all digits fails).
+// An ICCID that this SM-DP answers for: 18 to 20 digits, trailing F (the padding of EF.ICCID) taken off. 19 and 20
+// digits end in a Luhn digit; 18 digits may or may not hold one, so they are taken as they stand. Reasons:
+// iccid-format, iccid-check (Luhn over all digits fails).
 Result<Iccid> parse_iccid(std::string_view s);
-Bytes iccid_octets(const Iccid& i);  // 10 bytes in reading order, a 19-digit ICCID is padded with F
+Bytes iccid_octets(const Iccid& i);  // 10 bytes in reading order, short ones padded with F
+// Two spellings of one ICCID, whoever's it is: nothing is judged, only the padding does not count.
+std::string_view iccid_value(std::string_view s);  // without trailing F or f
+inline bool same_iccid(std::string_view a, std::string_view b) { return iccid_value(a) == iccid_value(b); }
 // Reasons: oid-format.
 Result<Oid> parse_oid(std::string_view s);
 Bytes oid_octets(const Oid& o);  // the content octets of the DER OBJECT IDENTIFIER

@@ -79,6 +79,24 @@ std::string clip_text(std::string_view s, std::size_t max_bytes) {
   return out;
 }
 
+namespace {
+// `c` stands at the front of `s`.
+void append_visible(std::string& out, std::string_view s, const Character& c, bool double_backslash) {
+  if (c.length == 0 || (c.length == 1 && deceives(c.code))) {
+    out += "\\x";
+    append_hex_digits(out, static_cast<std::uint8_t>(s[0]), 2);
+  } else if (deceives(c.code)) {
+    out += "\\u{";
+    append_hex_digits(out, c.code, c.code > 0xFFFF ? 5 : 4);
+    out += '}';
+  } else if (c.code == '\\' && double_backslash) {
+    out += "\\\\";
+  } else {
+    out.append(s.substr(0, c.length));
+  }
+}
+}  // namespace
+
 std::string printable(std::string_view s, std::size_t max_bytes) {
   std::string out;
   out.reserve(std::min(s.size(), max_bytes) + 8);
@@ -87,20 +105,20 @@ std::string printable(std::string_view s, std::size_t max_bytes) {
     const Character c = first_character(s);
     const std::size_t taken = std::max<std::size_t>(c.length, 1);
     if (shown + taken > max_bytes) return out + "...";
-    if (c.length == 0 || (c.code <= 0xFF && deceives(c.code) && c.length == 1)) {
-      out += "\\x";
-      append_hex_digits(out, static_cast<std::uint8_t>(s[0]), 2);
-    } else if (deceives(c.code)) {
-      out += "\\u{";
-      append_hex_digits(out, c.code, c.code > 0xFFFF ? 5 : 4);
-      out += '}';
-    } else if (c.code == '\\') {
-      out += "\\\\";
-    } else {
-      out.append(s.substr(0, taken));
-    }
+    append_visible(out, s, c, true);
     shown += taken;
     s.remove_prefix(taken);
+  }
+  return out;
+}
+
+std::string one_line(std::string_view s) {
+  std::string out;
+  out.reserve(s.size());
+  while (!s.empty()) {
+    const Character c = first_character(s);
+    append_visible(out, s, c, false);
+    s.remove_prefix(std::max<std::size_t>(c.length, 1));
   }
   return out;
 }

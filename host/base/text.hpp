@@ -23,4 +23,8 @@ std::string clip_text(std::string_view s, std::size_t max_bytes);
 // backslash is doubled. At most `max_bytes` of `s` are shown, then "...".
 std::string printable(std::string_view s, std::size_t max_bytes = 200);
 
+// The last line of defence in a log's formatter: what printable() escapes is escaped, but a backslash stays single and
+// nothing is cut, since most of the line is ours and the rest was made printable already.
+std::string one_line(std::string_view s);
+
 }  // namespace kf

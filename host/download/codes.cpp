@@ -1,6 +1,11 @@
 #include "host/download/codes.hpp"
 
+#include "host/base/text.hpp"
+
 namespace kf::download {
+namespace {
+constexpr std::size_t kMaxCode = 32, kMaxIdentifier = 128, kMaxMessage = 500;  // bytes of a peer's text that are kept
+}  // namespace
 
 Cause certificate_cause(const Error& e, const Eid& eid) {
   const bool eum = e.reason.starts_with("eum:");
@@ -9,7 +14,7 @@ Cause certificate_cause(const Error& e, const Eid& eid) {
   std::string what = eum ? "EUM certificate" : "CERT.ECASD.ECKA";
   what += ": " + reason;
   if (!e.detail.empty()) what += " (" + e.detail + ")";
-  return {eum ? "8.1.2" : "8.1.3", dates ? "6.3" : "6.1", eid.str(), what};
+  return {eum ? "8.1.2" : "8.1.3", dates ? "6.3" : "6.1", eid.str(), clip_text(what, kMaxMessage), ""};
 }
 
 Cause pe_cause(const profile::EuiccResponse& r, const Order& o) {
@@ -23,17 +28,19 @@ Cause pe_cause(const profile::EuiccResponse& r, const Order& o) {
     if (worst->identification) message += " at identification " + std::to_string(*worst->identification);
   }
   if (r.aborted) message += ", installation aborted";
-  if (status == 2 || status == 4) return {"8.1", "4.8", o.eid.str(), message};
+  if (status == 2 || status == 4) return {"8.1", "4.8", o.eid.str(), message, ""};
   if (status == 1 || (status >= 7 && status <= 10) || status == 31)
-    return {o.by_profile_type ? "8.2.5" : "8.2.1", "3.1", o.by_profile_type ? o.profile_type : o.iccid.str(), message};
-  return {"8.2", "4.2", o.iccid.str(), message};
+    return {o.by_profile_type ? "8.2.5" : "8.2.1", "3.1", o.by_profile_type ? o.profile_type : o.iccid.str(), message,
+            ""};
+  return {"8.2", "4.2", o.iccid.str(), message, ""};
 }
 
 Cause passed_on(const es::Response& r, const Cause& when_missing) {
   if (!r.code || r.code->subject.empty()) return when_missing;
-  return {r.code->subject, r.code->reason, r.code->subject_identifier, r.code->message};
+  return {clip_text(r.code->subject, kMaxCode), clip_text(r.code->reason, kMaxCode),
+          clip_text(r.code->subject_identifier, kMaxIdentifier), clip_text(r.code->message, kMaxMessage), ""};
 }
 
-Cause expired_cause() { return {"1.6", "5.3", "", "ValidityPeriod over"}; }
+Cause expired_cause() { return {"1.6", "5.3", "", "ValidityPeriod over", ""}; }
 
 }  // namespace kf::download

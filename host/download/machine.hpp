@@ -43,7 +43,12 @@ inline bool ended(State s) { return s >= State::done; }
 
 struct Cause {  // why a download ends other than well, or the warning it carries
   std::string subject, reason, identifier, message;
+  std::string detail{};  // for our log and ledger only: addresses, libraries' texts; never sent to anybody
 };
+
+// What the inventory says of an ICCID. `uncertain`: its ISD-P, perhaps with the whole profile, may be on one eUICC, so
+// it is given to no other one.
+enum class IccidState : std::uint8_t { free, uncertain, installed };
 
 struct Order {     // what the Operator asked for; never changes
   std::string id;  // ours, a UUID
@@ -51,12 +56,15 @@ struct Order {     // what the Operator asked for; never changes
   std::string function_call_identifier;
   Eid eid;
   Iccid iccid;
+  std::string iccid_as_ordered;  // where the Operator padded it: the answer repeats its spelling; empty: iccid
   Oid smsr;
   bool by_profile_type = false;  // the order named a ProfileType, not an ICCID
   std::string profile_type;      // of the reserved profile
   bool enable = false;
-  std::int64_t received_ms = 0;  // Unix time
-  std::int64_t deadline_ms = 0;  // received + ValidityPeriod
+  IccidState iccid_was = IccidState::free;  // before this order; other than free only for the same eUICC
+  std::string smsr_was;                     // installed: the SM-SR that had it
+  std::int64_t received_ms = 0;             // Unix time
+  std::int64_t deadline_ms = 0;             // received + ValidityPeriod
   std::uint64_t required_memory = 65536;
   es::SubscriptionAddress subscription;
   std::optional<es::Pol2> pol2;
@@ -84,14 +92,20 @@ struct Download {
   bool completed = false;           // ProfileDownloadCompleted accepted
   bool again_after_delete = false;  // restart: once more from GettingEis with fresh keys
   unsigned restarts = 0;
-  bool leftover = false;  // an ISD-P in state Created was left behind
-  unsigned calls = 0;     // ES3 calls made: transaction ids are <id>.<n>
+  bool leftover = false;                 // an ISD-P in state Created was left behind
+  unsigned calls = 0;                    // ES3 calls made: transaction ids are <id>.<n>
+  bool on_card = false;                  // an ISD-P that this order asked for may be on the eUICC
+  bool seen_gone = false;                // an EIS showed nothing under this ICCID; it may lag behind
+  bool proved_gone = false;              // a DeleteISDP did
+  std::vector<unsigned> open_creations;  // CreateISDP calls whose end is not known: an ISD-P may yet appear
 
   // kept in memory only
   unsigned tries = 0;         // of the call in hand
   unsigned pending_call = 0;  // number of the ES3 call whose answer is awaited, 0: none
   enum class Ask : std::uint8_t { none, step, probe } ask = Ask::none;  // probe: a GetEIS that decides what happened
-  bool create_retried = false, cert_repeated = false, online_tried = false, online_open = false, delete_probed = false;
+  bool create_retried = false, cert_repeated = false, online_open = false, delete_probed = false;
+  unsigned sessions_again = 0;      // SCP03t sessions opened after one that the card refused
+  unsigned initialize_repeats = 0;  // INITIALIZE UPDATE that the card refused
   bool ask_after_refusal = false, completing_repeated = false, ephemeral_asked = false;
   bool sign_wanted = false;        // RC is here, ePK is not yet
   std::vector<std::string> stale;  // ICCIDs to delete before CreateISDP
@@ -102,8 +116,14 @@ struct Download {
   std::size_t answered = 0;  // TLVs of the script answered so far
   std::size_t segments_accepted = 0;
   unsigned resends = 0;
-  unsigned in_creation_waits = 0;   // after a restart: the old life's CreateISDP may still be running at the SM-SR
-  unsigned enable_call = 0;         // ES3.EnableProfile made before a restart: its callback still counts
+  bool taken_up = false;             // of an earlier life of the server
+  unsigned in_creation_waits = 0;    // after a restart: the old life's CreateISDP may still be running at the SM-SR
+  unsigned enable_call = 0;          // the first EnableProfile, also of a life before a restart: late callbacks count
+  bool enable_unsure = false;        // it may have been executed
+  std::optional<Cause> not_enabled;  // enabling is over: the EIS is asked once more before the Operator is told
+  struct {
+    std::string brief, detail;
+  } last_failure;                   // of the call before the one in hand
   std::optional<Cause> ineligible;  // found in the EIS, reported only when the certificates are good
   std::optional<Cause> ephemeral_failed;
   std::optional<Cause> refused;  // a DeleteISDP was: the EIS decides whether that matters
@@ -114,17 +134,22 @@ struct Download {
 };
 
 // ---- what comes in ----
-struct Start {};    // a new order, committed
-struct Restart {};  // taken up again after a restart of the server
+struct Start {};         // a new order, committed
+struct Restart {         // taken up again after a restart of the server
+  bool planned = false;  // it was stopped in order: that is no attempt gone wrong
+};
 struct Answer {
   unsigned call = 0;
   es::Response response;
-};                                                           // to the ES3 call of that number
-enum class CallFault { unreachable, timeout, lost, fault };  // no answer; `lost`: may have been executed
+};  // to the ES3 call of that number
+// No answer. unreachable: never arrived, or "nothing was done, send again"; refused: turned away unexecuted (HTTP 4xx),
+// as it would be again; timeout, lost, fault: may have been executed.
+enum class CallFault { unreachable, timeout, lost, fault, refused };
 struct CallFailed {
   unsigned call = 0;
   CallFault fault{};
-  std::string detail;
+  std::string detail;   // for our log: addresses, libraries' texts
+  std::string brief{};  // the class of failure in a few words that anybody may read: "HTTP 404"
 };
 struct CertificatesChecked {
   Status status;
@@ -156,7 +181,7 @@ struct CallEs3 {
   bool resend_safe = false;  // may be sent again on a fresh connection
 };
 struct CheckCertificates {
-  Bytes cert_ecasd;
+  std::vector<Bytes> cert_ecasd;  // not empty; the first good one counts
   std::optional<Bytes> eum_certificate;
 };
 struct MakeEphemeral {
@@ -226,5 +251,11 @@ struct Context {  // what a step may know besides the download; values only
 };
 
 Step step(Download d, Event e, const Context& c);
+
+// What the inventory has to say of the ICCID once the download has ended. Every way out of `reserved` goes through
+// here.
+IccidState iccid_after(const Download& d);
+// The eUICC has to be looked at until its EIS is clean (follow_up.hpp).
+bool needs_follow_up(const Download& d);
 
 }  // namespace kf::download

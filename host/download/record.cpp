@@ -2,18 +2,23 @@
 
 #include <nlohmann/json.hpp>
 
+#include "host/base/text.hpp"
+
 namespace kf::download {
 namespace {
 using Json = nlohmann::json;
+constexpr std::size_t kMaxDetail = 500;
 
 Json cause_json(const std::optional<Cause>& c) {
   if (!c) return nullptr;
-  return Json::array({c->subject, c->reason, c->identifier, c->message});
+  Json j = Json::array({c->subject, c->reason, c->identifier, c->message});
+  if (!c->detail.empty()) j.push_back(clip_text(c->detail, kMaxDetail));
+  return j;
 }
 std::optional<Cause> cause_from(const Json& j) {
   if (j.is_null()) return std::nullopt;
   return Cause{j.at(0).get<std::string>(), j.at(1).get<std::string>(), j.at(2).get<std::string>(),
-               j.at(3).get<std::string>()};
+               j.at(3).get<std::string>(), j.size() > 4 ? j.at(4).get<std::string>() : std::string()};
 }
 }  // namespace
 
@@ -42,13 +47,21 @@ std::string to_record(const Download& d) {
          {"again", d.again_after_delete},
          {"restarts", d.restarts},
          {"leftover", d.leftover},
-         {"calls", d.calls}};
+         {"calls", d.calls},
+         {"was", static_cast<int>(o.iccid_was)},
+         {"was_at", o.smsr_was},
+         {"on_card", d.on_card},
+         {"seen_gone", d.seen_gone},
+         {"proved_gone", d.proved_gone},
+         {"open", d.open_creations}};
+  if (!o.iccid_as_ordered.empty()) j["iccid_as_ordered"] = o.iccid_as_ordered;
   if (o.pol2) {
     Json rules = Json::array();
     for (const auto& r : *o.pol2) rules.push_back(Json::array({r.subject, r.action, r.qualification}));
     j["pol2"] = rules;
   }
-  return j.dump();
+  // Never throws for what a string holds: a record that cannot be written would be an order that never ends.
+  return j.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 Result<Download> from_record(std::string_view record) {
@@ -68,6 +81,7 @@ Result<Download> from_record(std::string_view record) {
     o.received_ms = j.at("received").get<std::int64_t>();
     o.deadline_ms = j.at("deadline").get<std::int64_t>();
     o.required_memory = j.at("memory").get<std::uint64_t>();
+    o.iccid_as_ordered = j.value("iccid_as_ordered", "");
     if (j.contains("pol2")) {
       o.pol2.emplace();
       for (const auto& r : j.at("pol2"))
@@ -87,6 +101,20 @@ Result<Download> from_record(std::string_view record) {
     d.restarts = j.at("restarts").get<unsigned>();
     d.leftover = j.at("leftover").get<bool>();
     d.calls = j.at("calls").get<unsigned>();
+    if (j.contains("on_card")) {
+      const int was = j.at("was").get<int>();
+      if (was < 0 || was > static_cast<int>(IccidState::installed))
+        return Error{"bad-record", "unknown state of the ICCID"};
+      o.iccid_was = static_cast<IccidState>(was);
+      o.smsr_was = j.at("was_at").get<std::string>();
+      d.on_card = j.at("on_card").get<bool>();
+      d.seen_gone = j.at("seen_gone").get<bool>();
+      d.proved_gone = j.value("proved_gone", false);
+      d.open_creations = j.at("open").get<std::vector<unsigned>>();
+    } else if (d.state >= State::creating_isdp) {  // written by 0.1.0: what is not known is taken for possible
+      d.on_card = true;
+      if (d.isd_p_aid.empty()) d.open_creations = {d.calls};
+    }
     return d;
   } catch (const Json::exception& e) {
     return Error{"bad-record", e.what()};

@@ -15,14 +15,18 @@ Fault version_mismatch(std::string reason);
 Fault body_fault(const Error& e);  // of read_request() and its like
 
 // --- header.cpp ---
+inline constexpr std::size_t kMaxHeaderBlocks = 64;
+inline constexpr std::size_t kMaxUri = 2048;    // octets of an address, a MessageID, a RelatesTo, an Action
+inline constexpr std::size_t kMaxEntity = 255;  // octets of EntityId, EntityName and TransactionId in them
 // Reads what is there into `h`, also when something else in the header is wrong. The fault of the first thing that is:
 // mustUnderstand blocks first, as SOAP demands.
 std::optional<Fault> read_header(const Element& header, MessageHeader& h);
-std::optional<Fault> require_addressing(const MessageHeader& h, bool from_optional);
+// What a message of that kind cannot do without; `of_response`: RelatesTo says what it belongs to, nothing else counts.
+std::optional<Fault> require_addressing(const MessageHeader& h, bool from_optional, bool of_response);
 void set_from(MessageHeader& h, std::string address);
 
 // --- functions.cpp ---
-enum class Kind { request, response, notification };
+using Kind = Direction;
 
 enum class Field : std::uint8_t {
   eid,
@@ -38,7 +42,9 @@ enum class Field : std::uint8_t {
   subscription,
   new_subscription,
   pol2,
-  completion_timestamp,  // requests and notifications
+  connectivity_parameters,
+  completion_timestamp,
+  eis,  // requests and notifications
   answer_iccid,
   answer_isd_p_aid,
   answer_euicc_data,
@@ -49,21 +55,30 @@ std::string_view field_name(Field f);
 struct FieldUse {
   Field field;
   bool required = false;
+  unsigned interfaces = 7;           // bits, see bit(): where the function has it
+  bool reference_only = false;       // not written in Dialect::wsdl3
+  bool wsdl3_only = false;           // not written in Dialect::reference
+  std::string_view wsdl3_name = {};  // where it differs from field_name()
 };
+
+enum class Group : std::uint8_t { profile, platform, euicc };
 
 // One row of section 2: where the function exists, what it carries after the base elements, in the order of the schema.
 struct FunctionRow {
   Function function;
   std::string_view name;
   unsigned interfaces;  // bits, see bit()
-  bool platform;        // group PlatformManagement, else ProfileManagement
-  bool implemented;     // false: read leniently
+  Group group;
+  bool pair;         // Dialect::wsdl3: a response of its own, Actions that end in Request and Response
+  bool implemented;  // false: read leniently
   std::span<const FieldUse> request;
   std::span<const FieldUse> response;
+  std::span<const FieldUse> reference_order = {};  // of the request, where Dialect::reference differs
 };
 constexpr unsigned bit(Interface i) { return 1U << static_cast<unsigned>(i); }
 const FunctionRow& row_of(Function f);
-bool uses(FieldUse u, Interface i);  // Smsr-id exists in ES2 only
+inline bool uses(const FieldUse& u, Interface i) { return (u.interfaces & bit(i)) != 0; }
+std::span<const FieldUse> request_fields(const FunctionRow& row, Dialect d);
 
 struct Identity {
   Interface interface = Interface::es2;
@@ -73,7 +88,7 @@ struct Identity {
 };
 // From the local name of the body element; nothing for names that SGP.02 does not know on that interface.
 std::optional<Identity> identify(std::string_view element);
-// 1.3: tolerant of the spellings in the wild, false when the Action means something else.
+// 1.3: tolerant of the spellings in the wild and of any group, false when the Action means something else.
 bool action_fits(std::string_view action, const Identity& id);
 
 Status read_request(const Element& e, const Context& c, const Identity& id, Request& out);  // reasons: schema, bad-xml

@@ -8,12 +8,12 @@ namespace {
 
 Status read_certificate(const Element& e, const Context& c, SecurityDomain::Keyset::Cert& out) {
   static constexpr Rule kRules[] = {{"Index", true}, {"CaId"}, {"Value", true}};
-  return read_children(e, c, kRules, Order::strict, [&](std::size_t i, const Element& x) -> Status {
+  return read_children(e, c, kRules, [&](std::size_t i, const Element& x) -> Status {
     switch (i) {
       case 0:
         return read_text(x, out.index);
       case 1:
-        return read_hex_text(x, out.ca_id, 0, 64);
+        return read_text(x, out.ca_id);  // hexadecimal here, a dotted OID there; nothing depends on it
       default:
         return read_hex(x, out.value);
     }
@@ -21,10 +21,9 @@ Status read_certificate(const Element& e, const Context& c, SecurityDomain::Keys
 }
 
 Status read_keyset(const Element& e, const Context& c, SecurityDomain::Keyset& out) {
-  // Key and Certificate are a choice, in any mixture: Order::strict would part them.
   static constexpr Rule kRules[] = {
       {"Version", true}, {"Type"}, {"Cntr"}, {"Certificate", false, true}, {"Key", false, true}};
-  return read_children(e, c, kRules, Order::any, [&](std::size_t i, const Element& x) -> Status {
+  return read_children(e, c, kRules, [&](std::size_t i, const Element& x) -> Status {
     switch (i) {
       case 0:
         return read_text(x, out.version);
@@ -46,9 +45,9 @@ Status read_keyset(const Element& e, const Context& c, SecurityDomain::Keyset& o
 }
 
 Status read_security_domain(const Element& e, const Context& c, SecurityDomain& out) {
-  static constexpr Rule kRules[] = {{"Aid", true},  {"Tar", false, true}, {"Sin", true},
-                                    {"Sdin", true}, {"Role", true},       {"Keyset", false, true}};
-  return read_children(e, c, kRules, Order::strict, [&](std::size_t i, const Element& x) -> Status {
+  static constexpr Rule kRules[] = {{"Aid", true}, {"Tar", false, true},   {"Sin"}, {"Sdin"},
+                                    {"Role"},      {"Keyset", false, true}};
+  return read_children(e, c, kRules, [&](std::size_t i, const Element& x) -> Status {
     switch (i) {
       case 0:
         return read_aid(x, out.aid);
@@ -70,7 +69,7 @@ Status read_capabilities(const Element& e, const Context& c, Eis& out) {
   static constexpr Rule kRules[] = {{"CattpSupport", true},        {"CattpVersion"},
                                     {"HttpSupport", true},         {"HttpVersion"},
                                     {"SecurePacketVersion", true}, {"RemoteProvisioningVersion", true}};
-  return read_children(e, c, kRules, Order::strict, [&](std::size_t i, const Element& x) -> Status {
+  return read_children(e, c, kRules, [&](std::size_t i, const Element& x) -> Status {
     switch (i) {
       case 0:
         return read_bool(x, out.cattp_support);
@@ -98,7 +97,7 @@ Status read_signed_info(const Element& e, const Context& c, Eis& out) {
                                     {"Isd-p-module-aid", true},
                                     {"Ecasd", true},
                                     {"EuiccCapabilities", true}};
-  return read_children(e, c, kRules, Order::strict, [&](std::size_t i, const Element& x) -> Status {
+  return read_children(e, c, kRules, [&](std::size_t i, const Element& x) -> Status {
     switch (i) {
       case 0:
         return read_eid(x, out.eid);
@@ -122,88 +121,123 @@ Status read_signed_info(const Element& e, const Context& c, Eis& out) {
   });
 }
 
+// Most entries are other people's profiles, and none of them is ours to judge: what does not read well is left out and
+// named among the elements that were ignored.
 Status read_profile(const Element& e, const Context& c, ProfileInfo& out) {
-  static constexpr Rule kRules[] = {{"Iccid", true},
-                                    {"Isd-p-aid", true},
-                                    {"Mno-id", true},
-                                    {"FallbackAttribute", true},
-                                    {"SubscriptionAddress", true},
-                                    {"State", true},
-                                    {"Smdp-id"},
-                                    {"ProfileType"},
-                                    {"AllocatedMemory", true},
-                                    {"FreeMemory"},
-                                    {"pol2"}};
-  return read_children(e, c, kRules, Order::strict, [&](std::size_t i, const Element& x) -> Status {
+  static constexpr Rule kRules[] = {{"Iccid", true},         {"Isd-p-aid"},  {"Mno-id"},  {"FallbackAttribute"},
+                                    {"SubscriptionAddress"}, {"State"},      {"Smdp-id"}, {"ProfileType"},
+                                    {"AllocatedMemory"},     {"FreeMemory"}, {"pol2"}};
+  const auto whole = [](auto& field, auto reader) -> Status {  // nothing half read stays behind
+    std::remove_reference_t<decltype(field)> v{};
+    KF_CHECK(reader(v));
+    field = std::move(v);
+    return {};
+  };
+  const auto read = [&](std::size_t i, const Element& x) -> Status {
+    if (i >= 6 && i <= 9 && x.blank()) return {};
     switch (i) {
       case 0:
-        return read_iccid(x, out.iccid);
+        return read_text(x, out.iccid);
       case 1:
         return read_aid(x, out.isd_p_aid);
       case 2:
-        return read_oid(x, out.mno_id);
+        return whole(out.mno_id, [&](std::string& v) { return read_oid(x, v); });
       case 3:
         return read_bool(x, out.fallback);
       case 4:
-        return read_subscription(x, c, out.subscription);
+        return whole(out.subscription, [&](SubscriptionAddress& v) { return read_subscription(x, c, v); });
       case 5:
         return read_text(x, out.state);
       case 6:
-        return read_oid(x, out.smdp_id);
+        return whole(out.smdp_id, [&](std::string& v) { return read_oid(x, v); });
       case 7:
         return read_text(x, out.profile_type);
       case 8:
-        return read_uint(x, out.allocated_memory);
+        return whole(out.allocated_memory, [&](std::uint64_t& v) { return read_uint(x, v); });
       case 9:
-        return read_uint(x, out.free_memory.emplace());
+        return whole(out.free_memory, [&](std::optional<std::uint64_t>& v) { return read_uint(x, v.emplace()); });
       default:
-        return read_pol2(x, c, false, out.pol2);
+        return whole(out.pol2, [&](std::optional<Pol2>& v) { return read_pol2(x, c, false, v); });
     }
+  };
+  return read_children(e, c, kRules, [&](std::size_t i, const Element& x) -> Status {
+    const Status s = read(i, x);
+    if (s || s.error().reason != "schema") return s;
+    c.ignored(Name{c.ns, x.name});
+    return {};
   });
 }
 
 // --- EumSignature ---
 
-bool declared_within(pugi::xml_node n, pugi::xml_node top, std::string_view prefix) {
-  for (;; n = n.parent()) {
-    for (const pugi::xml_attribute a : n.attributes()) {
-      const auto [p, local] = split_qname(a.name());
-      if (prefix.empty() ? p.empty() && local == "xmlns" : p == "xmlns" && local == prefix) return true;
-    }
-    if (n == top) return false;
-  }
-}
+// Nobody could read the signature once it is relayed, below declarations of ours.
+Error too_many_namespaces() { return Error{"bad-xml", "too many namespaces in EumSignature"}; }
 
-// Prefixes that `top` or something below it uses and that are bound outside of `top`. Without recursion.
-std::vector<std::string_view> inherited_prefixes(pugi::xml_node top) {
-  std::vector<std::string_view> out;
-  const auto use = [&](pugi::xml_node n, std::string_view prefix) {
-    if (prefix == "xml" || std::find(out.begin(), out.end(), prefix) != out.end()) return;
-    if (!declared_within(n, top, prefix)) out.push_back(prefix);
-  };
-  for (pugi::xml_node n = top; n;) {
-    if (n.type() == pugi::node_element) {
-      use(n, split_qname(n.name()).first);
-      for (const pugi::xml_attribute a : n.attributes()) {
-        const auto prefix = split_qname(a.name()).first;
-        if (!prefix.empty() && prefix != "xmlns") use(n, prefix);
+constexpr std::size_t kSignatureNamespaces = kMaxNamespaces - 16;  // leaves room for the declarations of our envelope
+constexpr std::size_t kSignatureAdded = 16 << 10;                  // octets of declarations that keep_signature() adds
+
+// Prefixes that `top` or something below it uses and that are bound outside of `top`. One walk without recursion; what
+// is declared on the way down is kept in a stack, so that a use costs at most kSignatureNamespaces comparisons.
+class InheritedPrefixes {
+ public:
+  explicit InheritedPrefixes(pugi::xml_node top) : top_(top) {}
+
+  Result<std::vector<std::string_view>> find() {
+    for (pugi::xml_node n = top_; n;) {
+      KF_CHECK(enter(n));
+      pugi::xml_node next = n.first_child();
+      while (!next) {
+        leave(n);
+        if (n == top_) break;
+        next = n.next_sibling();
+        if (!next) n = n.parent();
       }
+      n = next;
     }
-    pugi::xml_node next = n.first_child();
-    while (!next && n != top) {
-      next = n.next_sibling();
-      if (!next) n = n.parent();
-    }
-    n = next;
+    return std::move(inherited_);
   }
-  return out;
-}
+
+ private:
+  Status enter(pugi::xml_node n) {
+    if (n.type() != pugi::node_element) return {};
+    std::string_view prefix;
+    for (const pugi::xml_attribute a : n.attributes()) {
+      if (is_binding(a.name(), prefix)) declared_.push_back({n, prefix});
+    }
+    KF_CHECK(use(split_qname(n.name()).first));
+    for (const pugi::xml_attribute a : n.attributes()) {
+      prefix = split_qname(a.name()).first;
+      if (!prefix.empty() && prefix != "xmlns") KF_CHECK(use(prefix));
+    }
+    return {};
+  }
+  void leave(pugi::xml_node n) {
+    while (!declared_.empty() && declared_.back().by == n) declared_.pop_back();
+  }
+  Status use(std::string_view prefix) {
+    if (declared_.size() + inherited_.size() > kSignatureNamespaces) return too_many_namespaces();
+    count_namespace_steps(declared_.size() + inherited_.size());
+    if (prefix == "xml" || std::find(inherited_.begin(), inherited_.end(), prefix) != inherited_.end()) return {};
+    const auto same = [&](const Declared& d) { return d.prefix == prefix; };
+    if (std::none_of(declared_.begin(), declared_.end(), same)) inherited_.push_back(prefix);
+    return {};
+  }
+
+  struct Declared {
+    pugi::xml_node by;
+    std::string_view prefix;
+  };
+  pugi::xml_node top_;
+  std::vector<Declared> declared_;
+  std::vector<std::string_view> inherited_;
+};
 
 // The octets as received. What the EUM signed survives: exclusive canonical form does not see added declarations.
 Status keep_signature(const Element& e, const Context& c, std::string& out) {
   const std::string_view raw = c.document.raw_content(e.node);
   out.reserve(raw.size() + 128);
   const char* done = raw.data();
+  std::size_t added = 0;
   const auto copy_to = [&](const char* p) {
     out.append(done, static_cast<std::size_t>(p - done));
     done = p;
@@ -211,11 +245,9 @@ Status keep_signature(const Element& e, const Context& c, std::string& out) {
   for (pugi::xml_node n : e.node.children()) {
     if (n.type() != pugi::node_element) continue;
     copy_to(c.document.raw_name(n) + std::char_traits<char>::length(n.name()));
-    const auto inherited = inherited_prefixes(n);
+    KF_TRY(const auto inherited, InheritedPrefixes(n).find());
     const auto attributes = std::distance(n.attributes_begin(), n.attributes_end());
-    if (inherited.size() + static_cast<std::size_t>(attributes) > kMaxAttributes) {
-      return Error{"bad-xml", "too many namespaces in EumSignature"};  // nobody could read it once relayed
-    }
+    if (inherited.size() + static_cast<std::size_t>(attributes) > kMaxAttributes) return too_many_namespaces();
     for (const std::string_view prefix : inherited) {
       const std::string_view uri = e.scope.uri(prefix);
       if (uri.data() == nullptr) return Error{"bad-xml", "namespace prefix " + clip(prefix) + " is not bound"};
@@ -225,6 +257,9 @@ Status keep_signature(const Element& e, const Context& c, std::string& out) {
       out += "=\"";
       append_escaped(out, uri);
       out += '"';
+      // Each child gets its own copy of a name that was written once: many children and a long name are a bomb.
+      added += prefix.size() + uri.size() + 10;
+      if (added > kSignatureAdded) return too_many_namespaces();
     }
   }
   copy_to(raw.data() + raw.size());
@@ -262,12 +297,20 @@ Status find_certificate(const Element& e, std::size_t level, std::optional<Bytes
 }  // namespace
 
 Status read_eis(const Element& e, const Context& c, Eis& out) {
-  // EumCertificateId is of v1; AuditTrail and AdditionalProperties carry nothing a download needs.
-  static constexpr Rule kRules[] = {
-      {"EumSignedInfo", true}, {"EumSignature", true}, {"RemainingMemory", true}, {"AvailableMemoryForProfiles", true},
-      {"LastAuditDate"},       {"Smsr-id", true},      {"EumCertificateId"},      {"ProfileInfo", false, true},
-      {"Isd-r", true},         {"AuditTrail"},         {"AdditionalProperties"}};
-  return read_children(e, c, kRules, Order::strict, [&](std::size_t i, const Element& x) -> Status {
+  // EumCertificateId is of v1; AuditTrail and AdditionalProperties carry nothing a download needs. Isd-r is the SM-SR's
+  // business, and not every SM-SR shows it.
+  static constexpr Rule kRules[] = {{"EumSignedInfo", true},
+                                    {"EumSignature", true},
+                                    {"RemainingMemory", true},
+                                    {"AvailableMemoryForProfiles", true},
+                                    {"LastAuditDate"},
+                                    {"Smsr-id", true},
+                                    {"EumCertificateId"},
+                                    {"ProfileInfo", false, true},
+                                    {"Isd-r"},
+                                    {"AuditTrail"},
+                                    {"AdditionalProperties"}};
+  return read_children(e, c, kRules, [&](std::size_t i, const Element& x) -> Status {
     switch (i) {
       case 0:
         return read_signed_info(x, c, out);

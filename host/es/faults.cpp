@@ -151,7 +151,7 @@ Result<Fault> read_fault(std::string_view xml) {
   MessageHeader h;
   f.code.clear();
   const auto read_codes = [&](const auto& self, const Element& e, bool outermost) -> Status {
-    return read_children(e, env, kCode, Order::any, [&](std::size_t i, const Element& x) -> Status {
+    return read_children(e, env, kCode, [&](std::size_t i, const Element& x) -> Status {
       if (i == 1) return self(self, x, false);
       KF_TRY(std::string code, read_code(x));
       if (outermost)
@@ -162,21 +162,21 @@ Result<Fault> read_fault(std::string_view xml) {
     });
   };
   const auto read_body = [&](std::size_t, const Element& fault) -> Status {
-    return read_children(fault, env, kFault, Order::any, [&](std::size_t i, const Element& x) -> Status {
+    return read_children(fault, env, kFault, [&](std::size_t i, const Element& x) -> Status {
       if (i == 0) return read_codes(read_codes, x, true);
       if (i != 1) return {};
-      return read_children(x, env, kReason, Order::any, [&](std::size_t, const Element& t) -> Status {
+      return read_children(x, env, kReason, [&](std::size_t, const Element& t) -> Status {
         return f.reason.empty() ? read_text(t, f.reason) : Status{};
       });
     });
   };
-  const Status s = read_children(Element{doc.root(), scope, "Envelope"}, env, kEnvelope, Order::any,
+  const Status s = read_children(Element{doc.root(), scope, "Envelope"}, env, kEnvelope,
                                  [&](std::size_t i, const Element& x) -> Status {
                                    if (i == 0) {
                                      read_header(x, h);  // whatever can be read; a fault's header is not judged
                                      return {};
                                    }
-                                   return read_children(x, env, kBody, Order::any, read_body);
+                                   return read_children(x, env, kBody, read_body);
                                  });
   if (!s) return s.error().reason == "schema" ? no_fault : s.error();
   f.http_status = status_of(f.code);

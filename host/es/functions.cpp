@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "host/base/text.hpp"
 #include "host/es/codec.hpp"
 
 namespace kf::es {
@@ -18,48 +19,71 @@ constexpr unsigned kEs3 = bit(Interface::es3);
 constexpr unsigned kEs4 = bit(Interface::es4);
 constexpr unsigned kAll = kEs2 | kEs3 | kEs4;
 
-constexpr FieldUse kEidOnly[] = {must(eid), must(smsr_id)};
-constexpr FieldUse kProfile[] = {must(eid), must(smsr_id), must(iccid)};
-constexpr FieldUse kDownload[] = {must(eid), must(smsr_id), may(profile_type), may(iccid), may(enable_profile)};
+// Where the interface descriptions write SmSr-id: ES2 DownloadProfile and EnableProfile, and nowhere else.
+constexpr FieldUse kSmsr{smsr_id, true, kEs2, false, false, {}};
+constexpr FieldUse kSmSr{smsr_id, true, kEs2, false, false, "SmSr-id"};
+constexpr FieldUse kNewAddress{new_subscription, true, kAll, false, false, "newSubscriptionAddress"};
+constexpr FieldUse kOwner{mno_id, false, kEs3, false, true, {}};
+constexpr FieldUse kChanged{completion_timestamp, true, kEs2 | kEs4, false, false, {}};
+constexpr FieldUse kChangedEs3{completion_timestamp, true, kEs3, false, false, "completionTimestamp"};
+constexpr FieldUse kCardAnswer{answer_euicc_data, false, kEs3 | kEs4, false, false, {}};
+constexpr FieldUse kCardAnswerEs2{answer_euicc_data, false, kEs2, true, false, {}};
+
+constexpr FieldUse kEidOnly[] = {must(eid), kSmsr};
+constexpr FieldUse kEnable[] = {must(eid), kSmSr, must(iccid)};
+constexpr FieldUse kProfile[] = {must(eid), kSmsr, must(iccid)};
+constexpr FieldUse kDelete[] = {must(eid), must(iccid), kSmsr};
+constexpr FieldUse kDownload[] = {must(eid), kSmSr, may(profile_type), may(iccid), may(enable_profile)};
 constexpr FieldUse kCreate[] = {must(eid), must(iccid), must(mno_id), must(required_memory), may(more_to_do)};
 constexpr FieldUse kSend[] = {must(eid), must(sd_aid), must(data), may(more_to_do)};
 constexpr FieldUse kCompleted[] = {must(eid), must(iccid), may(profile_type), may(subscription), may(pol2)};
-constexpr FieldUse kPolicy[] = {must(eid), must(smsr_id), must(iccid), may(pol2)};
-constexpr FieldUse kAddress[] = {may(eid), may(smsr_id), may(iccid), may(new_subscription)};
-constexpr FieldUse kAudit[] = {may(eid), may(smsr_id), may(iccid)};
-constexpr FieldUse kNotice[] = {must(eid), must(iccid), must(completion_timestamp)};
+constexpr FieldUse kPolicy[] = {must(eid), must(iccid), kSmsr, may(pol2)};
+constexpr FieldUse kPolicyReference[] = {must(eid), kSmsr, must(iccid), may(pol2)};
+constexpr FieldUse kAddress[] = {must(eid), kSmsr, must(iccid), kNewAddress};
+constexpr FieldUse kAudit[] = {must(eid), kSmsr};
+constexpr FieldUse kConnectivity[] = {must(eid), kSmsr, must(iccid), must(connectivity_parameters)};
+constexpr FieldUse kNotice[] = {must(eid), must(iccid), kOwner, must(completion_timestamp)};
+constexpr FieldUse kSmsrChange[] = {must(eis), {mno_id, true, kEs3, false, false, {}}, kChanged, kChangedEs3};
+constexpr FieldUse kAnyOther[] = {may(eid), {smsr_id, false, kEs2, false, false, {}}, may(iccid)};
 
 constexpr FieldUse kAnswerEis[] = {may(answer_eis)};
-constexpr FieldUse kAnswerDownload[] = {may(answer_iccid), may(answer_euicc_data)};
+constexpr FieldUse kAnswerDownload[] = {may(answer_iccid), kCardAnswerEs2};
 constexpr FieldUse kAnswerCreate[] = {may(answer_isd_p_aid), may(answer_euicc_data)};
-constexpr FieldUse kAnswerCard[] = {may(answer_euicc_data)};
+constexpr FieldUse kAnswerCard[] = {kCardAnswer, kCardAnswerEs2};
 constexpr std::span<const FieldUse> kNothing{};
 
 constexpr FunctionRow kRows[] = {
     // in the order of enum Function
-    {F::get_eis, "GetEIS", kAll, false, true, kEidOnly, kAnswerEis},
-    {F::download_profile, "DownloadProfile", kEs2, false, true, kDownload, kAnswerDownload},
-    {F::create_isdp, "CreateISDP", kEs3, false, true, kCreate, kAnswerCreate},
-    {F::send_data, "SendData", kEs3, false, true, kSend, kAnswerCard},
-    {F::profile_download_completed, "ProfileDownloadCompleted", kEs3, false, true, kCompleted, kNothing},
-    {F::update_policy_rules, "UpdatePolicyRules", kAll, false, true, kPolicy, kNothing},
-    {F::update_subscription_address, "UpdateSubscriptionAddress", kAll, false, false, kAddress, kNothing},
-    {F::enable_profile, "EnableProfile", kAll, true, true, kProfile, kAnswerCard},
-    {F::disable_profile, "DisableProfile", kAll, true, true, kProfile, kAnswerCard},
-    {F::delete_profile, "DeleteProfile", kEs2 | kEs4, true, true, kProfile, kAnswerCard},
-    {F::delete_isdp, "DeleteISDP", kEs3, true, true, kProfile, kAnswerCard},
-    {F::audit_eis, "AuditEIS", kAll, false, false, kAudit, kAnswerEis},
-    {F::handle_profile_enabled, "HandleProfileEnabledNotification", kAll, true, true, kNotice, kNothing},
-    {F::handle_profile_disabled, "HandleProfileDisabledNotification", kAll, true, true, kNotice, kNothing},
-    {F::handle_profile_deleted, "HandleProfileDeletedNotification", kAll, true, true, kNotice, kNothing},
-    {F::handle_profile_downloaded, "HandleProfileDownloadedNotification", kAll, false, true, kNotice, kNothing},
-    {F::other, "", kAll, false, false, kAudit, kNothing},
+    {F::get_eis, "GetEIS", kAll, Group::profile, true, true, kEidOnly, kAnswerEis},
+    {F::download_profile, "DownloadProfile", kEs2, Group::profile, false, true, kDownload, kAnswerDownload},
+    {F::create_isdp, "CreateISDP", kEs3, Group::profile, false, true, kCreate, kAnswerCreate},
+    {F::send_data, "SendData", kEs3, Group::profile, false, true, kSend, kAnswerCard},
+    {F::profile_download_completed, "ProfileDownloadCompleted", kEs3, Group::profile, true, true, kCompleted, kNothing},
+    {F::update_policy_rules, "UpdatePolicyRules", kAll, Group::profile, true, true, kPolicy, kNothing,
+     kPolicyReference},
+    {F::update_subscription_address, "UpdateSubscriptionAddress", kAll, Group::profile, true, true, kAddress, kNothing},
+    {F::enable_profile, "EnableProfile", kAll, Group::platform, false, true, kEnable, kAnswerCard},
+    {F::disable_profile, "DisableProfile", kAll, Group::platform, false, true, kProfile, kAnswerCard},
+    {F::delete_profile, "DeleteProfile", kEs2 | kEs4, Group::platform, false, true, kDelete, kAnswerCard, kProfile},
+    {F::delete_isdp, "DeleteISDP", kEs3, Group::platform, false, true, kProfile, kAnswerCard},
+    {F::audit_eis, "AuditEIS", kAll, Group::profile, false, true, kAudit, kAnswerEis},
+    {F::update_connectivity_parameters, "UpdateConnectivityParameters", kEs2 | kEs3, Group::platform, false, true,
+     kConnectivity, kAnswerCard},
+    {F::handle_profile_enabled, "HandleProfileEnabledNotification", kAll, Group::platform, false, true, kNotice,
+     kNothing},
+    {F::handle_profile_disabled, "HandleProfileDisabledNotification", kAll, Group::platform, false, true, kNotice,
+     kNothing},
+    {F::handle_profile_deleted, "HandleProfileDeletedNotification", kAll, Group::platform, false, true, kNotice,
+     kNothing},
+    {F::handle_profile_downloaded, "HandleProfileDownloadedNotification", kAll, Group::profile, false, true, kNotice,
+     kNothing},
+    {F::handle_smsr_change, "HandleSMSRChangeNotification", kAll, Group::euicc, false, true, kSmsrChange, kNothing},
+    {F::other, "", kAll, Group::profile, false, false, kAnyOther, kNothing},
 };
 static_assert(std::size(kRows) == static_cast<std::size_t>(F::other) + 1);
 
 // Functions of SGP.02 on these interfaces that Keyferry knows by name only: answered FAILED 1.6/3.1.
-constexpr std::string_view kOtherNames[] = {"UpdateConnectivityParameters",
-                                            "SetPLMA",
+constexpr std::string_view kOtherNames[] = {"SetPLMA",
                                             "GetPLMA",
                                             "SetONC",
                                             "GetONC",
@@ -76,10 +100,9 @@ constexpr std::string_view kOtherNames[] = {"UpdateConnectivityParameters",
                                             "HandleProfileFallBackAttributeUnsetNotification",
                                             "HandleProfileFallbackAttributeSetNotification",
                                             "HandleProfileFallbackAttributeUnsetNotification",
-                                            "HandleSMSRChangeNotification",
                                             "HandleSetPLMANotification"};
 
-constexpr std::array<std::string_view, 18> kFieldNames = {"Eid",
+constexpr std::array<std::string_view, 20> kFieldNames = {"Eid",
                                                           "Smsr-id",
                                                           "ProfileType",
                                                           "Iccid",
@@ -92,13 +115,18 @@ constexpr std::array<std::string_view, 18> kFieldNames = {"Eid",
                                                           "SubscriptionAddress",
                                                           "NewSubscriptionAddress",
                                                           "pol2",
+                                                          "ConnectivityParameters",
                                                           "CompletionTimestamp",
+                                                          "Eis",
                                                           "Iccid",
                                                           "Isd-p-aid",
                                                           "EuiccResponseData",
                                                           "Eis"};
 
-constexpr std::size_t kMaxCallIdentifier = 1000;  // characters
+constexpr std::size_t kMaxCallIdentifier = 1000;          // characters
+constexpr std::size_t kMaxProfileType = 400;              // octets: the schema's 100 characters
+constexpr std::size_t kMaxCode = 64, kMaxMessage = 1024;  // octets kept of a status code and of the text beside it
+constexpr std::size_t kMaxRules = 64;                     // of a pol2: there are nine different ones
 
 Status read_call_identifier(const Element& x, std::string& out) {
   KF_CHECK(read_text(x, out));
@@ -117,7 +145,7 @@ Status read_request_field(Field f, const Element& x, const Context& c, Request& 
     case smsr_id:
       return read_oid(x, r.smsr_id);
     case profile_type:
-      return read_text(x, r.profile_type.emplace());
+      return read_text(x, r.profile_type.emplace(), kMaxProfileType);
     case iccid:
       return read_iccid(x, r.iccid.emplace());
     case enable_profile:
@@ -138,8 +166,12 @@ Status read_request_field(Field f, const Element& x, const Context& c, Request& 
       return read_subscription(x, c, r.subscription.emplace());
     case pol2:
       return read_pol2(x, c, true, r.pol2);
+    case connectivity_parameters:
+      return read_hex(x, r.connectivity_parameters);
     case completion_timestamp:
       return read_date_time(x, r.completion_timestamp);
+    case Field::eis:
+      return es::read_eis(x, c, r.eis.emplace());
     default:
       return {};
   }
@@ -148,8 +180,9 @@ Status read_request_field(Field f, const Element& x, const Context& c, Request& 
 Status read_response_field(Field f, const Element& x, const Context& c, Response& r) {
   switch (f) {
     case answer_iccid:
-      return read_iccid(x, r.iccid.emplace());
-    case answer_isd_p_aid:
+      return x.blank() ? Status{} : read_iccid(x, r.iccid.emplace());
+    case answer_isd_p_aid:  // an SM-SR that created nothing, and whose schema wants the element
+      if (x.blank()) return {};
       KF_CHECK(read_hex(x, r.isd_p_aid));
       return r.isd_p_aid.size() < 5 || r.isd_p_aid.size() > 16 ? schema_error("Isd-p-aid must be of 5 to 16 bytes")
                                                                : Status{};
@@ -186,7 +219,7 @@ void read_leniently(const Element& e, const Context& c, const FunctionRow& row, 
       if (read_period(x, r.validity_period)) out.validity_period = r.validity_period;
     }
     for (const FieldUse& u : row.request) {
-      if (!uses(u, id.interface) || field_name(u.field) != name->local) continue;
+      if (!uses(u, id.interface) || !same_letters(field_name(u.field), name->local)) continue;
       if (!read_request_field(u.field, x, c, r)) continue;
       switch (u.field) {
         case eid:
@@ -197,9 +230,6 @@ void read_leniently(const Element& e, const Context& c, const FunctionRow& row, 
           break;
         case iccid:
           if (!out.iccid) out.iccid = r.iccid;
-          break;  // AuditEIS may list several
-        case new_subscription:
-          out.subscription = r.subscription;
           break;
         default:
           break;
@@ -223,16 +253,19 @@ ExecStatus parse_status(std::string_view s, bool& known) {
 
 Status read_status_code(const Element& e, const Context& c, StatusCode& out) {
   static constexpr Rule kRules[] = {{"Subject"}, {"Reason"}, {"SubjectIdentifier"}, {"Message"}};
-  return read_children(e, c, kRules, Order::any, [&](std::size_t i, const Element& x) {
+  return read_children(e, c, kRules, [&](std::size_t i, const Element& x) -> Status {
     std::string* const targets[] = {&out.subject, &out.reason, &out.subject_identifier, &out.message};
-    return read_text(x, *targets[i]);
+    std::string scratch;
+    KF_TRY(const std::string_view t, x.text(scratch));  // cut, not refused: the answer matters more than its wording
+    *targets[i] = clip_text(t, i < 2 ? kMaxCode : kMaxMessage);
+    return {};
   });
 }
 
 Status read_execution_status(const Element& e, const Context& c, Response& out) {
   static constexpr Rule kRules[] = {{"Status", true}, {"StatusCodeData"}};
   std::string status;
-  KF_CHECK(read_children(e, c, kRules, Order::any, [&](std::size_t i, const Element& x) -> Status {
+  KF_CHECK(read_children(e, c, kRules, [&](std::size_t i, const Element& x) -> Status {
     return i == 0 ? read_text(x, status) : read_status_code(x, c, out.code.emplace());
   }));
   bool known = false;
@@ -249,7 +282,9 @@ Status read_execution_status(const Element& e, const Context& c, Response& out) 
 
 const FunctionRow& row_of(Function f) { return kRows[static_cast<std::size_t>(f)]; }
 std::string_view field_name(Field f) { return kFieldNames[static_cast<std::size_t>(f)]; }
-bool uses(FieldUse u, Interface i) { return u.field != smsr_id || i == Interface::es2; }
+std::span<const FieldUse> request_fields(const FunctionRow& row, Dialect d) {
+  return d == Dialect::reference && !row.reference_order.empty() ? row.reference_order : row.request;
+}
 
 std::optional<Identity> identify(std::string_view element) {
   Identity id;
@@ -286,6 +321,9 @@ std::optional<Identity> identify(std::string_view element) {
   return id;
 }
 
+// ProfileDownloadCompleted is spelled so in the Actions of the interface descriptions, and only there.
+constexpr std::string_view kCompletedAction = "ProfileDownloadedCompleted";
+
 bool action_fits(std::string_view action, const Identity& id) {
   const auto take = [&](std::string_view prefix) {
     if (!action.starts_with(prefix)) return false;
@@ -294,40 +332,71 @@ bool action_fits(std::string_view action, const Identity& id) {
   };
   const std::string_view interface = interface_name(id.interface);
   if (!take("http://gsma.com/") || !take(interface) || !take("/")) return false;
-  if (!take("ProfileManagement") && !take("ProfileManagent") && !take("PlatformManagement") &&
-      !take("eUICCManagement")) {
-    return false;
-  }
-  take("CallBack");
-  if (!take("/") || !take(interface) || !take("-") || !take(id.name)) return false;
+  const std::size_t group = action.find('/');  // ProfileManagement, ProfileManagent, DataPreparation ...: says nothing
+  if (group == std::string_view::npos || group == 0) return false;
+  action.remove_prefix(group);
+  if (!take("/") || !take(interface) || !take("-")) return false;
+  if (!take(id.name) && !(id.function == F::profile_download_completed && take(kCompletedAction))) return false;
   return action.empty() || action == (id.kind == Kind::response ? "Response" : "Request");
 }
 
 namespace {
-std::string compose_action(Interface i, std::string_view name, bool platform, bool callback) {
+// The Actions of the interface descriptions. ES2 has no descriptions of answers to DownloadProfile, EnableProfile and
+// the like; they get the form that ES3 has for them.
+std::string wsdl3_action(const FunctionRow& row, std::string_view name, Interface i, Way way) {
+  const bool notification = name.ends_with("Notification");
+  const bool callback = way == Way::callback && !row.pair && !notification;
   std::string s = "http://gsma.com/";
-  s.append(interface_name(i)).append(platform ? "/PlatformManagement" : "/ProfileManagement");
-  if (callback || name.ends_with("Notification")) s.append("CallBack");
+  s.append(interface_name(i)).append("/");
+  if (row.function == F::get_eis && i == Interface::es2)
+    s.append("DataPreparation");
+  else if (row.group == Group::profile)
+    s.append("ProfileManagement");
+  else  // HandleSMSRChange stands among the platform functions of ES3, and only there
+    s.append(row.group == Group::platform || i == Interface::es3 ? "PlatformManagement" : "eUICCManagement");
+  s.append(callback ? "CallBack/" : "/").append(interface_name(i)).append("-");
+  s.append(row.function == F::profile_download_completed ? kCompletedAction : name);
+  if (row.pair) s.append(way == Way::request ? "Request" : "Response");
+  return s;
+}
+
+std::string reference_action(const FunctionRow& row, std::string_view name, Interface i, Way way) {
+  std::string s = "http://gsma.com/";
+  s.append(interface_name(i)).append("/");
+  s.append(row.group == Group::platform ? "PlatformManagement"
+           : row.group == Group::euicc  ? "eUICCManagement"
+                                        : "ProfileManagement");
+  if (way == Way::callback || name.ends_with("Notification")) s.append("CallBack");
   return s.append("/").append(interface_name(i)).append("-").append(name);
+}
+
+std::string compose_action(const FunctionRow& row, std::string_view name, Interface i, Way way, Dialect d) {
+  return d == Dialect::wsdl3 ? wsdl3_action(row, name, i, way) : reference_action(row, name, i, way);
 }
 }  // namespace
 
-std::string action_for(Interface i, Function f, bool callback) {
-  return compose_action(i, row_of(f).name, row_of(f).platform, callback);
+std::string action_for(Interface i, Function f, Way way, Dialect d) {
+  return compose_action(row_of(f), row_of(f).name, i, way, d);
 }
-std::string action_for(Interface i, std::string_view other_name, bool callback) {
-  return compose_action(i, other_name, false, callback);
+std::string action_of(const Request& r, Dialect d) {
+  const FunctionRow& row = row_of(r.function);
+  return compose_action(row, r.function == F::other ? std::string_view(r.other_name) : row.name, r.interface,
+                        Way::request, d);
+}
+std::string action_of(const Response& r, Way way, Dialect d) {
+  const FunctionRow& row = row_of(r.function);
+  return compose_action(row, r.function == F::other ? std::string_view(r.other_name) : row.name, r.interface, way, d);
 }
 
 Status read_subscription(const Element& e, const Context& c, SubscriptionAddress& out) {
   static constexpr Rule kRules[] = {{"Imsi"}, {"Msisdn"}};
-  return read_children(e, c, kRules, Order::strict,
+  return read_children(e, c, kRules,
                        [&](std::size_t i, const Element& x) { return read_text(x, i == 0 ? out.imsi : out.msisdn); });
 }
 
 static Status read_rule(const Element& e, const Context& c, bool request, PolicyRule& r) {
   static constexpr Rule kRules[] = {{"Subject", true}, {"Action", true}, {"Qualification", true}};
-  KF_CHECK(read_children(e, c, kRules, Order::strict, [&](std::size_t i, const Element& x) {
+  KF_CHECK(read_children(e, c, kRules, [&](std::size_t i, const Element& x) {
     return read_text(x, i == 0 ? r.subject : i == 1 ? r.action : r.qualification);
   }));
   if (!request) return {};
@@ -345,8 +414,10 @@ static Status read_rule(const Element& e, const Context& c, bool request, Policy
 Status read_pol2(const Element& e, const Context& c, bool request, std::optional<Pol2>& out) {
   static constexpr Rule kRules[] = {{"Rule", false, true, "rules"}};
   out.emplace();
-  return read_children(e, c, kRules, Order::strict,
-                       [&](std::size_t, const Element& x) { return read_rule(x, c, request, out->emplace_back()); });
+  return read_children(e, c, kRules, [&](std::size_t, const Element& x) {
+    if (out->size() == kMaxRules) return Status(schema_error("pol2 holds more than " + std::to_string(kMaxRules)));
+    return read_rule(x, c, request, out->emplace_back());
+  });
 }
 
 Status read_request(const Element& e, const Context& c, const Identity& id, Request& out) {
@@ -373,10 +444,13 @@ Status read_request(const Element& e, const Context& c, const Identity& id, Requ
   for (const FieldUse& u : row.request) {
     if (!uses(u, id.interface)) continue;
     fields[n] = u.field;
-    rules[n++] = {field_name(u.field), u.required, false,
-                  u.field == completion_timestamp ? std::string_view("CompletionTimeStamp") : std::string_view()};
+    rules[n++] = {field_name(u.field), u.required};
   }
-  return read_children(e, c, std::span(rules.data(), n), Order::strict, [&](std::size_t i, const Element& x) -> Status {
+  return read_children(e, c, std::span(rules.data(), n), [&](std::size_t i, const Element& x) -> Status {
+    // Some stacks write every optional element, empty when there is nothing to say. An empty address or pol2 does say
+    // something: none.
+    const bool may_be_empty = i >= first && (fields[i] == subscription || fields[i] == pol2);
+    if (!rules[i].required && !may_be_empty && x.blank()) return Status{};
     if (i >= first) return read_request_field(fields[i], x, c, out);
     if (i == 1) return read_call_identifier(x, out.function_call_identifier);
     return i == 2 ? read_period(x, out.validity_period) : Status{};
@@ -394,10 +468,12 @@ Status read_response(const Element& e, const Context& c, const Identity& id, Res
   std::array<Field, 8> fields{};
   std::size_t n = 4;
   for (const FieldUse& u : row.response) {
+    if (!uses(u, id.interface)) continue;
     fields[n] = u.field;
     rules[n++] = {field_name(u.field), u.required};
   }
-  return read_children(e, c, std::span(rules.data(), n), Order::any, [&](std::size_t i, const Element& x) -> Status {
+  return read_children(e, c, std::span(rules.data(), n), [&](std::size_t i, const Element& x) -> Status {
+    if (i == 2 && x.blank()) return {};
     switch (i) {
       case 0:
         return read_text(x, out.processing_start);

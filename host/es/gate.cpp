@@ -13,13 +13,6 @@ bool name_start(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || static_cast<unsigned char>(c) >= 0x80;
 }
 bool name_char(char c) { return name_start(c) || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == ':'; }
-bool same_letters(std::string_view a, std::string_view b) {
-  if (a.size() != b.size()) return false;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    if ((a[i] | 0x20) != (b[i] | 0x20)) return false;
-  }
-  return true;
-}
 
 Status bad(std::string what) { return Error{"bad-xml", std::move(what)}; }
 
@@ -98,6 +91,7 @@ class Gate {
         return Error{"bad-xml", "colon out of place at octet " + std::to_string(at_)};
       }
     }
+    if (at_ - from > kMaxName) return Error{"bad-xml", "a name of more than " + std::to_string(kMaxName) + " octets"};
     return s_.substr(from, at_ - from);
   }
 
@@ -137,7 +131,7 @@ class Gate {
         if (value != "1.0") return bad("XML version " + clip(value) + " is not accepted");
         stage = 1;
       } else if (key == "encoding" && stage == 1) {
-        if (!same_letters(value, "UTF-8")) return bad("encoding " + clip(value) + " is not accepted, only UTF-8");
+        KF_CHECK(encoding(value));
         stage = 2;
       } else if (key == "standalone" && (stage == 1 || stage == 2) && (value == "yes" || value == "no")) {
         stage = 3;
@@ -147,6 +141,15 @@ class Gate {
     }
     if (stage == 0) return bad("malformed XML declaration");
     at_ += 2;
+    return {};
+  }
+
+  // A document that is ASCII in fact is UTF-8, whatever superset of ASCII its sender had in mind.
+  [[nodiscard]] Status encoding(std::string_view name) const {
+    if (same_letters(name, "UTF-8")) return {};
+    if (!same_letters(name, "ISO-8859-1") && !same_letters(name, "US-ASCII"))
+      return bad("encoding " + clip(name) + " is not accepted, only UTF-8");
+    if (!is_ascii(s_)) return bad("encoding " + clip(name) + " is accepted for plain ASCII only; send UTF-8");
     return {};
   }
 
@@ -277,6 +280,10 @@ std::size_t xml_char(std::string_view s) {
   constexpr std::uint32_t kLeast[] = {0, 0, 0x80, 0x800, 0x10000};
   if (v < kLeast[n] || v > 0x10FFFF || (v >= 0xD800 && v < 0xE000) || v == 0xFFFE || v == 0xFFFF) return 0;
   return n;
+}
+
+bool is_ascii(std::string_view s) {
+  return std::all_of(s.begin(), s.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
 }
 
 Status check_document(std::string_view xml) {

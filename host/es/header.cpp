@@ -83,6 +83,12 @@ Result<BlockAttributes> read_attributes(pugi::xml_node block, const Scope& scope
   return b;
 }
 
+// An address that names a party: what it says about itself goes into answers, records and log lines.
+bool good_address(std::string_view uri) {
+  return uri.size() <= kMaxUri && query_value(uri, "EntityId").size() <= kMaxEntity &&
+         query_value(uri, "EntityName").size() <= kMaxEntity;
+}
+
 // Collects the fault to raise: the first one, but a block that is not understood goes before everything else.
 class Problems {
  public:
@@ -105,9 +111,19 @@ void read_wsa(const Element& e, std::string_view local, MessageHeader& h, Slots&
     if (slot) problems.add(invalid_header("wsa:InvalidCardinality", qname() + " occurs twice", qname()));
     return !std::exchange(slot, true);
   };
+  // What is too long is not kept either: the fault repeats the header.
+  const auto bounded = [&](std::string& out) {
+    if (good_address(out) && query_value(out, "TransactionId").size() <= kMaxEntity) return;
+    out.clear();
+    problems.add(invalid_header("wsa:InvalidAddress",
+                                qname() + " is longer than " + std::to_string(kMaxUri) +
+                                    " octets, or a name in it than " + std::to_string(kMaxEntity),
+                                qname()));
+  };
   const auto plain = [&](bool& slot, std::string& out) {
     if (!once(slot)) return;
     if (auto s = read_text(e, out); !s) problems.add(invalid_header("wsa:InvalidAddress", s.error().detail, qname()));
+    bounded(out);
   };
   const auto endpoint = [&](bool& slot, std::string& out) {
     if (!once(slot)) return;
@@ -122,6 +138,7 @@ void read_wsa(const Element& e, std::string_view local, MessageHeader& h, Slots&
       break;
     }
     if (out.empty()) problems.add(invalid_header("wsa:MissingAddressInEPR", qname() + " holds no Address", qname()));
+    bounded(out);
   };
   if (local == "From") {
     endpoint(seen.from, h.from);
@@ -150,7 +167,12 @@ void set_from(MessageHeader& h, std::string address) {
 std::optional<Fault> read_header(const Element& header, MessageHeader& h) {
   Problems problems;
   Slots seen;
+  std::size_t blocks = 0;
   for (pugi::xml_node n : header.node.children()) {
+    if (++blocks > kMaxHeaderBlocks) {
+      problems.add(sender_fault("More than " + std::to_string(kMaxHeaderBlocks) + " blocks in Header"));
+      break;
+    }
     if (n.type() != pugi::node_element) {
       problems.add(sender_fault("Malformed message: text inside Header"));
       continue;
@@ -180,9 +202,10 @@ std::optional<Fault> read_header(const Element& header, MessageHeader& h) {
   return problems.take();
 }
 
-std::optional<Fault> require_addressing(const MessageHeader& h, bool from_optional) {
+// To may be absent: WS-Addressing 1.0 then means the receiver itself.
+std::optional<Fault> require_addressing(const MessageHeader& h, bool from_optional, bool of_response) {
+  if (of_response && !h.relates_to.empty()) return {};
   if (h.message_id.empty()) return header_required("wsa:MessageID");
-  if (h.to.empty()) return header_required("wsa:To");
   if (h.from.empty() && !from_optional) return header_required("wsa:From");
   if (h.action.empty()) return header_required("wsa:Action");
   return {};
@@ -200,6 +223,24 @@ std::string make_message_id(std::string_view entity, std::string_view uuid, std:
   add("TransactionId=", transaction_id);
   add("MessageDate=", date);
   return s;
+}
+
+std::string soap_content_type(std::string_view action) {
+  std::string s(kSoapContentType);
+  if (action.empty()) return s;
+  s += "; action=\"";
+  for (const char c : action) {  // an Action of ours holds none of these; a header field would break by them
+    if (c == '"' || c == '\\') s += '\\';
+    if (static_cast<unsigned char>(c) >= 0x20 && c != 0x7F) s += c;
+  }
+  return s + "\"";
+}
+
+std::string action_of(std::string_view written) {
+  const std::size_t element = written.find("<wsa:Action");
+  if (element == std::string_view::npos) return {};
+  const std::size_t from = written.find('>', element) + 1;
+  return std::string(written.substr(from, written.find('<', from) - from));
 }
 
 std::string make_address(std::string_view url, std::string_view entity_id, std::string_view entity_name) {

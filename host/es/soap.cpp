@@ -28,6 +28,9 @@ class Parser {
 
   // Nothing, or what to answer. m_.header holds what was read of it either way.
   std::optional<Fault> run(std::string_view xml) {
+    if (o_.ascii && !is_ascii(xml))
+      return sender_fault(
+          "The media type declares a character set whose text is accepted as plain ASCII only; send UTF-8");
     if (auto s = doc_.load(xml); !s) return sender_fault("Not an acceptable XML document: " + s.error().detail);
     const Scope outside;
     const Scope scope(outside, doc_.root());
@@ -89,7 +92,13 @@ class Parser {
     const bool polling = name && name->ns == kNsWsmc && name->local == "MakeConnection";
 
     if (header_fault) return header_fault;
-    if (auto f = require_addressing(m_.header, polling)) return f;
+    const auto id = name && !polling ? identify(name->local) : std::nullopt;
+    const bool response = id && id->kind == Kind::response;
+    if (auto f = require_addressing(m_.header, polling || !o_.from_when_missing.empty(), response)) return f;
+    if (m_.header.from.empty() && !o_.from_when_missing.empty()) {
+      set_from(m_.header, o_.from_when_missing);
+      if (m_.header.from_entity.empty()) m_.header.from_entity = o_.from_when_missing;
+    }
     if (!name) return body_fault(name.error());
     const Element e{n, scope, name->local};
     if (polling) return read_make_connection(e);
@@ -101,9 +110,11 @@ class Parser {
           "Namespace " + clip(name->ns, 200) + " of " + clip(name->local) + " is not served; served: " + served(o_),
           "wsa:ActionNotSupported");
     }
-    const auto id = identify(name->local);
     if (!id) return sender_fault("No function for the element " + clip(name->local), "wsa:ActionNotSupported");
-    if (!action_fits(m_.header.action, *id)) return mismatch(m_.header, name->local);
+    if (o_.takes && !o_.takes(id->interface, id->function, id->kind))
+      return sender_fault("No function for this wsa:Action", "wsa:ActionNotSupported");
+    const bool related = response && !m_.header.relates_to.empty();
+    if (!related && !action_fits(m_.header.action, *id)) return mismatch(m_.header, name->local);
 
     m_.ns = name->ns;
     const Context c{doc_, m_.ns, m_.unknown_elements};
@@ -119,14 +130,10 @@ class Parser {
     const Context c{doc_, m_.ns, m_.unknown_elements};
     static constexpr Rule kRules[] = {{"Address", true}};
     auto& poll = m_.body.emplace<MakeConnection>();
-    const Status s = read_children(e, c, kRules, Order::any,
-                                   [&](std::size_t, const Element& x) { return read_text(x, poll.address); });
+    const Status s = read_children(
+        e, c, kRules, [&](std::size_t, const Element& x) { return read_text(x, poll.address, kMaxUri); });
     if (!s) return body_fault(s.error());
     if (poll.address.empty()) return body_fault(schema_error("Address is empty"));
-    if (m_.header.from.empty() && !o_.from_when_missing.empty()) {
-      set_from(m_.header, o_.from_when_missing);
-      if (m_.header.from_entity.empty()) m_.header.from_entity = o_.from_when_missing;
-    }
     return {};
   }
 

@@ -3,6 +3,7 @@
 // configured one.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <variant>
 
@@ -52,16 +53,22 @@ struct Message {
   std::vector<std::string> unknown_elements;  // ignored child elements, for one log line a peer
 };
 
+enum class Direction { request, response, notification };
+
 struct CodecOptions {
   std::vector<std::string> namespaces{std::string(kNs3)};
-  std::string from_when_missing;  // MakeConnection may come without From: the address (or bare OID) to take instead
+  std::string from_when_missing;  // the sender's address (or bare OID) when there is no From; empty: From is required
+  bool ascii = false;             // the media type said ISO-8859-1 or US-ASCII: taken when it is ASCII in fact
+  // What this party may send here, judged by the name of the body element alone. The content of anything else is not
+  // read: "No function for this wsa:Action". Empty: everything.
+  std::function<bool(Interface, Function, Direction)> takes = {};
 };
 
 // Parses and validates one received message (every row of 6.1 that is an HTTP error or a SOAP fault).
 // Either a Message or the Fault to answer with. An envelope that carries a SOAP fault is no message: see read_fault.
 // What the service has to judge passes: check digits, missing Iccid and ProfileType, unknown parties, EuiccResponseData
-// that is not hex (Response::bad_euicc_response_data). Functions without implementation (AuditEIS,
-// UpdateSubscriptionAddress, Function::other) are read leniently and never cause a fault by their content.
+// that is not hex (Response::bad_euicc_response_data). Functions without implementation (Function::other) are read
+// leniently and never cause a fault by their content. Either dialect is taken, whatever is sent to that party.
 // Pure, reentrant, linear in the size of the input; the caller has limited that size already.
 std::variant<Message, Fault> parse_message(std::string_view xml, const CodecOptions& o);
 
@@ -69,8 +76,10 @@ struct SendHeader {
   std::string from, to, reply_to, message_id, relates_to, action;  // empty: left out
   std::optional<bool> message_pending;                             // wsmc:MessagePending
 };
-std::string write_message(const SendHeader& h, const Request& r, std::string_view ns = kNs3);
-std::string write_message(const SendHeader& h, const Response& r, std::string_view ns = kNs3);
+std::string write_message(const SendHeader& h, const Request& r, std::string_view ns = kNs3,
+                          Dialect d = Dialect::wsdl3);
+std::string write_message(const SendHeader& h, const Response& r, std::string_view ns = kNs3,
+                          Dialect d = Dialect::wsdl3);
 std::string write_make_connection(const SendHeader& h, std::string_view address);
 // code VersionMismatch adds the SOAP header block env:Upgrade/env:SupportedEnvelope, MustUnderstand with a
 // problem_qname adds env:NotUnderstood. Nothing else is left to the caller but the HTTP status.
@@ -79,10 +88,11 @@ std::string write_fault(const Fault& f);
 // (not an acceptable document), no-fault (no SOAP 1.2 envelope with a Fault).
 Result<Fault> read_fault(std::string_view xml);
 
-// http://gsma.com/<interface>/<group>[CallBack]/<interface>-<function>  (1.3)
-// Notifications always go into the CallBack group.
-std::string action_for(Interface i, Function f, bool callback);
-std::string action_for(Interface i, std::string_view other_name, bool callback);  // Function::other
+// http://gsma.com/<interface>/<group>[CallBack]/<interface>-<function>[Request|Response]  (1.3)
+enum class Way { request, answer, callback };  // requests and notifications; same connection; POSTed to ReplyTo, polled
+std::string action_for(Interface i, Function f, Way way, Dialect d = Dialect::wsdl3);
+std::string action_of(const Request& r, Dialect d = Dialect::wsdl3);  // Function::other too
+std::string action_of(const Response& r, Way way, Dialect d = Dialect::wsdl3);
 // //<entity>/urn:uuid:<uuid>?TransactionId=<id>&MessageDate=<now>   (1.2)
 std::string make_message_id(std::string_view entity, std::string_view uuid, std::string_view transaction_id,
                             std::string_view date);
@@ -94,5 +104,9 @@ std::string make_address(std::string_view url, std::string_view entity_id, std::
 std::string write_eis(const Eis& e, std::string_view ns = kNs3);
 
 inline constexpr std::string_view kSoapContentType = "application/soap+xml; charset=utf-8";
+// The same with the parameter that names the Action (RFC 3902, 4).
+std::string soap_content_type(std::string_view action);
+// wsa:Action of an envelope that write_message() or write_make_connection() made; empty: it has none.
+std::string action_of(std::string_view written);
 
 }  // namespace kf::es

@@ -20,7 +20,8 @@ std::string_view interface_name(Interface i) {
 
 bool is_notification(Function f) {
   return f == Function::handle_profile_enabled || f == Function::handle_profile_disabled ||
-         f == Function::handle_profile_deleted || f == Function::handle_profile_downloaded;
+         f == Function::handle_profile_deleted || f == Function::handle_profile_downloaded ||
+         f == Function::handle_smsr_change;
 }
 
 bool is_notification(const Request& r) {

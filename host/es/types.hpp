@@ -18,6 +18,12 @@ namespace kf::es {
 
 enum class Interface { es2, es3, es4 };
 
+// How a message is written; what is received may be of either. `wsdl3`: element names, their order and wsa:Action as in
+// the interface descriptions that were published with SGP.02 v3, which is what foreign stacks are generated from.
+// `reference`: Smsr-id always after Eid, Actions of the CallBack groups for notifications, EuiccResponseData and
+// HandleProfileDownloaded towards Operators, as Keyferry wrote before it knew those files.
+enum class Dialect : std::uint8_t { wsdl3, reference };
+
 enum class Function {
   get_eis,
   download_profile,
@@ -31,10 +37,12 @@ enum class Function {
   delete_profile,
   delete_isdp,
   audit_eis,
+  update_connectivity_parameters,
   handle_profile_enabled,
   handle_profile_disabled,
   handle_profile_deleted,
   handle_profile_downloaded,
+  handle_smsr_change,
   other,  // a function of SGP.02 that is known by name and not implemented (SetPLMA ...)
 };
 std::string_view function_name(Function f);    // "GetEIS", "DeleteISDP", "HandleProfileEnabledNotification"
@@ -62,7 +70,8 @@ struct PolicyRule {
 using Pol2 = std::vector<PolicyRule>;  // present and empty: explicitly no rules
 
 struct ProfileInfo {
-  std::string iccid, isd_p_aid, mno_id;
+  std::string iccid;  // as received, of any form: compare with same_iccid()
+  std::string isd_p_aid, mno_id;
   bool fallback = false;
   SubscriptionAddress subscription;
   std::string state;                  // "Created", "Enabled", "Disabled", "Deleted"
@@ -80,7 +89,7 @@ struct SecurityDomain {
     std::string version, type, cntr;
     std::vector<Bytes> certificates;  // Value of each Certificate
     struct Cert {
-      std::string index, ca_id;
+      std::string index, ca_id;  // ca_id as received: hexadecimal or a dotted OID
       Bytes value;
       bool operator==(const Cert&) const = default;
     };
@@ -115,7 +124,8 @@ struct Request {
   std::optional<std::uint32_t> validity_period;  // seconds
   std::string eid;                               // as received; 32 digits guaranteed by the codec
   std::string smsr_id;
-  std::optional<std::string> iccid, profile_type;
+  std::optional<std::string> iccid;  // as received: 6 to 20 digits, F may pad them
+  std::optional<std::string> profile_type;
   bool enable_profile = false;
   std::string mno_id;
   std::uint64_t required_memory = 0;
@@ -125,7 +135,9 @@ struct Request {
   std::shared_ptr<const std::string> data_hex;  // instead, when writing: hexBinary that was made elsewhere
   std::optional<SubscriptionAddress> subscription;
   std::optional<Pol2> pol2;
+  Bytes connectivity_parameters;
   std::string completion_timestamp;  // notifications
+  std::optional<Eis> eis;            // HandleSMSRChangeNotification
   bool operator==(const Request&) const = default;
 };
 

@@ -92,8 +92,8 @@ void write_security_domain(Body& b, std::string_view name, const SecurityDomain&
 void write_profile(Body& b, const ProfileInfo& p) {
   b.open("ProfileInfo");
   b.text("Iccid", p.iccid);
-  b.text("Isd-p-aid", p.isd_p_aid);
-  b.text("Mno-id", p.mno_id);
+  b.text_if("Isd-p-aid", p.isd_p_aid);
+  b.text_if("Mno-id", p.mno_id);
   b.flag("FallbackAttribute", p.fallback);
   write_subscription(b, "SubscriptionAddress", p.subscription);
   b.text("State", p.state);
@@ -132,7 +132,7 @@ void write_eis_content(Body& b, const Eis& e) {
   b.text_if("LastAuditDate", e.last_audit_date);
   b.text("Smsr-id", e.smsr_id);
   for (const ProfileInfo& p : e.profiles) write_profile(b, p);
-  write_security_domain(b, "Isd-r", e.isd_r);
+  if (!e.isd_r.aid.empty()) write_security_domain(b, "Isd-r", e.isd_r);
 }
 
 std::size_t size_hint(const Eis& e) {
@@ -143,8 +143,7 @@ std::size_t size_hint(const Eis& e) {
   return 4000 + e.eum_signature_xml.size() + certificates + e.profiles.size() * 900;
 }
 
-void write_request_field(Body& b, Field f, const Request& r) {
-  const std::string_view name = field_name(f);
+void write_request_field(Body& b, Field f, std::string_view name, const Request& r) {
   switch (f) {
     case Field::eid:
       return b.text_if(name, r.eid);
@@ -179,8 +178,17 @@ void write_request_field(Body& b, Field f, const Request& r) {
     case Field::pol2:
       if (r.pol2) write_pol2(b, *r.pol2);
       return;
+    case Field::connectivity_parameters:
+      return b.hex(name, r.connectivity_parameters);
     case Field::completion_timestamp:
       return b.text_if(name, r.completion_timestamp);
+    case Field::eis:
+      if (r.eis) {
+        b.open(name);
+        write_eis_content(b, *r.eis);
+        b.close(name);
+      }
+      return;
     default:
       return;
   }
@@ -247,6 +255,10 @@ std::string element_name(Interface i, Function f, std::string_view other_name, s
   return s.append("-").append(f == Function::other ? other_name : function_name(f)).append(suffix);
 }
 
+bool written(const FieldUse& u, Interface i, Dialect d) {
+  return uses(u, i) && !(d == Dialect::wsdl3 ? u.reference_only : u.wsdl3_only);
+}
+
 constexpr std::size_t kEnvelopeSize = 2500;  // everything but the variable part, generously
 
 }  // namespace
@@ -282,9 +294,9 @@ void append_header(std::string& out, const SendHeader& h) {
   }
 }
 
-std::string write_message(const SendHeader& h, const Request& r, std::string_view ns) {
+std::string write_message(const SendHeader& h, const Request& r, std::string_view ns, Dialect d) {
   std::string out;
-  out.reserve(kEnvelopeSize + 2 * r.data.size());
+  out.reserve(kEnvelopeSize + 2 * r.data.size() + (r.eis ? size_hint(*r.eis) : 0));
   open_envelope(out, h, ns, false);
   Body b(out);
   const bool notification = is_notification(r);
@@ -294,15 +306,17 @@ std::string write_message(const SendHeader& h, const Request& r, std::string_vie
     b.text_if("FunctionCallIdentifier", r.function_call_identifier);
     if (r.validity_period) b.number("ValidityPeriod", *r.validity_period);
   }
-  for (const FieldUse& u : row_of(r.function).request) {
-    if (uses(u, r.interface)) write_request_field(b, u.field, r);
+  for (const FieldUse& u : request_fields(row_of(r.function), d)) {
+    if (!written(u, r.interface, d)) continue;
+    const bool wsdl3_name = d == Dialect::wsdl3 && !u.wsdl3_name.empty();
+    write_request_field(b, u.field, wsdl3_name ? u.wsdl3_name : field_name(u.field), r);
   }
   b.close(name);
   close_envelope(out);
   return out;
 }
 
-std::string write_message(const SendHeader& h, const Response& r, std::string_view ns) {
+std::string write_message(const SendHeader& h, const Response& r, std::string_view ns, Dialect d) {
   std::string out;
   out.reserve(kEnvelopeSize + (r.euicc_response_data ? 2 * r.euicc_response_data->size() : 0) +
               (r.eis ? size_hint(*r.eis) : 0));
@@ -324,7 +338,9 @@ std::string write_message(const SendHeader& h, const Response& r, std::string_vi
     b.close("StatusCodeData");
   }
   b.close("FunctionExecutionStatus");
-  for (const FieldUse& u : row_of(r.function).response) write_response_field(b, u.field, r);
+  for (const FieldUse& u : row_of(r.function).response) {
+    if (written(u, r.interface, d)) write_response_field(b, u.field, r);
+  }
   b.close(name);
   close_envelope(out);
   return out;

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "host/base/ids.hpp"
+#include "host/base/text.hpp"
 
 namespace kf::es {
 namespace {
@@ -21,18 +22,6 @@ bool digits(std::string_view s) {
   return !s.empty() && std::all_of(s.begin(), s.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
-// "xmlns" binds the empty prefix, "xmlns:p" binds p; other attributes bind nothing.
-bool is_binding(std::string_view attribute, std::string_view& prefix) {
-  if (!attribute.starts_with("xmlns")) return false;
-  if (attribute.size() == 5) {
-    prefix = {};
-    return true;
-  }
-  if (attribute[5] != ':') return false;
-  prefix = attribute.substr(6);
-  return true;
-}
-
 constexpr std::array<std::uint8_t, 256> make_hex_table() {
   std::array<std::uint8_t, 256> t{};
   for (auto& v : t) v = 0xFF;
@@ -44,9 +33,16 @@ constexpr auto kHexValue = make_hex_table();
 
 }  // namespace
 
+bool same_letters(std::string_view a, std::string_view b) {
+  if (a.size() != b.size()) return false;
+  if (a == b) return true;
+  const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
+  return std::equal(a.begin(), a.end(), b.begin(), [&](char x, char y) { return lower(x) == lower(y); });
+}
+
 std::string clip(std::string_view s, std::size_t max) {
   if (s.size() <= max) return std::string(s);
-  return std::string(s.substr(0, max)) + "...";
+  return clip_text(s, max) + "...";
 }
 
 Error schema_error(std::string detail) { return Error{"schema", std::move(detail)}; }
@@ -103,32 +99,47 @@ std::pair<std::string_view, std::string_view> split_qname(std::string_view q) {
   return {q.substr(0, colon), q.substr(colon + 1)};
 }
 
-Scope::Scope(const Scope& parent, pugi::xml_node element) : parent_(&parent), node_(element) {
+bool is_binding(std::string_view attribute, std::string_view& prefix) {
+  if (!attribute.starts_with("xmlns")) return false;
+  if (attribute.size() == 5) {
+    prefix = {};
+    return true;
+  }
+  if (attribute[5] != ':') return false;
+  prefix = attribute.substr(6);
+  return true;
+}
+
+namespace {
+thread_local std::uint64_t steps = 0;
+}
+std::uint64_t namespace_steps() { return steps; }
+void count_namespace_steps(std::size_t n) { steps += n; }
+
+Scope::Scope(const Scope& parent, pugi::xml_node element) : parent_(&parent) {
   std::string_view prefix;
-  for (const pugi::xml_attribute a : element.attributes()) own_ = own_ || is_binding(a.name(), prefix);
+  for (const pugi::xml_attribute a : element.attributes()) {
+    if (!is_binding(a.name(), prefix)) continue;
+    std::string_view bound = a.value();
+    if (bound.empty() && !prefix.empty()) bound = {};  // xmlns:p="" binds nothing
+    own_.push_back({prefix, bound});
+  }
+  in_force_ = parent.in_force_ + own_.size();
 }
 
 std::string_view Scope::uri(std::string_view prefix) const {
   if (cached_ && prefix == last_prefix_) return last_uri_;
+  const auto mine = std::find_if(own_.begin(), own_.end(), [&](const Binding& b) { return b.prefix == prefix; });
+  count_namespace_steps(own_.size());
   std::string_view found;
-  bool done = false;
-  if (own_) {
-    std::string_view p;
-    for (const pugi::xml_attribute a : node_.attributes()) {
-      if (!is_binding(a.name(), p) || p != prefix) continue;
-      found = a.value();
-      if (found.empty() && !prefix.empty()) found = {};  // xmlns:p="" binds nothing
-      done = true;
-    }
-  }
-  if (!done) {
-    if (parent_ != nullptr)
-      found = parent_->uri(prefix);
-    else if (prefix.empty())
-      found = "";
-    else if (prefix == "xml")
-      found = kXmlNs;
-  }
+  if (mine != own_.end())
+    found = mine->uri;
+  else if (parent_ != nullptr)
+    found = parent_->uri(prefix);
+  else if (prefix.empty())
+    found = "";
+  else if (prefix == "xml")
+    found = kXmlNs;
   cached_ = true;
   last_prefix_ = prefix;
   last_uri_ = found;
@@ -136,6 +147,8 @@ std::string_view Scope::uri(std::string_view prefix) const {
 }
 
 Result<Name> Scope::name_of(pugi::xml_node child) const {
+  if (in_force_ > kMaxNamespaces)
+    return Error{"bad-xml", "more than " + std::to_string(kMaxNamespaces) + " namespace declarations in force"};
   const auto [prefix, local] = split_qname(child.name());
   const std::string_view ns = uri(prefix);
   if (ns.data() == nullptr) return Error{"bad-xml", "namespace prefix " + clip(prefix) + " is not bound"};
@@ -153,17 +166,19 @@ void Context::ignored(const Name& n) const {
 // --- elements ---
 
 Result<std::size_t> Sequence::next(std::string_view name) {
-  std::size_t i = 0;
-  while (i < rules_.size() && name != rules_[i].name && (rules_[i].alias.empty() || name != rules_[i].alias)) ++i;
-  if (i == rules_.size()) return i;
+  const auto fits = [name](const Rule& r) {
+    return same_letters(name, r.name) || (!r.alias.empty() && same_letters(name, r.alias));
+  };
+  std::size_t i = next_;
+  while (i < rules_.size() && !fits(rules_[i])) ++i;
+  if (i == rules_.size()) {
+    for (i = 0; i < next_ && !fits(rules_[i]);) ++i;
+    if (i == next_) return rules_.size();
+  }
   const std::uint64_t bit = std::uint64_t{1} << i;
   if ((seen_ & bit) != 0 && !rules_[i].many) return schema_error(std::string(rules_[i].name) + " occurs twice");
-  if (order_ == Order::strict && i < at_) {
-    return schema_error(std::string(rules_[i].name) + " is misplaced, it comes before " +
-                        std::string(rules_[at_].name));
-  }
   seen_ |= bit;
-  at_ = std::max(at_, i);
+  next_ = i;
   return i;
 }
 
@@ -186,9 +201,18 @@ Result<std::string_view> Element::text(std::string& scratch) const {
   return trim(scratch);
 }
 
-Status read_text(const Element& e, std::string& out) {
+bool Element::blank() const {
+  for (const pugi::xml_node n : node.children()) {
+    if (n.type() == pugi::node_element || !trim(n.value()).empty()) return false;
+  }
+  return true;
+}
+
+Status read_text(const Element& e, std::string& out, std::size_t max) {
+  out.clear();
   std::string scratch;
   KF_TRY(const std::string_view t, e.text(scratch));
+  if (t.size() > max) return schema_error(std::string(e.name) + " is longer than " + std::to_string(max) + " octets");
   out.assign(t);
   return {};
 }
@@ -288,16 +312,21 @@ Status read_eid(const Element& e, std::string& out) {
 
 Status read_iccid(const Element& e, std::string& out) {
   KF_CHECK(read_text(e, out));
-  if ((out.size() == 19 || out.size() == 20) && digits(out)) return {};
-  return schema_error(std::string(e.name) + " must be 19 or 20 digits");
+  if (out.size() <= 20 && iccid_value(out).size() >= 6 && digits(iccid_value(out))) return {};
+  return schema_error(std::string(e.name) + " must be 6 to 20 digits, padded with F or not");
 }
 
-// yyyy-mm-ddThh:mm:ss, then a fraction and a zone or not. Values of the fields only as far as they cannot be dates.
+// yyyy-mm-ddThh:mm:ss (years of more digits and before our era exist), then a fraction and a zone or not. Values of the
+// fields only as far as they cannot be dates.
 Status read_date_time(const Element& e, std::string& out) {
   KF_CHECK(read_text(e, out));
   const Error bad = schema_error(std::string(e.name) + " must be a dateTime");
   constexpr std::string_view kForm = "dddd-dd-ddTdd:dd:dd";
   std::string_view t = out;
+  if (t.starts_with('-')) t.remove_prefix(1);
+  const std::size_t year = std::min(t.find('-'), t.size());
+  if (year < 4 || year > 9 || !digits(t.substr(0, year))) return bad;
+  t.remove_prefix(year - 4);
   if (t.size() < kForm.size()) return bad;
   for (std::size_t i = 0; i < kForm.size(); ++i) {
     if (kForm[i] == 'd' ? t[i] < '0' || t[i] > '9' : t[i] != kForm[i]) return bad;

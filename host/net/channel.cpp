@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <boost/asio/as_tuple.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
 #include <algorithm>
@@ -21,19 +22,25 @@ namespace {
 constexpr auto by_tuple = asio::as_tuple(asio::use_awaitable);
 
 // OpenSSL's own socket BIO writes with write(), which raises SIGPIPE when the peer is gone; a library must not change
-// the process's signal handling, so this one sends with MSG_NOSIGNAL. The descriptor is the BIO's "data" as an integer.
-int bio_fd(BIO* b) { return static_cast<int>(reinterpret_cast<std::intptr_t>(BIO_get_data(b))); }
+// the process's signal handling, so this one sends with MSG_NOSIGNAL.
+Wire& wire_of(BIO* b) { return *static_cast<Wire*>(BIO_get_data(b)); }
 bool would_block(int err) { return err == EAGAIN || err == EWOULDBLOCK || err == EINTR; }
 
 int bio_write(BIO* b, const char* p, int n) {
   BIO_clear_retry_flags(b);
-  const auto r = ::send(bio_fd(b), p, static_cast<std::size_t>(n), MSG_NOSIGNAL);
+  const auto r = ::send(wire_of(b).fd, p, static_cast<std::size_t>(n), MSG_NOSIGNAL);
   if (r < 0 && would_block(errno)) BIO_set_retry_write(b);
   return static_cast<int>(r);
 }
 int bio_read(BIO* b, char* p, int n) {
   BIO_clear_retry_flags(b);
-  const auto r = ::recv(bio_fd(b), p, static_cast<std::size_t>(n), 0);
+  Wire& w = wire_of(b);
+  if (w.left == 0) {
+    BIO_set_retry_read(b);
+    return -1;
+  }
+  const auto r = ::recv(w.fd, p, static_cast<std::size_t>(n), 0);
+  if (r > 0) w.left -= std::min(w.left, static_cast<std::size_t>(r));
   if (r < 0 && would_block(errno)) BIO_set_retry_read(b);
   if (r == 0) BIO_set_flags(b, BIO_FLAGS_IN_EOF);
   return static_cast<int>(r);
@@ -57,10 +64,10 @@ const BIO_METHOD* socket_method() {
   return method.get();
 }
 
-bool attach(SSL* ssl, int fd) {
+bool attach(SSL* ssl, Wire& wire) {
   BIO* b = BIO_new(socket_method());
   if (b == nullptr) return false;
-  BIO_set_data(b, reinterpret_cast<void*>(static_cast<std::intptr_t>(fd)));
+  BIO_set_data(b, &wire);
   BIO_set_init(b, 1);
   SSL_set_bio(ssl, b, b);
   return true;
@@ -146,7 +153,24 @@ void Channel::interrupt() {
   socket_.cancel(ignored);
 }
 
+asio::awaitable<bool> Channel::readable() {
+  if (!co_await wait(Socket::wait_read)) co_return false;
+  char c = 0;
+  const auto r = ::recv(socket_.native_handle(), &c, 1, MSG_PEEK | MSG_DONTWAIT);
+  if (r > 0 || (r < 0 && would_block(errno))) co_return true;
+  if (r == 0)
+    fail(End::eof, "closed by the peer");
+  else
+    io_error(errno);
+  co_return false;
+}
+
+asio::awaitable<void> Channel::pause() { co_await wait(Socket::wait_error); }
+
+asio::awaitable<void> Channel::yield() { co_await asio::post(socket_.get_executor(), asio::use_awaitable); }
+
 asio::awaitable<bool> Channel::wait(Socket::wait_type w) {
+  wire_.left = Wire::turn;
   if (!expired_ && !interrupted_) {
     const auto [ec] = co_await socket_.async_wait(w, by_tuple);
     if (!expired_ && !interrupted_) {
@@ -229,7 +253,8 @@ bool Channel::ssl_wants(int ret, int saved_errno, Socket::wait_type& w) {
 
 asio::awaitable<bool> Channel::handshake(SSL* ssl) {
   ssl_ = ssl;
-  if (ssl == nullptr || !attach(ssl, socket_.native_handle())) {
+  wire_.fd = socket_.native_handle();
+  if (ssl == nullptr || !attach(ssl, wire_)) {
     fail(End::tls, "out of memory");
     co_return false;
   }
@@ -250,6 +275,7 @@ asio::awaitable<Read> Channel::read_some(char* p, std::size_t n, bool wait_first
   if (wait_first && (ssl_ == nullptr || SSL_has_pending(ssl_) == 0)) {
     if (!co_await wait(Socket::wait_read)) co_return Read{0, end_};
   }
+  wire_.left = Wire::turn;
   for (;;) {
     Socket::wait_type w = Socket::wait_read;
     errno = 0;
@@ -301,6 +327,7 @@ asio::awaitable<bool> Channel::write(std::string_view data) {
 
 bool Channel::quiet() {
   char c = 0;
+  wire_.left = Wire::turn;
   if (ssl_ == nullptr) return ::recv(socket_.native_handle(), &c, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && would_block(errno);
   ERR_clear_error();
   const int r = SSL_peek(ssl_, &c, 1);  // also takes in session tickets that came after the last answer
@@ -336,6 +363,16 @@ void Channel::close() {
   }
   boost::system::error_code ignored;
   socket_.close(ignored);
+}
+
+std::string text_of(const Tcp::endpoint& e) {
+  const auto a = e.address();
+  return (a.is_v6() ? "[" + a.to_string() + "]" : a.to_string()) + ":" + std::to_string(e.port());
+}
+
+bool out_of_descriptors(const boost::system::error_code& ec) {
+  return ec == asio::error::no_descriptors || ec == boost::system::errc::too_many_files_open_in_system ||
+         ec == asio::error::no_buffer_space || ec == asio::error::no_memory;
 }
 
 std::size_t InBuffer::room(std::size_t limit) {

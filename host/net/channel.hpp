@@ -80,6 +80,15 @@ struct Read {
   End end = End::none;
 };
 
+// What the BIO below OpenSSL works on. A peer whose octets never become a message (key updates, say, which SSL_read()
+// answers without returning) must not keep the loop: after so many octets within one call the socket pretends to be
+// empty until others had a turn.
+struct Wire {
+  static constexpr std::size_t turn = 32 << 10;
+  int fd = -1;
+  std::size_t left = turn;
+};
+
 class Channel : public Deadline {
  public:
   Channel(Socket s, std::shared_ptr<Deadlines> d) : Deadline(std::move(d)), socket_(std::move(s)) {}
@@ -88,6 +97,8 @@ class Channel : public Deadline {
   asio::awaitable<bool> connect(Tcp::endpoint to);
   void prepare();                             // connected or accepted: non-blocking, no delay
   asio::awaitable<bool> handshake(SSL* ssl);  // takes ssl; its state (accept or connect) is set
+  asio::awaitable<bool> readable();           // waits for the first octet or the end of the connection, reads nothing
+  asio::awaitable<void> pause();              // waits for the deadline; interrupt() and a broken connection end it
   // `wait_first`: nothing is expected yet, so do not spend a system call to find that out.
   asio::awaitable<Read> read_some(char* p, std::size_t n, bool wait_first);
   asio::awaitable<bool> write(std::string_view data);
@@ -95,8 +106,9 @@ class Channel : public Deadline {
   // Answered, and closing: says goodbye, then waits (until the deadline) for the peer to close, so that what it is
   // still sending does not make the kernel reset the connection and take our answer away with it.
   asio::awaitable<void> linger();
-  void close();      // at once; close_notify when that is possible without waiting
-  void interrupt();  // the read or write that waits returns; later ones too
+  asio::awaitable<void> yield();  // lets everybody else on the loop have a turn
+  void close();                   // at once; close_notify when that is possible without waiting
+  void interrupt();               // the read or write that waits returns; later ones too
 
   void expired() override;
   void until(Clock::time_point at) {  // a new phase: what expired before does not matter any more
@@ -116,6 +128,7 @@ class Channel : public Deadline {
   void io_error(int err);
 
   Socket socket_;
+  Wire wire_;
   SSL* ssl_ = nullptr;
   End end_ = End::none;
   bool expired_ = false;
@@ -123,6 +136,9 @@ class Channel : public Deadline {
   bool secured_ = false;  // handshake done, no fatal TLS error: close_notify makes sense
   std::string text_;
 };
+
+std::string text_of(const Tcp::endpoint& e);  // "127.0.0.1:40000", "[::1]:40000"
+bool out_of_descriptors(const boost::system::error_code& ec);
 
 // Bytes that were read and not yet used.
 class InBuffer {

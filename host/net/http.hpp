@@ -30,6 +30,7 @@ struct Peer {               // who is on the other end, from the verified certif
   std::string fingerprint;  // SHA-256 of the DER, upper-case hex; empty with PSK or plain
   std::string subject;      // RFC 2253 one-liner
   std::string psk_identity;
+  std::string names;  // SHA-256 of issuer, subject and SubjectAltName: what a renewal keeps; empty when one is missing
   std::string address;  // "127.0.0.1:40000", for the log
 };
 
@@ -60,6 +61,23 @@ struct Response {
 
 using Handler = std::function<asio::awaitable<Response>(Request)>;
 
+// What a request's head decides: 0 to go on, or the status to answer with and why, as plain text.
+struct Admission {
+  unsigned status = 0;
+  std::string reason;
+  Admission(unsigned s = 0, std::string why = {}) : status(s), reason(std::move(why)) {}
+};
+
+struct ServerStats {
+  std::uint64_t accepted = 0;
+  std::uint64_t probes = 0;      // connections that ended before they said anything: health checks
+  std::uint64_t handshakes = 0;  // completed
+  std::uint64_t handshakes_failed = 0;
+  std::uint64_t handshakes_delayed = 0;  // by handshakes_per_second
+  std::uint64_t closed_for_others = 0;   // idle or silent ones that gave up their place
+  std::uint64_t refused = 0;             // no place, or too many handshakes of the address
+};
+
 struct ServerOptions {
   std::string listen_address = "127.0.0.1";
   std::uint16_t port = 0;                                               // 0: any free port; see HttpServer::port()
@@ -68,14 +86,28 @@ struct ServerOptions {
   std::function<Result<SecretBytes>(const std::string& identity)> psk;  // TLS_PSK_WITH_AES_128_GCM_SHA256, TLS 1.2
   std::size_t max_body = 1 << 20;                                       // over: 413 and close
   std::size_t max_header = 16 << 10;                                    // over: 431 and close
-  std::size_t max_connections = 4096;                                   // over: refused at accept
+  // Full: the oldest silent or idle connection of whoever holds most of those is closed for the new one; refused at
+  // accept only when every place is at work. The same within the share of an address (until the peer is verified; an
+  // IPv6 /64 counts as one) and of a party (from then on). 0: no share of their own.
+  std::size_t max_connections = 4096;
+  std::size_t max_per_address = 0;
+  std::size_t max_per_party = 0;
+  // TLS handshakes of one address; over: they wait their turn, and are refused when it would not come in time.
+  // Five seconds' worth may be saved up. 0: no limit.
+  double handshakes_per_second = 0;
+  Millis first_byte_timeout{5'000};      // from accept to the first octet of the handshake
+  Millis first_request_timeout{15'000};  // from the handshake to the first octet of a request
   Millis header_timeout{10'000};  // header incomplete or handshake not done: 408 / closed; absolute, like the next
   Millis body_timeout{30'000};    // body incomplete: 408 and close; also for the peer to take the answer
   Millis idle_timeout{75'000};    // between requests; a running handler has no limit
   // Called before the body is read: a status other than 0 answers at once (403 for a party that may not use this path,
   // 405, 415 ...). 405 gets "Allow: POST". The connection is kept when the request had no body.
-  std::function<unsigned(const Request& head)> admit;
-  std::function<void(const std::string& line)> log;  // one line per refused handshake or broken request
+  std::function<Admission(const Request& head)> admit;
+  // The name under which connections of this verified peer are counted; empty: a stranger's, they count together and
+  // are closed after each answer. Absent: certificate or PSK identity.
+  std::function<std::string(const Peer&)> party;
+  // One line per refused handshake or broken request: printable, and few of one kind and peer a minute.
+  std::function<void(const std::string& line)> log;
 };
 
 class HttpServer {
@@ -86,6 +118,7 @@ class HttpServer {
   void stop();           // no new connections; idle ones closed; running handlers finish
   [[nodiscard]] std::uint16_t port() const;
   [[nodiscard]] std::size_t connections() const;
+  [[nodiscard]] const ServerStats& stats() const;
 
  private:
   struct Impl;
@@ -149,5 +182,17 @@ Status check_tls_files(const TlsFiles& f);
 Status check_listen_address(const std::string& address);
 
 Result<std::string> certificate_fingerprint(const std::string& pem_file);  // SHA-256 of the DER, upper-case hex
+Result<std::string> certificate_names(const std::string& pem_file);        // as Peer::names
+// Is `host` (a name or an address) among the SubjectAltNames of the certificate?
+bool certificate_covers(const std::string& pem_file, const std::string& host);
+
+// A Content-Type field, taken apart (RFC 9110, 8.3.1). Type and parameter names in lower case, values as they stand.
+struct MediaType {
+  std::string type;  // "application/soap+xml"
+  std::vector<std::pair<std::string, std::string>> parameters;
+  [[nodiscard]] std::string_view parameter(std::string_view name) const;  // the first; empty when absent
+};
+Result<MediaType> parse_media_type(std::string_view field);  // reasons: bad-media-type
+bool same_token(std::string_view a, std::string_view b);     // without regard to case
 
 }  // namespace kf::net

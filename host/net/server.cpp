@@ -8,10 +8,14 @@
 
 #include <ctime>
 #include <unordered_set>
+#include <utility>
 
+#include "host/base/line_limit.hpp"
+#include "host/base/text.hpp"
 #include "host/net/channel.hpp"
 #include "host/net/http.hpp"
 #include "host/net/message.hpp"
+#include "host/net/occupancy.hpp"
 #include "host/net/tls.hpp"
 
 namespace kf::net {
@@ -23,45 +27,76 @@ namespace {
 constexpr auto by_tuple = asio::as_tuple(asio::use_awaitable);
 constexpr Millis linger_time{2'000};
 constexpr std::size_t record = 16 << 10;    // the plaintext of one TLS record
+constexpr unsigned reads_a_turn = 16;       // of a body that arrives without a pause
 constexpr unsigned go_on = 0, hang_up = 1;  // verdicts beside HTTP statuses
 
 enum class Phase { handshake, idle, head, body, handler, answer, linger };
 
-struct Connection : Channel {
+struct Connection : Channel, Occupancy::Guest {
   Connection(Socket s, std::shared_ptr<Deadlines> d, const ServerOptions& o)
       : Channel(std::move(s), std::move(d)), reader(o.max_header, o.max_body) {}
+  void close_for_others() { interrupt(); }
   RequestReader reader;
   InBuffer in;
   std::string out;  // reused for every answer
   Peer peer;
+  std::string host;   // the address without its port: whose log lines are counted together
+  bool fresh = true;  // no request yet
+  bool stranger = false;
   Phase phase = Phase::handshake;
 };
 
-std::string text_of(const Tcp::endpoint& e) {
-  const auto a = e.address();
-  return (a.is_v6() ? "[" + a.to_string() + "]" : a.to_string()) + ":" + std::to_string(e.port());
-}
-
 // Absolute: a peer that trickles does not extend it.
 Clock::time_point after(Millis d) { return Clock::now() + d; }
+
+Occupancy::Limits limits_of(const ServerOptions& o) {
+  const auto share = [&](std::size_t n) { return n == 0 ? o.max_connections : n; };
+  return {o.max_connections, share(o.max_per_address), share(o.max_per_party), o.handshakes_per_second,
+          std::max(1.0, o.handshakes_per_second * 5)};
+}
 
 }  // namespace
 
 struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
   Impl(asio::io_context& i, ServerOptions opts, Handler h)
-      : io(i), o(std::move(opts)), handler(std::move(h)), acceptor(i), deadlines(std::make_shared<Deadlines>(i)) {}
+      : io(i),
+        o(std::move(opts)),
+        handler(std::move(h)),
+        acceptor(i),
+        deadlines(std::make_shared<Deadlines>(i)),
+        places(limits_of(o)) {}
 
   static asio::awaitable<void> accept_loop(std::shared_ptr<Impl> self);
   static asio::awaitable<void> serve(std::shared_ptr<Impl> self, std::unique_ptr<Connection> c);
   asio::awaitable<void> talk(Connection& c);
+  void welcome(Socket socket, const Tcp::endpoint& from);
+  asio::awaitable<bool> first_octet(Connection& c);
+  asio::awaitable<bool> take_turn(Connection& c, Clock::time_point deadline);
   asio::awaitable<bool> secure(Connection& c);
+  bool identify(Connection& c);
   asio::awaitable<unsigned> read_head(Connection& c);
   asio::awaitable<unsigned> read_body(Connection& c);
   asio::awaitable<bool> answer(Connection& c, Response r, bool keep_alive);
   asio::awaitable<void> goodbye(Connection& c);
-  unsigned verdict(Connection& c, Request& head);
-  void note(const Connection& c, const std::string& what) const {
-    if (o.log) o.log(c.peer.address + ": " + what);
+  Admission verdict(Connection& c, Request& head);
+  void enter(Connection& c, Phase p) {
+    c.phase = p;
+    places.spare(c, p == Phase::handshake || p == Phase::idle || p == Phase::linger);
+  }
+  void make_room(Occupancy::Guest* victim) {
+    if (victim == nullptr) return;
+    ++stats.closed_for_others;
+    static_cast<Connection*>(victim)->close_for_others();
+  }
+  // `kind` and who it was decide how many such lines are written.
+  void note(const char* kind, std::string_view who, const std::string& line) {
+    if (!o.log) return;
+    const auto now = Clock::now();
+    while (auto left_out = lines.overdue(now)) o.log(printable(*left_out));
+    if (auto more = lines.admit(kind, who, now)) o.log(printable(line, 500) + *more);
+  }
+  void note(const Connection& c, const char* kind, const std::string& what) {
+    note(kind, c.host, c.peer.address + ": " + what);
   }
   std::string_view date();
 
@@ -71,11 +106,12 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
   asio::basic_socket_acceptor<Tcp, asio::io_context::executor_type> acceptor;
   std::shared_ptr<Deadlines> deadlines;
   std::unique_ptr<ServerTls> tls;
+  Occupancy places;
   std::unordered_set<Connection*> open;
+  LineLimit lines;
+  ServerStats stats;
   std::uint16_t port = 0;
   bool stopping = false;
-  std::uint64_t refused = 0;
-  Clock::time_point refused_logged{};
   std::int64_t date_second = -1;
   std::string date_text;
 };
@@ -85,6 +121,7 @@ HttpServer::HttpServer(asio::io_context& io, ServerOptions o, Handler h)
 HttpServer::~HttpServer() { stop(); }
 std::uint16_t HttpServer::port() const { return impl_->port; }
 std::size_t HttpServer::connections() const { return impl_->open.size(); }
+const ServerStats& HttpServer::stats() const { return impl_->stats; }
 
 Result<void> HttpServer::start() {
   Impl& s = *impl_;
@@ -121,29 +158,37 @@ void HttpServer::stop() {
 
 asio::awaitable<void> HttpServer::Impl::accept_loop(std::shared_ptr<Impl> self) {
   while (!self->stopping) {
-    auto [ec, socket] = co_await self->acceptor.async_accept(by_tuple);
+    Socket socket(self->io.get_executor());
+    Tcp::endpoint from;  // taken here: a connection that was reset meanwhile has none any more
+    auto [ec] = co_await self->acceptor.async_accept(socket, from, by_tuple);
     if (self->stopping) co_return;
-    if (ec) {
-      if (ec == asio::error::connection_aborted) continue;
-      if (self->o.log) self->o.log("accept: " + ec.message());  // out of descriptors, mostly: let some close
-      asio::steady_timer pause(self->io, Millis{100});
-      co_await pause.async_wait(by_tuple);
+    if (!ec) {
+      ++self->stats.accepted;
+      self->welcome(std::move(socket), from);
       continue;
     }
-    if (self->open.size() >= self->o.max_connections) {
-      ++self->refused;
-      if (const auto now = Clock::now(); self->o.log && now - self->refused_logged > Millis{1'000}) {
-        self->o.log("connections refused at the limit of " + std::to_string(self->o.max_connections) + ": " +
-                    std::to_string(self->refused));
-        self->refused_logged = now;
-      }
-      continue;  // closes it
-    }
-    auto c = std::make_unique<Connection>(std::move(socket), self->deadlines, self->o);
-    c->peer.address = text_of(c->socket().remote_endpoint(ec));
-    c->prepare();
-    asio::co_spawn(self->io, serve(self, std::move(c)), asio::detached);
+    if (ec == asio::error::connection_aborted) continue;
+    self->note("accept", "", "accept: " + ec.message());
+    // What waits in the backlog stays there: give a descriptor back, and do not spin until that has happened.
+    if (out_of_descriptors(ec)) self->make_room(self->places.sacrifice());
+    asio::steady_timer pause(self->io, Millis{20});
+    co_await pause.async_wait(by_tuple);
   }
+}
+
+void HttpServer::Impl::welcome(Socket socket, const Tcp::endpoint& from) {
+  auto c = std::make_unique<Connection>(std::move(socket), deadlines, o);
+  c->peer.address = text_of(from);
+  c->host = from.address().to_string();
+  const auto entry = places.enter(*c, from.address(), Clock::now());
+  make_room(entry.victim);
+  if (!entry.admitted) {  // destroying it closes it
+    ++stats.refused;
+    note("full", "", "connections refused: all " + std::to_string(o.max_connections) + " are at work");
+    return;
+  }
+  c->prepare();
+  asio::co_spawn(io, serve(shared_from_this(), std::move(c)), asio::detached);
 }
 
 asio::awaitable<void> HttpServer::Impl::serve(std::shared_ptr<Impl> self, std::unique_ptr<Connection> c) {
@@ -151,7 +196,10 @@ asio::awaitable<void> HttpServer::Impl::serve(std::shared_ptr<Impl> self, std::u
     Impl& s;
     Connection* c;
     Registered(Impl& server, Connection* connection) : s(server), c(connection) { s.open.insert(c); }
-    ~Registered() { s.open.erase(c); }
+    ~Registered() {
+      s.places.leave(*c);
+      s.open.erase(c);
+    }
     Registered(const Registered&) = delete;
     Registered& operator=(const Registered&) = delete;
   };
@@ -159,47 +207,101 @@ asio::awaitable<void> HttpServer::Impl::serve(std::shared_ptr<Impl> self, std::u
   try {
     co_await self->talk(*c);
   } catch (const std::exception& e) {  // no memory: this connection ends, the server does not
-    self->note(*c, std::string("connection dropped: ") + e.what());
+    self->note(*c, "dropped", std::string("connection dropped: ") + e.what());
   }
 }
 
+// False: the connection ended, or its time did, before the peer said anything. A health probe does the former all day.
+asio::awaitable<bool> HttpServer::Impl::first_octet(Connection& c) {
+  c.until(after(std::min(o.first_byte_timeout, o.header_timeout)));
+  const bool spoke = co_await c.readable();
+  if (spoke) co_return true;
+  if (c.end() == End::expired)
+    note(c, "silent", "handshake not finished: timed out, nothing was said");
+  else if (c.end() != End::interrupted)
+    ++stats.probes;
+  co_return false;
+}
+
+// Handshakes of one address beyond its rate wait here, where they cost nothing.
+asio::awaitable<bool> HttpServer::Impl::take_turn(Connection& c, Clock::time_point deadline) {
+  const auto now = Clock::now();
+  const auto wait = places.handshake_wait(c, now, deadline - now);
+  if (wait == Clock::duration::zero()) co_return true;
+  if (now + wait > deadline) {
+    ++stats.refused;
+    note(c, "handshakes", "handshake refused: too many from this address");
+    co_return false;
+  }
+  ++stats.handshakes_delayed;
+  c.until(now + wait);
+  co_await c.pause();
+  co_return c.end() == End::expired;
+}
+
 asio::awaitable<bool> HttpServer::Impl::secure(Connection& c) {
-  c.until(after(o.header_timeout));
+  const auto deadline = after(o.header_timeout);
+  const bool spoke = co_await first_octet(c);
+  if (!spoke) co_return false;
+  const bool turn = co_await take_turn(c, deadline);
+  if (!turn) co_return false;
+  c.until(deadline);
   if (!co_await c.handshake(tls->connection())) {
+    if (c.end() != End::interrupted) ++stats.handshakes_failed;
     if (c.end() == End::tls) {
-      note(c, "handshake refused: " + c.text());
-      c.phase = Phase::linger;
+      note(c, "handshake", "handshake refused: " + c.text());
+      enter(c, Phase::linger);
       c.until(after(linger_time));
       co_await c.linger();  // lets our alert arrive
     } else if (c.end() != End::interrupted) {
-      note(c, "handshake not finished: " + c.text());
+      note(c, "handshake", "handshake not finished: " + c.text());
     }
     co_return false;
   }
+  ++stats.handshakes;
   auto who = verified_peer(c.ssl());
   if (!who) {
-    note(c, "handshake refused: " + who.error().detail);
+    note(c, "handshake", "handshake refused: " + who.error().detail);
     co_return false;
   }
   who->address = std::move(c.peer.address);
   c.peer = *std::move(who);
-  co_return true;
+  co_return identify(c);
+}
+
+// From here on the place is the party's.
+bool HttpServer::Impl::identify(Connection& c) {
+  std::string party = c.peer.fingerprint + c.peer.psk_identity;
+  if (o.party) {
+    party = o.party(c.peer);
+    c.stranger = party.empty();
+  }
+  const auto entry = places.identify(c, party, Clock::now());
+  make_room(entry.victim);
+  if (entry.admitted) return true;
+  ++stats.refused;
+  note("share", party,
+       c.peer.address + ": connection refused: all that " + (party.empty() ? "strangers" : party) +
+           " may have are at work");
+  return false;
 }
 
 // Reads until the header is complete. go_on, hang_up or the status to answer with.
 asio::awaitable<unsigned> HttpServer::Impl::read_head(Connection& c) {
   c.reader.reset();
-  c.phase = Phase::idle;
+  enter(c, Phase::idle);
   if (c.in.empty()) {
     if (stopping) co_return hang_up;
-    c.until(after(o.idle_timeout));
+    c.until(after(std::exchange(c.fresh, false) ? std::min(o.first_request_timeout, o.idle_timeout) : o.idle_timeout));
+  } else {
+    co_await c.yield();  // a peer that sends requests in a row must not keep the loop
   }
   bool running = false;  // the first octet has arrived
   for (;;) {
     if (!c.in.empty()) {
       if (!running) {
         running = true;
-        c.phase = Phase::head;
+        enter(c, Phase::head);
         c.until(after(o.header_timeout));
       }
       auto rest = c.in.view();
@@ -208,7 +310,7 @@ asio::awaitable<unsigned> HttpServer::Impl::read_head(Connection& c) {
       if (step == Step::head) co_return go_on;
       if (step == Step::head_too_large) co_return 431;
       if (step != Step::more) {
-        note(c, "broken request: " + c.reader.error());
+        note(c, "request", "broken request: " + c.reader.error());
         co_return 400;
       }
     }
@@ -220,19 +322,19 @@ asio::awaitable<unsigned> HttpServer::Impl::read_head(Connection& c) {
     }
     if (!running) co_return hang_up;  // closed or idle for too long between requests: nothing to say
     if (r.end == End::expired) {
-      note(c, "header not complete in time");
+      note(c, "request", "header not complete in time");
       co_return 408;
     }
-    note(c, "header not complete: " + c.text());
+    note(c, "request", "header not complete: " + c.text());
     co_return hang_up;
   }
 }
 
 // What the header alone decides.
-unsigned HttpServer::Impl::verdict(Connection& c, Request& head) {
+Admission HttpServer::Impl::verdict(Connection& c, Request& head) {
   const Message& m = c.reader.message();
   if (m.hosts > 1 || (m.hosts == 0 && m.http11)) {
-    note(c, "broken request: not exactly one Host");
+    note(c, "request", "broken request: not exactly one Host");
     return 400;
   }
   if (!head.target.starts_with('/')) {
@@ -240,19 +342,19 @@ unsigned HttpServer::Impl::verdict(Connection& c, Request& head) {
       head.target = std::move(u->target);
       head.host = u->authority();
     } else if (head.target != "*") {
-      note(c, "broken request: target");
+      note(c, "request", "broken request: target");
       return 400;
     }
   }
   if (m.bad_expect) return 417;
   if (o.admit) {
-    if (const unsigned status = o.admit(head); status != 0) return status;
+    if (auto a = o.admit(head); a.status != 0) return a;
   }
   return go_on;
 }
 
 asio::awaitable<unsigned> HttpServer::Impl::read_body(Connection& c) {
-  c.phase = Phase::body;
+  enter(c, Phase::body);
   auto rest = c.in.view();
   Step step = c.reader.put(rest);
   c.in.used_to(rest);
@@ -262,21 +364,22 @@ asio::awaitable<unsigned> HttpServer::Impl::read_body(Connection& c) {
     static constexpr std::string_view interim = "HTTP/1.1 100 Continue\r\n\r\n";
     if (!co_await c.write(interim)) co_return hang_up;
   }
-  for (;;) {
+  for (unsigned reads = 1;; ++reads) {
+    if (reads % reads_a_turn == 0) co_await c.yield();
     if (step == Step::done) co_return go_on;
     if (step == Step::body_too_large) co_return 413;
     if (step != Step::more) {
-      note(c, "broken request: " + c.reader.error());
+      note(c, "request", "broken request: " + c.reader.error());
       co_return 400;
     }
     const std::size_t room = c.in.room(o.max_header + InBuffer::size);
     if (room == 0) {  // a chunk header or trailer without end
-      note(c, "broken request: chunk header or trailer too long");
+      note(c, "request", "broken request: chunk header or trailer too long");
       co_return 400;
     }
     const Read r = co_await c.read_some(c.in.tail(), room, false);
     if (r.n == 0) {
-      note(c, "body not complete: " + c.text());
+      note(c, "request", "body not complete: " + c.text());
       co_return r.end == End::expired ? 408 : hang_up;
     }
     c.in.filled(r.n);
@@ -296,13 +399,13 @@ std::string_view HttpServer::Impl::date() {
 
 // False: the connection is of no more use.
 asio::awaitable<bool> HttpServer::Impl::answer(Connection& c, Response r, bool keep_alive) {
-  c.phase = Phase::answer;
+  enter(c, Phase::answer);
   c.until(after(o.body_timeout));
   const Message& m = c.reader.message();
   const AnswerForm form{m.http11, keep_alive, m.method == "HEAD", date()};
   c.out.clear();
   if (!append_response(c.out, r, form)) {
-    note(c, "handler's answer cannot be sent: status " + std::to_string(r.status) + " or a header field");
+    note(c, "handler", "handler's answer cannot be sent: status " + std::to_string(r.status) + " or a header field");
     r = Response{};
     r.status = 500;
     c.out.clear();
@@ -317,7 +420,7 @@ asio::awaitable<bool> HttpServer::Impl::answer(Connection& c, Response r, bool k
   bool sent = co_await c.write(c.out);
   if (sent && !body.empty()) sent = co_await c.write(body);
   if (!sent) {
-    note(c, "answer not sent: " + c.text());
+    note(c, "answer", "answer not sent: " + c.text());
     co_return false;
   }
   if (c.out.capacity() > 4 * record) c.out = std::string();
@@ -325,7 +428,7 @@ asio::awaitable<bool> HttpServer::Impl::answer(Connection& c, Response r, bool k
 }
 
 asio::awaitable<void> HttpServer::Impl::goodbye(Connection& c) {
-  c.phase = Phase::linger;
+  enter(c, Phase::linger);
   c.until(after(linger_time));
   co_await c.linger();
 }
@@ -348,9 +451,14 @@ asio::awaitable<void> HttpServer::Impl::talk(Connection& c) {
       request.chunked = m.chunked;
       request.peer = c.peer;
       try {
-        status = verdict(c, request);
+        Admission a = verdict(c, request);
+        status = a.status;
+        if (!a.reason.empty()) {
+          response.content_type = "text/plain; charset=utf-8";
+          response.body = std::move(a.reason) + "\n";
+        }
       } catch (const std::exception& e) {
-        note(c, std::string("admission failed: ") + e.what());
+        note(c, "handler", std::string("admission failed: ") + e.what());
         status = 500;
       }
       whole = !m.chunked && m.length.value_or(0) == 0 && status != 400 && status != 417;
@@ -362,16 +470,16 @@ asio::awaitable<void> HttpServer::Impl::talk(Connection& c) {
     }
     if (status == go_on) {
       request.body = std::move(m.body);
-      c.phase = Phase::handler;
+      enter(c, Phase::handler);
       c.set_deadline(Deadline::never);  // it may wait for a card for minutes
       try {
         response = co_await handler(std::move(request));
       } catch (const std::exception& e) {
-        note(c, std::string("handler failed: ") + e.what());
+        note(c, "handler", std::string("handler failed: ") + e.what());
         response = Response{};
         response.status = 500;
       } catch (...) {
-        note(c, "handler failed");
+        note(c, "handler", "handler failed");
         response = Response{};
         response.status = 500;
       }
@@ -379,7 +487,7 @@ asio::awaitable<void> HttpServer::Impl::talk(Connection& c) {
       response.status = status;
       if (status == 405) response.headers.emplace_back("Allow", "POST");
     }
-    const bool keep_alive = whole && m.keep_alive && !response.close && !stopping;
+    const bool keep_alive = whole && m.keep_alive && !response.close && !stopping && !c.stranger;
     if (!co_await answer(c, std::move(response), keep_alive)) break;
     if (!keep_alive) {
       co_await goodbye(c);

@@ -36,15 +36,62 @@ std::string last_error() {
   return "unknown error";
 }
 
-}  // namespace
-
-Result<std::string> certificate_fingerprint(const std::string& pem_file) {
+Result<X509Ptr> read_certificate(const std::string& pem_file) {
   ERR_clear_error();
   const BioPtr in(BIO_new_file(pem_file.c_str(), "r"));
   if (!in) return Error{"net-tls-files", pem_file + ": " + last_error()};
-  const X509Ptr x(PEM_read_bio_X509(in.get(), nullptr, nullptr, nullptr));
+  X509Ptr x(PEM_read_bio_X509(in.get(), nullptr, nullptr, nullptr));
   if (!x) return Error{"net-tls-files", pem_file + ": no PEM certificate"};
+  return x;
+}
+
+void append_name(Bytes& out, const X509_NAME* name) {
+  const std::uint8_t* der = nullptr;
+  std::size_t n = 0;
+  if (X509_NAME_get0_der(name, &der, &n) == 1) out.insert(out.end(), der, der + n);
+}
+
+// Issuer, subject and SubjectAltName as they are encoded; each carries its own length, so that nothing can slide from
+// one into the next.
+std::string names_of(const X509* x) {
+  const int at = X509_get_ext_by_NID(x, NID_subject_alt_name, -1);
+  const X509_NAME* subject = X509_get_subject_name(x);
+  if (at < 0 || X509_NAME_entry_count(subject) == 0) return {};
+  Bytes all;
+  append_name(all, X509_get_issuer_name(x));
+  append_name(all, subject);
+  const ASN1_OCTET_STRING* alt = X509_EXTENSION_get_data(X509_get_ext(x, at));
+  all.insert(all.end(), ASN1_STRING_get0_data(alt), ASN1_STRING_get0_data(alt) + ASN1_STRING_length(alt));
+  std::array<std::uint8_t, EVP_MAX_MD_SIZE> md{};
+  unsigned n = 0;
+  if (EVP_Digest(all.data(), all.size(), md.data(), &n, EVP_sha256(), nullptr) != 1) return {};
+  return to_hex({md.data(), n});
+}
+
+bool is_ip(const std::string& host) {
+  ASN1_OCTET_STRING* ip = a2i_IPADDRESS(host.c_str());
+  ASN1_OCTET_STRING_free(ip);
+  return ip != nullptr;
+}
+
+}  // namespace
+
+Result<std::string> certificate_fingerprint(const std::string& pem_file) {
+  KF_TRY(const X509Ptr x, read_certificate(pem_file));
   return fingerprint_of(x.get());
+}
+
+Result<std::string> certificate_names(const std::string& pem_file) {
+  KF_TRY(const X509Ptr x, read_certificate(pem_file));
+  return names_of(x.get());
+}
+
+bool certificate_covers(const std::string& pem_file, const std::string& host) {
+  const auto x = read_certificate(pem_file);
+  if (!x) return false;
+  const unsigned flags = X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT;
+  return is_ip(host) ? X509_check_ip_asc(x->get(), host.c_str(), 0) == 1
+                     : X509_check_host(x->get(), host.data(), host.size(), flags, nullptr) == 1;
 }
 
 namespace detail {
@@ -55,6 +102,13 @@ constexpr const char* psk_ciphers = "PSK-AES128-GCM-SHA256:PSK-AES128-CBC-SHA256
 constexpr const char* tls12_ciphers = "ECDHE+AESGCM:ECDHE+CHACHA20";
 // AES-128 first: the peers' certificates are P-256, more would only cost time.
 constexpr const char* tls13_ciphers = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
+// What a peer may make the only loop compute: a handshake on ffdhe8192 costs two hundred times one of these.
+constexpr const char* groups = "X25519:P-256:P-384";
+constexpr const char* signatures =
+    "ECDSA+SHA256:ECDSA+SHA384:ECDSA+SHA512:ed25519:rsa_pss_rsae_sha256:rsa_pss_rsae_sha384:rsa_pss_rsae_sha512:"
+    "rsa_pss_pss_sha256:rsa_pss_pss_sha384:rsa_pss_pss_sha512:RSA+SHA256:RSA+SHA384:RSA+SHA512";
+constexpr int chain_depth = 6;           // certificates between the peer's and a trust anchor
+constexpr long chain_octets = 64 << 10;  // of the peer's Certificate message
 constexpr long ticket_seconds = 3600;
 
 int no_passphrase(char*, int, int, void*) { return -1; }  // never ask on the terminal
@@ -75,7 +129,10 @@ SslPtr<SSL_CTX> new_context(const SSL_METHOD* method, bool psk) {
     SSL_CTX_set_options(ctx.get(), SSL_OP_NO_TICKET);
   } else {
     ok = ok && SSL_CTX_set_cipher_list(ctx.get(), tls12_ciphers) == 1 &&
-         SSL_CTX_set_ciphersuites(ctx.get(), tls13_ciphers) == 1;
+         SSL_CTX_set_ciphersuites(ctx.get(), tls13_ciphers) == 1 && SSL_CTX_set1_groups_list(ctx.get(), groups) == 1 &&
+         SSL_CTX_set1_sigalgs_list(ctx.get(), signatures) == 1;
+    SSL_CTX_set_verify_depth(ctx.get(), chain_depth);
+    SSL_CTX_set_max_cert_list(ctx.get(), chain_octets);
   }
   if (!ok) ctx.reset();
   return ctx;
@@ -130,12 +187,6 @@ SSL_CTX* psk_client_context() {
     return c;
   }();
   return ctx.get();
-}
-
-bool is_ip(const std::string& host) {
-  ASN1_OCTET_STRING* ip = a2i_IPADDRESS(host.c_str());
-  ASN1_OCTET_STRING_free(ip);
-  return ip != nullptr;
 }
 
 }  // namespace
@@ -230,6 +281,7 @@ Result<Peer> verified_peer(SSL* ssl) {
   if (SSL_session_reused(ssl) == 1 && X509_cmp_current_time(X509_get0_notAfter(x.get())) <= 0)
     return Error{"net-tls", "certificate has expired (resumed session)"};
   peer.fingerprint = fingerprint_of(x.get());
+  peer.names = names_of(x.get());
   const BioPtr out(BIO_new(BIO_s_mem()));
   if (out && X509_NAME_print_ex(out.get(), X509_get_subject_name(x.get()), 0, XN_FLAG_RFC2253) >= 0) {
     char* p = nullptr;

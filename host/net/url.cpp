@@ -26,6 +26,87 @@ Error bad(std::string_view url, const char* why) {
 
 }  // namespace
 
+bool same_token(std::string_view a, std::string_view b) { return iequal(a, b); }
+
+std::string_view MediaType::parameter(std::string_view name) const {
+  for (const auto& [n, v] : parameters) {
+    if (n == name) return v;
+  }
+  return {};
+}
+
+namespace {
+// What is left of a Content-Type field.
+class MediaTypeReader {
+ public:
+  explicit MediaTypeReader(std::string_view s) : s_(s) {}
+  bool done() {
+    space();
+    return s_.empty();
+  }
+  bool take(char c) {
+    if (s_.empty() || s_.front() != c) return false;
+    s_.remove_prefix(1);
+    return true;
+  }
+  void space() { s_.remove_prefix(std::min(s_.find_first_not_of(" \t"), s_.size())); }
+  std::string token() {
+    const auto is_token = [](char c) {
+      return (c >= '0' && c <= '9') || (lower(c) >= 'a' && lower(c) <= 'z') ||
+             std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos;
+    };
+    const auto end = std::find_if_not(s_.begin(), s_.end(), is_token);
+    std::string out(s_.begin(), end);
+    s_.remove_prefix(out.size());
+    return out;
+  }
+  // A token or a quoted string. False: the quote does not end.
+  bool value(std::string& out) {
+    if (!take('"')) {
+      out = token();
+      return !out.empty();
+    }
+    for (; !s_.empty() && s_.front() != '"'; s_.remove_prefix(1)) {
+      if (s_.front() == '\\' && s_.size() > 1) s_.remove_prefix(1);
+      out += s_.front();
+    }
+    return take('"');
+  }
+
+ private:
+  std::string_view s_;
+};
+
+std::string lower_case(std::string s) {
+  std::transform(s.begin(), s.end(), s.begin(), lower);
+  return s;
+}
+}  // namespace
+
+Result<MediaType> parse_media_type(std::string_view field) {
+  const auto bad = [](const char* why) { return Error{"bad-media-type", why}; };
+  MediaTypeReader in(field);
+  in.space();
+  MediaType m;
+  m.type = lower_case(in.token());
+  if (m.type.empty() || !in.take('/')) return bad("a type and a subtype are expected");
+  const std::string subtype = lower_case(in.token());
+  if (subtype.empty()) return bad("a subtype is expected");
+  m.type += "/" + subtype;
+  while (!in.done()) {
+    if (!in.take(';')) return bad("a parameter is expected");
+    if (in.done()) break;  // a semicolon at the end, or two of them, mean nothing
+    std::string name = lower_case(in.token()), value;
+    if (name.empty()) continue;
+    in.space();
+    if (!in.take('=')) return bad("a parameter has no value");
+    in.space();
+    if (!in.value(value)) return bad("a parameter has no value");
+    m.parameters.emplace_back(std::move(name), std::move(value));
+  }
+  return m;
+}
+
 const std::string* find_header(const Headers& h, std::string_view name) {
   for (const auto& [n, v] : h) {
     if (iequal(n, name)) return &v;

@@ -104,16 +104,30 @@ struct SealPipeline::Impl {
     return batch.release();
   }
 
+  // What throws about one order ends that order: above these threads nobody would catch it.
+  template <class F>
+  static void alone(Job& j, F&& f) noexcept {
+    try {
+      std::forward<F>(f)();
+    } catch (const std::exception& e) {
+      j.result.status = Error{"pipeline", e.what()};
+    } catch (...) {
+      j.result.status = Error{"pipeline", "unknown exception"};
+    }
+  }
+
   static BatchPtr personalise(BatchPtr b) {
     __tsan_acquire(b);
     const double start = thread_seconds();
     for (Job& j : b->jobs) {
-      auto p = j.order.package();
-      if (p) {
-        j.package = std::move(*p);
-      } else {
-        j.result.status = p.error();
-      }
+      alone(j, [&j] {
+        auto p = j.order.package();
+        if (p) {
+          j.package = std::move(*p);
+        } else {
+          j.result.status = p.error();
+        }
+      });
     }
     b->personalise_s = thread_seconds() - start;
     __tsan_release(b);
@@ -146,7 +160,13 @@ struct SealPipeline::Impl {
       orders.push_back(o);
       of.push_back(&j);
     }
-    auto scripts = es8::seal_scripts(orders, *engine);
+    std::vector<Result<es8::ScriptRun>> scripts;
+    try {
+      scripts = es8::seal_scripts(orders, *engine);
+    } catch (const std::exception& e) {  // no memory, say: it is not known about whose order
+      for (Job* j : of) j->result.status = Error{"pipeline", e.what()};
+      of.clear();
+    }
     for (std::size_t i = 0; i < of.size(); ++i) {
       of[i]->result.bytes = of[i]->package.bytes;
       of[i]->result.segments = of[i]->package.segments.size();
@@ -176,16 +196,18 @@ struct SealPipeline::Impl {
     for (Job& j : b->jobs) {
       freed += j.memory;
       if (j.script) {
-        es8::ScriptRun& r = *j.script;
-        j.result.parts = es8::send_parts(r.octets, r.ends, j.order.send_data_limit, j.order.in_22);
-        j.result.session = std::make_shared<es8::SealedScript>(std::move(r.session));
-        bytes += j.result.bytes;
-        segments += j.result.segments;
+        alone(j, [&] {
+          es8::ScriptRun& r = *j.script;
+          j.result.parts = es8::send_parts(r.octets, r.ends, j.order.send_data_limit, j.order.in_22);
+          j.result.session = std::make_shared<es8::SealedScript>(std::move(r.session));
+          bytes += j.result.bytes;
+          segments += j.result.segments;
+        });
       }
       j.script.reset();
     }
     const double encode_s = thread_seconds() - start;
-    for (Job& j : b->jobs) j.done(std::move(j.result));
+    for (Job& j : b->jobs) alone(j, [&j] { j.done(std::move(j.result)); });
     const std::lock_guard g(lock);
     memory -= freed;
     counted.orders += b->jobs.size();

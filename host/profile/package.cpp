@@ -127,9 +127,10 @@ Result<Header> parse_header(ByteView in, const Node& pe) {
   h.iccid = to_bytes(der::value(in, iccid));
   if (h.iccid.size() != 10) return Error{"bad-profile", "iccid is not 10 bytes"};
   h.iccid_digits = to_hex(h.iccid);
-  if (h.iccid_digits.back() == 'F') h.iccid_digits.pop_back();
-  if (!std::all_of(h.iccid_digits.begin(), h.iccid_digits.end(), [](char c) { return c >= '0' && c <= '9'; }))
-    return Error{"bad-profile", "iccid is not 19 or 20 digits"};
+  h.iccid_digits.resize(iccid_value(h.iccid_digits).size());
+  if (h.iccid_digits.size() < 18 ||
+      !std::all_of(h.iccid_digits.begin(), h.iccid_digits.end(), [](char c) { return c >= '0' && c <= '9'; }))
+    return Error{"bad-profile", "iccid is not 18 to 20 digits"};
   if (const auto pol = der::find(list, 0x84)) h.pol = to_bytes(der::value(in, *pol));
   KF_TRY(const Node services, need(0xA5, "eUICC-Mandatory-services"));
   KF_TRY(const Node templates, need(0xA6, "eUICC-Mandatory-GFSTEList"));

@@ -26,7 +26,7 @@ struct Header {
   unsigned major = 0, minor = 0;
   std::string profile_type;
   Bytes iccid;                        // 10 bytes
-  std::string iccid_digits;           // 19 or 20
+  std::string iccid_digits;           // 18 to 20
   std::optional<Bytes> pol;           // POL1
   std::vector<std::string> services;  // mandatory services: "usim", "milenage" ...; "service-N" beyond the known
 };

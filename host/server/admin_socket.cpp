@@ -1,5 +1,6 @@
 #include "host/server/admin_socket.hpp"
 
+#include <spdlog/spdlog.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -10,65 +11,135 @@
 #include <boost/asio/write.hpp>
 
 #include <array>
-#include <memory>
+#include <exception>
+
+#include "host/base/text.hpp"
 
 namespace kf::server {
 namespace {
 
 namespace asio = boost::asio;
 using Socket = asio::local::stream_protocol::socket;
+using ErrorCode = boost::system::error_code;
 
-constexpr std::size_t kLongestLine = 512;
+constexpr auto kAcceptAgain = std::chrono::milliseconds(100);
 
-struct Conversation {
-  explicit Conversation(Socket s) : socket(std::move(s)) {}
-  Socket socket;
-  std::string in, out;
-};
+std::string refusal(const std::string& why) { return "{\"ok\": false, \"error\": \"" + why + "\"}\n"; }
 
 }  // namespace
 
+struct AdminSocket::Impl : std::enable_shared_from_this<Impl> {
+  Impl(asio::io_context& context, std::string p, Handler h, AdminLimits l)
+      : io(context), acceptor(context), again(context), path(std::move(p)), handler(std::move(h)), limits(l) {}
+
+  struct Conversation {
+    Conversation(std::shared_ptr<Impl> impl, Socket s)
+        : owner(std::move(impl)), socket(std::move(s)), deadline(socket.get_executor()) {
+      ++owner->clients;
+    }
+    ~Conversation() {
+      --owner->clients;
+      owner->accept();
+    }
+    Conversation(const Conversation&) = delete;
+    Conversation& operator=(const Conversation&) = delete;
+    std::shared_ptr<Impl> owner;
+    Socket socket;
+    asio::steady_timer deadline;
+    std::string in, out;
+  };
+  using Talk = std::shared_ptr<Conversation>;
+
+  void accept() {
+    if (accepting || !acceptor.is_open() || clients >= limits.clients) return;
+    accepting = true;
+    acceptor.async_accept([self = shared_from_this()](const ErrorCode& ec, Socket s) {
+      self->accepting = false;
+      if (!self->acceptor.is_open()) return;
+      if (ec) {  // no descriptor left, or a client that went away
+        self->again.expires_after(kAcceptAgain);
+        self->again.async_wait([self](const ErrorCode& cancelled) {
+          if (!cancelled) self->accept();
+        });
+        return;
+      }
+      talk(std::make_shared<Conversation>(self, std::move(s)));
+      self->accept();
+    });
+  }
+
+  static void talk(const Talk& c) {
+    c->deadline.expires_after(c->owner->limits.time);
+    c->deadline.async_wait([w = std::weak_ptr<Conversation>(c)](const ErrorCode& ec) {
+      ErrorCode ignored;
+      if (auto x = w.lock(); x && !ec) x->socket.close(ignored);
+    });
+    asio::async_read_until(c->socket, asio::dynamic_buffer(c->in, c->owner->limits.line), '\n',
+                           [c](const ErrorCode& e, std::size_t n) {
+                             if (e == asio::error::not_found) return answer(c, refusal("line too long"));
+                             if (e && e != asio::error::eof) return;
+                             std::string line = c->in.substr(0, e ? c->in.size() : n);
+                             while (!line.empty() && (line.back() == '\n' || line.back() == '\r')) line.pop_back();
+                             answer(c, c->owner->reply_to(line));
+                           });
+  }
+
+  std::string reply_to(const std::string& line) {
+    try {
+      return handler(clip_text(line, limits.line));
+    } catch (const std::exception& e) {
+      spdlog::error("ALARM administration: \"{}\" failed: {}", printable(line), printable(e.what()));
+    }
+    return refusal("failed inside, see the log");
+  }
+
+  static void answer(const Talk& c, std::string text) {
+    c->out = std::move(text);
+    asio::async_write(c->socket, asio::buffer(c->out), [c](const ErrorCode&, std::size_t) { c->deadline.cancel(); });
+  }
+
+  asio::io_context& io;
+  asio::local::stream_protocol::acceptor acceptor;
+  asio::steady_timer again;
+  std::string path;
+  Handler handler;
+  AdminLimits limits;
+  std::size_t clients = 0;
+  bool accepting = false, bound = false;
+};
+
+AdminSocket::AdminSocket(asio::io_context& io, const std::string& path, Handler handler, AdminLimits limits)
+    : impl_(std::make_shared<Impl>(io, path, std::move(handler), limits)) {}
+
 AdminSocket::~AdminSocket() {
-  if (open_) ::unlink(path_.c_str());
+  stop();
+  if (impl_->bound) ::unlink(impl_->path.c_str());
 }
 
 Status AdminSocket::start() {
-  ::unlink(path_.c_str());
+  Impl& i = *impl_;
+  ::unlink(i.path.c_str());
   try {
-    const asio::local::stream_protocol::endpoint ep(path_);
-    acceptor_.open(ep.protocol());
+    const asio::local::stream_protocol::endpoint ep(i.path);
+    i.acceptor.open(ep.protocol());
     const mode_t old = ::umask(0177);
-    acceptor_.bind(ep);
+    ErrorCode ec;
+    i.acceptor.bind(ep, ec);
     ::umask(old);
-    acceptor_.listen();
+    if (ec) return Error{"admin", i.path + ": " + ec.message()};
+    i.bound = true;
+    i.acceptor.listen();
   } catch (const std::exception& e) {
-    return Error{"admin", path_ + ": " + e.what()};
+    return Error{"admin", i.path + ": " + e.what()};
   }
-  open_ = true;
-  accept();
+  i.accept();
   return {};
 }
 
 void AdminSocket::stop() {
-  boost::system::error_code ec;
-  acceptor_.close(ec);
-}
-
-void AdminSocket::accept() {
-  acceptor_.async_accept([this](const boost::system::error_code& ec, Socket s) {
-    if (ec) return;
-    auto c = std::make_shared<Conversation>(std::move(s));
-    asio::async_read_until(c->socket, asio::dynamic_buffer(c->in, kLongestLine), '\n',
-                           [this, c](const boost::system::error_code& e, std::size_t n) {
-                             if (e && e != asio::error::eof) return;
-                             std::string line = c->in.substr(0, e ? c->in.size() : n);
-                             while (!line.empty() && (line.back() == '\n' || line.back() == '\r')) line.pop_back();
-                             c->out = handler_(line);
-                             asio::async_write(c->socket, asio::buffer(c->out),
-                                               [c](const boost::system::error_code&, std::size_t) {});
-                           });
-    accept();
-  });
+  ErrorCode ec;
+  impl_->acceptor.close(ec);
+  impl_->again.cancel();
 }
 
 Result<std::string> ask_server(const std::string& path, const std::string& line) {

@@ -4,30 +4,38 @@
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
+#include <boost/asio/steady_timer.hpp>
 
+#include <chrono>
 #include <functional>
+#include <memory>
 #include <string>
 
 #include "host/base/result.hpp"
 
 namespace kf::server {
 
-// Loop thread only.
+struct AdminLimits {
+  std::size_t line = 512;                 // bytes; a longer one is answered with an error
+  std::size_t clients = 16;               // at once; further ones wait until one of these is done
+  std::chrono::milliseconds time{5'000};  // for one client, from accept to its last byte
+};
+
+// Loop thread only. Nothing that a client sends, or leaves out, and nothing that the handler throws ends the server or
+// the socket; where the system has no descriptor left, it accepts again as soon as there is one.
 class AdminSocket {
  public:
   using Handler = std::function<std::string(const std::string& line)>;
-  AdminSocket(boost::asio::io_context& io, const std::string& path, Handler handler)
-      : acceptor_(io), path_(path), handler_(std::move(handler)) {}
+  AdminSocket(boost::asio::io_context& io, const std::string& path, Handler handler, AdminLimits limits = {});
   ~AdminSocket();
+  AdminSocket(const AdminSocket&) = delete;
+  AdminSocket& operator=(const AdminSocket&) = delete;
   Status start();  // reasons: admin
   void stop();
 
  private:
-  void accept();
-  boost::asio::local::stream_protocol::acceptor acceptor_;
-  std::string path_;
-  Handler handler_;
-  bool open_ = false;
+  struct Impl;
+  std::shared_ptr<Impl> impl_;
 };
 
 // The other end, for commands: blocking. Reasons: admin (nobody answers).

@@ -1,7 +1,5 @@
 #include "host/server/app.hpp"
 
-#include <spdlog/sinks/basic_file_sink.h>
-#include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -10,6 +8,7 @@
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/thread_pool.hpp>
 
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -19,30 +18,31 @@
 #include "drivers/core/sim_transport.hpp"
 #include "drivers/core/vfio_transport.hpp"
 #include "generated/version.hpp"
+#include "host/base/clock.hpp"
+#include "host/base/text.hpp"
 #include "host/crypto/software_engine.hpp"
 #include "host/pki/gp_cert.hpp"
 #include "host/server/admin_socket.hpp"
 #include "host/server/commands.hpp"
-#include "host/server/core_status.hpp"
 #include "host/server/es2_service.hpp"
 #include "host/server/es3_service.hpp"
 #include "host/server/hsm_status.hpp"
+#include "host/server/log_file.hpp"
+#include "host/server/peer_log.hpp"
 #include "host/server/preflight.hpp"
+#include "host/server/server_status.hpp"
+#include "host/server/upkeep.hpp"
 
 namespace kf::server {
 namespace {
 using Json = nlohmann::json;
 
+constexpr const char* kPlannedStop = "planned_stop";  // meta: "1" when the old process was stopped in order
+
 Result<Bytes> read_file(const std::string& path) {
   std::ifstream f(path, std::ios::binary);
   if (!f) return Error{"file", path + ": cannot be read"};
   return Bytes(std::istreambuf_iterator<char>(f), {});
-}
-
-Json names(const std::vector<EngineName>& engines) {
-  Json out = Json::array();
-  for (const EngineName e : engines) out.push_back(engine_name(e));
-  return out;
 }
 
 struct App {
@@ -64,6 +64,7 @@ struct App {
   std::unordered_map<std::uint8_t, Bytes> cert_dp;
   std::unique_ptr<CryptoService> crypto;
   std::unique_ptr<Es3Client> es3_client;
+  std::unique_ptr<FollowUpService> follow_ups;
   std::unique_ptr<Replies> replies;
   std::unique_ptr<DeliveryService> delivery;
   std::unique_ptr<DownloadService::Parts> parts;
@@ -71,10 +72,32 @@ struct App {
   std::unique_ptr<Es2Service> es2;
   std::unique_ptr<Es3Service> es3;
   std::unique_ptr<net::HttpServer> es2_server, es3_server;
+  std::unique_ptr<Upkeep> upkeep;
   std::unique_ptr<AdminSocket> admin;
+  std::int64_t seen_ms = 0;
   std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
 
+  std::size_t places = config.max_connections;  // of each listener
+
+  // Descriptors: as many as the system gives, and no more connections than there are descriptors for.
+  void raise_descriptor_limit() {
+    rlimit r{};
+    if (::getrlimit(RLIMIT_NOFILE, &r) != 0) return;
+    r.rlim_cur = r.rlim_max;
+    ::setrlimit(RLIMIT_NOFILE, &r);
+    ::getrlimit(RLIMIT_NOFILE, &r);
+    places = places_for(config, r.rlim_cur);
+    if (places < config.max_connections)
+      spdlog::warn("limits.max_connections {} lowered to {}: the limit of open files is {} (ulimit -n, LimitNOFILE)",
+                   config.max_connections, places, r.rlim_cur);
+  }
+
   Status start() {
+    raise_descriptor_limit();
+    store::StoreOptions only_us;
+    only_us.path = config.store_path;
+    only_us.exclusive = true;  // before anything else: two servers on one store would send one profile to two cards
+    KF_TRY(store, store::Store::open(only_us));
     KF_TRY(trust.roots, read_x509_files(config.ci_roots));
     KF_TRY(trust.eums, read_x509_files(config.eum_certificates));
     // A token that holds another key than the certificate carries must not sign anything: the engine is told
@@ -99,7 +122,6 @@ struct App {
       if (!id) return Error{"identity", i.certificate_file + ": " + id.error().text()};
       cert_dp[static_cast<std::uint8_t>(i.curve)] = std::move(id->certificate);
     }
-    KF_TRY(store, store::Store::open({config.store_path}));
     std::optional<Bytes> wrapped;
     KF_CHECK(store->run([&](store::Tx& tx) { wrapped = tx.meta("data_key"); }));
     if (!wrapped) return Error{"store", config.store_path + ": has no data key; `keyferry init` makes the store"};
@@ -124,12 +146,14 @@ struct App {
     };
     crypto = std::make_unique<CryptoService>(
         io, CryptoService::Routing{{hsm.get()}, engines(config.routes.ephemeral), engines(config.routes.verify)});
+    upkeep = std::make_unique<Upkeep>(io, config, *storage, metrics);
     es3_client = std::make_unique<Es3Client>(io, config, metrics);
+    follow_ups = std::make_unique<FollowUpService>(io, config, *storage, metrics, *es3_client);
     replies = std::make_unique<Replies>(io, config);
     delivery = std::make_unique<DeliveryService>(io, config, *storage, metrics);
-    parts = std::make_unique<DownloadService::Parts>(DownloadService::Parts{io, *pool, *sealing, config, *storage,
-                                                                            metrics, *crypto, *es3_client, *inventory,
-                                                                            *replies, *delivery, *hsm, trust, cert_dp});
+    parts = std::make_unique<DownloadService::Parts>(
+        DownloadService::Parts{io, *pool, *sealing, config, *storage, metrics, *crypto, *es3_client, *follow_ups,
+                               *inventory, *replies, *delivery, *hsm, trust, cert_dp});
     downloads = std::make_unique<DownloadService>(*parts);
     es2 = std::make_unique<Es2Service>(*parts, *downloads);
     es3 = std::make_unique<Es3Service>(*parts, *downloads);
@@ -143,9 +167,11 @@ struct App {
     KF_CHECK(es3_server->start());  // callbacks must find us before downloads go on
     KF_CHECK(recover());
     KF_CHECK(es2_server->start());
+    upkeep->start(seen_ms);
     if (!config.admin_socket.empty()) {
-      admin = std::make_unique<AdminSocket>(
-          io, config.admin_socket, [this](const std::string& line) { return administer(line).dump(1) + "\n"; });
+      admin = std::make_unique<AdminSocket>(io, config.admin_socket, [this](const std::string& line) {
+        return administer(line).dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
+      });
       KF_CHECK(admin->start());
     }
     return {};
@@ -178,51 +204,91 @@ struct App {
   }
 
   std::unique_ptr<net::HttpServer> make_server(const std::string& address, std::uint16_t port,
-                                               std::function<unsigned(const net::Request&)> admit,
+                                               std::function<net::Admission(const net::Request&)> admit,
                                                net::Handler handler) {
     net::ServerOptions o;
     o.listen_address = address;
     o.port = port;
     o.tls = config.tls;
     o.max_body = config.max_body;
-    o.max_connections = config.max_connections;
+    o.max_connections = places;
+    o.max_per_address = config.connections_per_address;
+    o.max_per_party = config.connections_per_party;
+    o.handshakes_per_second = static_cast<double>(config.handshakes_per_second);
+    o.first_byte_timeout = net::Millis(config.first_byte_timeout_ms);
+    o.first_request_timeout = net::Millis(config.first_request_timeout_ms);
     o.header_timeout = net::Millis(config.header_timeout_ms);
     o.body_timeout = net::Millis(config.body_timeout_ms);
     o.admit = std::move(admit);
+    o.party = [this](const net::Peer& peer) {
+      const Party* p = config.by_peer(peer);
+      return p == nullptr ? std::string() : p->oid.str();
+    };
     o.log = [](const std::string& line) { spdlog::warn("{}", line); };
     return std::make_unique<net::HttpServer>(io, std::move(o), std::move(handler));
   }
 
   // What the old process left: unfinished downloads, unanswered relays, undelivered messages (interfaces 4.2, restart).
+  // What cannot be taken up is set aside by name, its profile stays reserved, and the rest goes on.
   Status recover() {
-    std::vector<std::string> records;
     std::vector<store::CallRow> relays;
     std::vector<store::DeliveryRow> messages;
+    std::vector<std::string> follow;
+    std::vector<store::ProfileRow> uncertain;
     std::vector<std::pair<download::Download, store::ProfileRow>> again;
-    const std::int64_t forget =
-        wall_now().time_since_epoch().count() - std::int64_t{config.keep_outcomes_days} * 86'400'000;
+    std::vector<store::SetAsideRow> aside;
+    bool planned = false;
     KF_CHECK(store->run([&](store::Tx& tx) {
-      records = tx.unfinished_downloads();
+      tx.count_usage();
+      tx.retry_set_aside();
+      planned = text(tx.meta(kPlannedStop).value_or(Bytes())) == "1";
+      tx.set_meta(kPlannedStop, view("0"));
+      if (const auto seen = tx.meta(Upkeep::kSeen)) seen_ms = std::atoll(std::string(text(*seen)).c_str());
       relays = tx.unfinished_relays();
       messages = tx.pending_deliveries(1'000'000);
-      tx.forget_calls_before(forget);
-      for (const auto& text : records) {
-        auto d = download::from_record(text);
-        if (!d) throw store::StoreError("unfinished download cannot be read: " + d.error().text());
-        auto p = tx.get_profile(d->order.iccid.str());
-        if (!p) throw store::StoreError("profile of an unfinished download is missing: " + d->order.iccid.str());
-        again.emplace_back(std::move(*d), std::move(*p));
+      follow = tx.follow_ups();
+      uncertain = tx.uncertain_profiles();
+      for (const auto& row : tx.unfinished_downloads()) {
+        std::string why = take_up_row(tx, row, again);
+        if (!why.empty()) tx.set_aside_download(row.id, clip_text(why, 1000), anchored_ms());
       }
+      aside = tx.set_aside_rows(1000);
     }));
+    for (const auto& a : aside) {
+      note_set_aside(metrics, a.kind + " " + a.name + (a.iccid.empty() ? "" : " ICCID " + a.iccid) + ": " + a.why);
+      ++metrics.alarms;
+      spdlog::error("ALARM {} {} is set aside, ICCID {} stays reserved: {}", a.kind, printable(a.name),
+                    a.iccid.empty() ? "unknown" : printable(a.iccid), printable(a.why));
+    }
     if (!again.empty() || !relays.empty() || !messages.empty())
-      spdlog::info("taken up after a restart: {} downloads, {} relays, {} messages", again.size(), relays.size(),
-                   messages.size());
+      spdlog::info("taken up after a {}: {} downloads, {} relays, {} messages", planned ? "planned stop" : "crash",
+                   again.size(), relays.size(), messages.size());
+    follow_ups->load(follow, uncertain);  // before the downloads: they come first where both want an eUICC
     for (auto& [d, p] : again) {
-      if (auto s = inventory->subscription(p)) d.order.subscription = *s;
-      downloads->take_up(std::move(d), std::move(p));
+      guarded(metrics, "reading a subscription", [&, &order = d.order, &profile = p] {
+        if (auto s = inventory->subscription(profile)) order.subscription = *s;
+      });
+      downloads->take_up(std::move(d), std::move(p), planned);
     }
     delivery->load(std::move(messages));
     es2->end_interrupted(std::move(relays));
+    return {};
+  }
+
+  // Empty, or why this record cannot be taken up.
+  static std::string take_up_row(store::Tx& tx, const store::DownloadRow& row,
+                                 std::vector<std::pair<download::Download, store::ProfileRow>>& into) {
+    try {
+      auto d = download::from_record(row.record);
+      if (!d) return "record cannot be read: " + d.error().text();
+      auto p = tx.get_profile(d->order.iccid.str());
+      if (!p) return "its profile, ICCID " + d->order.iccid.str() + ", is missing";
+      into.emplace_back(std::move(*d), std::move(*p));
+    } catch (const store::StoreError&) {
+      throw;
+    } catch (const std::exception& e) {
+      return std::string("record cannot be taken up: ") + e.what();
+    }
     return {};
   }
 
@@ -233,122 +299,31 @@ struct App {
     if (verb.empty() || verb == "status") return status();
     if (verb == "drain" || verb == "resume") {
       const bool known = verb == "drain" ? hsm->drain(name) : hsm->resume(name);
-      if (known) spdlog::warn("hsm: token {} {}", name, verb == "drain" ? "gets no new jobs" : "gets jobs again");
+      if (known)
+        spdlog::warn("hsm: token {} {}", printable(name), verb == "drain" ? "gets no new jobs" : "gets jobs again");
       return {{"ok", known}, {"hsm", hsm_status(hsm->stats())}};
     }
-    return {{"ok", false}, {"error", "unknown command: " + verb}};
+    return {{"ok", false}, {"error", "unknown command: " + clip_text(verb, 100)}};
   }
 
   Json status() const {
-    const Metrics& m = metrics;
-    Json ops = Json::object();
-    Json batches = Json::object();
-    for (const char* op : {"sign", "ephemeral", "ecka", "verify"}) ops[op] = Json::object();
-    for (const auto& c : crypto->counters()) {
-      auto put = [&](const char* op, std::uint64_t n) {
-        if (n != 0) ops[op][c.engine] = n;
-      };
-      put("sign", c.sign);
-      put("ephemeral", c.ephemeral);
-      put("ecka", c.ecka);
-      put("verify", c.verify);
-      batches[c.engine] = histogram_json(c.batch_size);
-      batches[c.engine]["answer_us"] = histogram_json(c.queue_us);
-      batches[c.engine]["failures"] = c.failures;
-      batches[c.engine]["retries"] = c.retries;
-    }
-    const Json token_status = hsm_status(hsm->stats());
-    if (batches.contains("hsm")) {
-      // The engine's own: what its workers got in one turn, and how long a job waited for one of them.
-      Json& h = batches["hsm"];
-      h["submitted"] = h;
-      h.update(token_status.at("batch_size"));
-      h["queue_us"] = token_status.at("queue_us");
-      h["service_us"] = token_status.at("service_us");
-    }
-    const store::StoreStats st = store->stats();
-    const pipeline::Stats sealed = sealing->stats();
-    rusage self{};
-    getrusage(RUSAGE_SELF, &self);
-    auto seconds = [](const timeval& t) {
-      return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) * 1e-6;
-    };
-    Json failures = Json::object();
-    for (const auto& [k, v] : m.failures) failures[k] = v;
-    Json out = {{"version", KEYFERRY_VERSION},
-                {"commit", KEYFERRY_COMMIT},
-                {"pid", ::getpid()},
-                {"worker_pids", hsm->worker_pids()},
-                {"custody", custody_name(config.custody)},
-                {"routes",
-                 {{"sign", names({EngineName::hsm})},
-                  {"ephemeral", names(config.routes.ephemeral)},
-                  {"verify", names(config.routes.verify)}}},
-                {"uptime_s", std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count()},
-                {"downloads",
-                 {{"accepted", m.accepted},
-                  {"completed", m.completed},
-                  {"with_warning", m.with_warning},
-                  {"failed", m.failed},
-                  {"expired", m.expired},
-                  {"taken_up", m.taken_up},
-                  {"in_flight", m.in_flight},
-                  {"waiting", m.waiting},
-                  {"peak_in_flight", m.peak_in_flight},
-                  {"left_behind", m.left_behind},
-                  {"latency_ms", histogram_json(m.download_ms)},
-                  {"failures", failures}}},
-                {"operations", ops},
-                {"batch_size", batches},
-                {"hsm", token_status},
-                {"scp03t",
-                 {{"bytes", sealed.bytes},
-                  {"segments", sealed.segments},
-                  {"cpu_s", sealed.seal_s},
-                  {"engine", sealed.engine},
-                  {"batch_size", histogram_json(sealed.batch)},
-                  {"peak_bytes_in_flight", sealed.peak_bytes}}},
-                {"cpu",
-                 {{"user_s", seconds(self.ru_utime)},
-                  {"system_s", seconds(self.ru_stime)},
-                  {"loop_s", thread_cpu_seconds()},
-                  {"soap_s", static_cast<double>(m.soap_ns) * 1e-9},
-                  {"machine_s", static_cast<double>(m.machine_ns) * 1e-9},
-                  {"personalise_s", sealed.personalise_s},
-                  {"seal_s", sealed.seal_s},
-                  {"encode_s", sealed.encode_s},
-                  {"store_s", st.cpu_s}}},
-                {"store", {{"group_size", histogram_json(st.group_size)}, {"commit_us", histogram_json(st.commit_us)}}},
-                {"messages",
-                 {{"es2_requests", m.es2_requests},
-                  {"es3_calls", m.es3_calls},
-                  {"es3_callbacks", m.es3_callbacks},
-                  {"notifications_in", m.notifications_in},
-                  {"deliveries", m.deliveries},
-                  {"delivery_retries", m.delivery_retries},
-                  {"deliveries_waiting", delivery->waiting()},
-                  {"faults_sent", m.faults_sent},
-                  {"refused", m.refused},
-                  {"callbacks_dropped", m.callbacks_dropped},
-                  {"alarms", m.alarms}}}};
-    if (cores) {
-      Json c = core_status(cores->stats());
-      if (batches.contains("core")) {
-        // The engine's own: what went into the core's ring in one turn.
-        out["batch_size"]["core"]["submitted"] = batches["core"];
-        out["batch_size"]["core"].update(c.at("batch_size"));
-        out["batch_size"]["core"]["queue_us"] = c.at("queue_us");
-      }
-      out["core"] = std::move(c);
-    }
-    return out;
+    return server_status({config, metrics, *crypto, *hsm, *sealing, *store, *delivery, *downloads, *es2_server,
+                          *es3_server, cores.get(), started});
   }
 
+  void drain() {
+    es2->drain();
+    downloads->drain();
+  }
+  [[nodiscard]] bool settled() const { return downloads->settled() && es2->relays() == 0; }
+
   void stop() {
+    upkeep->stop();
     if (admin) admin->stop();
     if (es2_server) es2_server->stop();
     if (es3_server) es3_server->stop();
     downloads->stop();
+    follow_ups->stop();
     delivery->stop();
     replies->stop();
     es3_client->stop();
@@ -377,54 +352,116 @@ Result<LoadedIdentity> check_identity(const Bytes& certificate, const Point& tok
   return LoadedIdentity{curve, certificate};
 }
 
-void set_up_log(const Config& c) {
-  spdlog::sink_ptr sink;
-  if (c.log_file.empty())
-    sink = std::make_shared<spdlog::sinks::stderr_color_sink_mt>();
-  else
-    sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(c.log_file);
-  auto logger = std::make_shared<spdlog::logger>("keyferry", std::move(sink));
-  logger->set_pattern("%Y-%m-%dT%H:%M:%S.%eZ %l %v", spdlog::pattern_time_type::utc);
-  logger->set_level(spdlog::level::from_str(c.log_level));
-  logger->flush_on(spdlog::level::warn);
-  spdlog::set_default_logger(logger);
-  spdlog::flush_every(std::chrono::seconds(1));
+std::size_t places_for(const Config& c, std::uint64_t descriptors) {
+  // Ours beside the listeners: store, log, tokens, cores, admin socket, and what is open to parties.
+  std::uint64_t others = 256;
+  for (const Party& p : c.parties) others += p.max_connections * (p.role == Role::operator_ ? 2 : 1);
+  const std::uint64_t each = descriptors > others ? (descriptors - others) / 2 : 0;
+  return static_cast<std::size_t>(std::clamp<std::uint64_t>(each, 16, c.max_connections));
 }
+
+namespace {
+
+// Signals of a running server. The first SIGTERM or SIGINT: no new orders, what runs may end; the second, or when the
+// time is over: stop now. SIGHUP: the log file is opened anew.
+class Signals {
+ public:
+  explicit Signals(App& app) : app_(app), stops_(app.io, SIGINT, SIGTERM), hangups_(app.io, SIGHUP), look_(app.io) {
+    ::signal(SIGPIPE, SIG_IGN);
+    wait_stop();
+    wait_hangup();
+  }
+
+ private:
+  void wait_stop() {
+    stops_.async_wait([this](const boost::system::error_code& ec, int) {
+      if (ec) return;
+      if (draining_) {
+        spdlog::warn("stopping at once");
+        return end();
+      }
+      draining_ = true;
+      until_ = std::chrono::steady_clock::now() + std::chrono::seconds(app_.config.drain_s);
+      spdlog::info(
+          "stopping: no new orders; {} downloads in flight have {} s to end, what waits is taken up at the "
+          "next start",
+          app_.downloads->admission().running(), app_.config.drain_s);
+      spdlog::default_logger()->flush();
+      app_.drain();
+      look();
+      wait_stop();
+    });
+  }
+  void look() {
+    if (app_.settled() || std::chrono::steady_clock::now() >= until_) return end();
+    look_.expires_after(std::chrono::milliseconds(50));
+    look_.async_wait([this](const boost::system::error_code& ec) {
+      if (!ec) look();
+    });
+  }
+  void end() {
+    if (const auto left = app_.downloads->admission().running(); left != 0)
+      spdlog::warn("{} downloads are interrupted and taken up at the next start", left);
+    app_.stop();
+    app_.io.stop();
+  }
+  void wait_hangup() {
+    hangups_.async_wait([this](const boost::system::error_code& ec, int) {
+      if (ec) return;
+      if (const Status s = reopen_log(); s)
+        spdlog::info("SIGHUP: log file opened anew; the configuration is read at the start only");
+      else
+        spdlog::error("SIGHUP: the log file cannot be opened anew, the old one is written on: {}", s.error().detail);
+      wait_hangup();
+    });
+  }
+
+  App& app_;
+  asio::signal_set stops_, hangups_;
+  asio::steady_timer look_;
+  std::chrono::steady_clock::time_point until_;
+  bool draining_ = false;
+};
+
+}  // namespace
 
 int serve(const Config& c) {
   const rlimit no_core{0, 0};  // a core file would hold ShS, session keys and profiles
   ::setrlimit(RLIMIT_CORE, &no_core);
+  anchored_now();
   Mistakes mistakes;
   check_files(c, mistakes);
   if (!mistakes.empty()) return complain(2, mistakes.text(c.file));
   set_up_log(c);
   App app(c);
-  if (Status s = app.start(); !s) {
+  Status started;
+  try {
+    started = app.start();
+  } catch (const std::exception& e) {
+    started = Error{"start", e.what()};
+  }
+  if (const Status& s = started; !s) {
     spdlog::shutdown();
     std::fprintf(stderr, "keyferry: %s\n",
                  s.error().detail.empty() ? s.error().reason.c_str() : s.error().detail.c_str());
-    return 1;
+    return s.error().reason == "store-in-use" ? 2 : 1;
   }
+  const Signals signals(app);
   unsigned workers = 0;
   for (const auto& t : c.hsm.tokens) workers += t.workers;
   spdlog::info("keyferry {} ({}) serves ES2 on {}:{} and ES3 on {}:{}, custody {}, {} HSM workers", KEYFERRY_VERSION,
                KEYFERRY_COMMIT, c.es2_address, app.es2_server->port(), c.es3_address, app.es3_server->port(),
                custody_name(c.custody), workers);
-  asio::signal_set signals(app.io, SIGINT, SIGTERM);
-  signals.async_wait([&](const boost::system::error_code& ec, int) {
-    if (ec) return;
-    spdlog::info("stopping; unfinished downloads are taken up at the next start");
-    app.stop();
-    app.io.stop();
-  });
-  app.io.run();
+  run_loop(app.io, app.metrics);
   app.io.restart();
   app.io.run_for(std::chrono::milliseconds(200));  // answers already on their way
+  app.admin.reset();                               // its path is the next server's as soon as the store is free
   app.pool->join();
   app.sealing.reset();
+  if (!app.store->run([](store::Tx& tx) { tx.set_meta(kPlannedStop, view("1")); }))
+    spdlog::warn("the store could not note that this stop was planned");
   app.store.reset();  // commits what is queued
   app.hsm.reset();    // ends the workers
-  app.admin.reset();
   spdlog::info("stopped");
   spdlog::default_logger()->flush();
   // Calls to SM-SRs and held connections are suspended coroutines that refer to all of the above: the process ends here

@@ -7,7 +7,7 @@
 namespace kf::server {
 
 // Runs until SIGTERM or SIGINT. Exit status: 0 stopped, 1 could not start (one line on stderr says why), 2 wrong
-// configuration (one line a mistake).
+// configuration (one line a mistake) or a store that another process has.
 int serve(const Config& c);
 
 // Reads CI roots, EUM certificates and CERT.DP.ECDSA files and checks them against each other and against the public
@@ -20,6 +20,7 @@ Result<LoadedIdentity> check_identity(const Bytes& certificate, const Point& tok
                                       std::span<const X509Info> roots, Date today);
 Result<std::vector<X509Info>> read_x509_files(const std::vector<std::string>& files);
 
-void set_up_log(const Config& c);
+// Connections that each listener may have when the process may have so many descriptors: max_connections or less.
+std::size_t places_for(const Config& c, std::uint64_t descriptors);
 
 }  // namespace kf::server

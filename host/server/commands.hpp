@@ -25,6 +25,7 @@ struct ImportCommand {
 };
 int run_profile_import(const ImportCommand& c);
 int run_profile_list(const std::string& config, bool rows);
+int run_profile_release(const std::string& config, const std::string& iccid, bool yes);
 int run_profile_sample(const std::string& out);
 int run_profile_inspect(const std::string& file);
 
@@ -41,6 +42,7 @@ struct ProbeCommand {
 };
 int run_probe(const ProbeCommand& c);
 
+// 0 all is well, 1 nobody answers, 3 the server runs and something needs a person: what, stands under "health".
 int run_status(const std::string& config, bool json);
 int run_token(const std::string& config, const std::string& verb, const std::string& token);  // drain, resume
 // Every mistake at once. `with_token`: logs in, too.

@@ -11,10 +11,10 @@
 #include "host/server/admin_socket.hpp"
 #include "host/server/app.hpp"
 #include "host/server/commands.hpp"
-#include "host/server/core_status.hpp"
 #include "host/server/hsm_status.hpp"
 #include "host/server/inventory.hpp"
 #include "host/server/preflight.hpp"
+#include "host/server/status_text.hpp"
 
 namespace kf::server {
 namespace {
@@ -170,15 +170,43 @@ int run_profile_list(const std::string& config, bool rows) {
     if (rows) list = tx.list_profiles(1'000'000);
   });
   if (!s) return complain(1, line_of(s.error()));
-  std::printf("%-16s %-32s %10s %10s %10s\n", "owner", "profile type", "free", "reserved", "installed");
+  std::printf("%-16s %-32s %10s %10s %10s %10s\n", "owner", "profile type", "free", "reserved", "installed",
+              "uncertain");
   for (const auto& c : counts)
-    std::printf("%-16s %-32s %10lld %10lld %10lld\n", c.owner.c_str(), c.profile_type.c_str(),
-                static_cast<long long>(c.free), static_cast<long long>(c.reserved),
-                static_cast<long long>(c.installed));
-  static constexpr const char* kStates[] = {"free", "reserved", "installed"};
+    std::printf("%-16s %-32s %10lld %10lld %10lld %10lld\n", c.owner.c_str(), c.profile_type.c_str(),
+                static_cast<long long>(c.free), static_cast<long long>(c.reserved), static_cast<long long>(c.installed),
+                static_cast<long long>(c.uncertain));
+  static constexpr const char* kStates[] = {"free", "reserved", "installed", "uncertain"};
   for (const auto& p : list)
     std::printf("%-20s %-9s %-16s %s %s\n", p.iccid.c_str(), kStates[static_cast<int>(p.state)], p.owner.c_str(),
                 p.profile_type.c_str(), p.eid.c_str());
+  return 0;
+}
+
+int run_profile_release(const std::string& config, const std::string& iccid, bool yes) {
+  const auto id = parse_iccid(iccid);
+  if (!id) return complain(2, "--iccid: " + id.error().detail);
+  auto opened = open_all(config, false);
+  if (!opened) return complain(status_of(opened.error()), line_of(opened.error()));
+  std::optional<store::ProfileRow> row;
+  bool released = false;
+  const Status s = opened->store->run([&](store::Tx& tx) {
+    row = tx.get_profile(id->str());
+    if (row && yes) released = tx.settle_uncertain(row->iccid, row->eid, store::ProfileState::free);
+  });
+  if (!s) return complain(1, line_of(s.error()));
+  if (!row) return complain(1, "--iccid: " + id->str() + " is not in the inventory");
+  if (row->state != store::ProfileState::uncertain)
+    return complain(1, "--iccid: " + id->str() + " is not uncertain; nothing was changed");
+  std::printf(
+      "ICCID %s may be on the eUICC with EID %s (SM-SR %s), perhaps with its IMSI and its keys.\n"
+      "Released, it is given to the next eUICC. When the first one has it too, two devices share one subscription:\n"
+      "both lose the network at times, and either can listen in the other's place. Make sure first that the SM-SR has\n"
+      "no ISD-P for it (`keyferry` frees it by itself as soon as an EIS shows that).\n",
+      id->str().c_str(), row->eid.c_str(), row->smsr.c_str());
+  if (!yes) return complain(1, "nothing was changed; say --yes to release it");
+  if (!released) return complain(1, "it changed meanwhile; nothing was released");
+  std::printf("released: %s is free\n", id->str().c_str());
   return 0;
 }
 
@@ -318,43 +346,10 @@ int run_status(const std::string& config, bool json) {
     return complain(2, config + ": listen.admin_socket: not set, so `status` cannot reach the server");
   const auto answer = ask_server(c->admin_socket, "status");
   if (!answer) return complain(1, answer.error().detail);
-  const std::string& text = *answer;
-  if (json) {
-    std::fputs(text.c_str(), stdout);
-    return 0;
-  }
-  const Json j = Json::parse(text, nullptr, false);
-  if (j.is_discarded()) return complain(1, "the server's answer cannot be read");
-  const Json& d = j["downloads"];
-  auto n = [&](const char* k) { return static_cast<long long>(d.value(k, 0)); };
-  std::printf("keyferry %s (%s), pid %d, up %.0f s, custody %s\n", j.value("version", "").c_str(),
-              j.value("commit", "").c_str(), j.value("pid", 0), j.value("uptime_s", 0.0),
-              j.value("custody", "").c_str());
-  std::printf("downloads  accepted %lld, completed %lld (with warning %lld), failed %lld, expired %lld\n",
-              n("accepted"), n("completed"), n("with_warning"), n("failed"), n("expired"));
-  std::printf(
-      "           in flight %lld (peak %lld), waiting %lld, taken up after restart %lld, ISD-P left behind %lld\n",
-      n("in_flight"), n("peak_in_flight"), n("waiting"), n("taken_up"), n("left_behind"));
-  std::printf(
-      "latency    p50 %lld ms, p95 %lld ms, p99 %lld ms, max %lld ms\n",
-      static_cast<long long>(d["latency_ms"].value("p50", 0)), static_cast<long long>(d["latency_ms"].value("p95", 0)),
-      static_cast<long long>(d["latency_ms"].value("p99", 0)), static_cast<long long>(d["latency_ms"].value("max", 0)));
-  std::string routes;
-  for (const auto& [op, engines] : j.value("routes", Json::object()).items()) {
-    routes += routes.empty() ? op : "; " + op;
-    for (const auto& e : engines) routes += " " + e.get<std::string>();
-  }
-  std::printf("routes     %s\n", routes.c_str());
-  for (const auto& [op, engines] : j["operations"].items())
-    for (const auto& [engine, count] : engines.items())
-      std::printf("engine     %s %s: %lld\n", engine.c_str(), op.c_str(), count.get<long long>());
-  std::fputs(hsm_lines(j.value("hsm", Json::object())).c_str(), stdout);
-  std::fputs(core_lines(j.value("core", Json::object())).c_str(), stdout);
-  std::printf("messages   alarms %lld, callbacks dropped %lld, deliveries waiting %lld\n",
-              static_cast<long long>(j["messages"].value("alarms", 0)),
-              static_cast<long long>(j["messages"].value("callbacks_dropped", 0)),
-              static_cast<long long>(j["messages"].value("deliveries_waiting", 0)));
-  return 0;
+  const Json j = Json::parse(*answer, nullptr, false);
+  if (j.is_discarded() || !j.is_object()) return complain(1, "the server's answer cannot be read");
+  std::fputs((json ? *answer : status_text(j)).c_str(), stdout);
+  return status_trouble(j).empty() ? 0 : 3;
 }
 
 int run_token(const std::string& config, const std::string& verb, const std::string& token) {

@@ -36,10 +36,21 @@ std::string_view custody_name(CustodyPolicy p) {
   return p == CustodyPolicy::strict ? "strict" : p == CustodyPolicy::core ? "core" : "hybrid";
 }
 
-const Party* Config::by_fingerprint(std::string_view fp) const {
+const Party* Config::by_peer(const net::Peer& peer) const {
   for (const Party& p : parties)
-    if (p.fingerprint == fp) return &p;
-  return nullptr;
+    if (std::ranges::find(p.fingerprints, peer.fingerprint) != p.fingerprints.end()) return &p;
+  const Party* p = by_names(peer.names);
+  return p != nullptr && p->by_subject ? p : nullptr;
+}
+const Party* Config::by_names(std::string_view names) const {
+  if (names.empty()) return nullptr;
+  const Party* found = nullptr;
+  for (const Party& p : parties) {
+    if (std::ranges::find(p.names, names) == p.names.end()) continue;
+    if (p.by_subject) return &p;  // nobody else has them then
+    found = &p;
+  }
+  return found;
 }
 const Party* Config::by_oid(std::string_view o) const {
   for (const Party& p : parties)

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "host/download/machine.hpp"
+#include "host/download/follow_up.hpp"
 #include "host/es/soap.hpp"
 #include "host/net/http.hpp"
 #include "host/pipeline/seal_pipeline.hpp"
@@ -25,13 +25,16 @@ struct Party {
   Role role = Role::operator_;
   Oid oid;
   std::string name;
-  std::string url;                       // operator: where notifications go; smsr: its ES3 server
-  std::string fingerprint;               // SHA-256 of the client certificate, upper-case hex
-  std::string ns;                        // namespace sent to this party
-  std::vector<std::string> reply_hosts;  // operator: hosts callbacks may go to (host or host:port)
-  bool scp03t_in_22 = false;             // smsr: wants each SCP03t TLV inside a 22
-  bool scp03t_online = false;            // smsr: INITIALIZE UPDATE goes alone, the script follows its answer
-  std::size_t send_data_limit = 0;       // smsr: bytes of Data a SendData, 0: no limit
+  std::string url;                           // operator: where notifications go; smsr: its ES3 server
+  std::vector<std::string> fingerprints;     // SHA-256 of its client certificates, upper-case hex; one at least
+  std::vector<std::string> names;            // net::Peer::names of those that are files
+  bool by_subject = false;                   // any certificate with the same issuer and names is taken for its
+  std::string ns;                            // namespace sent to this party
+  es::Dialect dialect = es::Dialect::wsdl3;  // how messages to it are written; what it sends may be of either
+  std::vector<std::string> reply_hosts;      // operator: hosts callbacks may go to (host or host:port)
+  bool scp03t_in_22 = false;                 // smsr: wants each SCP03t TLV inside a 22
+  bool scp03t_online = false;                // smsr: INITIALIZE UPDATE goes alone, the script follows its answer
+  std::size_t send_data_limit = 0;           // smsr: bytes of Data a SendData, 0: no limit
   std::size_t max_connections = 32;
   bool synchronous = false;  // smsr: ask for synchronous answers instead of callbacks
   std::string callback_url;  // smsr: where its callbacks reach us; default smdp.es3_url + "/callback"
@@ -85,15 +88,23 @@ struct Config {
   pipeline::Options sealing;
   // [store]
   std::string store_path;
-  int keep_outcomes_days = 7;
+  int keep_outcomes_days = 7, keep_downloads_days = 400;
   // [limits]
-  std::size_t downloads_in_flight = 256, orders_waiting = 100'000, max_body = 1 << 20, max_eis_body = 4 << 20;
+  std::size_t downloads_in_flight = 256, downloads_enabling = 16'384, orders_waiting = 100'000, max_body = 1 << 20,
+              max_eis_body = 4 << 20;
   std::size_t max_connections = 4096;
+  std::size_t connections_per_address = 1024, connections_per_party = 1024;
+  std::size_t handshakes_per_second = 200;                                      // of one address; 0: no limit
+  std::int64_t stored_calls = 2'000'000, stored_bytes = std::int64_t{2} << 30;  // of one party
+  std::int64_t drain_s = 30;                                                    // after SIGTERM
   unsigned crypto_threads = 2;
   std::uint32_t min_validity_s = 10, default_validity_s = 3600;
+  std::size_t follow_ups_per_smsr = 1000;
   // [timeouts]
   download::Timeouts timeouts;
+  download::FollowUpLimits follow_up;
   std::int64_t header_timeout_ms = 10'000, body_timeout_ms = 30'000;
+  std::int64_t first_byte_timeout_ms = 5'000, first_request_timeout_ms = 15'000;
   std::int64_t delivery_timeout_ms = 30'000, delivery_give_up_s = 86'400;
   // [download]
   es8::KeySetPlan plan;
@@ -104,7 +115,8 @@ struct Config {
   // [log]
   std::string log_level = "info", log_file;  // empty: stderr
 
-  [[nodiscard]] const Party* by_fingerprint(std::string_view fp) const;
+  [[nodiscard]] const Party* by_peer(const net::Peer& p) const;       // nullptr: a stranger
+  [[nodiscard]] const Party* by_names(std::string_view names) const;  // whose registered certificate has these
   [[nodiscard]] const Party* by_oid(std::string_view oid) const;
 };
 

@@ -52,21 +52,50 @@ void read_smsr(Section& p, Party& y) {
   y.callback_url = p.https_url("callback_url", "");
 }
 
-// The certificate names the party: its file, or its SHA-256.
-std::string read_fingerprint(Section& p) {
+// Which certificates are this party's: docs/choices.md, "renewed TLS certificate".
+void read_certificates(Section& p, Party& y) {
   const std::string given = p.str("fingerprint", "");
-  if (given.empty()) {
-    const std::string file = p.file("certificate");
-    if (!p.good("certificate")) return {};
-    auto fp = net::certificate_fingerprint(file);
-    if (fp) return *fp;
-    p.bad("certificate", fp.error().text());
-    return {};
+  if (!given.empty()) {
+    const auto h = from_hex(given);
+    if (h && h->size() == 32)
+      y.fingerprints.push_back(to_hex(*h));
+    else
+      p.bad("fingerprint", "must be the SHA-256 of the certificate, 64 hex digits");
   }
-  const auto h = from_hex(given);
-  if (h && h->size() == 32) return to_hex(*h);
-  p.bad("fingerprint", "must be the SHA-256 of the certificate, 64 hex digits");
-  return {};
+  std::vector<std::string> files;
+  if (p.is_list("certificate"))
+    files = p.files("certificate");
+  else if (given.empty() || p.has("certificate"))
+    files.push_back(p.file("certificate"));
+  if (given.empty() && files.empty()) p.bad("certificate", "required");
+  if (!p.good("certificate")) files.clear();
+  // Each names the host that we call: then the names are its owner's alone, as far as the CA is to be believed.
+  bool covered = !files.empty() && p.good("url");
+  for (const std::string& f : files) {
+    const auto fp = net::certificate_fingerprint(f);
+    const auto names = net::certificate_names(f);
+    if (!fp || !names) {
+      p.bad("certificate", fp ? names.error().text() : fp.error().text());
+      continue;
+    }
+    y.fingerprints.push_back(*fp);
+    if (!names->empty()) y.names.push_back(*names);
+    covered = covered && !names->empty() && net::certificate_covers(f, net::parse_url(y.url)->host);
+  }
+  const bool by_names = y.role == Role::smsr && covered;
+  y.by_subject = p.one_of("match", by_names ? "subject" : "certificate", {"certificate", "subject"}) == "subject";
+  if (y.by_subject && y.names.empty() && p.good("certificate"))
+    p.bad("match", "\"subject\" needs a `certificate` file with a subject and a SubjectAltName");
+}
+
+// Two parties must be told apart by what each is known by.
+void compare(const Section& p, const Party& y, const Party& other) {
+  for (const std::string& fp : y.fingerprints)
+    if (std::ranges::find(other.fingerprints, fp) != other.fingerprints.end())
+      return p.bad("certificate", "used by two parties");
+  for (const std::string& n : y.names)
+    if ((y.by_subject || other.by_subject) && std::ranges::find(other.names, n) != other.names.end())
+      p.bad("match", "\"subject\" cannot tell this party from " + other.oid.str() + ": same issuer and names");
 }
 
 void read_party(Section& p, Config& c) {
@@ -79,14 +108,17 @@ void read_party(Section& p, Config& c) {
   y.url = p.https_url("url");
   y.ns = p.str("namespace", std::string(es::kNs3));
   if (y.ns == es::kNs1) p.bad("namespace", "version 1 messages are not supported");
-  y.fingerprint = read_fingerprint(p);
+  const std::string dialect = p.str("dialect", "wsdl-3");
+  if (dialect != "wsdl-3" && dialect != "reference") p.bad("dialect", "must be \"wsdl-3\" or \"reference\"");
+  y.dialect = dialect == "reference" ? es::Dialect::reference : es::Dialect::wsdl3;
+  read_certificates(p, y);
   y.max_connections = static_cast<std::size_t>(p.integer("max_connections", 32, 1, 1024));
   if (role == "operator") read_operator(p, y);
   if (role == "smsr") read_smsr(p, y);
   if (p.good("role")) p.done();  // else nobody knows which keys it may have
   for (const Party& other : c.parties) {
     if (p.good("oid") && other.oid == y.oid) p.bad("oid", "used by two parties");
-    if (!y.fingerprint.empty() && other.fingerprint == y.fingerprint) p.bad("certificate", "used by two parties");
+    compare(p, y, other);
   }
   c.parties.push_back(std::move(y));
 }

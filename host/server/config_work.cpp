@@ -19,18 +19,28 @@ void read_store(Section s, Config& c) {
   c.store_path = s.path("path");
   if (s.good("path") && c.store_path.empty()) s.bad("path", "required");
   c.keep_outcomes_days = static_cast<int>(s.integer("keep_outcomes_days", 7, 7, 3650));
+  c.keep_downloads_days = static_cast<int>(s.integer("keep_downloads_days", 400, 7, 36'500));
   s.done();
 }
 
 void read_limits(Section l, Config& c) {
   c.downloads_in_flight = static_cast<std::size_t>(l.integer("downloads_in_flight", 256, 1, 100'000));
+  c.downloads_enabling = static_cast<std::size_t>(l.integer("downloads_enabling", 16'384, 0, 1'000'000));
   c.orders_waiting = static_cast<std::size_t>(l.integer("orders_waiting", 100'000, 1, 10'000'000));
   c.max_body = static_cast<std::size_t>(l.integer("max_body_bytes", 1 << 20, 4096, 64 << 20));
   c.max_eis_body = static_cast<std::size_t>(l.integer("max_answer_bytes", 4 << 20, 4096, 64 << 20));
   c.max_connections = static_cast<std::size_t>(l.integer("max_connections", 4096, 1, 65536));
+  const auto quarter = static_cast<std::int64_t>(std::max<std::size_t>(1, c.max_connections / 4));
+  c.connections_per_address = static_cast<std::size_t>(l.integer("connections_per_address", quarter, 1, 65536));
+  c.connections_per_party = static_cast<std::size_t>(l.integer("connections_per_party", quarter, 1, 65536));
+  c.handshakes_per_second = static_cast<std::size_t>(l.integer("handshakes_per_second", 200, 0, 1'000'000));
+  c.stored_calls = l.integer("stored_calls", c.stored_calls, 1, 1'000'000'000);
+  c.stored_bytes = l.integer("stored_mib", c.stored_bytes >> 20, 1, 1 << 20) << 20;
+  c.drain_s = l.integer("drain_s", c.drain_s, 0, 86'400);
   c.crypto_threads = static_cast<unsigned>(l.integer("crypto_threads", 2, 1, 256));
   c.min_validity_s = static_cast<std::uint32_t>(l.integer("min_validity_s", 10, 1, 86'400));
   c.default_validity_s = static_cast<std::uint32_t>(l.integer("default_validity_s", 3600, 1, 31'536'000));
+  c.follow_ups_per_smsr = static_cast<std::size_t>(l.integer("follow_ups_per_smsr", 1000, 0, 1'000'000));
   l.done();
 }
 
@@ -55,7 +65,15 @@ void read_timeouts(Section s, Config& c) {
   c.timeouts.get_eis_tries = static_cast<unsigned>(s.integer("get_eis_tries", 3, 1, 20));
   c.timeouts.completed_tries = static_cast<unsigned>(s.integer("completed_tries", 5, 1, 20));
   c.timeouts.delete_tries = static_cast<unsigned>(s.integer("delete_tries", 3, 1, 20));
+  c.follow_up.backoff_ms = c.timeouts.backoff;
+  c.follow_up.settle_ms = 10 * c.timeouts.backoff;
+  c.follow_up.get_eis_ms = c.timeouts.get_eis;
+  c.follow_up.card_ms = c.timeouts.card;
+  c.follow_up.longest_pause_ms = ms("follow_up_pause_s", c.follow_up.longest_pause_ms);
+  c.follow_up.give_up_ms = ms("follow_up_give_up_s", c.follow_up.give_up_ms);
   c.header_timeout_ms = ms("header_s", c.header_timeout_ms);
+  c.first_byte_timeout_ms = ms("first_byte_s", c.first_byte_timeout_ms);
+  c.first_request_timeout_ms = ms("first_request_s", c.first_request_timeout_ms);
   c.body_timeout_ms = ms("body_s", c.body_timeout_ms);
   c.delivery_timeout_ms = ms("delivery_s", c.delivery_timeout_ms);
   c.delivery_give_up_s = s.integer("delivery_give_up_s", c.delivery_give_up_s, 1, 31'536'000);

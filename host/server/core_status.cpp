@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "host/base/text.hpp"
 #include "host/server/metrics.hpp"
 
 namespace kf::server {
@@ -31,8 +32,8 @@ Json core_status(const ecc::CoreEngineStats& s) {
   Json cores = Json::array();
   for (const auto& c : s.cores) {
     cores.push_back({{"state", c.state},
-                     {"where", c.where},
-                     {"why", c.why},
+                     {"where", clip_text(c.where, 200)},
+                     {"why", clip_text(c.why, 1000)},
                      {"generated", c.generated},
                      {"agreed", c.agreed},
                      {"verified", c.verified},
@@ -66,12 +67,12 @@ std::string core_lines(const Json& j) {
   std::string out;
   std::size_t i = 0;
   for (const Json& c : j.value("cores", Json::array())) {
-    const std::string why = c.value("why", "");
+    const std::string why = printable(c.value("why", ""), 1000);
     out += fmt::format(
         "core {}     {}, {}: {} key pairs, {} agreements, {} verifications in {} batches, {} keys ready, {} losses{}\n",
-        i++, c.value("where", "nowhere"), c.value("state", ""), c.value("generated", 0), c.value("agreed", 0),
-        c.value("verified", 0), c.value("batches", 0), c.value("keys_ready", 0), c.value("losses", 0),
-        why.empty() ? "" : "\n           " + why);
+        i++, printable(c.value("where", "nowhere")), c.value("state", ""), c.value("generated", 0),
+        c.value("agreed", 0), c.value("verified", 0), c.value("batches", 0), c.value("keys_ready", 0),
+        c.value("losses", 0), why.empty() ? "" : "\n           " + why);
     std::string faults;
     for (const auto& [key, what] : kFaultCounters) {
       if (const auto n = c.value(key, std::uint64_t{0}); n != 0)

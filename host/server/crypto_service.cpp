@@ -1,10 +1,13 @@
 #include "host/server/crypto_service.hpp"
 
+#include <spdlog/spdlog.h>
 #include <unistd.h>
 #include <boost/asio/post.hpp>
 
 #include <algorithm>
 #include <chrono>
+
+#include "host/base/text.hpp"
 
 namespace kf::server {
 namespace {
@@ -173,7 +176,11 @@ void CryptoService::drain(Lane& l) {
       if (c.status != EccStatus::ok && c.status != EccStatus::bad_signature) ++l.counters.failures;
       l.counters.queue_us.add(
           static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(now - job.since).count()));
-      job.callback(c);
+      try {
+        job.callback(c);
+      } catch (const std::exception& e) {  // the other completions have their owners too, and the lane is watched on
+        spdlog::error("ALARM unexpected failure in the answer to a key operation: {}", printable(e.what()));
+      }
       c = EccCompletion{};
     }
   }

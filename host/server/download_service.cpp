@@ -3,21 +3,23 @@
 #include <spdlog/spdlog.h>
 #include <boost/asio/post.hpp>
 
+#include <algorithm>
+
 #include "host/base/calendar.hpp"
+#include "host/base/clock.hpp"
 #include "host/base/random.hpp"
+#include "host/base/text.hpp"
 #include "host/download/codes.hpp"
 
 namespace kf::server {
 namespace {
-std::int64_t now_ms() { return wall_now().time_since_epoch().count(); }
-
 es::Response outcome_of(const download::Download& d) {
   es::Response r;
   r.interface = es::Interface::es2;
   r.function = es::Function::download_profile;
   r.processing_start = iso_seconds(WallTime(std::chrono::milliseconds(d.order.received_ms)));
   r.processing_end = iso_seconds(wall_now());
-  r.iccid = d.order.iccid.str();
+  r.iccid = d.order.iccid_as_ordered.empty() ? d.order.iccid.str() : d.order.iccid_as_ordered;
   switch (d.state) {
     case download::State::done:
       r.status = es::ExecStatus::success;
@@ -41,7 +43,7 @@ es::Response outcome_of(const download::Download& d) {
 download::Context DownloadService::context(const Live& l) const {
   const Config& c = p_.config;
   download::Context x;
-  x.now_ms = now_ms();
+  x.now_ms = anchored_ms();
   x.smdp_oid = c.oid.str();
   auto cert = [&](Curve k) -> Bytes {
     auto it = p_.cert_dp.find(static_cast<std::uint8_t>(k));
@@ -64,55 +66,6 @@ download::Context DownloadService::context(const Live& l) const {
   return x;
 }
 
-void DownloadService::start(download::Order o, store::ProfileRow profile) {
-  auto l = std::make_shared<Live>();
-  l->d.order = std::move(o);
-  l->profile = std::move(profile);
-  ++p_.metrics.accepted;
-  enqueue(std::move(l), download::Start{});
-}
-
-void DownloadService::take_up(download::Download d, store::ProfileRow profile) {
-  auto l = std::make_shared<Live>();
-  l->d = std::move(d);
-  l->profile = std::move(profile);
-  ++p_.metrics.taken_up;
-  enqueue(std::move(l), download::Restart{});
-}
-
-void DownloadService::enqueue(LivePtr l, download::Event first) {
-  l->since = std::chrono::steady_clock::now();
-  l->deadline = std::make_unique<asio::steady_timer>(p_.io);
-  l->deadline->expires_after(std::chrono::milliseconds(std::max<std::int64_t>(0, l->d.order.deadline_ms - now_ms())));
-  l->deadline->async_wait([this, w = std::weak_ptr<Live>(l)](const boost::system::error_code& ec) {
-    if (auto x = w.lock(); x && !ec && !stopped_) post(x, download::DeadlinePassed{});
-  });
-  queue_.emplace_back(std::move(l), std::move(first));
-  p_.metrics.waiting = queue_.size();
-  admit();
-}
-
-// Starts what may start: a place in flight, and the EID free.
-void DownloadService::admit() {
-  for (auto it = queue_.begin(); it != queue_.end() && live_.size() < p_.config.downloads_in_flight && !stopped_;) {
-    const std::string& eid = it->first->d.order.eid.str();
-    if (by_eid_.count(eid) != 0) {
-      ++it;
-      continue;
-    }
-    auto [l, event] = std::move(*it);
-    it = queue_.erase(it);
-    by_eid_[eid] = l;
-    live_[l->d.order.id] = l;
-    l->queued = false;
-    l->events.push_front(std::move(event));
-    p_.metrics.in_flight = live_.size();
-    p_.metrics.peak_in_flight = std::max(p_.metrics.peak_in_flight, live_.size());
-    asio::post(p_.io, [this, l = l] { advance(l); });
-  }
-  p_.metrics.waiting = queue_.size();
-}
-
 void DownloadService::post(const LivePtr& l, download::Event e) {
   if (stopped_) return;
   l->events.push_back(std::move(e));
@@ -120,6 +73,10 @@ void DownloadService::post(const LivePtr& l, download::Event e) {
 }
 
 void DownloadService::advance(const LivePtr& l) {
+  careful(l, [&] { turn(l); });
+}
+
+void DownloadService::turn(const LivePtr& l) {
   while (!l->busy && !l->events.empty() && !download::ended(l->d.state)) {
     download::Event e = std::move(l->events.front());
     l->events.pop_front();
@@ -131,8 +88,13 @@ void DownloadService::advance(const LivePtr& l) {
     l->d = std::move(s.download);
     if (download::ended(l->d.state)) {
       l->busy = true;
+      carry_out(l, s.effects);  // alarms, and a key-set record that goes
       finish(l);
       return;
+    }
+    if (l->d.state == download::State::enabling) {
+      admission_.only_waits(l->ticket);
+      admit();
     }
     if (s.persist) {
       l->busy = true;
@@ -145,47 +107,26 @@ void DownloadService::advance(const LivePtr& l) {
 
 void DownloadService::commit(const LivePtr& l, std::shared_ptr<std::vector<download::Effect>> effects,
                              unsigned attempt) {
-  p_.storage.submit(
-      [id = l->d.order.id, record = download::to_record(l->d)](store::Tx& tx) {
-        tx.put_download(id, record, false, now_ms());
-      },
-      [this, l, effects, attempt](const Status& s) {
-        if (stopped_) return;
-        if (!s) {  // a full disk: nothing goes on until the record is safe
-          if (attempt % 30 == 0)
-            spdlog::error("download {}: state not stored, trying again: {}", l->d.order.id, s.error().text());
-          l->timer = std::make_unique<asio::steady_timer>(p_.io, std::chrono::seconds(1));
-          l->timer->async_wait([this, l, effects, attempt](const boost::system::error_code& ec) {
-            if (!ec && !stopped_) commit(l, effects, attempt + 1);
-          });
-          return;
-        }
-        l->busy = false;
-        carry_out(l, *effects);
-        advance(l);
-      });
+  auto record = std::make_shared<const std::string>(download::to_record(l->d));
+  p_.storage.submit([id = l->order.id, record](store::Tx& tx) { tx.put_download(id, *record, false, anchored_ms()); },
+                    [this, l, effects, record, attempt](const Status& s) {
+                      if (stopped_) return;
+                      careful(l, [&] {
+                        if (!s) return commit_failed(l, effects, attempt, s.error());
+                        l->record = record;
+                        l->busy = false;
+                        carry_out(l, *effects);
+                        turn(l);
+                      });
+                    });
 }
 
 void DownloadService::carry_out(const LivePtr& l, std::vector<download::Effect>& effects) {
   for (download::Effect& e : effects) {
     if (auto* c = std::get_if<download::CallEs3>(&e)) {
-      const Party* smsr = p_.config.by_oid(l->d.order.smsr.str());
-      const unsigned n = c->call;
-      if (smsr == nullptr || smsr->role != Role::smsr) {  // taken out of the configuration while the order waited
-        post(l, download::CallFailed{n, download::CallFault::unreachable, "SM-SR is no longer configured"});
-        continue;
-      }
-      const std::int64_t left = std::max<std::int64_t>((l->d.order.deadline_ms - now_ms()) / 1000, 0);
-      const auto validity =
-          static_cast<std::uint32_t>(left > 0 ? std::min<std::int64_t>(left, 86'400 * 30) : c->timeout_ms / 1000);
-      p_.es3.call(*smsr, l->d.order.id + "." + std::to_string(n), std::move(c->request), c->timeout_ms, validity,
-                  c->resend_safe, [this, l, n](CallResult r) {
-                    if (auto* ok = std::get_if<es::Response>(&r)) return post(l, download::Answer{n, std::move(*ok)});
-                    auto& f = std::get<CallFailure>(r);
-                    post(l, download::CallFailed{n, f.fault, std::move(f.detail)});
-                  });
+      call(l, *c);
     } else if (auto* cc = std::get_if<download::CheckCertificates>(&e)) {
-      check_certificates(l, *cc);
+      check_certificates(l, std::make_shared<const download::CheckCertificates>(std::move(*cc)), 0, std::nullopt);
     } else if (auto* m = std::get_if<download::MakeEphemeral>(&e)) {
       EccRequest r;
       r.op = EccOp::ephemeral_ecka;
@@ -221,17 +162,47 @@ void DownloadService::carry_out(const LivePtr& l, std::vector<download::Effect>&
   }
 }
 
-// CERT.ECASD.ECKA against EUM and CI (crypto 5.2). The EUM link is cached a day; the leaf's signature goes to an
-// engine.
-void DownloadService::check_certificates(const LivePtr& l, const download::CheckCertificates& c) {
-  auto refuse = [&](Error e) { post(l, download::CertificatesChecked{Status(std::move(e)), Curve::p256, {}}); };
+void DownloadService::call(const LivePtr& l, download::CallEs3& c) {
+  const Party* smsr = p_.config.by_oid(l->d.order.smsr.str());
+  const unsigned n = c.call;
+  if (smsr == nullptr || smsr->role != Role::smsr) {  // taken out of the configuration while the order waited
+    const std::string why = "SM-SR is no longer configured";
+    return post(l, download::CallFailed{n, download::CallFault::unreachable, why, why});
+  }
+  const std::int64_t left = std::max<std::int64_t>((l->d.order.deadline_ms - anchored_ms()) / 1000, 0);
+  const auto validity =
+      static_cast<std::uint32_t>(left > 0 ? std::min<std::int64_t>(left, 86'400 * 30) : c.timeout_ms / 1000);
+  const std::string function(es::function_name(c.request.function));
+  p_.es3.call(*smsr, l->d.order.id + "." + std::to_string(n), std::move(c.request), c.timeout_ms, validity,
+              c.resend_safe, [this, l, n, smsr, function, asked = std::chrono::steady_clock::now()](CallResult r) {
+                if (auto* ok = std::get_if<es::Response>(&r)) {
+                  if (ok->eis) p_.follow_ups.seen(*smsr, *ok->eis, asked);
+                  return post(l, download::Answer{n, std::move(*ok)});
+                }
+                auto& f = std::get<CallFailure>(r);
+                spdlog::info("download {}: ES3.{} of SM-SR {} failed: {}", l->d.order.id, function, smsr->oid.str(),
+                             printable(f.detail, 500));
+                post(l, download::CallFailed{n, f.fault, std::move(f.detail), std::move(f.brief)});
+              });
+}
+
+// CERT.ECASD.ECKA against EUM and CI (crypto 5.2): the certificates of the CA key sets one after the other, until one
+// is good. The EUM link is cached a day; a leaf's signature goes to an engine.
+void DownloadService::check_certificates(const LivePtr& l, std::shared_ptr<const download::CheckCertificates> c,
+                                         std::size_t i, std::optional<Error> first) {
+  // The first one's fault is what is told: others may belong to other key sets altogether.
+  auto refuse = [&](Error e) {
+    if (!first) first = std::move(e);
+    if (i + 1 < c->cert_ecasd.size()) return check_certificates(l, c, i + 1, std::move(first));
+    post(l, download::CertificatesChecked{Status(std::move(*first)), Curve::p256, {}});
+  };
   const Date today = today_utc();
-  auto cert = parse_gp_certificate(c.cert_ecasd);
+  auto cert = parse_gp_certificate(c->cert_ecasd[i]);
   if (!cert) return refuse(std::move(cert).error());
   const X509Info* eum = nullptr;
   std::optional<X509Info> sent;
-  if (c.eum_certificate) {  // KeyInfo of EumSignature; else the configured one with the SKI that C9 names
-    auto x = parse_x509(*c.eum_certificate);
+  if (c->eum_certificate) {  // KeyInfo of EumSignature; else the configured one with the SKI that C9 names
+    auto x = parse_x509(*c->eum_certificate);
     if (!x) return refuse({"eum:" + x.error().reason, x.error().detail});
     sent = std::move(*x);
     eum = &*sent;
@@ -251,11 +222,12 @@ void DownloadService::check_certificates(const LivePtr& l, const download::Check
   r.peer = issuer.q;
   r.hash = sha256(cert->tbs);
   r.signature = cert->signature;
-  p_.crypto.request(r, [this, l, curve = cert->curve, q = cert->q](EccCompletion& done) {
+  p_.crypto.request(r, [this, l, c, i, first, curve = cert->curve, q = cert->q](EccCompletion& done) {
     if (done.status == EccStatus::ok) return post(l, download::CertificatesChecked{Status(), curve, q});
     Error e{"bad-signature", "signature of CERT.ECASD.ECKA"};
     if (done.status != EccStatus::bad_signature) e = {"engine", std::string(to_string(done.status))};
-    post(l, download::CertificatesChecked{Status(std::move(e)), curve, q});
+    if (i + 1 < c->cert_ecasd.size()) return check_certificates(l, c, i + 1, first ? first : std::move(e));
+    post(l, download::CertificatesChecked{Status(first ? *first : std::move(e)), curve, q});
   });
 }
 
@@ -300,127 +272,129 @@ void DownloadService::keep_key_set(const LivePtr& l, download::KeepKeySet k) {
   auto row = std::make_shared<store::KeySetRow>(
       store::KeySetRow{l->d.order.iccid.str(), l->d.order.eid.str(), keys->isd_p.str(), keys->keys.kvn, {}});
   asio::post(p_.pool, [this, row, keys] {
-    Bytes plain;
-    plain.reserve(128);
-    append_tlv(plain, 0x81, keys->keys.enc.expose());
-    append_tlv(plain, 0x82, keys->keys.mac.expose());
-    append_tlv(plain, 0x83, keys->keys.dek.expose());
-    const std::array<std::uint8_t, 3> counter{static_cast<std::uint8_t>(keys->sequence_counter >> 16),
-                                              static_cast<std::uint8_t>(keys->sequence_counter >> 8),
-                                              static_cast<std::uint8_t>(keys->sequence_counter)};
-    append_tlv(plain, 0x84, counter);
-    const std::string place = "keyset:" + row->iccid;
-    auto sealed = p_.hsm.seal_record(view(place), plain);
-    wipe(plain);
-    if (!sealed) {
-      spdlog::error("key set of ICCID {} could not be sealed by the token and is not kept: {}", row->iccid,
-                    sealed.error().text());
-      return;
+    try {
+      seal_key_set(row, *keys);
+    } catch (...) {  // on a thread of the pool, where it would end the server
+      spdlog::error("ALARM key set of ICCID {} is not kept: {}", row->iccid, text_of(std::current_exception()));
     }
-    row->sealed = std::move(*sealed);
-    p_.storage.submit([row](store::Tx& tx) { tx.put_key_set(*row); },
-                      [](const Status& s) {
-                        if (!s) spdlog::error("key-set record not stored: {}", s.error().text());
-                      });
   });
+}
+
+void DownloadService::seal_key_set(const std::shared_ptr<store::KeySetRow>& row, const download::KeepKeySet& keys) {
+  Bytes plain;
+  plain.reserve(128);
+  append_tlv(plain, 0x81, keys.keys.enc.expose());
+  append_tlv(plain, 0x82, keys.keys.mac.expose());
+  append_tlv(plain, 0x83, keys.keys.dek.expose());
+  const std::array<std::uint8_t, 3> counter{static_cast<std::uint8_t>(keys.sequence_counter >> 16),
+                                            static_cast<std::uint8_t>(keys.sequence_counter >> 8),
+                                            static_cast<std::uint8_t>(keys.sequence_counter)};
+  append_tlv(plain, 0x84, counter);
+  const std::string place = "keyset:" + row->iccid;
+  auto sealed = p_.hsm.seal_record(view(place), plain);
+  wipe(plain);
+  if (!sealed) {
+    spdlog::error("key set of ICCID {} could not be sealed by the token and is not kept: {}", row->iccid,
+                  sealed.error().text());
+    return;
+  }
+  row->sealed = std::move(*sealed);
+  p_.storage.submit([row](store::Tx& tx) { tx.put_key_set(*row); },
+                    [](const Status& s) {
+                      if (!s) spdlog::error("key-set record not stored: {}", s.error().text());
+                    });
 }
 
 void DownloadService::finish(const LivePtr& l) {
   finish_commit(l, std::make_shared<es::Response>(outcome_of(l->d)), 0);
 }
 
+namespace {
+// Every way out of `reserved`: what the machine says may be on the card decides.
+void put_profile(store::Tx& tx, const download::Order& o, download::IccidState s, bool succeeded) {
+  if (s == download::IccidState::free) return tx.set_profile(o.iccid.str(), store::ProfileState::free, "", "", "");
+  const bool installed = s == download::IccidState::installed;
+  // An order for what was installed, by way of a wrong SM-SR, must not make the right one a stranger.
+  const std::string& smsr = succeeded || o.smsr_was.empty() ? o.smsr.str() : o.smsr_was;
+  tx.set_profile(o.iccid.str(), installed ? store::ProfileState::installed : store::ProfileState::uncertain,
+                 o.eid.str(), smsr, o.id);
+}
+}  // namespace
+
 void DownloadService::finish_commit(const LivePtr& l, std::shared_ptr<es::Response> r, unsigned attempt) {
   auto delivery = std::make_shared<std::optional<store::DeliveryRow>>();
-  const bool installed = l->d.state == download::State::done || l->d.state == download::State::done_with_warning;
+  auto follow_up = p_.follow_ups.plan(l->d);
   p_.storage.submit(
-      [this, o = l->d.order, record = download::to_record(l->d), installed, r, delivery](store::Tx& tx) {
-        tx.put_download(o.id, record, true, now_ms());
-        if (installed) {
-          tx.set_profile(o.iccid.str(), store::ProfileState::installed, o.eid.str(), o.smsr.str(), o.id);
-        } else {
-          tx.set_profile(o.iccid.str(), store::ProfileState::free, "", "", "");
-        }
+      [this, o = l->d.order, record = download::to_record(l->d), iccid = download::iccid_after(l->d),
+       succeeded = l->d.state != download::State::failed && l->d.state != download::State::expired, r, delivery,
+       look_after = follow_up ? download::to_record(*follow_up) : std::string()](store::Tx& tx) {
+        tx.put_download(o.id, record, true, anchored_ms());
+        put_profile(tx, o, iccid, succeeded);
+        if (!look_after.empty()) tx.put_follow_up(o.eid.str(), look_after);
         *delivery = p_.replies.store_answer(tx, o.requester.str(), o.function_call_identifier, *r);
       },
-      [this, l, r, delivery, attempt](const Status& s) {
+      [this, l, r, delivery, follow_up, attempt](const Status& s) {
         if (stopped_) return;
-        if (!s) {
-          if (attempt % 30 == 0)
-            spdlog::error("download {}: outcome not stored, trying again: {}", l->d.order.id, s.error().text());
-          l->timer = std::make_unique<asio::steady_timer>(p_.io, std::chrono::seconds(1));
-          l->timer->async_wait([this, l, r, attempt](const boost::system::error_code& ec) {
-            if (!ec && !stopped_) finish_commit(l, r, attempt + 1);
-          });
-          return;
-        }
-        Metrics& m = p_.metrics;
-        const auto ms =
-            std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - l->since).count();
-        m.download_ms.add(static_cast<std::uint64_t>(ms));
-        const auto& d = l->d;
-        switch (d.state) {
-          case download::State::done:
-            ++m.completed;
-            break;
-          case download::State::done_with_warning:
-            ++m.completed, ++m.with_warning;
-            break;
-          case download::State::expired:
-            ++m.expired;
-            break;
-          default:
-            ++m.failed;
-            break;
-        }
-        if (d.leftover) ++m.left_behind;
-        if (d.cause) {
-          ++m.failures[d.cause->subject + "/" + d.cause->reason];
-          spdlog::warn("download {} EID {} ICCID {} ended {}: {}/{} {}", d.order.id, d.order.eid.str(),
-                       d.order.iccid.str(), download::state_name(d.state), d.cause->subject, d.cause->reason,
-                       d.cause->message);
-        } else {
-          spdlog::debug("download {} EID {} ICCID {} {} in {} ms", d.order.id, d.order.eid.str(), d.order.iccid.str(),
-                        download::state_name(d.state), ms);
-        }
-        if (*delivery) p_.delivery.add(std::move(**delivery));
-        p_.replies.wake(d.order.requester.str(), d.order.function_call_identifier, *r);
-        if (l->timer) l->timer->cancel();
-        if (l->deadline) l->deadline->cancel();
-        by_eid_.erase(d.order.eid.str());
-        live_.erase(d.order.id);
-        m.in_flight = live_.size();
-        admit();
+        if (!s) return careful(l, [&] { finish_failed(l, r, attempt, s.error()); });
+        guarded(p_.metrics, "what an order left", [&] { p_.follow_ups.settled(l->d, follow_up); });
+        release(l);
+        guarded(p_.metrics, "telling an outcome", [&] {
+          tell_outcome(*l);
+          if (*delivery) p_.delivery.add(std::move(**delivery));
+          p_.replies.wake(l->order.requester.str(), l->order.function_call_identifier, *r);
+        });
       });
+}
+
+// One line an outcome, and the counters.
+void DownloadService::tell_outcome(const Live& l) {
+  Metrics& m = p_.metrics;
+  const auto ms =
+      std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - l.since).count();
+  m.download_ms.add(static_cast<std::uint64_t>(ms));
+  const auto& d = l.d;
+  switch (d.state) {
+    case download::State::done:
+      ++m.completed;
+      break;
+    case download::State::done_with_warning:
+      ++m.completed, ++m.with_warning;
+      break;
+    case download::State::expired:
+      ++m.expired;
+      break;
+    default:
+      ++m.failed;
+      break;
+  }
+  if (d.leftover) ++m.left_behind;
+  if (d.cause) {
+    if (const std::string code = clip_text(d.cause->subject + "/" + d.cause->reason, 32);
+        m.failures.size() < 256 || m.failures.count(code) != 0)  // a peer that makes codes up does not fill memory
+      ++m.failures[code];
+    spdlog::warn("download {} EID {} ICCID {} ended {} in {} ms: {}/{} {}{}", l.order.id, l.order.eid.str(),
+                 l.order.iccid.str(), download::state_name(d.state), ms, printable(d.cause->subject, 16),
+                 printable(d.cause->reason, 16), printable(d.cause->message, 500),
+                 d.cause->detail.empty() ? std::string() : " (" + printable(d.cause->detail, 500) + ")");
+  } else {
+    spdlog::info("download {} EID {} ICCID {} ended {} in {} ms", l.order.id, l.order.eid.str(), l.order.iccid.str(),
+                 download::state_name(d.state), ms);
+  }
 }
 
 void DownloadService::late_callback(const Party& from, const std::string& transaction, const es::Response& r) {
   const std::size_t dot = transaction.rfind('.');
   auto it = dot == std::string::npos ? live_.end() : live_.find(transaction.substr(0, dot));
-  if (it != live_.end() && it->second->d.order.smsr == from.oid) {
+  if (it != live_.end() && it->second->order.smsr == from.oid) {
     unsigned n = 0;
     for (char ch : transaction.substr(dot + 1))
       n = ch >= '0' && ch <= '9' ? n * 10 + static_cast<unsigned>(ch - '0') : 0;
     return post(it->second, download::Answer{n, r});  // the machine decides whether it still matters
   }
+  if (p_.follow_ups.late_callback(from, transaction, r)) return;
   if (r.function == es::Function::create_isdp && r.status == es::ExecStatus::success)
-    spdlog::warn(
-        "late CreateISDP success of SM-SR {}: ISD-P {} is stale and will be cleaned by the next order for its eUICC",
-        from.oid.str(), to_hex(r.isd_p_aid));
-}
-
-void DownloadService::enabled_seen(const std::string& eid, const std::string& iccid) {
-  auto it = by_eid_.find(eid);
-  if (it != by_eid_.end() && it->second->d.order.iccid.str() == iccid) post(it->second, download::EnabledSeen{});
-}
-
-void DownloadService::stop() {
-  stopped_ = true;
-  for (auto& [id, l] : live_) {
-    if (l->timer) l->timer->cancel();
-    if (l->deadline) l->deadline->cancel();
-  }
-  for (auto& [l, e] : queue_)
-    if (l->deadline) l->deadline->cancel();
+    spdlog::warn("late CreateISDP success of SM-SR {} for no order that waits for it: ISD-P {}", from.oid.str(),
+                 to_hex(r.isd_p_aid));
 }
 
 }  // namespace kf::server

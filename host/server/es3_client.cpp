@@ -2,10 +2,12 @@
 
 #include <spdlog/spdlog.h>
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 
 #include "host/base/calendar.hpp"
 #include "host/base/random.hpp"
+#include "host/base/text.hpp"
+#include "host/server/guard.hpp"
+#include "host/server/peer_log.hpp"
 
 namespace kf::server {
 namespace {
@@ -24,9 +26,24 @@ std::string parameter(std::string_view uri, std::string_view name) {  // value o
 }
 }  // namespace
 
+std::string brief_of(const Error& e) {
+  const auto has = [&](std::string_view what) { return e.detail.find(what) != std::string::npos; };
+  if (e.reason == "net-connect") return "no connection";
+  if (e.reason == "net-busy") return "too many calls are waiting";
+  if (e.reason == "net-timeout") return "no answer in time";
+  if (e.reason == "net-lost" || e.reason == "net-stale") return "connection lost";
+  if (e.reason == "net-answer") return has("over the limit") ? "answer too large" : "not an HTTP answer";
+  if (e.reason != "net-tls") return "not sent";
+  if (has("certificate has expired")) return "TLS: certificate expired";
+  if (has("mismatch")) return "TLS: certificate of another host";
+  if (has("certificate verify failed")) return "TLS: certificate not trusted";
+  if (has("alert")) return "TLS: the SM-SR refused the connection";
+  return "TLS: handshake failed";
+}
+
 bool is_quick(es::Function f) {
   return f == es::Function::get_eis || f == es::Function::profile_download_completed ||
-         f == es::Function::update_policy_rules;
+         f == es::Function::update_policy_rules || f == es::Function::update_subscription_address;
 }
 
 net::ClientOptions client_options(const Config& c, const net::Url& u, std::size_t max_connections) {
@@ -34,7 +51,6 @@ net::ClientOptions client_options(const Config& c, const net::Url& u, std::size_
   o.host = u.host;
   o.port = u.port;
   o.tls = c.tls;
-  o.plain = !u.tls;
   o.max_connections = max_connections;
   o.max_body = c.max_eis_body;
   return o;
@@ -59,7 +75,7 @@ void Es3Client::call(const Party& smsr, const std::string& transaction, es::Requ
   h.reply_to = synchronous ? std::string(es::kWsaAnonymous)
                            : es::make_address(smsr.callback_url, config_.oid.str(), config_.name);
   h.message_id = es::make_message_id(config_.oid.str(), random_uuid(), transaction, iso_seconds(wall_now()));
-  h.action = es::action_for(r.interface, r.function, false);
+  h.action = es::action_of(r, smsr.dialect);
 
   Pending p;
   p.transaction = transaction;
@@ -69,24 +85,29 @@ void Es3Client::call(const Party& smsr, const std::string& transaction, es::Requ
   p.done = std::move(done);
   p.timer = std::make_unique<asio::steady_timer>(io_, std::chrono::milliseconds(std::max<std::int64_t>(1, timeout_ms)));
   p.timer->async_wait([this, transaction](const boost::system::error_code& ec) {
-    if (!ec) finish(transaction, CallFailure{download::CallFault::timeout, "no answer in time"});
+    if (!ec) finish(transaction, CallFailure{download::CallFault::timeout, "no answer in time", "no answer in time"});
   });
   pending_[transaction] = std::move(p);
   ++metrics_.es3_calls;
   std::string body;
   {
     Stopwatch w(metrics_.soap_ns);
-    body = es::write_message(h, r, smsr.ns);
+    body = es::write_message(h, r, smsr.ns, smsr.dialect);
   }
   asio::co_spawn(io_, send(transaction, &smsr, std::move(body), h.action, timeout_ms, resend_safe, synchronous),
-                 asio::detached);
+                 [this, transaction](const std::exception_ptr& e) {
+                   if (!e) return;
+                   report(metrics_, "a call to an SM-SR", e);
+                   finish(transaction, CallFailure{download::CallFault::lost, "internal failure: " + text_of(e),
+                                                   "internal failure"});
+                 });
 }
 
 asio::awaitable<void> Es3Client::send(std::string transaction, const Party* p, std::string body, std::string action,
                                       std::int64_t timeout_ms, bool resend_safe, bool synchronous) {
   net::Request q;
   q.target = net::parse_url(p->url)->target;
-  q.content_type = std::string(es::kSoapContentType) + "; action=\"" + action + "\"";
+  q.content_type = es::soap_content_type(action);
   q.body = std::move(body);
   // An acknowledgement (202) is quick; a synchronous answer takes as long as the function.
   const auto wait = net::Millis(synchronous ? timeout_ms : std::min<std::int64_t>(timeout_ms, 60'000));
@@ -97,34 +118,42 @@ asio::awaitable<void> Es3Client::send(std::string transaction, const Party* p, s
     finish(transaction, CallFailure{unreachable            ? download::CallFault::unreachable
                                     : why == "net-timeout" ? download::CallFault::timeout
                                                            : download::CallFault::lost,
-                                    answer.error().text()});
+                                    answer.error().text(), brief_of(answer.error())});
     co_return;
   }
   if (answer->status == 202 && answer->body.empty()) {
     if (synchronous)
-      finish(transaction, CallFailure{download::CallFault::fault, "202 although a synchronous answer was asked for"});
+      finish(transaction, CallFailure{download::CallFault::fault, "202 although a synchronous answer was asked for",
+                                      "HTTP 202 without an answer"});
     co_return;  // the callback will come
   }
   if (answer->status != 200) {
-    std::string detail = "HTTP " + std::to_string(answer->status);
+    const std::string brief = "HTTP " + std::to_string(answer->status);
     auto f = es::read_fault(answer->body);
-    if (f) detail += ": " + f->reason;
-    // 503, and the fault that says "nothing was done, send again", did not execute anything.
+    // 503, and the fault that says "nothing was done, send again", did not execute anything; nor did a 4xx.
     const bool nothing_done = answer->status == 503 || (answer->status == 500 && f && f->code == "Receiver");
-    finish(transaction,
-           CallFailure{nothing_done ? download::CallFault::unreachable : download::CallFault::fault, detail});
+    const bool refused = answer->status >= 400 && answer->status < 500;
+    finish(transaction, CallFailure{nothing_done ? download::CallFault::unreachable
+                                    : refused    ? download::CallFault::refused
+                                                 : download::CallFault::fault,
+                                    f ? brief + ": " + clip_text(f->reason, 300) : brief, brief});
     co_return;
   }
   es::CodecOptions o;
   if (p->ns != es::kNs3) o.namespaces.push_back(p->ns);
+  o.takes = [](es::Interface i, es::Function, es::Direction d) {
+    return i == es::Interface::es3 && d == es::Direction::response;
+  };
+  o.from_when_missing = p->oid.str();  // the connection says who it is
   std::variant<es::Message, es::Fault> m;
   {
     Stopwatch w(metrics_.soap_ns);
     m = es::parse_message(answer->body, o);
   }
   if (auto* f = std::get_if<es::Fault>(&m)) {
-    spdlog::warn("answer of SM-SR {} not understood: {}", p->oid.str(), f->reason);
-    finish(transaction, CallFailure{download::CallFault::fault, "answer not understood: " + f->reason});
+    peer_warn("es3 answer", p->oid.str(), "answer of SM-SR " + p->oid.str() + " not understood: " + f->reason);
+    finish(transaction, CallFailure{download::CallFault::fault, "answer not understood: " + clip_text(f->reason, 300),
+                                    "answer not understood"});
     co_return;
   }
   auto& msg = std::get<es::Message>(m);
@@ -134,7 +163,8 @@ asio::awaitable<void> Es3Client::send(std::string transaction, const Party* p, s
   if (it == pending_.end()) co_return;
   if (r == nullptr || r->function != it->second.function ||
       (!msg.header.relates_to.empty() && msg.header.relates_to != it->second.message_id)) {
-    finish(transaction, CallFailure{download::CallFault::fault, "answer to something else"});
+    finish(transaction,
+           CallFailure{download::CallFault::fault, "answer to something else", "answer to something else"});
     co_return;
   }
   finish(transaction, std::move(*r));
@@ -158,7 +188,7 @@ void Es3Client::finish(const std::string& transaction, CallResult r) {
   if (it == pending_.end()) return;
   Done done = std::move(it->second.done);
   pending_.erase(it);
-  done(std::move(r));
+  guarded(metrics_, "the answer of an SM-SR", [&] { done(std::move(r)); });
 }
 
 void Es3Client::stop() {

@@ -21,7 +21,8 @@ namespace asio = boost::asio;
 
 struct CallFailure {
   download::CallFault fault{};
-  std::string detail;
+  std::string detail;  // for the log: addresses, libraries' texts
+  std::string brief;   // for anybody: "no connection", "TLS: certificate not trusted", "HTTP 404"
 };
 using CallResult = std::variant<es::Response, CallFailure>;
 
@@ -59,7 +60,11 @@ class Es3Client {
   std::unordered_map<const Party*, std::unique_ptr<net::HttpClient>> clients_;
 };
 
-bool is_quick(es::Function f);  // GetEIS, ProfileDownloadCompleted, UpdatePolicyRules: asked for synchronously
+// What may be told to others of an error of host/net: a class in a few words, nothing of ours or of a library.
+std::string brief_of(const Error& net_error);
+// GetEIS, ProfileDownloadCompleted, UpdatePolicyRules, UpdateSubscriptionAddress: no card is asked, so the answer is
+// wanted on the same connection.
+bool is_quick(es::Function f);
 net::ClientOptions client_options(const Config& c, const net::Url& u, std::size_t max_connections);
 
 }  // namespace kf::server

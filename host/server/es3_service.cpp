@@ -2,27 +2,34 @@
 
 #include <spdlog/spdlog.h>
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 
 #include "host/base/calendar.hpp"
+#include "host/base/clock.hpp"
 #include "host/base/random.hpp"
+#include "host/base/text.hpp"
 #include "host/server/es2_service.hpp"
+#include "host/server/peer_log.hpp"
 
 namespace kf::server {
 
-unsigned Es3Service::admit(const net::Request& head) const {
+net::Admission Es3Service::admit(const net::Request& head) const {
   const auto u = net::parse_url(p_.config.es3_url);
   const std::string base = u ? u->target : "/es3";
-  const unsigned status = admit_soap(p_.config, head, Role::smsr, base, base + "/callback");
-  if (status != 0) ++p_.metrics.refused;
-  return status;
+  auto verdict = admit_soap(p_.config, head, Role::smsr, base, base + "/callback");
+  if (verdict.status != 0) ++p_.metrics.refused;
+  return verdict;
 }
 
 asio::awaitable<net::Response> Es3Service::handle(net::Request http) {
-  const Party* from = p_.config.by_fingerprint(http.peer.fingerprint);
+  const Party* from = p_.config.by_peer(http.peer);
   if (from == nullptr) co_return net::Response{.status = 403, .content_type = {}, .headers = {}, .body = {}};
   es::CodecOptions o;
   if (from->ns != es::kNs3) o.namespaces.push_back(from->ns);
+  o.ascii = declared_ascii(http);
+  o.takes = [](es::Interface i, es::Function, es::Direction d) {  // answers and notifications
+    return i == es::Interface::es3 && d != es::Direction::request;
+  };
+  o.from_when_missing = from->oid.str();
   std::variant<es::Message, es::Fault> parsed;
   {
     Stopwatch w(p_.metrics.soap_ns);
@@ -30,7 +37,7 @@ asio::awaitable<net::Response> Es3Service::handle(net::Request http) {
   }
   auto refuse = [&](es::Fault f) {
     ++p_.metrics.faults_sent;
-    spdlog::warn("ES3 message of {} refused: {}", from->oid.str(), f.reason);
+    peer_warn("es3 fault", from->oid.str(), "ES3 message of " + from->oid.str() + " refused: " + f.reason);
     f.from = es::make_address(p_.config.es3_url, p_.config.oid.str(), p_.config.name);
     return fault_response(f);
   };
@@ -40,7 +47,8 @@ asio::awaitable<net::Response> Es3Service::handle(net::Request http) {
   if (m.header.from_entity != from->oid.str() && !m.header.from_entity.empty()) {
     // Rule 6: a well-formed message of another party than its certificate's is dropped, counted and logged.
     ++p_.metrics.callbacks_dropped;
-    spdlog::warn("ES3 message dropped: certificate of {}, EntityId {}", from->oid.str(), m.header.from_entity);
+    peer_warn("es3 sender", from->oid.str(),
+              "ES3 message dropped: certificate of " + from->oid.str() + ", EntityId " + m.header.from_entity);
     co_return accepted_response();
   }
   if (auto* r = std::get_if<es::Response>(&m.body); r != nullptr && r->interface == es::Interface::es3) {
@@ -50,7 +58,7 @@ asio::awaitable<net::Response> Es3Service::handle(net::Request http) {
   if (auto* r = std::get_if<es::Request>(&m.body);
       r != nullptr && r->interface == es::Interface::es3 && es::is_notification(*r)) {
     ++p_.metrics.notifications_in;
-    asio::co_spawn(p_.io, notification(from, *r), asio::detached);
+    asio::co_spawn(p_.io, notification(from, *r), reporting(p_.metrics, "a notification of " + from->oid.str()));
     co_return accepted_response();
   }
   es::Fault f;
@@ -68,7 +76,8 @@ net::Response Es3Service::callback(const Party& from, const es::Message& m) {
       return accepted_response();
     case Es3Client::Incoming::wrong_function: {
       ++p_.metrics.faults_sent;
-      spdlog::warn("callback of {} answers another function than was asked", from.oid.str());
+      peer_warn("callback", from.oid.str(),
+                "callback of " + from.oid.str() + " answers another function than was asked");
       es::Fault f;
       f.reason = "This callback answers another function than was asked";
       f.header = m.header;
@@ -76,53 +85,84 @@ net::Response Es3Service::callback(const Party& from, const es::Message& m) {
     }
     case Es3Client::Incoming::wrong_party:
       ++p_.metrics.callbacks_dropped;
-      spdlog::warn("callback dropped: {} answers a call that went to another SM-SR", from.oid.str());
+      peer_warn("callback", from.oid.str(),
+                "callback dropped: " + from.oid.str() + " answers a call that went to another SM-SR");
       return accepted_response();
     case Es3Client::Incoming::unknown:
       break;
   }
   ++p_.metrics.callbacks_dropped;  // repeated, late or made up: the sender is not told
-  spdlog::info("callback of {} belongs to no open call", from.oid.str());
+  peer_line(spdlog::level::info, "late callback", from.oid.str(),
+            "callback of " + from.oid.str() + " belongs to no open call");
   downloads_.late_callback(from, transaction, std::get<es::Response>(m.body));
   return accepted_response();
 }
 
 asio::awaitable<void> Es3Service::notification(const Party* from, es::Request r) {
+  if (r.function == es::Function::handle_smsr_change) co_return co_await smsr_change(from, std::move(r));
   const std::function<std::optional<store::ProfileRow>(store::Tx&)> look =
-      [iccid = r.iccid.value_or("")](store::Tx& tx) { return tx.get_profile(iccid); };
+      [iccid = std::string(iccid_value(r.iccid.value_or("")))](store::Tx& tx) { return tx.get_profile(iccid); };
   auto row = co_await p_.storage.tx<std::optional<store::ProfileRow>>(look);
   if (!row || !*row || (*row)->eid != r.eid) {
-    spdlog::warn("notification {} of {} for an EID or ICCID that is not ours: {} {}", es::function_name(r.function),
-                 from->oid.str(), r.eid, r.iccid.value_or(""));
+    peer_warn("notification", from->oid.str(),
+              "notification " + std::string(es::function_name(r.function)) + " of " + from->oid.str() +
+                  " for an EID or ICCID that is not ours: " + r.eid + " " + r.iccid.value_or(""));
     co_return;
   }
   const store::ProfileRow& p = **row;
   if (p.smsr != from->oid.str()) {
     ++p_.metrics.alarms;
-    spdlog::error("ALARM notification {} for EID {} from {}, which does not manage it; dropped",
-                  es::function_name(r.function), r.eid, from->oid.str());
+    peer_line(spdlog::level::err, "foreign notification", from->oid.str(),
+              "ALARM notification " + std::string(es::function_name(r.function)) + " for EID " + r.eid + " from " +
+                  from->oid.str() + ", which does not manage it; dropped");
     co_return;
   }
-  if (r.function == es::Function::handle_profile_enabled) downloads_.enabled_seen(r.eid, p.iccid);
+  if (r.function == es::Function::handle_profile_enabled) downloads_.enabled_seen(r.eid, p.smsr, p.iccid);
   const Party* op = p_.config.by_oid(p.owner);
   if (op == nullptr) co_return;
-  es::Request n = r;
+  // The published descriptions do not have it, and who ordered the download is told the outcome anyway.
+  if (r.function == es::Function::handle_profile_downloaded && op->dialect == es::Dialect::wsdl3) co_return;
+  r.iccid = p.iccid;
+  co_await pass_on(*op, std::move(r));
+}
+
+// The EIS that the new SM-SR shows of a card it has taken over. Which of our profiles that SM-SR serves is not changed
+// by it: the Operator names the SM-SR in every order and request.
+asio::awaitable<void> Es3Service::smsr_change(const Party* from, es::Request r) {
+  if (r.eis->smsr_id != from->oid.str()) {
+    ++p_.metrics.alarms;
+    peer_line(spdlog::level::err, "foreign notification", from->oid.str(),
+              "ALARM HandleSMSRChangeNotification for EID " + r.eis->eid + " from " + from->oid.str() +
+                  ", whose EIS names another SM-SR; dropped");
+    co_return;
+  }
+  const Party* op = p_.config.by_oid(r.mno_id);
+  if (op == nullptr || op->role != Role::operator_) {
+    peer_warn("notification", from->oid.str(),
+              "HandleSMSRChangeNotification of " + from->oid.str() + " for an Operator that is not ours: " + r.mno_id);
+    co_return;
+  }
+  show_only_to(*op, *r.eis);
+  co_await pass_on(*op, std::move(r));
+}
+
+asio::awaitable<void> Es3Service::pass_on(const Party& op, es::Request n) {
   n.interface = es::Interface::es2;
   es::SendHeader h;
   h.from = es::make_address(p_.config.es2_url, p_.config.oid.str(), p_.config.name);
-  h.to = es::make_address(op->url, op->oid.str(), "");
+  h.to = es::make_address(op.url, op.oid.str(), "");
   h.message_id = es::make_message_id(p_.config.oid.str(), random_uuid(), random_uuid(), iso_seconds(wall_now()));
-  h.action = es::action_for(n.interface, n.function, true);
+  h.action = es::action_of(n, op.dialect);
   store::DeliveryRow d;
-  d.party = op->oid.str();
+  d.party = op.oid.str();
   d.kind = store::DeliveryKind::notification;
-  d.address = op->url;
-  d.body = es::write_message(h, n, op->ns);
-  d.created_ms = wall_now().time_since_epoch().count();
+  d.address = op.url;
+  d.body = es::write_message(h, n, op.ns, op.dialect);
+  d.created_ms = anchored_ms();
   const std::function<std::int64_t(store::Tx&)> insert = [d](store::Tx& tx) { return tx.insert_delivery(d); };
   auto stored = co_await p_.storage.tx<std::int64_t>(insert);
   if (!stored) {
-    spdlog::error("notification for {} not stored: {}", op->oid.str(), stored.error().text());
+    spdlog::error("notification for {} not stored: {}", op.oid.str(), stored.error().text());
     co_return;
   }
   d.id = *stored;

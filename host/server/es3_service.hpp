@@ -9,12 +9,14 @@ namespace kf::server {
 class Es3Service {
  public:
   Es3Service(DownloadService::Parts& p, DownloadService& d) : p_(p), downloads_(d) {}
-  unsigned admit(const net::Request& head) const;
+  net::Admission admit(const net::Request& head) const;
   asio::awaitable<net::Response> handle(net::Request r);
 
  private:
   net::Response callback(const Party& from, const es::Message& m);
   asio::awaitable<void> notification(const Party* from, es::Request r);
+  asio::awaitable<void> smsr_change(const Party* from, es::Request r);
+  asio::awaitable<void> pass_on(const Party& op, es::Request n);  // stored, then sent to that Operator
 
   DownloadService::Parts& p_;
   DownloadService& downloads_;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "host/base/text.hpp"
 #include "host/server/metrics.hpp"
 
 namespace kf::server {
@@ -14,16 +15,16 @@ Json hsm_status(const hsm::HsmStats& s) {
   const auto up = std::count_if(s.tokens.begin(), s.tokens.end(), [](const auto& t) { return t.state == "up"; });
   Json tokens = Json::array();
   for (const auto& t : s.tokens) {
-    tokens.push_back({{"name", t.name},
+    tokens.push_back({{"name", clip_text(t.name, 200)},
                       {"state", t.state},
-                      {"why", t.why},
+                      {"why", clip_text(t.why, 1000)},
                       {"jobs", t.jobs},
                       {"device_errors", t.device_errors},
                       {"outages", t.outages}});
   }
   Json workers = Json::array();
   for (const auto& w : s.workers) {
-    workers.push_back({{"token", w.token},
+    workers.push_back({{"token", clip_text(w.token, 200)},
                        {"pid", w.pid},
                        {"live", w.live},
                        {"jobs", w.jobs},
@@ -49,15 +50,16 @@ Json hsm_status(const hsm::HsmStats& s) {
 std::string hsm_lines(const Json& h) {
   std::string out;
   for (const Json& t : h.value("tokens", Json::array())) {
-    const std::string why = t.value("why", "");
-    out += fmt::format("token      {}: {}, {} jobs, {} device errors, {} outages{}\n", t.value("name", ""),
+    const std::string why = printable(t.value("why", ""), 1000);
+    out += fmt::format("token      {}: {}, {} jobs, {} device errors, {} outages{}\n", printable(t.value("name", "")),
                        t.value("state", ""), t.value("jobs", 0), t.value("device_errors", 0), t.value("outages", 0),
                        why.empty() ? "" : "\n           " + why);
   }
   for (const Json& w : h.value("workers", Json::array())) {
     out += fmt::format("worker     {} of {}: {}, {} jobs, {:.0f} us each, {:.1f} MiB, {} restarts\n", w.value("pid", 0),
-                       w.value("token", ""), w.value("live", false) ? "live" : "not running", w.value("jobs", 0),
-                       w.value("service_us", 0.0), w.value("rss_bytes", 0.0) / 1048576.0, w.value("restarts", 0));
+                       printable(w.value("token", "")), w.value("live", false) ? "live" : "not running",
+                       w.value("jobs", 0), w.value("service_us", 0.0), w.value("rss_bytes", 0.0) / 1048576.0,
+                       w.value("restarts", 0));
   }
   return out;
 }

@@ -91,7 +91,9 @@ int main(int argc, char** argv) {
   });
 
   bool json = false;
-  auto* s_status = app.add_subcommand("status", "ask the running server how it is");
+  auto* s_status = app.add_subcommand(
+      "status",
+      "ask the running server how it is; exit status 0 all is well, 1 nobody answers, 3 something needs a person");
   with_config(s_status);
   s_status->add_flag("--json", json, "everything, as JSON");
   s_status->callback([&] { status = run_status(config, json); });
@@ -144,11 +146,20 @@ int main(int argc, char** argv) {
     status = run_profile_import(import);
   });
   bool rows = false;
-  auto* s_list = s_profile->add_subcommand("list", "what is free, reserved and installed");
+  auto* s_list = s_profile->add_subcommand("list", "what is free, reserved, installed and uncertain");
   with_config(s_list);
   s_list->add_flag("--rows", rows, "every ICCID");
   s_list->callback([&] { status = run_profile_list(config, rows); });
   std::string out;
+  std::string release_iccid;
+  bool release_yes = false;
+  auto* s_release = s_profile->add_subcommand(
+      "release", "free an ICCID that is `uncertain`: only when it is sure that no eUICC holds it");
+  with_config(s_release);
+  s_release->add_option("--iccid", release_iccid, "the ICCID")->required();
+  s_release->add_flag("--yes", release_yes, "do it; without this it only says what it means");
+  s_release->callback([&] { status = run_profile_release(config, release_iccid, release_yes); });
+
   auto* s_sample = s_profile->add_subcommand("sample", "write the project's own sample template");
   s_sample->add_option("--out", out, "file")->required();
   s_sample->callback([&] { status = run_profile_sample(out); });

@@ -5,6 +5,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include "host/base/text.hpp"
+#include "host/server/peer_log.hpp"
+
 namespace kf::server {
 double thread_cpu_seconds() {
   timespec t{};
@@ -27,8 +30,13 @@ void note_unknown_elements(Metrics& m, const std::string& oid, const std::vector
   for (const auto& e : elements) {
     if (m.unknown_elements.size() >= 1000) return;  // a peer that makes names up does not fill memory or log
     if (m.unknown_elements.insert(oid + " " + e).second)
-      spdlog::info("{} sends an element that is ignored: {}", oid, e);
+      peer_line(spdlog::level::info, "element", oid, oid + " sends an element that is ignored: " + e);
   }
+}
+
+void note_set_aside(Metrics& m, const std::string& what) {
+  ++m.set_aside;
+  if (m.set_aside_names.size() < 20) m.set_aside_names.push_back(clip_text(what, 300));
 }
 
 }  // namespace kf::server

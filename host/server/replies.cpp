@@ -2,10 +2,18 @@
 
 #include <boost/asio/redirect_error.hpp>
 
+#include <stdexcept>
+
 #include "host/base/calendar.hpp"
+#include "host/base/clock.hpp"
 #include "host/base/random.hpp"
 
 namespace kf::server {
+
+es::Dialect Replies::dialect_of(const std::string& requester) const {
+  const Party* p = config_.by_oid(requester);
+  return p == nullptr ? es::Dialect::wsdl3 : p->dialect;
+}
 
 std::string Replies::envelope(const store::CallRow& c, const es::Response& r) const {
   es::SendHeader h;
@@ -13,11 +21,10 @@ std::string Replies::envelope(const store::CallRow& c, const es::Response& r) co
   h.to = c.reply_to.empty() ? std::string(es::kWsaAnonymous) : c.reply_to;  // byte for byte (rule 4)
   h.message_id = es::make_message_id(config_.oid.str(), random_uuid(), random_uuid(), iso_seconds(wall_now()));
   h.relates_to = c.message_id;
-  h.action = r.function == es::Function::other
-                 ? es::action_for(r.interface, r.other_name, c.reply != store::ReplyKind::sync)
-                 : es::action_for(r.interface, r.function, c.reply != store::ReplyKind::sync);
+  const es::Dialect d = dialect_of(c.requester);
+  h.action = es::action_of(r, c.reply == store::ReplyKind::sync ? es::Way::answer : es::Way::callback, d);
   if (c.reply == store::ReplyKind::poll) h.message_pending = false;
-  return es::write_message(h, r, c.ns);
+  return es::write_message(h, r, c.ns, d);
 }
 
 std::optional<store::DeliveryRow> Replies::store_answer(store::Tx& tx, const std::string& requester,
@@ -32,18 +39,19 @@ std::optional<store::DeliveryRow> Replies::store_answer(store::Tx& tx, const std
 std::optional<store::DeliveryRow> Replies::store_repeat(store::Tx& tx, const store::CallRow& call) const {
   if (call.reply == store::ReplyKind::sync) return std::nullopt;
   auto r = read_stored(call.response, call.ns);
-  if (!r) throw store::StoreError("stored answer cannot be read: " + r.error().text());
+  if (!r) throw std::runtime_error("stored answer cannot be read: " + r.error().text());
   store::DeliveryRow d;
   d.party = call.requester;
   d.kind = call.reply == store::ReplyKind::poll ? store::DeliveryKind::poll : store::DeliveryKind::callback;
   d.address = call.reply_to;
   d.body = envelope(call, *r);
-  d.created_ms = wall_now().time_since_epoch().count();
+  d.created_ms = anchored_ms();
   d.id = tx.insert_delivery(d);
   return d;
 }
 
-std::string Replies::synchronous(const es::MessageHeader& request, const es::Response& r, const std::string& ns) const {
+std::string Replies::synchronous(const Party& to, const es::MessageHeader& request, const es::Response& r,
+                                 const std::string& ns) const {
   es::SendHeader h;
   h.from = es::make_address(config_.es2_url, config_.oid.str(), config_.name);
   h.to = request.from.empty() ? std::string(es::kWsaAnonymous) : request.from;
@@ -51,9 +59,8 @@ std::string Replies::synchronous(const es::MessageHeader& request, const es::Res
                                      request.transaction_id.empty() ? random_uuid() : request.transaction_id,
                                      iso_seconds(wall_now()));
   h.relates_to = request.message_id;
-  h.action = r.function == es::Function::other ? es::action_for(r.interface, r.other_name, false)
-                                               : es::action_for(r.interface, r.function, false);
-  return es::write_message(h, r, ns);
+  h.action = es::action_of(r, es::Way::answer, to.dialect);
+  return es::write_message(h, r, ns, to.dialect);
 }
 
 Result<es::Response> Replies::read_stored(const std::string& xml, const std::string& ns) {

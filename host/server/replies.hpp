@@ -28,7 +28,8 @@ class Replies {
   std::optional<store::DeliveryRow> store_repeat(store::Tx& tx, const store::CallRow& call) const;
 
   // The envelope of an answer on the same connection.
-  std::string synchronous(const es::MessageHeader& request, const es::Response& r, const std::string& ns) const;
+  std::string synchronous(const Party& to, const es::MessageHeader& request, const es::Response& r,
+                          const std::string& ns) const;
   // The stored envelope of an answer back to its value.
   static Result<es::Response> read_stored(const std::string& xml, const std::string& ns);
 
@@ -45,6 +46,7 @@ class Replies {
     std::shared_ptr<const es::Response> answer;
   };
   std::string envelope(const store::CallRow& c, const es::Response& r) const;
+  es::Dialect dialect_of(const std::string& requester) const;
   asio::io_context& io_;
   const Config& config_;
   std::multimap<std::pair<std::string, std::string>, std::shared_ptr<Waiter>> waiters_;

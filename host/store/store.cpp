@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <sqlite3.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -11,8 +12,10 @@
 #include <chrono>
 #include <condition_variable>
 #include <deque>
+#include <fstream>
 #include <future>
 #include <mutex>
+#include <sstream>
 #include <thread>
 
 namespace kf::store {
@@ -29,12 +32,47 @@ CREATE TABLE IF NOT EXISTS profiles(iccid TEXT PRIMARY KEY, owner TEXT, profile_
   pol2 TEXT, required_memory INTEGER, state INTEGER, eid TEXT, smsr TEXT, download_id TEXT) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS profiles_free ON profiles(owner,profile_type,iccid) WHERE state=0;
 CREATE INDEX IF NOT EXISTS profiles_type ON profiles(owner,profile_type);
+CREATE INDEX IF NOT EXISTS profiles_uncertain ON profiles(eid) WHERE state=3;
+CREATE TABLE IF NOT EXISTS follow_ups(eid TEXT PRIMARY KEY, record TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS deliveries(id INTEGER PRIMARY KEY AUTOINCREMENT, party TEXT, kind INTEGER, address TEXT, body TEXT,
   attempts INTEGER, created_ms INTEGER);
 CREATE INDEX IF NOT EXISTS deliveries_polled ON deliveries(party,address) WHERE kind=2;
+CREATE TABLE IF NOT EXISTS set_aside(kind TEXT, name TEXT, iccid TEXT, why TEXT, at_ms INTEGER, PRIMARY KEY(kind,name)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS deliveries_kept ON deliveries(party) WHERE kind=3;
 CREATE TABLE IF NOT EXISTS keysets(iccid TEXT PRIMARY KEY, eid TEXT, isd_p_aid TEXT, kvn INTEGER, sealed BLOB) WITHOUT ROWID;
 )";
-constexpr int kVersion = 1;
+constexpr int kVersion = 2;  // 1: without set_aside; kSchema adds it
+
+// The file as it was when it was opened: another inode under its name, or none, means that it was deleted or replaced.
+struct FileMark {
+  std::string path;
+  dev_t device = 0;
+  ino_t inode = 0;
+  void take(std::string p) {
+    path = std::move(p);
+    struct stat st {};
+    if (::stat(path.c_str(), &st) == 0) device = st.st_dev, inode = st.st_ino;
+  }
+  [[nodiscard]] bool there() const {
+    struct stat st {};
+    return ::stat(path.c_str(), &st) == 0 && st.st_dev == device && st.st_ino == inode;
+  }
+};
+
+// Who holds the lock on the file behind `fd`, from the kernel's own table; empty when it does not say.
+std::string lock_holder(int fd) {
+  struct stat st {};
+  if (::fstat(fd, &st) != 0) return {};
+  std::ifstream locks("/proc/locks");  // "1: FLOCK  ADVISORY  WRITE 4711 08:01:131090 0 EOF"
+  for (std::string line; std::getline(locks, line);) {
+    std::istringstream words(line);
+    std::string number, kind, mode, access, pid, place;
+    words >> number >> kind >> mode >> access >> pid >> place;
+    if (kind != "FLOCK" || place.substr(place.rfind(':') + 1) != std::to_string(st.st_ino)) continue;
+    if (pid.find_first_not_of("0123456789") == std::string::npos && pid != "0") return pid;
+  }
+  return {};
+}
 
 double thread_cpu() {
   timespec t{};
@@ -50,6 +88,8 @@ struct Store::Impl {
     Done done;
   };
   StoreOptions options;
+  int fd = -1;  // held open: the lock, when exclusive. Closed after the database, whose own locks would go with it
+  FileMark file, log;
   sqlite3* db = nullptr;
   std::unique_ptr<Tx> tx;
   mutable std::mutex m;
@@ -78,37 +118,85 @@ struct Store::Impl {
       Status commit = carry_out(group, results);
       const auto us =
           std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - t0).count();
+      {
+        std::lock_guard lock(m);
+        stats.group_size.add(group.size());
+        stats.commit_us.add(static_cast<std::uint64_t>(us));
+        stats.cpu_s = thread_cpu();
+        if (!trouble.empty()) ++stats.failed_groups;
+        stats.trouble = trouble;
+      }
       for (std::size_t i = 0; i < group.size(); ++i)
-        if (group[i].done) group[i].done(commit.ok() ? std::move(results[i]) : Status(commit));
-      std::lock_guard lock(m);
-      stats.group_size.add(group.size());
-      stats.commit_us.add(static_cast<std::uint64_t>(us));
-      stats.cpu_s = thread_cpu();
+        tell(group[i], commit.ok() ? std::move(results[i]) : Status(commit));
     }
   }
 
-  Status carry_out(std::vector<Job>& group, std::vector<Status>& results) {
+  // A callback that throws has nobody above it: the writer must go on.
+  void tell(Job& j, Status s) {
+    if (!j.done) return;
     try {
-      tx->control("BEGIN IMMEDIATE");
-      for (Job& j : group) {
-        try {
-          tx->control("SAVEPOINT job");
-          j.work(*tx);
-          tx->control("RELEASE job");
-          results.emplace_back();
-        } catch (const std::exception& e) {
-          tx->control("ROLLBACK TO job");
-          tx->control("RELEASE job");
-          results.emplace_back(Error{"store-failed", e.what()});
-        }
-      }
-      tx->control("COMMIT");
-      return {};
-    } catch (const std::exception& e) {
-      if (sqlite3_get_autocommit(db) == 0) sqlite3_exec(db, "ROLLBACK", nullptr, nullptr, nullptr);
-      return Error{"store-commit", e.what()};
+      j.done(std::move(s));
+    } catch (...) {
+      std::lock_guard lock(m);
+      ++stats.lost_callbacks;
     }
   }
+
+  [[nodiscard]] bool there() const { return file.there() && log.there(); }
+
+  Status carry_out(std::vector<Job>& group, std::vector<Status>& results) {
+    trouble.clear();
+    const auto gone = [this] {
+      trouble = options.path + ": was deleted or replaced while in use";
+      return Error{"store-gone", trouble};
+    };
+    if (!there()) return gone();
+    Status out;
+    try {
+      tx->control("BEGIN IMMEDIATE");
+      for (Job& j : group) results.push_back(one(j));
+      tx->control("COMMIT");
+      // Checked once more: what was written into a file that has lost its name is not acknowledged.
+      if (!there()) out = gone();
+    } catch (const std::exception& e) {
+      if (sqlite3_get_autocommit(db) == 0) sqlite3_exec(db, "ROLLBACK", nullptr, nullptr, nullptr);
+      if (trouble.empty()) trouble = e.what();
+      out = Error{"store-commit", e.what()};
+    }
+    tx->group_over(out.ok());
+    return out;
+  }
+
+  // One job within its savepoint. What the database refuses throws on when the savepoint is gone with it.
+  Status one(Job& j) {
+    const auto undo = [this] {
+      tx->control("ROLLBACK TO job");
+      tx->control("RELEASE job");
+      tx->job_over(false);
+    };
+    tx->control("SAVEPOINT job");
+    try {
+      j.work(*tx);
+      tx->control("RELEASE job");
+      tx->job_over(true);
+      return {};
+    } catch (const DatabaseError& e) {
+      const int code = e.code & 0xFF;
+      if (code != SQLITE_CONSTRAINT && code != SQLITE_MISMATCH) trouble = e.what();
+      undo();
+      return Error{"store-failed", e.what()};
+    } catch (const StoreError& e) {
+      undo();
+      return Error{"store-failed", e.what()};
+    } catch (const std::exception& e) {
+      undo();
+      return Error{"store-job", e.what()};
+    } catch (...) {
+      undo();
+      return Error{"store-job", "unknown exception"};
+    }
+  }
+  std::string trouble;  // of the group at work; the writer's own
 };
 
 Store::Store() : impl_(std::make_unique<Impl>()) {}
@@ -122,21 +210,26 @@ Store::~Store() {
   if (impl_->writer.joinable()) impl_->writer.join();
   impl_->tx.reset();
   sqlite3_close(impl_->db);
+  if (impl_->fd >= 0) ::close(impl_->fd);
 }
 
 Result<std::unique_ptr<Store>> Store::open(const StoreOptions& o) {
   std::unique_ptr<Store> s(new Store());
   Impl& i = *s->impl_;
   i.options = o;
-  const int fd =
-      ::open(o.path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);  // before SQLite would make it readable to others
-  if (fd < 0) return Error{"store-open", o.path + ": cannot be opened for writing"};
-  ::close(fd);
+  i.fd = ::open(o.path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);  // before SQLite would make it readable to others
+  if (i.fd < 0) return Error{"store-open", o.path + ": cannot be opened for writing"};
+  if (o.exclusive && ::flock(i.fd, LOCK_EX | LOCK_NB) != 0) {
+    const std::string pid = lock_holder(i.fd);
+    return Error{"store-in-use", o.path + ": in use by " + (pid.empty() ? "another process" : "process " + pid)};
+  }
+  i.file.take(o.path);
   if (sqlite3_open_v2(o.path.c_str(), &i.db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr) != SQLITE_OK)
     return Error{"store-open", o.path + ": " + sqlite3_errmsg(i.db)};
   sqlite3_busy_timeout(i.db, 10'000);
   i.tx = std::make_unique<Tx>(i.db);
   try {
+    i.tx->exec("PRAGMA auto_vacuum=INCREMENTAL");  // of a new store; an old one uses freed pages again instead
     i.tx->exec("PRAGMA journal_mode=WAL");
     i.tx->exec("PRAGMA synchronous=FULL");
     i.tx->exec("PRAGMA secure_delete=FAST");  // what is deleted is overwritten where that costs no more I/O
@@ -145,12 +238,15 @@ Result<std::unique_ptr<Store>> Store::open(const StoreOptions& o) {
     const auto v = i.tx->meta("version");
     if (!v) {
       i.tx->set_meta("version", view(std::to_string(kVersion)));
-    } else if (std::string(text(*v)) != std::to_string(kVersion)) {
+    } else if (text(*v) == "1") {
+      i.tx->set_meta("version", view(std::to_string(kVersion)));
+    } else if (text(*v) != std::to_string(kVersion)) {
       i.tx->exec("ROLLBACK");
       return Error{"store-version", o.path + ": schema version " + std::string(text(*v)) + ", this program knows " +
                                         std::to_string(kVersion)};
     }
     i.tx->exec("COMMIT");
+    i.log.take(o.path + "-wal");
   } catch (const StoreError& e) {
     return Error{"store-open", o.path + ": " + e.what()};
   }

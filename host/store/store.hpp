@@ -20,21 +20,28 @@ struct StoreOptions {
   std::string path;               // created with mode 0600 when missing
   std::size_t max_queue = 65536;  // jobs; submit() refuses beyond
   std::size_t max_group = 512;    // jobs a commit
+  // For the one server of a store: nobody else can open it so. Commands that only add or read open it beside.
+  bool exclusive = false;
 };
 
 struct StoreStats {
   Histogram group_size, commit_us;
   double cpu_s = 0;  // of the writer thread
+  std::uint64_t failed_groups = 0, lost_callbacks = 0;
+  std::string trouble;  // why the last group could not be written; empty: it was
 };
 
 class Store {
  public:
-  // Reasons: store-open, store-version.
+  // Reasons: store-open, store-version, store-in-use (detail: "PATH: in use by process N").
   static Result<std::unique_ptr<Store>> open(const StoreOptions& o);
   ~Store();  // finishes what is queued
 
   using Work = std::function<void(Tx&)>;
-  using Done = std::function<void(Status)>;  // reasons: store-failed (this job), store-commit (the group), store-full
+  // Reasons: store-failed (the database or the job's StoreError refused this job), store-job (the job threw something
+  // else: it will again), store-commit (the group), store-gone (the file was deleted or replaced: nothing is
+  // acknowledged until it is back), store-full (too many jobs wait).
+  using Done = std::function<void(Status)>;
   void submit(Work w, Done d);
   Status run(Work w);  // waits; for tools and start-up, never from the loop thread
   [[nodiscard]] StoreStats stats() const;

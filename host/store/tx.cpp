@@ -1,61 +1,8 @@
 #include "host/store/tx.hpp"
 
-#include <sqlite3.h>
+#include "host/store/statement.hpp"
 
 namespace kf::store {
-
-// One prepared statement with its bindings; reset when it goes out of scope.
-class Statement {
- public:
-  Statement(Tx& tx, const char* sql) : tx_(tx), s_(tx.prepared(sql)) {}
-  ~Statement() {
-    sqlite3_reset(s_);
-    sqlite3_clear_bindings(s_);
-  }
-  Statement(const Statement&) = delete;
-  Statement& operator=(const Statement&) = delete;
-
-  Statement& bind(std::int64_t v) { return check(sqlite3_bind_int64(s_, ++n_, v)); }
-  Statement& bind(const std::string& v) {
-    return check(sqlite3_bind_text(s_, ++n_, v.data(), static_cast<int>(v.size()), SQLITE_TRANSIENT));
-  }
-  Statement& bind(std::string_view v) {
-    return check(sqlite3_bind_text(s_, ++n_, v.data(), static_cast<int>(v.size()), SQLITE_TRANSIENT));
-  }
-  Statement& bind(ByteView v) {
-    return check(sqlite3_bind_blob(s_, ++n_, v.empty() ? "" : static_cast<const void*>(v.data()),
-                                   static_cast<int>(v.size()), SQLITE_TRANSIENT));
-  }
-  bool row() {
-    const int rc = sqlite3_step(s_);
-    if (rc == SQLITE_ROW) return true;
-    if (rc == SQLITE_DONE) return false;
-    throw StoreError(sqlite3_errmsg(tx_.db_));
-  }
-  void run() {
-    while (row()) {
-    }
-  }
-  std::int64_t i64(int col) { return sqlite3_column_int64(s_, col); }
-  std::string str(int col) {
-    const auto* p = reinterpret_cast<const char*>(sqlite3_column_text(s_, col));
-    return p == nullptr ? std::string() : std::string(p, static_cast<std::size_t>(sqlite3_column_bytes(s_, col)));
-  }
-  Bytes blob(int col) {
-    const auto* p = static_cast<const std::uint8_t*>(sqlite3_column_blob(s_, col));
-    const auto n = static_cast<std::size_t>(sqlite3_column_bytes(s_, col));
-    return p == nullptr ? Bytes() : Bytes(p, p + n);
-  }
-
- private:
-  Statement& check(int rc) {
-    if (rc != SQLITE_OK) throw StoreError(sqlite3_errmsg(tx_.db_));
-    return *this;
-  }
-  Tx& tx_;
-  sqlite3_stmt* s_;
-  int n_ = 0;
-};
 
 Tx::~Tx() {
   for (auto& [sql, s] : cache_) sqlite3_finalize(s);
@@ -66,7 +13,7 @@ sqlite3_stmt* Tx::prepared(const char* sql) {
     if (key == sql) return s;
   sqlite3_stmt* s = nullptr;
   if (sqlite3_prepare_v3(db_, sql, -1, SQLITE_PREPARE_PERSISTENT, &s, nullptr) != SQLITE_OK)
-    throw StoreError(sqlite3_errmsg(db_));
+    throw DatabaseError(sqlite3_errmsg(db_), sqlite3_extended_errcode(db_));
   cache_.emplace_back(sql, s);
   return s;
 }
@@ -76,7 +23,7 @@ void Tx::exec(const char* sql) {
   if (sqlite3_exec(db_, sql, nullptr, nullptr, &message) != SQLITE_OK) {
     const std::string text = message == nullptr ? sqlite3_errmsg(db_) : message;
     sqlite3_free(message);
-    throw StoreError(text);
+    throw DatabaseError(text, sqlite3_extended_errcode(db_));
   }
 }
 
@@ -133,6 +80,7 @@ void Tx::insert_call(const CallRow& c) {
       .bind(c.response)
       .bind(c.received_ms)
       .run();
+  note(c.requester, 1, stored_bytes(c));
 }
 void Tx::rebind_call(const CallRow& c) {
   Statement s(*this, "UPDATE calls SET reply=?,reply_to=?,message_id=?,ns=? WHERE requester=? AND fcid=?");
@@ -147,6 +95,7 @@ void Tx::rebind_call(const CallRow& c) {
 void Tx::set_call_response(const std::string& requester, const std::string& fcid, const std::string& response) {
   Statement s(*this, "UPDATE calls SET response=? WHERE requester=? AND fcid=?");
   s.bind(response).bind(requester).bind(fcid).run();
+  note(requester, 0, static_cast<std::int64_t>(response.size()));
 }
 std::vector<CallRow> Tx::unfinished_relays() {
   Statement s(*this,
@@ -155,11 +104,6 @@ std::vector<CallRow> Tx::unfinished_relays() {
   std::vector<CallRow> out;
   while (s.row()) out.push_back(call_row(s));
   return out;
-}
-std::int64_t Tx::forget_calls_before(std::int64_t ms) {
-  Statement s(*this, "DELETE FROM calls WHERE received_ms<? AND response<>''");
-  s.bind(ms).run();
-  return sqlite3_changes64(db_);
 }
 
 // ---- downloads ----
@@ -170,16 +114,18 @@ void Tx::put_download(const std::string& id, const std::string& record, bool is_
       "ON CONFLICT(id) DO UPDATE SET record=excluded.record,ended=excluded.ended,updated_ms=excluded.updated_ms");
   s.bind(id).bind(record).bind(std::int64_t{is_ended ? 1 : 0}).bind(now_ms).run();
 }
-std::vector<std::string> Tx::unfinished_downloads() {
-  Statement s(*this, "SELECT record FROM downloads WHERE ended=0 ORDER BY seq");
-  std::vector<std::string> out;
-  while (s.row()) out.push_back(s.str(0));
+std::vector<DownloadRow> Tx::unfinished_downloads() {
+  Statement s(*this, "SELECT id,record FROM downloads WHERE ended=0 ORDER BY seq");
+  std::vector<DownloadRow> out;
+  while (s.row()) out.push_back({s.str(0), s.str(1)});
   return out;
 }
 Tx::DownloadCounts Tx::download_counts() {
-  Statement s(*this, "SELECT COUNT(*) FILTER (WHERE ended=0), COUNT(*) FILTER (WHERE ended=1) FROM downloads");
+  Statement s(*this,
+              "SELECT COUNT(*) FILTER (WHERE ended=0), COUNT(*) FILTER (WHERE ended=1), COUNT(*) FILTER (WHERE "
+              "ended=2) FROM downloads");
   s.row();
-  return {s.i64(0), s.i64(1)};
+  return {s.i64(0), s.i64(1), s.i64(2)};
 }
 
 // ---- profiles ----
@@ -256,12 +202,46 @@ void Tx::set_profile(const std::string& iccid, ProfileState st, const std::strin
   Statement s(*this, "UPDATE profiles SET state=?,eid=?,smsr=?,download_id=? WHERE iccid=?");
   s.bind(static_cast<std::int64_t>(st)).bind(eid).bind(smsr).bind(download_id).bind(iccid).run();
 }
+bool Tx::settle_uncertain(const std::string& iccid, const std::string& eid, ProfileState st) {
+  // A free row names no eUICC, any other one keeps what it names.
+  Statement s(
+      *this,
+      "UPDATE profiles SET state=?1,eid=CASE ?1 WHEN 0 THEN '' ELSE eid END,smsr=CASE ?1 WHEN 0 THEN '' ELSE smsr "
+      "END,download_id=CASE ?1 WHEN 0 THEN '' ELSE download_id END WHERE iccid=?2 AND eid=?3 AND state=3");
+  s.bind(static_cast<std::int64_t>(st)).bind(iccid).bind(eid).run();
+  return sqlite3_changes(db_) == 1;
+}
+std::vector<ProfileRow> Tx::uncertain_profiles() {
+  Statement s(*this,
+              "SELECT iccid,owner,profile_type,template_id,x'',pol2,required_memory,state,eid,smsr,download_id "
+              "FROM profiles WHERE state=3");
+  std::vector<ProfileRow> out;
+  while (s.row()) out.push_back(profile_row(s));
+  return out;
+}
 std::vector<ProfileCount> Tx::profile_counts() {
   Statement s(*this,
               "SELECT owner,profile_type,COUNT(*) FILTER (WHERE state=0),COUNT(*) FILTER (WHERE state=1),"
-              "COUNT(*) FILTER (WHERE state=2) FROM profiles GROUP BY owner,profile_type ORDER BY owner,profile_type");
+              "COUNT(*) FILTER (WHERE state=2),COUNT(*) FILTER (WHERE state=3) FROM profiles GROUP BY "
+              "owner,profile_type ORDER BY owner,profile_type");
   std::vector<ProfileCount> out;
-  while (s.row()) out.push_back({s.str(0), s.str(1), s.i64(2), s.i64(3), s.i64(4)});
+  while (s.row()) out.push_back({s.str(0), s.str(1), s.i64(2), s.i64(3), s.i64(4), s.i64(5)});
+  return out;
+}
+
+// ---- follow-ups ----
+void Tx::put_follow_up(const std::string& eid, const std::string& record) {
+  Statement s(*this, "INSERT OR REPLACE INTO follow_ups(eid,record) VALUES(?,?)");
+  s.bind(eid).bind(record).run();
+}
+void Tx::delete_follow_up(const std::string& eid) {
+  Statement s(*this, "DELETE FROM follow_ups WHERE eid=?");
+  s.bind(eid).run();
+}
+std::vector<std::string> Tx::follow_ups() {
+  Statement s(*this, "SELECT record FROM follow_ups");
+  std::vector<std::string> out;
+  while (s.row()) out.push_back(s.str(0));
   return out;
 }
 
@@ -275,11 +255,12 @@ DeliveryRow delivery_row(Statement& s) {
 std::int64_t Tx::insert_delivery(const DeliveryRow& d) {
   Statement s(*this, "INSERT INTO deliveries(party,kind,address,body,attempts,created_ms) VALUES(?,?,?,?,0,?)");
   s.bind(d.party).bind(static_cast<std::int64_t>(d.kind)).bind(d.address).bind(d.body).bind(d.created_ms).run();
+  note(d.party, 0, static_cast<std::int64_t>(d.body.size()));
   return sqlite3_last_insert_rowid(db_);
 }
 std::vector<DeliveryRow> Tx::pending_deliveries(std::int64_t limit) {
-  Statement s(
-      *this, "SELECT id,party,kind,address,body,attempts,created_ms FROM deliveries WHERE kind<>2 ORDER BY id LIMIT ?");
+  Statement s(*this,
+              "SELECT id,party,kind,address,body,attempts,created_ms FROM deliveries WHERE kind<2 ORDER BY id LIMIT ?");
   s.bind(limit);
   std::vector<DeliveryRow> out;
   while (s.row()) out.push_back(delivery_row(s));
@@ -289,20 +270,31 @@ void Tx::delivery_attempted(std::int64_t id) {
   Statement s(*this, "UPDATE deliveries SET attempts=attempts+1 WHERE id=?");
   s.bind(id).run();
 }
-void Tx::delete_delivery(std::int64_t id) {
-  Statement s(*this, "DELETE FROM deliveries WHERE id=?");
+void Tx::keep_delivery(std::int64_t id) {
+  Statement s(*this, "UPDATE deliveries SET kind=3 WHERE id=?");
   s.bind(id).run();
+}
+void Tx::delete_delivery(std::int64_t id) {
+  Statement s(*this, "DELETE FROM deliveries WHERE id=? RETURNING party,length(body)");
+  if (s.bind(id).row()) note(s.str(0), 0, -s.i64(1));
 }
 std::optional<DeliveryRow> Tx::next_polled(const std::string& party, const std::string& address) {
   Statement s(*this,
               "SELECT id,party,kind,address,body,attempts,created_ms FROM deliveries "
               "WHERE kind=2 AND party=? AND address=? ORDER BY id LIMIT 1");
-  if (!s.bind(party).bind(address).row()) return std::nullopt;
-  return delivery_row(s);
+  if (s.bind(party).bind(address).row()) return delivery_row(s);
+  // What its own receiver refused is handed to whoever polls for the same party: RelatesTo says what it answers.
+  Statement kept(*this,
+                 "SELECT id,party,kind,address,body,attempts,created_ms FROM deliveries "
+                 "WHERE kind=3 AND party=? ORDER BY id LIMIT 1");
+  if (!kept.bind(party).row()) return std::nullopt;
+  return delivery_row(kept);
 }
 std::int64_t Tx::polled_count(const std::string& party, const std::string& address) {
-  Statement s(*this, "SELECT COUNT(*) FROM deliveries WHERE kind=2 AND party=? AND address=?");
-  s.bind(party).bind(address).row();
+  Statement s(*this,
+              "SELECT (SELECT COUNT(*) FROM deliveries WHERE kind=2 AND party=? AND address=?)+"
+              "(SELECT COUNT(*) FROM deliveries WHERE kind=3 AND party=?)");
+  s.bind(party).bind(address).bind(party).row();
   return s.i64(0);
 }
 

@@ -6,6 +6,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "host/base/bytes.hpp"
@@ -20,6 +21,13 @@ class StoreError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// The database said no: `code` is SQLite's. Any other StoreError is a decision of the job itself.
+class DatabaseError : public StoreError {
+ public:
+  DatabaseError(const std::string& what, int c) : StoreError(what), code(c) {}
+  int code;
+};
+
 enum class ReplyKind : int { sync = 0, callback = 1, poll = 2 };
 
 struct CallRow {  // one ES2 request, by (requester, FunctionCallIdentifier)
@@ -32,7 +40,8 @@ struct CallRow {  // one ES2 request, by (requester, FunctionCallIdentifier)
   std::int64_t received_ms = 0;
 };
 
-enum class ProfileState : int { free = 0, reserved = 1, installed = 2 };
+// uncertain: its ISD-P, perhaps with the whole profile, may be on the eUICC that the row names; for no other one.
+enum class ProfileState : int { free = 0, reserved = 1, installed = 2, uncertain = 3 };
 
 struct ProfileRow {
   std::string iccid, owner, profile_type;
@@ -51,7 +60,12 @@ struct TemplateRow {
   std::string slots;  // JSON
 };
 
-enum class DeliveryKind : int { callback = 0, notification = 1, poll = 2 };
+enum class DeliveryKind : int {
+  callback = 0,
+  notification = 1,
+  poll = 2,
+  kept = 3  // its receiver refused it or was never there: waits for a poll of its party, or for retention
+};
 
 struct DeliveryRow {
   std::int64_t id = 0;
@@ -71,8 +85,33 @@ struct KeySetRow {
 
 struct ProfileCount {
   std::string owner, profile_type;
-  std::int64_t free = 0, reserved = 0, installed = 0;
+  std::int64_t free = 0, reserved = 0, installed = 0, uncertain = 0;
 };
+
+struct DownloadRow {
+  std::string id, record;
+};
+
+// What could not be taken up and waits for a person. The ICCID, where it is known, stays reserved.
+struct SetAsideRow {
+  std::string kind;  // "download", "relay", "message"
+  std::string name;  // id of the download, FunctionCallIdentifier, number of the message
+  std::string iccid, why;
+  std::int64_t at_ms = 0;
+};
+
+struct Usage {  // what one party has in the store: its calls with their answers, and messages for it
+  std::int64_t calls = 0, bytes = 0;
+};
+
+// How far forget_batch() has come; a default one begins at the start.
+struct ForgetCursor {
+  enum class Table { calls, downloads, deliveries, none } table = Table::calls;
+  std::string requester, fcid;
+  std::int64_t seq = 0;
+};
+
+std::int64_t stored_bytes(const CallRow& c);  // about
 
 class Tx {
  public:
@@ -91,13 +130,12 @@ class Tx {
   void rebind_call(const CallRow& c);  // reply, reply_to, message_id, ns of a repeat
   void set_call_response(const std::string& requester, const std::string& fcid, const std::string& response);
   std::vector<CallRow> unfinished_relays();
-  std::int64_t forget_calls_before(std::int64_t ms);
 
   // downloads
   void put_download(const std::string& id, const std::string& record, bool ended, std::int64_t now_ms);
-  std::vector<std::string> unfinished_downloads();  // records, oldest first
+  std::vector<DownloadRow> unfinished_downloads();  // oldest first
   struct DownloadCounts {
-    std::int64_t running = 0, ended = 0;
+    std::int64_t running = 0, ended = 0, set_aside = 0;
   };
   DownloadCounts download_counts();
 
@@ -110,13 +148,22 @@ class Tx {
   bool profile_type_known(const std::string& owner, const std::string& profile_type);
   void set_profile(const std::string& iccid, ProfileState s, const std::string& eid, const std::string& smsr,
                    const std::string& download_id);
+  // Out of `uncertain`, as long as the row still is that and names this eUICC; false: it is not, nothing was done.
+  bool settle_uncertain(const std::string& iccid, const std::string& eid, ProfileState s);
+  std::vector<ProfileRow> uncertain_profiles();  // without `sealed`
   std::vector<ProfileCount> profile_counts();
   std::vector<ProfileRow> list_profiles(std::int64_t limit);  // without `sealed`
+
+  // follow-ups: eUICCs that are looked at after their order has ended (host/download/follow_up.hpp), one an EID
+  void put_follow_up(const std::string& eid, const std::string& record);
+  void delete_follow_up(const std::string& eid);
+  std::vector<std::string> follow_ups();  // records
 
   // deliveries
   std::int64_t insert_delivery(const DeliveryRow& d);
   std::vector<DeliveryRow> pending_deliveries(std::int64_t limit);  // callbacks and notifications, oldest first
   void delivery_attempted(std::int64_t id);
+  void keep_delivery(std::int64_t id);  // kind `kept`
   void delete_delivery(std::int64_t id);
   std::optional<DeliveryRow> next_polled(const std::string& party, const std::string& address);
   std::int64_t polled_count(const std::string& party, const std::string& address);
@@ -126,6 +173,28 @@ class Tx {
   void delete_key_set(const std::string& iccid);
   std::optional<KeySetRow> get_key_set(const std::string& iccid);
 
+  // set aside
+  void set_aside_download(const std::string& id, const std::string& why, std::int64_t now_ms);
+  void set_aside(const SetAsideRow& r);
+  std::vector<SetAsideRow> set_aside_rows(std::int64_t limit);  // oldest first
+  std::int64_t set_aside_count();
+  void retry_set_aside();  // at the start: what was set aside is judged anew, by this program
+
+  // Retention. Looks at `rows` rows from the cursor on and deletes what is older (answered calls, ended downloads,
+  // messages that nobody fetched); gives the number deleted. The cursor is at `none` when all was looked at.
+  std::int64_t forget_batch(ForgetCursor& at, std::int64_t outcomes_before_ms, std::int64_t downloads_before_ms,
+                            std::int64_t rows);
+  void give_back_pages(std::int64_t pages);  // of what was deleted, to the file system
+  std::int64_t page_count();                 // of the database
+
+  // Quotas. count_usage() reads all once; from then on usage() follows every commit.
+  void count_usage();
+  [[nodiscard]] Usage usage(const std::string& party) const;
+
+  // The writer's bookkeeping: a job or the whole group was kept or rolled back.
+  void job_over(bool kept);
+  void group_over(bool kept);
+
   void exec(const char* sql);     // several statements, not kept
   void control(const char* sql);  // BEGIN, SAVEPOINT ...: a literal, prepared once
 
@@ -133,7 +202,12 @@ class Tx {
   friend class Statement;
   sqlite3_stmt* prepared(const char* sql);
   sqlite3* db_;
+  void note(const std::string& party, std::int64_t calls, std::int64_t bytes);
   std::vector<std::pair<const char*, sqlite3_stmt*>> cache_;  // by address of the literal
+  using Note = std::pair<std::string, Usage>;
+  std::vector<Note> job_notes_, group_notes_;
+  std::unordered_map<std::string, Usage> usage_;
+  bool usage_counted_ = false;
 };
 
 }  // namespace kf::store

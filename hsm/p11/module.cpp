@@ -24,7 +24,9 @@ Result<std::unique_ptr<Module>> Module::load(const std::string& path) {
 
   CK_FUNCTION_LIST* f = nullptr;
   if (const CK_RV rv = get(&f); rv != CKR_OK || f == nullptr) return refuse("C_GetFunctionList: " + rv_text(rv));
-  if (f->version.major != 2) return refuse("PKCS#11 version " + std::to_string(f->version.major) + ", 2.x is needed");
+  // The list of 3.x begins as that of 2.40.
+  if (f->version.major != 2 && f->version.major != 3)
+    return refuse("PKCS#11 version " + std::to_string(f->version.major) + ", 2.x or 3.x is needed");
 
   CK_C_INITIALIZE_ARGS args{};
   args.flags = CKF_OS_LOCKING_OK;

@@ -25,6 +25,7 @@ namespace {
 void process_hygiene() {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // beside the closed socket: also ends a worker that hangs inside the module
   ::signal(SIGPIPE, SIG_IGN);
+  ::signal(SIGHUP, SIG_IGN);  // the server turns its log at it; this process has none
   const rlimit no_core{0, 0};  // a core file would hold the PIN and keys
   ::setrlimit(RLIMIT_CORE, &no_core);
   ::umask(077);

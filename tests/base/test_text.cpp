@@ -1,6 +1,7 @@
 // Peers' text: cut on characters, never invalid, never able to forge a log line.
 #include <gtest/gtest.h>
 
+#include "host/base/line_limit.hpp"
 #include "host/base/random.hpp"
 #include "host/base/text.hpp"
 
@@ -43,6 +44,41 @@ TEST(Text, PrintableCannotForgeALine) {
             "e");
   EXPECT_EQ(printable("abcdef", 3), "abc...");
   EXPECT_EQ(printable("ab\xC3\xA9", 3), "ab...");
+}
+
+TEST(Text, OneLineLeavesOurOwnWordsAlone) {
+  EXPECT_EQ(one_line("a\nb\\x0A\xC2\x9B\xFF\xE2\x80\xA8" + std::string(500, 'x')),
+            "a\\x0Ab\\x0A\\u{009B}\\xFF\\u{2028}" + std::string(500, 'x'));
+}
+
+TEST(LineLimit, SoManyOfAKindAndPartyThenACount) {
+  LineLimit limit({3, std::chrono::seconds(60), 4});
+  LineLimit::Time t{};
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(limit.admit("a", "p", t), "");
+  for (int i = 0; i < 7; ++i) EXPECT_EQ(limit.admit("a", "p", t), std::nullopt);
+  EXPECT_EQ(limit.admit("b", "p", t), "") << "another kind";
+  EXPECT_EQ(limit.admit("a", "q", t), "") << "another party";
+  EXPECT_EQ(limit.overdue(t), std::nullopt);
+  t += std::chrono::seconds(60);
+  EXPECT_EQ(limit.admit("a", "p", t), " (7 more like it suppressed)");
+  EXPECT_EQ(limit.admit("a", "p", t), "");
+}
+
+TEST(LineLimit, WhatWasLeftOutIsSaidEvenWhenNothingFollows) {
+  LineLimit limit({1, std::chrono::seconds(60), 4});
+  LineLimit::Time t{};
+  EXPECT_TRUE(limit.admit("a", "p", t).has_value());
+  EXPECT_FALSE(limit.admit("a", "p", t).has_value());
+  t += std::chrono::seconds(61);
+  EXPECT_EQ(limit.overdue(t), "1 more lines 'a' of p suppressed");
+  EXPECT_EQ(limit.overdue(t), std::nullopt);
+}
+
+TEST(LineLimit, MadeUpPartiesShareOneCount) {
+  LineLimit limit({2, std::chrono::seconds(60), 10});
+  int written = 0;
+  for (int i = 0; i < 5000; ++i) written += limit.admit("a", std::to_string(i), LineLimit::Time{}).has_value() ? 1 : 0;
+  EXPECT_EQ(written, 12);  // ten parties, two of all the others
 }
 
 TEST(Text, AnyBytesComeBackValid) {

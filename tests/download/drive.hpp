@@ -72,7 +72,7 @@ struct Drive {
   void fail(es::Function f, CallFault fault) {
     auto* x = call(f);
     ASSERT_NE(x, nullptr);
-    feed(CallFailed{x->call, fault, "test"});
+    feed(CallFailed{x->call, fault, "internal", "brief"});
   }
   es::Eis eis() {
     es::Eis e;
@@ -93,6 +93,11 @@ struct Drive {
     p.state = state;
     p.smdp_id = smdp;
     return p;
+  }
+  es::Eis eis_with(const std::string& state, const std::string& iccid = kIccid) {
+    es::Eis e = eis();
+    e.profiles.push_back(entry(iccid, state));
+    return e;
   }
   void answer_eis(es::Eis e) {
     es::Response r = ok(es::Function::get_eis);

@@ -81,7 +81,7 @@ class Golden : public ::testing::Test {
     const auto ci = parse_x509(in("ci_x509"));
     ASSERT_TRUE(eum.ok() && ci.ok());
     const std::vector<X509Info> roots{*ci};
-    auto cert = verify_ecasd_chain(cc->cert_ecasd, *eum, roots, *parse_date("2026-03-02"), d_.order.eid);
+    auto cert = verify_ecasd_chain(cc->cert_ecasd.at(0), *eum, roots, *parse_date("2026-03-02"), d_.order.eid);
     ASSERT_TRUE(cert.ok()) << cert.error().text();
     feed(CertificatesChecked{Status(), cert->curve, cert->q});
   }
@@ -218,6 +218,7 @@ TEST_F(Golden, Pol1RefusalInErrorManagement) {
   EXPECT_EQ(d_.state, State::completing);
   answer("17-ES3-ProfileDownloadCompleted-response.xml");
   answer("19b-ES3-EnableProfile-response-rolled-back.xml");
+  answer("03-ES3-GetEIS-response.xml");  // the outcome follows the EIS
   EXPECT_EQ(d_.state, State::done_with_warning);
 }
 

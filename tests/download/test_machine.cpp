@@ -35,7 +35,9 @@ TEST(Download, EnablingFailsIsAWarning) {
   t.to_completing();
   t.answer(F::profile_download_completed, Drive::ok(F::profile_download_completed));
   t.answer(F::enable_profile, Drive::failed(F::enable_profile, "8.2.1", "4.2"));
+  t.answer_eis(t.eis_with("Disabled"));
   t.expect_end(State::done_with_warning, "8.2.1", "4.2");
+  EXPECT_NE(t.d.cause->message.find("Disabled; enabling failed: because"), std::string::npos) << t.d.cause->message;
 }
 
 TEST(Download, UnknownEidIsPassedOn) {
@@ -191,6 +193,9 @@ TEST(Download, CreateTimeoutWithoutEntryIsRetriedOnce) {
   t.fail(F::create_isdp, CallFault::timeout);
   t.answer_eis(t.eis());
   t.expect_end(State::failed, "8.7", "5.1");
+  EXPECT_EQ(t.d.open_creations.size(), 2U);
+  EXPECT_TRUE(needs_follow_up(t.d));
+  EXPECT_EQ(iccid_after(t.d), IccidState::uncertain);
 }
 
 TEST(Download, IccidInUseByOurOwnCreatedEntryIsCleanedOnce) {
@@ -205,6 +210,7 @@ TEST(Download, IccidInUseByOurOwnCreatedEntryIsCleanedOnce) {
   EXPECT_EQ(t.d.state, State::creating_isdp);
   t.answer(F::create_isdp, Drive::failed(F::create_isdp, "8.2.1", "3.3"));
   t.expect_end(State::failed, "8.2.1", "3.3");
+  EXPECT_FALSE(needs_follow_up(t.d));
 }
 
 TEST(Download, CardRefusesOurCertificate) {
@@ -471,8 +477,10 @@ TEST(Download, DeleteIsTriedThreeTimes) {
   t.fail(F::delete_isdp, CallFault::lost);
   t.feed(TimerFired{});
   t.fail(F::delete_isdp, CallFault::lost);
+  t.answer_eis(t.eis_with("Created"));
   t.expect_end(State::failed, "8.4", "6.1");
   EXPECT_TRUE(t.d.leftover);
+  EXPECT_EQ(iccid_after(t.d), IccidState::uncertain);
 }
 
 TEST(Download, CompletedRefusedButDisabledIsSuccess) {
@@ -502,8 +510,8 @@ TEST(Download, CompletedRefusedForGoodDeletes) {
   e.profiles.push_back(t.entry(kIccid, "Created"));
   t.answer_eis(e);
   EXPECT_EQ(t.d.state, State::deleting);
-  EXPECT_NE(t.find<DropKeySet>(), nullptr);
   t.answer(F::delete_isdp, Drive::ok(F::delete_isdp));
+  EXPECT_NE(t.find<DropKeySet>(), nullptr);
   t.expect_end(State::failed, "8.6", "4.2");
 }
 
@@ -539,6 +547,7 @@ TEST(Download, DeadlineInEveryState) {
     t.to_completing();
     t.answer(F::profile_download_completed, Drive::ok(F::profile_download_completed));
     t.feed(DeadlinePassed{});
+    t.answer_eis(t.eis_with("Disabled"));
     t.expect_end(State::done_with_warning, "1.6", "5.3");
   }
 }

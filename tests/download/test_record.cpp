@@ -1,6 +1,7 @@
 // What is persisted of a download, and that nothing secret is.
 #include <gtest/gtest.h>
 
+#include "host/download/codes.hpp"
 #include "host/download/record.hpp"
 
 namespace kf::download {
@@ -48,6 +49,34 @@ TEST(Record, BrokenOnesAreRefused) {
   EXPECT_FALSE(from_record("").ok());
   EXPECT_FALSE(from_record("{}").ok());
   EXPECT_FALSE(from_record("{\"id\":1}").ok());
+}
+
+// An SM-SR's Status of 79 letters and one of two bytes, cut at byte 80: writing the record threw, in a timer, and again
+// after every restart.
+TEST(Record, TextOfAPeerCanAlwaysBeWritten) {
+  const std::string cut = std::string(79, 'x') + "\xC3";
+  for (const std::string& poison : {cut, std::string("\xFF\xFE"), std::string("\xED\xA0\x80"), std::string(1, '\0')}) {
+    Download d;
+    d.order.id = "abc";
+    d.order.eid = Eid::trusted("89001012012341234098765432100191");
+    d.order.function_call_identifier = d.order.profile_type = d.isd_p_aid = poison;
+    d.cause = d.warning = Cause{poison, poison, poison, poison, poison};
+    d.order.pol2 = es::Pol2{{poison, poison, poison}};
+    const auto r = from_record(to_record(d));
+    ASSERT_TRUE(r.ok()) << r.error().text();
+    EXPECT_EQ(r->order.id, "abc");
+  }
+}
+
+TEST(Codes, TextOfAPeerIsCutOnCharacters) {
+  es::Response r;
+  r.code = es::StatusCode{std::string(79, 'x') + "\xC3", "4.2", std::string(127, 'x') + "\xC3\xA9",
+                          std::string(499, 'x') + "\xC3\xA9"};
+  const Cause c = passed_on(r, {});
+  EXPECT_EQ(c.subject, std::string(32, 'x'));
+  EXPECT_EQ(c.identifier, std::string(127, 'x'));
+  EXPECT_EQ(c.message, std::string(499, 'x'));
+  EXPECT_EQ(certificate_cause(Error{"bad-signature", "\xFF"}, Eid()).message, "CERT.ECASD.ECKA: bad-signature (?)");
 }
 
 TEST(States, HaveNamesThatReadBack) {

@@ -36,6 +36,9 @@ struct RigOptions {
   std::vector<bench::Setting> settings;
   std::string log_level = "info";
   std::uint64_t required_memory = 65536;
+  std::vector<std::pair<std::string, std::string>> smdp_environment;
+  std::function<void(World&)> before_start;  // the directory is there, nothing runs yet
+  std::vector<std::size_t> iccid_digits;  // of the first subscriptions; the others as the template
 };
 
 inline std::string slurp(const std::string& path) {
@@ -58,19 +61,21 @@ class Rig {
     w.sim_args = options_.sim_args;
     w.log_level = options_.log_level;
     w.settings = options_.settings;
+    w.smdp_environment = options_.smdp_environment;
     auto world = World::prepare(w);
     if (!world) throw std::runtime_error("world: " + world.error().text());
     world_ = std::move(*world);
     template_ = must(bench::load_template(options_.profile));
     std::vector<std::string> eids;
     for (unsigned i = 0; i < options_.euiccs; ++i) eids.push_back(world_->eid(i));
-    subscriptions_ = must(bench::make_subscriptions(template_, eids));
+    subscriptions_ = must(bench::make_subscriptions(template_, eids, options_.iccid_digits));
     std::string file = options_.profile;
     if (file.empty()) {
       file = dir_ + "/template.der";
       std::ofstream(file, std::ios::binary) << text(template_.der);
     }
     must(world_->import_template(file, text(subscriptions_.csv.expose()), kType, options_.required_memory));
+    if (options_.before_start) options_.before_start(*world_);
     must(world_->start_sim());
     must(world_->start_smdp());
     new_operator();

@@ -65,11 +65,10 @@ TEST(ByProfileType, AFreeProfileIsPickedAndNamed) {
 
 TEST(Platform, EnableDisableUpdateDeleteAndGetEis) {
   RigOptions o;
-  o.euiccs = 1;
+  o.euiccs = 2;
   Rig rig(o);
   ASSERT_EQ(told(rig.download(0, true)), "EXECUTED_SUCCESS");
   const std::string iccid = rig.subscriptions().list[0].iccid;
-  EXPECT_TRUE(rig.run(rig.op().wait_notification(F::handle_profile_downloaded, iccid, std::chrono::seconds(20))));
   EXPECT_TRUE(rig.run(rig.op().wait_notification(F::handle_profile_enabled, iccid, std::chrono::seconds(20))));
 
   const Outcome eis = rig.call(rig.request(F::get_eis, 0), Pattern::sync);
@@ -91,8 +90,96 @@ TEST(Platform, EnableDisableUpdateDeleteAndGetEis) {
   EXPECT_EQ(told(rig.call(rig.request(F::delete_profile, 0))), "EXECUTED_SUCCESS");
   EXPECT_TRUE(rig.run(rig.op().wait_notification(F::handle_profile_deleted, iccid, std::chrono::seconds(20))));
 
-  // Once installed an ICCID is never given away again.
-  EXPECT_EQ(told(rig.download(0)), "FAILED 8.2.1/3.3");
+  // Once installed an ICCID is never given to another eUICC; the same one may have it again.
+  sim::Order elsewhere = rig.order_of(0);
+  elsewhere.eid = rig.order_of(1).eid;
+  EXPECT_EQ(told(rig.run(rig.op().order(elsewhere, Pattern::callback, std::chrono::seconds(60)))), "FAILED 8.2.1/3.3");
+  EXPECT_EQ(told(rig.download(0)), "EXECUTED_SUCCESS");
+}
+
+// What SGP.02 has beyond the published descriptions, and the relays that have no state of their own at the SM-DP.
+TEST(Platform, SubscriptionAddressAuditAndConnectivity) {
+  RigOptions o;
+  o.euiccs = 1;
+  Rig rig(o);
+  ASSERT_EQ(told(rig.download(0)), "EXECUTED_SUCCESS");
+  es::Request q = rig.request(F::update_subscription_address, 0);
+  q.subscription = es::SubscriptionAddress{"240011234567890", "46700000001"};
+  EXPECT_EQ(told(rig.call(q)), "EXECUTED_SUCCESS");
+  q = rig.request(F::audit_eis, 0);
+  q.iccid.reset();
+  const Outcome audit = rig.call(q);
+  ASSERT_TRUE(audit.response && audit.response->eis) << audit.text();
+  ASSERT_EQ(audit.response->eis->profiles.size(), 1U);
+  EXPECT_EQ(audit.response->eis->profiles[0].subscription, (es::SubscriptionAddress{"240011234567890", "46700000001"}));
+  EXPECT_FALSE(audit.response->eis->last_audit_date.empty()) << "of the audit";
+  q = rig.request(F::update_connectivity_parameters, 0);
+  q.connectivity_parameters = hex("A00702050104030201");
+  EXPECT_EQ(told(rig.call(q)), "EXECUTED_SUCCESS");
+  q = rig.request(F::update_subscription_address, 0);
+  q.iccid = "893301000000000001";
+  q.subscription = es::SubscriptionAddress{};
+  EXPECT_EQ(told(rig.call(q)), "FAILED 8.2.1/3.9") << "nobody's profile";
+}
+
+TEST(Dialects, ThePartiesMayWantTheOtherOne) {
+  RigOptions o;
+  o.euiccs = 2;
+  o.settings = {{"operator.dialect", std::string("reference")}, {"smsr.dialect", std::string("reference")}};
+  Rig rig(o);
+  ASSERT_EQ(told(rig.download(0, true)), "EXECUTED_SUCCESS");
+  const std::string iccid = rig.subscriptions().list[0].iccid;
+  EXPECT_TRUE(rig.run(rig.op().wait_notification(F::handle_profile_enabled, iccid, std::chrono::seconds(20))));
+  EXPECT_TRUE(rig.run(rig.op().wait_notification(F::handle_profile_downloaded, iccid, std::chrono::seconds(20))))
+      << "not in the published descriptions, so only this dialect has it";
+  const Outcome disabled = rig.call(rig.request(F::disable_profile, 0));
+  ASSERT_TRUE(disabled.response) << disabled.text();
+  EXPECT_TRUE(disabled.response->euicc_response_data);
+}
+
+// A stack that fills in only what WS-Addressing 1.0 demands: no From, no To, no EntityId anywhere.
+TEST(Dialects, AnOrderWithTheLeastHeaders) {
+  RigOptions o;
+  o.euiccs = 1;
+  Rig rig(o);
+  es::Request q = rig.request(F::download_profile, 0);
+  q.function_call_identifier = "least";
+  q.iccid = rig.subscriptions().list[0].iccid;
+  std::string xml = rig.op().envelope(q, "urn:uuid:1", "");
+  for (const std::string h : {"From", "To"}) {
+    const auto from = xml.find("<wsa:" + h + ">");
+    const auto to = xml.find("</wsa:" + h + ">") + h.size() + 7;
+    ASSERT_NE(from, std::string::npos);
+    xml.erase(from, to - from);
+  }
+  sim::Operator::Raw raw;
+  raw.body = xml;
+  const auto r = rig.run(rig.op().raw_post(raw, std::chrono::seconds(60)));
+  ASSERT_TRUE(r.ok());
+  EXPECT_EQ(r->status, 200U) << r->body;
+  EXPECT_NE(r->body.find("EXECUTED_SUCCESS"), std::string::npos) << r->body;
+  EXPECT_TRUE(rig.verified(0));
+}
+
+TEST(Iccids, OfAnyLengthAndPaddingAreOneValue) {
+  RigOptions o;
+  o.euiccs = 3;
+  o.iccid_digits = {18, 19, 20};
+  Rig rig(o);
+  for (unsigned i = 0; i < 3; ++i) {
+    sim::Order order = rig.order_of(i);
+    const std::string plain = order.iccid;
+    ASSERT_EQ(plain.size(), 18 + i);
+    order.iccid.resize(20, i == 0 ? 'F' : 'f');
+    const Outcome out = rig.run(rig.op().order(order, Pattern::callback, std::chrono::seconds(60)));
+    ASSERT_EQ(told(out), "EXECUTED_SUCCESS") << out.text();
+    EXPECT_EQ(out.response->iccid.value_or(""), order.iccid) << "answered in the spelling of the order";
+    EXPECT_TRUE(rig.verified(i));
+    EXPECT_EQ(told(rig.download(i)), "FAILED 8.2.1/3.3") << "the same value in the other spelling";
+    es::Request q = rig.request(F::enable_profile, i);
+    q.iccid = order.iccid;
+    EXPECT_EQ(told(rig.call(q)), "EXECUTED_SUCCESS");
+  }
 }
 
 TEST(Idempotence, ARepeatGivesTheSameOutcomeAndNoSecondDownload) {

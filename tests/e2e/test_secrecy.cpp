@@ -129,7 +129,7 @@ TEST_F(Secrecy, ARecordedConversationIsRefused) {
     h.from = "https://smdp/es3?EntityId=2.999.20";
     h.to = "https://smsr/es3?EntityId=2.999.30";
     h.message_id = es::make_message_id("2.999.20", random_uuid(), random_uuid(), "2026-03-02T09:00:00Z");
-    h.action = es::action_for(q.interface, q.function, false);
+    h.action = es::action_of(q);
     net::Request http;
     http.target = smsr.target;
     http.content_type = std::string(es::kSoapContentType);

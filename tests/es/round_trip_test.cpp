@@ -20,10 +20,12 @@ constexpr Function kFunctions[] = {Function::get_eis,
                                    Function::delete_profile,
                                    Function::delete_isdp,
                                    Function::audit_eis,
+                                   Function::update_connectivity_parameters,
                                    Function::handle_profile_enabled,
                                    Function::handle_profile_disabled,
                                    Function::handle_profile_deleted,
                                    Function::handle_profile_downloaded,
+                                   Function::handle_smsr_change,
                                    Function::other};
 
 bool exists(Interface i, Function f) {  // section 2, 2.1 to 2.3 and rule 1
@@ -37,19 +39,29 @@ bool exists(Interface i, Function f) {  // section 2, 2.1 to 2.3 and rule 1
       return i == Interface::es3;
     case Function::delete_profile:
       return i != Interface::es3;
+    case Function::update_connectivity_parameters:
+      return i != Interface::es4;
     default:
       return true;
   }
 }
 
-SendHeader header(Interface i, Function f, bool callback) {
+SendHeader header(Interface i, Function f, bool callback, Dialect d = Dialect::wsdl3) {
   SendHeader h;
   h.from = "https://a.test/?EntityId=1.2.3&EntityName=A";
   h.to = "https://b.test/cb?x=<1>&EntityId=1.2.4";
   h.reply_to = callback ? "" : std::string(kWsaAnonymous);
   h.message_id = make_message_id("1.2.3", "u", "t", "2026-01-01T00:00:00Z");
   h.relates_to = callback ? "//b/1?x=\"y\"" : "";
-  h.action = f == Function::other ? action_for(i, "GetONC", callback) : action_for(i, f, callback);
+  Request named;
+  named.interface = i;
+  named.function = f;
+  named.other_name = "GetONC";
+  Response answer;
+  answer.interface = i;
+  answer.function = f;
+  answer.other_name = "GetONC";
+  h.action = callback ? action_of(answer, Way::callback, d) : action_of(named, d);
   return h;
 }
 
@@ -62,6 +74,12 @@ Request full(Interface i, Function f) {
   r.iccid = std::string(kIccid);
   if (is_notification(f)) {
     r.completion_timestamp = "2026-01-01T00:00:00Z";
+    if (f == Function::handle_smsr_change) {
+      r.eid.clear();
+      r.iccid.reset();
+      r.eis = *body<Response>(own("eis.xml")).eis;
+      if (i == Interface::es3) r.mno_id = "1.2.6";
+    }
     return r;
   }
   r.function_call_identifier = "c <&> 1";
@@ -69,7 +87,11 @@ Request full(Interface i, Function f) {
   if (i == Interface::es2) r.smsr_id = "1.2.5";
   switch (f) {
     case Function::get_eis:
+    case Function::audit_eis:
       r.iccid.reset();
+      break;
+    case Function::update_connectivity_parameters:
+      r.connectivity_parameters = hex("A10301");
       break;
     case Function::download_profile:
       r.profile_type = "T & U";
@@ -106,18 +128,20 @@ Request full(Interface i, Function f) {
 TEST(RoundTrip, EveryRequest) {
   for (const Interface i : {Interface::es2, Interface::es3, Interface::es4}) {
     for (const Function f : kFunctions) {
-      const Request r = full(i, f);
-      const SendHeader h = header(i, f, false);
-      const std::string xml = write_message(h, r);
-      if (!exists(i, f)) {
-        EXPECT_EQ(fault(xml).subcode, "wsa:ActionNotSupported") << function_name(f);
-        continue;
+      for (const Dialect d : {Dialect::wsdl3, Dialect::reference}) {
+        const Request r = full(i, f);
+        const SendHeader h = header(i, f, false, d);
+        const std::string xml = write_message(h, r, kNs3, d);
+        if (!exists(i, f)) {
+          EXPECT_EQ(fault(xml).subcode, "wsa:ActionNotSupported") << function_name(f);
+          continue;
+        }
+        const Message m = message(xml);
+        EXPECT_TRUE(std::get<Request>(m.body) == r) << xml.substr(0, 3000);
+        EXPECT_EQ(send_header(m.header).reply_to, h.reply_to);
+        EXPECT_EQ(m.header.to, h.to);
+        expect_round_trip(m);
       }
-      const Message m = message(xml);
-      EXPECT_TRUE(std::get<Request>(m.body) == r) << xml.substr(0, 3000);
-      EXPECT_EQ(send_header(m.header).reply_to, h.reply_to);
-      EXPECT_EQ(m.header.to, h.to);
-      expect_round_trip(m);
     }
   }
 }
@@ -160,14 +184,18 @@ TEST(RoundTrip, EveryResponse) {
         if (f == Function::download_profile) r.iccid = std::string(kIccid);
         if (f == Function::create_isdp) r.isd_p_aid = hex("A0000005591010FFFFFFFF8900001300");
         const bool card = f == Function::create_isdp || f == Function::send_data || f == Function::enable_profile ||
-                          f == Function::disable_profile || f == Function::delete_profile ||
-                          f == Function::delete_isdp || f == Function::download_profile;
+                          f == Function::update_connectivity_parameters || f == Function::disable_profile ||
+                          f == Function::delete_profile || f == Function::delete_isdp ||
+                          f == Function::download_profile;
         if (card) r.euicc_response_data = hex("2303009000");
         SendHeader h = header(i, f, true);
         h.message_pending = status == ExecStatus::failed;
-        const std::string xml = write_message(h, r);
+        const std::string xml = write_message(h, r, kNs3, Dialect::reference);
         const Message m = message(xml);
         EXPECT_TRUE(std::get<Response>(m.body) == r) << xml;
+        // The published descriptions give an Operator no octets of the card.
+        if (i == Interface::es2) r.euicc_response_data.reset();
+        EXPECT_TRUE(std::get<Response>(message(write_message(h, r)).body) == r);
         EXPECT_EQ(m.header.message_pending, h.message_pending);
         EXPECT_EQ(m.header.relates_to, h.relates_to);
         expect_round_trip(m);

@@ -66,7 +66,7 @@ TEST_F(Samples, AllParseAndRoundTrip) {
   EXPECT_EQ(faults, 4U);
 }
 
-// The Action of each sample is the one we would send: 1.3.
+// The Action of each sample is the one we would send to a party of the reference dialect: 1.3.
 TEST_F(Samples, ActionsAreTheOnesWeSend) {
   for (const auto& e : std::filesystem::directory_iterator(kSampleDir)) {
     const std::string name = e.path().filename().string();
@@ -75,10 +75,10 @@ TEST_F(Samples, ActionsAreTheOnesWeSend) {
     const Message m = message(*read_file(e.path().string()));
     const bool callback = m.header.action.find("CallBack") != std::string::npos;
     if (const auto* r = std::get_if<Request>(&m.body)) {
-      EXPECT_EQ(action_for(r->interface, r->function, false), m.header.action);
+      EXPECT_EQ(action_of(*r, Dialect::reference), m.header.action);
     } else {
       const auto& a = std::get<Response>(m.body);
-      EXPECT_EQ(action_for(a.interface, a.function, callback), m.header.action);
+      EXPECT_EQ(action_of(a, callback ? Way::callback : Way::answer, Dialect::reference), m.header.action);
     }
   }
 }

@@ -35,7 +35,7 @@ TEST(Speed, SendDataAndEis) {
   r.sd_aid = hex("A0000005591010FFFFFFFF8900001300");
   for (int k = 0; k < 12600; ++k) r.data.push_back(static_cast<std::uint8_t>(k * 31 + k / 7));
   SendHeader h{"https://a?EntityId=1.2", "https://b?EntityId=1.3", "", "//1.2/x?TransactionId=t", "", "", {}};
-  h.action = action_for(r.interface, r.function, false);
+  h.action = action_of(r);
   const std::string request_xml = write_message(h, r);
   Response a;
   a.interface = Interface::es3;
@@ -63,6 +63,20 @@ TEST(Speed, HostileInputStaysLinear) {
   const double ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - t).count();
   std::printf("[ measured ] %-32s %7.1f ms\n", "1 MB of unknown children", ms);
   EXPECT_EQ(m.unknown_elements.size(), 2U);
+  EXPECT_LT(ms, 5000);
+}
+
+// The same for the signature of the EUM, whose namespaces are followed to its leaves: a new prefix in each element.
+TEST(Speed, HostileSignatureStaysLinear) {
+  std::string children;
+  for (int i = 0; children.size() < 1'000'000; ++i) children += "<p" + std::to_string(i) + ":x/>";
+  const std::string xml = own("eis.xml");
+  const std::size_t from = xml.find('>', xml.find("EumSignature")) + 1;
+  const std::string hostile = xml.substr(0, from) + "<o>" + children + "</o>" + xml.substr(from);
+  const auto t = std::chrono::steady_clock::now();
+  fault(hostile);
+  const double ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - t).count();
+  std::printf("[ measured ] %-32s %7.1f ms\n", "1 MB of prefixes in EumSignature", ms);
   EXPECT_LT(ms, 5000);
 }
 

@@ -23,8 +23,11 @@ SendHeader header_of(const Message& m) {
 }
 
 std::string write(const Message& m) {
-  if (const auto* r = std::get_if<Request>(&m.body)) return write_message(header_of(m), *r, m.ns);
-  if (const auto* r = std::get_if<Response>(&m.body)) return write_message(header_of(m), *r, m.ns);
+  if (const auto* r = std::get_if<Request>(&m.body)) {
+    const bool has_owner = is_notification(*r) && !r->mno_id.empty();  // the reference dialect has none there
+    return write_message(header_of(m), *r, m.ns, has_owner ? Dialect::wsdl3 : Dialect::reference);
+  }
+  if (const auto* r = std::get_if<Response>(&m.body)) return write_message(header_of(m), *r, m.ns, Dialect::reference);
   return write_make_connection(header_of(m), std::get<MakeConnection>(m.body).address);
 }
 

@@ -143,6 +143,22 @@ TEST(House, NoMemcmpInTheProduct) {  // secrets are compared with equal_ct; for 
   }
 }
 
+TEST(House, NoLoopWalksATemporarysItems) {  // items() refers to its object, which is gone before the first turn
+  const std::regex pattern(R"(^ *for \(.*: .*\)\.items\(\)\))");
+  const std::string bad = std::string("  for (auto& x : f(1)") + ".items()) {";
+  EXPECT_TRUE(std::regex_search(bad, pattern));
+  for (const auto& p : sources())
+    for (const auto& line : lines_of(slurp(p)))
+      EXPECT_FALSE(std::regex_search(line, pattern)) << in_tree(p) << ": " << line;
+}
+
+TEST(House, NoCoroutineOfTheServerIsDetached) {  // `detached` swallows what it throws: host/server/guard.hpp
+  for (const auto& p : sources()) {
+    if (!in_tree(p).starts_with("host/server/")) continue;
+    EXPECT_EQ(slurp(p).find(std::string("asio::") + "detached"), std::string::npos) << in_tree(p);
+  }
+}
+
 TEST(House, NoUnfinishedWork) {
   const std::vector<std::string> words{std::string("TO") + "DO", std::string("FIX") + "ME", std::string("XX") + "X ",
                                        std::string("HA") + "CK"};

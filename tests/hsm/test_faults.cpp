@@ -174,6 +174,20 @@ TEST(Faults, WithoutHopeAnswersComeAtOnce) {
   EXPECT_EQ(s.shim.count("C_Login"), 1U);
 }
 
+// A module of PKCS#11 3.x whose list says so: it begins as that of 2.40.
+TEST(Faults, AModuleOfALaterVersion) {
+  for (const unsigned major : {3U, 4U}) {
+    const ScratchDir dir;
+    Shimmed s = shimmed(dir, "cryptoki " + std::to_string(major));
+    quiet(s.config);
+    const auto e = HsmEngine::start(s.config);
+    ASSERT_EQ(e.ok(), major == 3) << major;
+    if (e.ok()) {
+      EXPECT_EQ(run_all(**e, {sign_request(1, Curve::p256)}, 20).at(1).status, EccStatus::ok);
+    }
+  }
+}
+
 TEST(Faults, ReturnCodesByClass) {
   const struct {
     const char* function;
@@ -191,7 +205,9 @@ TEST(Faults, ReturnCodesByClass) {
       {"C_SignInit", "0x101", EccOp::sign, EccStatus::ok, 1},     // USER_NOT_LOGGED_IN: a new process logs in
       {"C_DeriveKey", "0xb0", EccOp::ephemeral_ecka, EccStatus::ok, 0},
       {"C_GenerateKeyPair", "0xb0", EccOp::ephemeral_ecka, EccStatus::ok, 0},
-      {"C_DeriveKey", "0x31", EccOp::ephemeral_ecka, EccStatus::ok, 0},  // DEVICE_MEMORY: busy
+      {"C_DeriveKey", "0x31", EccOp::ephemeral_ecka, EccStatus::ok, 0},       // DEVICE_MEMORY: busy
+      {"C_DeriveKey", "0x1b9", EccOp::ephemeral_ecka, EccStatus::failed, 0},  // PUBLIC_KEY_INVALID: the job's own fault
+      {"C_DeriveKey", "0x201", EccOp::ephemeral_ecka, EccStatus::ok, 0},      // TOKEN_RESOURCE_EXCEEDED: busy
   };
   for (const auto& row : rows) {
     SCOPED_TRACE(std::string(row.function) + " " + row.code);

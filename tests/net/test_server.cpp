@@ -626,35 +626,6 @@ TEST_F(NetServer, IoContextDestroyedWithEverythingInFlight) {
   EXPECT_FALSE(done);
 }
 
-TEST_F(NetServer, ConnectionLimit) {
-  auto o = server_options(w);
-  o.max_connections = 3;
-  start(std::move(o));
-  struct Scene {
-    static asio::awaitable<void> run(World& world, HttpServer& s) {
-      std::vector<std::unique_ptr<Raw>> held;
-      for (int i = 0; i < 3; ++i) {
-        held.push_back(std::make_unique<Raw>(world.io));
-        EXPECT_FALSE(co_await held.back()->connect(s.port()));
-      }
-      EXPECT_EQ(s.connections(), 3U);
-      Raw fourth(world.io);
-      EXPECT_TRUE(co_await fourth.connect(s.port()));
-      EXPECT_EQ(s.connections(), 3U);
-      EXPECT_TRUE(world.logged("limit of 3"));
-      co_await held[0]->send(closing("x"));
-      EXPECT_EQ(status_of(co_await held[0]->to_end()), 200U);
-      held.erase(held.begin());
-      while (s.connections() == 3) co_await pause(Ms{1});
-      Raw fifth(world.io);
-      EXPECT_FALSE(co_await fifth.connect(s.port()));
-      co_await fifth.send(closing("y"));
-      EXPECT_EQ(status_of(co_await fifth.to_end()), 200U);
-    }
-  };
-  w.run(Scene::run(w, *server));
-}
-
 TEST_F(NetServer, StartSaysWhatIsWrong) {
   start();
   auto o = server_options(w);

@@ -60,6 +60,22 @@ TEST(Threads, NoneOfTheModulesWhereTheApplicationForbidsThem) {
   EXPECT_TRUE(simulators().empty());
 }
 
+// Some hosts have nobody wait for children: a lost core is noticed and replaced all the same, and C_Finalize ends it.
+TEST(Children, AreNotWaitedForByThisHost) {
+  CK_FUNCTION_LIST* const f = raw_module();
+  const auto before = ::signal(SIGCHLD, SIG_IGN);
+  ASSERT_EQ(f->C_Initialize(nullptr), CKR_OK);
+  EXPECT_TRUE(works(f, Curve::p256));
+  const auto opened = simulators();
+  ASSERT_EQ(opened.size(), 1U);
+  ASSERT_EQ(::kill(opened.front(), SIGKILL), 0);
+  while (!simulators().empty()) std::this_thread::yield();
+  EXPECT_TRUE(works(f, Curve::p256));
+  EXPECT_EQ(f->C_Finalize(nullptr), CKR_OK);
+  EXPECT_TRUE(simulators().empty());
+  ::signal(SIGCHLD, before);
+}
+
 TEST(Threads, ACancelledOneLeavesNothingLocked) {
   CK_FUNCTION_LIST* const f = raw_module();
   ASSERT_EQ(f->C_Initialize(nullptr), CKR_OK);

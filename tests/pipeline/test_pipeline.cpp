@@ -6,6 +6,7 @@
 #include <condition_variable>
 #include <mutex>
 #include <random>
+#include <stdexcept>
 #include <thread>
 
 #include "host/base/random.hpp"
@@ -154,6 +155,26 @@ TEST(Pipeline, AFailureIsOneOrdersOwn) {
   EXPECT_TRUE(results[0].status.ok());
   EXPECT_EQ(results[1].status.error().reason, "bad-record");
   EXPECT_TRUE(results[1].parts.empty());
+  EXPECT_TRUE(results[2].status.ok());
+}
+
+TEST(Pipeline, WhatThrowsEndsItsOrderAndNoThread) {
+  auto made = SealPipeline::make({});
+  ASSERT_TRUE(made.ok());
+  Wanted w{keys_of(16, 5), {}, random_bytes(5000)};
+  Results results(3);
+  for (std::size_t i = 0; i < 3; ++i) {
+    Order o = order_of(w);
+    if (i == 1) o.package = []() -> Result<Package> { throw std::runtime_error("a bug"); };
+    auto taker = results.taker(i);
+    (*made)->submit(std::move(o), [i, taker](Sealed x) {
+      taker(std::move(x));
+      if (i == 0) throw std::runtime_error("a bug in who is called back");
+    });
+  }
+  ASSERT_TRUE(results.wait(3));
+  EXPECT_TRUE(results[0].status.ok());
+  EXPECT_EQ(results[1].status.error().detail, "a bug");
   EXPECT_TRUE(results[2].status.ok());
 }
 

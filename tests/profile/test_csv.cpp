@@ -155,8 +155,8 @@ TEST(Csv, NamesLineAndColumnOfEachBadCell) {
                            iccid_no(9) + ",001010000000009," + kKi + "\n" +                                 // 10
                            iccid_no(10) + ",001010000000010,," + kOpc + ",,,,\n";                           // 11
   EXPECT_EQ(errors(read(text)), (Errors{
-                                    "3: iccid: an ICCID has 19 or 20 digits",
-                                    "4: iccid: an ICCID has 19 or 20 digits",
+                                    "3: iccid: an ICCID has 18 to 20 digits",
+                                    "4: iccid: an ICCID has 18 to 20 digits",
                                     "5: iccid: value missing",
                                     "6: imsi: 6 to 15 digits expected",
                                     "7: ki: 32 hex digits expected",
@@ -168,6 +168,17 @@ TEST(Csv, NamesLineAndColumnOfEachBadCell) {
                                     "10: 8 columns expected, 3 found",
                                     "11: ki: value missing",
                                 }));
+}
+
+// The key of the store is the value: padding with F, as EF.ICCID has it, is another spelling of it.
+TEST(Csv, IccidsOf18To20DigitsPaddedOrNot) {
+  const std::string i18 = "893301000000000001", i19 = iccid_with_luhn("893301000000000001");
+  const auto r = read("iccid\n" + i18 + "\n" + i19 + "F\n" + kIccid1 + "\n");
+  ASSERT_EQ(errors(r), Errors{});
+  ASSERT_EQ(r.rows.size(), 3U);
+  EXPECT_EQ(r.rows[0].personal.iccid.str(), i18);
+  EXPECT_EQ(r.rows[1].personal.iccid.str(), i19);
+  EXPECT_EQ(errors(read("iccid\n" + i18 + "\n" + i18 + "ff\n")), Errors{"3: iccid: already in line 2"});
 }
 
 TEST(Csv, WantsAsManyCellsAsNames) {
@@ -225,7 +236,7 @@ TEST(Csv, LimitsLines) {
   const std::string room(4096 - kIccid1.size(), ' ');
   EXPECT_EQ(errors(read("iccid\n" + kIccid1 + room + "\n")), Errors{});
   EXPECT_EQ(errors(read("iccid\n" + kIccid1 + room + " \n" + kIccid2 + "\n12\n")),
-            (Errors{"2: line of more than 4096 bytes", "4: iccid: an ICCID has 19 or 20 digits"}));
+            (Errors{"2: line of more than 4096 bytes", "4: iccid: an ICCID has 18 to 20 digits"}));
   EXPECT_EQ(errors(read(std::string(5000, 'x'))), Errors{"1: line of more than 4096 bytes"});
 }
 
@@ -250,7 +261,7 @@ TEST(Csv, SurvivesBinaryRubbish) {
   EXPECT_FALSE(read(text(der)).errors.empty());
   EXPECT_FALSE(read(std::string("iccid\n") + std::string(text(der))).errors.empty());
   EXPECT_EQ(errors(read(std::string("iccid\n") + kIccid1 + std::string(1, '\0') + "\n")),
-            Errors{"2: iccid: an ICCID has 19 or 20 digits"});
+            Errors{"2: iccid: an ICCID has 18 to 20 digits"});
 }
 
 }  // namespace

@@ -244,7 +244,7 @@ TEST(Package, ChecksTheHeader) {
   EXPECT_EQ(with(version + "8209890001234567890123" + lists), "bad-profile");
   EXPECT_EQ(with(version + "8309890001234567890123" + lists), "bad-profile");
   EXPECT_EQ(with(version + "830A8900012345678901234A" + lists), "bad-profile");
-  EXPECT_EQ(with(version + "830A890001234567890123FF" + lists), "bad-profile");
+  EXPECT_EQ(with(version + "830A89000123456789012FFF" + lists), "bad-profile");
   EXPECT_EQ(with(version + iccid + type + lists), "bad-profile");
   EXPECT_EQ(with(version + "8200" + iccid + lists), "bad-profile");
   EXPECT_EQ(with(version + "8202C080" + iccid + lists), "bad-profile");  // overlong UTF-8

@@ -74,7 +74,13 @@ TEST_F(ConfigTest, WhatInitWritesIsGood) {
   EXPECT_EQ(c->identities.size(), 2U);
   EXPECT_EQ(c->custody, CustodyPolicy::strict);
   EXPECT_EQ(c->by_oid("2.999.30")->role, Role::smsr);
-  EXPECT_EQ(c->by_fingerprint(c->by_oid("2.999.10")->fingerprint)->oid.str(), "2.999.10");
+  EXPECT_EQ(c->by_peer({.fingerprint = c->by_oid("2.999.10")->fingerprints.front(),
+                        .subject = {},
+                        .psk_identity = {},
+                        .names = {},
+                        .address = {}})
+                ->oid.str(),
+            "2.999.10");
   EXPECT_EQ(c->by_oid("2.999.30")->callback_url, "https://127.0.0.1:8444/es3/callback");
   EXPECT_TRUE(fs::path(c->store_path).is_absolute());
 }

@@ -207,6 +207,12 @@ const std::vector<Keyword>& keywords() {
          KF_TRY(s.token_flags, l.count("mask"));
          return {};
        }},
+      {"cryptoki",
+       [](Line& l, Script& s) -> Status {
+         KF_TRY(s.cryptoki, l.count("number"));
+         if (*s.cryptoki > 255) return Error{"shim-script", "a major version is one octet"};
+         return {};
+       }},
       {"announce",
        [](Line& l, Script& s) -> Status {
          KF_TRY(const std::string what, l.word("max-sessions or max-rw-sessions"));

@@ -59,6 +59,7 @@ struct Script {
   unsigned long resets = 0;
   unsigned long token_flags = 0;
   std::optional<unsigned long> max_sessions, max_rw_sessions;
+  std::optional<unsigned long> cryptoki;
   std::vector<CK_MECHANISM_TYPE> hidden_mechanisms;
   std::vector<unsigned long> refused_kdfs;
   bool der_only = false, raw_only = false;

@@ -497,6 +497,7 @@ CK_RV load_module() {
   std::memcpy(&get, &symbol, sizeof get);
   if (const CK_RV rv = get(&real); rv != CKR_OK) return rv;
   own.version = real->version;
+  if (const auto& major = weather().script().cryptoki; major) own.version = {static_cast<CK_BYTE>(*major), 0};
   own.C_GetFunctionList = &get_function_list;
   // Every function passes through; a function that the module leaves out stays out.
 #define KF_SHIM_PASS(name, kind) \

@@ -105,6 +105,7 @@ TEST(ShimScript, SaysWhereItDoesNotUnderstand) {
       {"sessions 2 3", "'3' is too much"},
       {"gone-between 20 10", "later than the first"},
       {"announce max-players 2", "neither max-sessions"},
+      {"cryptoki 256", "one octet"},
       {"hide-mechanism CKM_LOVE", "'CKM_LOVE' is no mechanism"},
       {"log-only C_Login,,C_Logout", "'' is no function"},
       {"hide-object \"SK", "not closed"},

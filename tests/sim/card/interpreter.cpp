@@ -178,7 +178,7 @@ void Interpreter::header_field() {
       break;
     case 0x83: {
       std::string digits = to_hex(v);
-      if (digits.size() == 20 && digits.back() == 'F') digits.pop_back();
+      while (digits.size() > 18 && digits.back() == 'F') digits.pop_back();
       const bool decimal = std::all_of(digits.begin(), digits.end(), [](char c) { return c >= '0' && c <= '9'; });
       if (length_ != 10 || !decimal) return wrong(kBadValues);
       candidate_.iccid = digits;

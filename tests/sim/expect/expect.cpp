@@ -49,7 +49,7 @@ Error missing(const char* what) { return {"bad-template", what}; }
 }  // namespace
 
 Result<Bytes> expected_package(ByteView template_der, const ExpectedValues& v) {
-  if (v.iccid.size() != 19 && v.iccid.size() != 20) return Error{"bad-value", "iccid"};
+  if (v.iccid.size() < 18 || v.iccid.size() > 20) return Error{"bad-value", "iccid"};
   if (v.imsi.size() > 15) return Error{"bad-value", "imsi"};
   const std::string old = to_hex(template_der);
   std::string now = old;
@@ -59,7 +59,7 @@ Result<Bytes> expected_package(ByteView template_der, const ExpectedValues& v) {
   const std::size_t mark = old.find("830A");
   if (mark == std::string::npos || mark % 2 != 0 || mark + 24 > old.size()) return missing("ICCID in the header");
   const std::string old_iccid = old.substr(mark + 4, 20);
-  const std::string new_iccid = v.iccid.size() == 19 ? v.iccid + "F" : v.iccid;
+  const std::string new_iccid = v.iccid + std::string(20 - v.iccid.size(), 'F');
   put(mark + 4, new_iccid);
   const auto files = find_all(old, "830A" + swap_pairs(old_iccid), mark + 24, old.size());
   if (files.size() != 1) return missing("EF.ICCID with the header's digits, once");

@@ -9,7 +9,7 @@
 namespace kf::sim {
 
 struct ExpectedValues {
-  std::string iccid;  // 19 or 20 digits
+  std::string iccid;  // 18 to 20 digits
   std::string imsi;   // digits, empty: as the template has it
   Bytes ki, opc;      // empty: as the template has them
 };

@@ -234,7 +234,7 @@ Eum::Made Eum::make(const std::string& eid, std::uint64_t index, std::uint32_t m
   ca.version = "116";
   ca.type = "CA";
   const Bytes cert = certificate(m.record, EcasdVariant::good);
-  ca.certs.push_back({"1", to_hex(impl_->eum_oid), cert});
+  ca.certs.push_back({"1", impl_->eum_id, cert});
   ca.certificates.push_back(cert);
   e.ecasd.keysets.push_back(std::move(ca));
   e.cattp_support = false;

@@ -39,6 +39,7 @@ const std::vector<FaultInfo>& fault_catalogue() {
       {"truncated-ecasd", "", "its last ten bytes are missing"},
       {"nonminimal-ecasd", "", "its outer length is not minimal"},
       {"other-eid-ecasd", "", "it names another EID (signature right)"},
+      {"more-ecasd", "", "a certificate of another EID stands before CERT.ECASD.ECKA"},
       {"bad-eum-signature", "", "EumSignature does not verify"},
       {"wrong-eis-eid", "", "GetEIS answers with the EIS of another EID"},
       {"eis-stale", "oid", "a Created ISD-P of that SM-DP (default: the registered one) is there; set it at start"},
@@ -50,6 +51,10 @@ const std::vector<FaultInfo>& fault_catalogue() {
       {"old-rc-replay", "", "SendData answers with the RC of an earlier session"},
       {"completed-refused", "", "ProfileDownloadCompleted is refused"},
       {"http-500", "function", "HTTP 500 instead of accepting the request"},
+      {"http-404", "function", "HTTP 404 instead of accepting the request"},
+      {"late-creation", "ms",
+       "CreateISDP reaches the card that much later (default 3000), whatever its ValidityPeriod says"},
+      {"scp03t-in-23", "", "SCP03t answers travel inside 23, as R-APDUs do"},
       {"reply-sync", "function", "answers 200 synchronously although a callback was asked for"},
   };
   return list;

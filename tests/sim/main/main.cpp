@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include <cstdio>
+#include <csignal>
 #include <iostream>
 
 #include "tests/sim/main/operator_cli.hpp"
@@ -48,6 +49,8 @@ int run(SimulatorOptions o) {
     return e.reason == "bad-fault" || e.reason == "bad-url" ? 2 : 1;
   };
   if (const auto s = sim.start(); !s.ok()) return fail(s.error());
+  ::signal(SIGPIPE, SIG_IGN);  // who reads our lines may go first
+  ::signal(SIGHUP, SIG_IGN);   // a terminal that closes does not end a fleet; it has no file to turn
   asio::signal_set signals(io, SIGINT, SIGTERM);
   Control control(io, sim, o.control_port, [&io] { asio::post(io, [&io] { io.stop(); }); });
   if (const auto s = control.start(); !s.ok()) return fail(s.error());

@@ -59,7 +59,9 @@ Status Operator::start() {
   s.listen_address = options_.listen_address;
   s.port = options_.port;
   s.tls = options_.tls;
-  s.admit = [](const net::Request& head) { return head.method == "POST" ? 0u : 405u; };
+  s.admit = [this](const net::Request& head) {
+    return head.method != "POST" ? 405u : head.target != options_.path ? 404u : 0u;
+  };
   server_ =
       std::make_unique<net::HttpServer>(io_, std::move(s), [this](net::Request r) { return handle(std::move(r)); });
   return server_->start();
@@ -85,9 +87,8 @@ std::string Operator::envelope(const es::Request& q, const std::string& message_
   h.to = es::make_address(options_.smdp_url, options_.smdp_oid, {});
   h.reply_to = reply_to;
   h.message_id = message_id;
-  h.action = q.function == es::Function::other ? es::action_for(q.interface, q.other_name, false)
-                                               : es::action_for(q.interface, q.function, false);
-  return es::write_message(h, q);
+  h.action = es::action_of(q, options_.dialect);
+  return es::write_message(h, q, es::kNs3, options_.dialect);
 }
 
 asio::awaitable<Outcome> Operator::order(Order o, Pattern p, net::Millis timeout) {

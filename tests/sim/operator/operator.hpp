@@ -30,6 +30,7 @@ struct OperatorOptions {
   std::string smdp_url;  // ES2 endpoint, for example https://127.0.0.1:8443/es2
   std::string smdp_oid = "2.999.20";
   std::string oid = "2.999.10", name = "Operator-Sim";
+  es::Dialect dialect = es::Dialect::wsdl3;  // of what it sends
   net::TlsFiles tls;
   std::string listen_address = "127.0.0.1";  // callbacks and notifications
   std::string listen_host;                   // host in ReplyTo; empty: listen_address

@@ -6,7 +6,7 @@ Notification notification_of(const es::Request& r, const es::MessageHeader& h) {
   Notification n;
   n.interface = r.interface;
   n.function = r.function;
-  n.eid = r.eid;
+  n.eid = r.eis ? r.eis->eid : r.eid;
   n.iccid = r.iccid.value_or("");
   n.completion_timestamp = r.completion_timestamp;
   n.from_entity = h.from_entity;

@@ -68,7 +68,7 @@ class Es2Stub {
     h.to = to;
     h.message_id = es::make_message_id("2.999.20", random_uuid(), "t", "2026-03-02T09:00:00Z");
     h.relates_to = relates ? relates_to : "//2.999.10/another";
-    h.action = es::action_for(q.interface, q.function, callback);
+    h.action = es::action_of(r, callback ? es::Way::callback : es::Way::answer);
     return es::write_message(h, r);
   }
   asio::awaitable<void> call_back(std::string url, std::vector<std::string> bodies) {
@@ -131,7 +131,7 @@ class Es2Stub {
       h.from = es::make_address(url(), "2.999.20", "SM-DP");
       h.to = reply_to;
       h.message_id = es::make_message_id("2.999.20", random_uuid(), "t", "2026-03-02T09:00:00Z");
-      h.action = es::action_for(n.interface, n.function, true);
+      h.action = es::action_of(n);
       bodies.push_back(es::write_message(h, n));
     }
     asio::co_spawn(io_, call_back(reply_to, std::move(bodies)), asio::detached);
@@ -254,7 +254,7 @@ TEST(NotificationSink, CountsNotificationsOnly) {
   h.from = es::make_address("https://smsr.example/es3", "2.999.30", "SM-SR");
   h.to = sink.url();
   h.message_id = es::make_message_id("2.999.30", random_uuid(), "t", "2026-03-02T09:00:00Z");
-  h.action = es::action_for(n.interface, n.function, true);
+  h.action = es::action_of(n);
   const auto post = [&](std::string body) {
     net::Request r;
     r.content_type = es::kSoapContentType;

@@ -1,10 +1,14 @@
 // The ES3 functions of the SM-SR simulator. sgp02-interfaces.md 2.2, 2.4 to 2.6, 3, 4.6, 6.
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
 #include <algorithm>
 #include <array>
 
 #include "host/base/calendar.hpp"
 #include "host/base/ids.hpp"
 #include "host/base/random.hpp"
+#include "host/base/tlv.hpp"
 #include "tests/sim/smsr/smsr_parts.hpp"
 
 namespace kf::sim {
@@ -65,6 +69,9 @@ asio::awaitable<es::Response> Smsr::execute(const Party* party, std::shared_ptr<
     case Function::send_data:
     case Function::profile_download_completed:
     case Function::update_policy_rules:
+    case Function::update_subscription_address:
+    case Function::update_connectivity_parameters:
+    case Function::audit_eis:
     case Function::enable_profile:
     case Function::disable_profile:
     case Function::delete_isdp:
@@ -83,7 +90,12 @@ asio::awaitable<es::Response> Smsr::execute(const Party* party, std::shared_ptr<
     case Function::profile_download_completed:
       co_return completed(*party, *q);
     case Function::update_policy_rules:
-      co_return update_policy(*party, *q);
+    case Function::update_subscription_address:
+    case Function::update_connectivity_parameters:
+      co_return update_entry(*party, *q);
+    case Function::audit_eis:
+      find(q->eid)->record.eis.last_audit_date = iso_seconds(wall_now());
+      co_return get_eis(*party, *q);
     case Function::create_isdp:
       co_return co_await create_isdp(party, q, deadline);
     case Function::send_data:
@@ -107,6 +119,10 @@ es::Eis Smsr::eis_of(const Euicc& e, const Party& p) {
     for (const std::string_view f : {"expired-ecasd", "badly-signed-ecasd", "off-curve-ecasd", "infinite-ecasd",
                                      "truncated-ecasd", "nonminimal-ecasd", "other-eid-ecasd"})
       if (faults_.find(f, e.id) != nullptr) eis = eum_.eis_with(e.record, variant_of(f));
+    if (faults_.find("more-ecasd", e.id) != nullptr) {
+      auto other = eum_.eis_with(e.record, EcasdVariant::other_eid).ecasd.keysets;
+      eis.ecasd.keysets.insert(eis.ecasd.keysets.begin(), other.begin(), other.end());
+    }
     if (faults_.find("bad-eum-signature", e.id) != nullptr) eis.platform_version = "4.2.1";
   }
   eis.remaining_memory = e.remaining();
@@ -146,6 +162,13 @@ asio::awaitable<es::Response> Smsr::create_isdp(const Party* p, std::shared_ptr<
   order.commands = as_command(create_isdp_apdu(aid, static_cast<std::uint32_t>(q->required_memory)));
   order.target = to_bytes(isd_r_aid().bytes());
   order.more_to_do = q->more_to_do.value_or(false);
+  if (const auto* late = faults_.fire("late-creation", e.id)) {
+    const std::chrono::milliseconds pause(fault_number(*late, 3000));
+    asio::steady_timer timer(io_, pause);
+    boost::system::error_code ec;
+    co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ec));
+    deadline = std::max(deadline, Clock::now() + std::chrono::seconds(60));
+  }
   audit(q->eid, "CreateISDP", "to-card", order.commands);
   const CommandOutcome o = co_await es5_.run(q->eid, std::move(order), deadline);
 
@@ -213,11 +236,11 @@ asio::awaitable<es::Response> Smsr::send_data(const Party* p, std::shared_ptr<co
   }
   if (a.status == es::ExecStatus::failed) e.chain_open = false;
   a.euicc_response_data = o.answer.relay;
-  spoil(a, e, *q);
+  spoil(a, e, kind->scp03t);
   co_return a;
 }
 
-void Smsr::spoil(Answer& a, const Euicc& e, const es::Request&) {
+void Smsr::spoil(Answer& a, const Euicc& e, bool scp03t) {
   Bytes& data = *a.euicc_response_data;
   // 23 L 85 10/20 <RC> 90 00: remember it, or put an earlier one in its place.
   std::size_t at = 0, length = 0;
@@ -231,6 +254,14 @@ void Smsr::spoil(Answer& a, const Euicc& e, const es::Request&) {
     }
   }
   if (!faults_.empty()) {
+    if (scp03t && faults_.find("scp03t-in-23", e.id) != nullptr) {
+      if (const auto tlvs = read_tlvs(data); tlvs.ok()) {
+        Bytes wrapped;
+        for (const Tlv& t : *tlvs) append_tlv(wrapped, 0x23, t.whole);
+        data = std::move(wrapped);
+      }
+      return;
+    }
     if (length != 0 && faults_.find("old-rc-replay", e.id) != nullptr) {
       Bytes old = old_rc_;
       if (old.size() != length) old = random_bytes(length);  // none seen yet
@@ -261,14 +292,17 @@ es::Response Smsr::completed(const Party& p, const es::Request& q) {
   if (q.profile_type) entry->info.profile_type = *q.profile_type;
   if (q.subscription) entry->info.subscription = *q.subscription;
   if (q.pol2) entry->info.pol2 = *q.pol2;
-  notify(Function::handle_profile_downloaded, q.eid, *q.iccid, p.oid);
+  notify(Function::handle_profile_downloaded, q.eid, entry->info);
   return succeeded(q);
 }
 
-es::Response Smsr::update_policy(const Party& p, const es::Request& q) {
+// What is kept in the EIS only. (A real SM-SR also sends connectivity parameters to the card, by SCP80 or SCP81.)
+es::Response Smsr::update_entry(const Party& p, const es::Request& q) {
   EisEntry* entry = find(q.eid)->entry(*q.iccid);
   if (entry == nullptr || entry->in_creation || entry->info.smdp_id != p.oid) return unknown_profile(q);
   if (q.pol2) entry->info.pol2 = *q.pol2;  // absent: what is stored stays; empty: no rules
+  if (q.subscription) entry->info.subscription = *q.subscription;
+  if (!q.connectivity_parameters.empty()) entry->connectivity_parameters = q.connectivity_parameters;
   return succeeded(q);
 }
 
@@ -317,20 +351,20 @@ asio::awaitable<es::Response> Smsr::switch_profile(const Party* p, std::shared_p
     for (auto& x : e.entries)
       if (x.info.state == "Enabled" && x.info.isd_p_aid != aid_text) {
         change(x, "Disabled");
-        notify(Function::handle_profile_disabled, q->eid, x.info.iccid, x.info.smdp_id);
+        notify(Function::handle_profile_disabled, q->eid, x.info);
       }
     change(*entry, "Enabled");
-    notify(Function::handle_profile_enabled, q->eid, *q->iccid, p->oid);
+    notify(Function::handle_profile_enabled, q->eid, entry->info);
   } else {
     change(*entry, "Disabled");
-    notify(Function::handle_profile_disabled, q->eid, *q->iccid, p->oid);
+    notify(Function::handle_profile_disabled, q->eid, entry->info);
   }
   if (!told->confirmation.list.empty()) {  // profiles that the card deleted by itself (POL1: delete when disabled)
     const Bytes& r_apdu = told->confirmation.list.front().value;
     if (r_apdu.size() > 2)
       for (const auto& gone : deleted_profiles(ByteView(r_apdu).first(r_apdu.size() - 2)))
         if (const EisEntry* x = e.entry_by_aid(gone)) {
-          notify(Function::handle_profile_deleted, q->eid, x->info.iccid, x->info.smdp_id);
+          notify(Function::handle_profile_deleted, q->eid, x->info);
           remove(e, gone);
         }
   }
@@ -345,7 +379,8 @@ asio::awaitable<es::Response> Smsr::delete_isdp(const Party* p, std::shared_ptr<
   const EisEntry* entry = e.entry(*q->iccid);
   if (entry == nullptr || entry->in_creation || entry->info.smdp_id != p->oid) co_return unknown_profile(*q);
   if (forbids(entry->info, "DELETE")) co_return failed(*q, "8.2.3", "3.8", *q->iccid, "POL2 forbids deletion");
-  const bool was_profile = entry->info.state != "Created";
+  const es::ProfileInfo gone = entry->info;
+  const bool was_profile = gone.state != "Created";
   const std::string aid_text = entry->info.isd_p_aid;
   Es5::Order order;
   order.commands = as_command(delete_apdu(hex(aid_text)));
@@ -365,7 +400,7 @@ asio::awaitable<es::Response> Smsr::delete_isdp(const Party* p, std::shared_ptr<
     e.isdp_in_work.clear();
     e.chain_open = false;
   }
-  if (was_profile) notify(Function::handle_profile_deleted, q->eid, *q->iccid, p->oid);
+  if (was_profile) notify(Function::handle_profile_deleted, q->eid, gone);
   Answer a = succeeded(*q);
   a.euicc_response_data = o.answer.relay;
   co_return a;

@@ -122,8 +122,7 @@ class SmdpStub {
     h.to = es::make_address(to, to_oid, {});
     if (callback) h.reply_to = reply_to.empty() ? es::make_address(callback_url(), oid, "SM-DP-K") : reply_to;
     h.message_id = es::make_message_id(oid, random_uuid(), "urn:uuid:" + random_uuid(), "2026-03-02T09:00:00Z");
-    h.action = q.function == es::Function::other ? es::action_for(q.interface, q.other_name, false)
-                                                 : es::action_for(q.interface, q.function, false);
+    h.action = es::action_of(q);
     const std::string body = es::write_message(h, q);
     return post(body, h.message_id, timeout);
   }

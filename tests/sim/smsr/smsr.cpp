@@ -36,6 +36,7 @@ Bytes digest_of(const es::Request& q) {
   add(q.more_to_do ? (*q.more_to_do ? "1" : "0") : "-");
   add(text(q.sd_aid));
   add(text(q.data));
+  add(text(q.connectivity_parameters));
   if (q.subscription) {
     add(q.subscription->imsi);
     add(q.subscription->msisdn);
@@ -216,11 +217,10 @@ net::Response Smsr::answer_200(const Answer& a, const Reply& reply) const {
   h.to = reply.to;
   h.message_id = new_message_id(reply.transaction_id);
   h.relates_to = reply.relates_to;
-  h.action = a.function == es::Function::other ? es::action_for(a.interface, a.other_name, false)
-                                               : es::action_for(a.interface, a.function, false);
+  h.action = es::action_of(a, es::Way::answer, options_.dialect);
   net::Response r;
   r.content_type = es::kSoapContentType;
-  r.body = es::write_message(h, a, reply.ns);
+  r.body = es::write_message(h, a, reply.ns, options_.dialect);
   return r;
 }
 
@@ -276,6 +276,8 @@ asio::awaitable<net::Response> Smsr::handle(net::Request r) {
     f.reason = "Temporary failure, nothing was done, send again";
     co_return fault_answer(f);
   }
+
+  if (!refusal && !faults_.empty() && faults_.fire("http-404", id, name) != nullptr) co_return empty_answer(404);
 
   std::shared_ptr<Call> call;
   bool fresh = false;
@@ -385,10 +387,8 @@ asio::awaitable<void> Smsr::deliver(std::shared_ptr<Call> call, Reply reply) {
   h.to = reply.to;
   h.message_id = new_message_id(reply.transaction_id);
   if (!armed || faults_.fire("callback-no-relatesto", call->id, name) == nullptr) h.relates_to = reply.relates_to;
-  const Answer& a = call->answer;
-  h.action = a.function == es::Function::other ? es::action_for(a.interface, a.other_name, true)
-                                               : es::action_for(a.interface, a.function, true);
-  auto body = std::make_shared<std::string>(es::write_message(h, call->answer, reply.ns));
+  h.action = es::action_of(call->answer, es::Way::callback, options_.dialect);
+  auto body = std::make_shared<std::string>(es::write_message(h, call->answer, reply.ns, options_.dialect));
   if (armed && call->answer.function == es::Function::send_data)
     if (const auto* s = faults_.fire("bad-hex-answer", call->id)) {
       if (s->value == "nothex")
@@ -438,15 +438,17 @@ asio::awaitable<Result<net::Response>> Smsr::post(const std::string& url, std::s
   co_return answer;
 }
 
-void Smsr::notify(es::Function f, const std::string& eid, const std::string& iccid, const std::string& smdp_oid) {
+void Smsr::notify(es::Function f, const std::string& eid, const es::ProfileInfo& about) {
+  if (options_.strict && f == es::Function::handle_profile_downloaded) return;  // not in the descriptions
   es::Request n;
   n.function = f;
   n.eid = eid;
-  n.iccid = iccid;
+  n.iccid = about.iccid;
   n.completion_timestamp = iso_seconds(wall_now());
   for (const auto& p : options_.parties) {
-    const bool es3 = p.role == Party::Role::smdp && p.oid == smdp_oid;
+    const bool es3 = p.role == Party::Role::smdp && p.oid == about.smdp_id;
     if (p.url.empty() || !(es3 || p.role == Party::Role::m2m)) continue;
+    n.mno_id = es3 ? about.mno_id : "";
     asio::co_spawn(io_, post_notification(es3 ? es::Interface::es3 : es::Interface::es4, n, &p), asio::detached);
   }
 }
@@ -457,8 +459,8 @@ asio::awaitable<void> Smsr::post_notification(es::Interface i, es::Request n, co
   h.from = es::make_address(address(), options_.oid, options_.name);
   h.to = es::make_address(to->url, to->oid, {});
   h.message_id = new_message_id("urn:uuid:" + random_uuid());
-  h.action = es::action_for(i, n.function, true);
-  const auto body = std::make_shared<const std::string>(es::write_message(h, n));
+  h.action = es::action_of(n, options_.dialect);
+  const auto body = std::make_shared<const std::string>(es::write_message(h, n, es::kNs3, options_.dialect));
   ++counters_.notifications;
   const std::string url = to->url;
   const auto sent = co_await post(url, body, 3);

@@ -1,9 +1,9 @@
 // The SM-SR simulator: an ES3 server (and ES4 notifier) in front of an EIS store and the administration sessions of
 // es5.hpp.
 //
-// GetEIS, CreateISDP, SendData, ProfileDownloadCompleted, UpdatePolicyRules, EnableProfile, DisableProfile, DeleteISDP;
-// AuditEIS and UpdateSubscriptionAddress are known and not implemented. Written against the messages, not against the
-// SM-DP. sgp02-interfaces.md 1, 2.2 to 2.6, 3, 4.6, 6, 10. One io_context, one thread.
+// GetEIS, AuditEIS, CreateISDP, SendData, ProfileDownloadCompleted, UpdatePolicyRules, UpdateSubscriptionAddress,
+// UpdateConnectivityParameters, EnableProfile, DisableProfile, DeleteISDP. Written against the messages, not against
+// the SM-DP. sgp02-interfaces.md 1, 2.2 to 2.6, 3, 4.6, 6, 10. One io_context, one thread.
 #pragma once
 
 #include <fstream>
@@ -27,6 +27,7 @@ struct Party {
 
 struct SmsrOptions {
   std::string oid = "2.999.30", name = "SM-SR-Sim";
+  es::Dialect dialect = es::Dialect::wsdl3;  // of what it sends
   net::TlsFiles tls;
   std::string listen_address = "127.0.0.1";
   std::uint16_t es3_port = 0;
@@ -36,6 +37,7 @@ struct SmsrOptions {
   std::chrono::seconds enable_timeout{120};  // for the card's notification
   std::size_t remembered_calls = 200'000;    // for idempotence; the oldest go first
   std::uint16_t first_isdp = 0x10;           // the first ISD-P AID of every card is A0000005591010FFFFFFFF8900 nnnn 00
+  bool strict = false;                       // refuses what the published v3 descriptions do not have; see strict.hpp
   std::string audit_file;                    // JSON lines of everything relayed; empty: none
   std::string hostile;                       // see hostile.hpp; empty: well-behaved
 };
@@ -52,6 +54,7 @@ struct EisEntry {
   bool in_creation = false;        // CreateISDP runs: GetEIS does not show it
   Clock::time_point lies_until{};  // until then GetEIS shows what was before (hostile.hpp)
   std::string old_state;           // empty: not there
+  Bytes connectivity_parameters;
 };
 
 class Smsr {
@@ -98,7 +101,7 @@ class Smsr {
   asio::awaitable<Answer> create_isdp(const Party* p, std::shared_ptr<const es::Request> q, Clock::time_point deadline);
   asio::awaitable<Answer> send_data(const Party* p, std::shared_ptr<const es::Request> q, Clock::time_point deadline);
   Answer completed(const Party& p, const es::Request& q);
-  Answer update_policy(const Party& p, const es::Request& q);
+  Answer update_entry(const Party& p, const es::Request& q);
   asio::awaitable<Answer> switch_profile(const Party* p, std::shared_ptr<const es::Request> q,
                                          Clock::time_point deadline);
   asio::awaitable<Answer> delete_isdp(const Party* p, std::shared_ptr<const es::Request> q, Clock::time_point deadline);
@@ -107,8 +110,8 @@ class Smsr {
   void list_profiles(es::Eis& eis, const Euicc& e, const Party& p) const;
   void change(EisEntry& entry, std::string state);                   // the EIS may show it later
   void remove(Euicc& e, const std::string& aid, bool shown = true);  // shown: the EIS had it
-  void spoil(Answer& a, const Euicc& e, const es::Request& q);       // faults that change what a SendData answers
-  void notify(es::Function f, const std::string& eid, const std::string& iccid, const std::string& smdp_oid);
+  void spoil(Answer& a, const Euicc& e, bool scp03t);                // faults that change what a SendData answers
+  void notify(es::Function f, const std::string& eid, const es::ProfileInfo& about);
   asio::awaitable<void> post_notification(es::Interface i, es::Request n, const Party* to);
   asio::awaitable<Result<net::Response>> post(const std::string& url, std::shared_ptr<const std::string> body,
                                               int tries);

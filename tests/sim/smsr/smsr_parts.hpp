@@ -1,6 +1,7 @@
 // Inside the SM-SR simulator: what one EID, one call and one answer consist of.
 #pragma once
 
+#include "host/base/ids.hpp"
 #include "tests/sim/smsr/smsr.hpp"
 
 namespace kf::sim {
@@ -16,7 +17,7 @@ struct Smsr::Euicc {
 
   EisEntry* entry(const std::string& iccid) {
     for (auto& e : entries)
-      if (e.info.iccid == iccid) return &e;
+      if (same_iccid(e.info.iccid, iccid)) return &e;
     return nullptr;
   }
   EisEntry* entry_by_aid(const std::string& aid) {

@@ -1,0 +1,119 @@
+// Completing, Enabling.
+#include <algorithm>
+
+#include "host/base/text.hpp"
+#include "host/download/machine_impl.hpp"
+
+namespace kf::download {
+namespace {
+constexpr std::int64_t kLongestPause = 60'000;  // ms between two EnableProfile
+}  // namespace
+
+// ---- Completing ----
+void Machine::complete() {
+  enter_persisted(State::completing);
+  if (c_.keep_key_set && d().secrets.keys)
+    emit(KeepKeySet{std::move(*d().secrets.keys), isd_p(), d().sequence_counter});
+  d().secrets = Secrets{};
+  call_completed();
+}
+void Machine::call_completed() {
+  es::Request r = request_iccid(es::Function::profile_download_completed, d().order.iccid.str());
+  if (!d().order.profile_type.empty()) r.profile_type = d().order.profile_type;
+  const auto& s = d().order.subscription;
+  if (!s.imsi.empty() || !s.msisdn.empty()) r.subscription = s;
+  r.pol2 = d().order.pol2;
+  call(std::move(r), c_.timeouts.completed, true);
+}
+void Machine::on_completed(es::Response& r) {
+  if (executed(r)) {
+    if (r.status == es::ExecStatus::with_warning) note_warning(r);
+    return accepted();
+  }
+  d().cause =
+      passed_on(r, {"8.6", "4.2", d().order.iccid.str(), "ProfileDownloadCompleted refused without a code", ""});
+  if (!again_later(c_.timeouts.completed_tries)) probe();
+}
+void Machine::accepted() {
+  d().completed = true;
+  d().cause.reset();
+  if (!d().order.enable || d().expiring || c_.now_ms >= d().order.deadline_ms) {
+    if (d().order.enable && !d().warning)
+      d().warning =
+          Cause{"1.6", "5.3", d().order.iccid.str(), "Profile installed and Disabled; no time left to enable it", ""};
+    return succeed();
+  }
+  enter_persisted(State::enabling);
+  call_enable();
+}
+void Machine::probed_completing(const es::ProfileInfo* p, bool ours) {
+  if (ours && in_use(*p)) return accepted();
+  if (d().taken_up && ours && p->state == "Created" && !d().completing_repeated) {
+    d().completing_repeated = true;
+    return call_completed();
+  }
+  begin_delete(d().cause.value_or(down("ProfileDownloadCompleted")));
+}
+
+// ---- Enabling ----
+// The outcome follows the EIS: whatever EnableProfile came to, GetEIS is asked before the Operator is told that the
+// profile was not enabled, and what cannot be known is called so.
+void Machine::call_enable() {
+  const std::int64_t left = d().order.deadline_ms - c_.now_ms;
+  if (left <= 0) return end_enabling(expired_cause());
+  es::Request r = request_iccid(es::Function::enable_profile, d().order.iccid.str());
+  call(std::move(r), std::min(left, c_.timeouts.enable), false);
+  if (d().enable_call == 0) d().enable_call = d().calls;  // a callback to any of them from here on may tell
+}
+void Machine::on_enabled(es::Response& r) {
+  if (executed(r)) {
+    if (r.status == es::ExecStatus::with_warning) note_warning(r);
+    return succeed();
+  }
+  if (r.status == es::ExecStatus::expired) return end_enabling(expired_cause());
+  const Cause why = passed_on(r, {"8.2.1", "4.2", "", "", ""});
+  if (not_reached(r) || (r.code && r.code->reason == "4.4")) return enable_again(why);  // not at the card; busy
+  end_enabling(why);
+}
+void Machine::on_enabled_seen() {  // only counts where the callback may have been lost
+  if (d().state == State::enabling && (d().taken_up || d().enable_unsure)) succeed();
+}
+// With growing pauses, until the ValidityPeriod is over.
+void Machine::enable_again(const Cause& why) {
+  std::int64_t ms = c_.timeouts.backoff;
+  for (unsigned i = 0; i < d().tries && ms < kLongestPause; ++i) ms *= 4;
+  ++d().tries;
+  ms = std::min(ms, kLongestPause);
+  if (c_.now_ms + ms >= d().order.deadline_ms) return end_enabling(why);
+  emit(StartTimer{ms});
+}
+void Machine::end_enabling(Cause why) {
+  d().not_enabled = std::move(why);
+  ask_eis(Ask::probe);  // once: the Operator waits
+}
+void Machine::tell_not_enabled(const es::ProfileInfo* p, bool have) {
+  const Cause& why = *d().not_enabled;
+  std::string text;
+  if (!have || p == nullptr)
+    text = "Profile installed; whether it is enabled is not known, its EIS could not be read";
+  else if (p->state != "Disabled")
+    text = "Profile installed and not enabled; its EIS shows it as " + clip_text(p->state, 32);
+  else if (d().enable_unsure || why.reason == "5.3")
+    text = "Profile installed and Disabled when last asked; EnableProfile was not answered and may yet be executed";
+  else
+    text = "Profile installed and Disabled; enabling failed";
+  if (p != nullptr && p->state == "Created")
+    emit(Alarm{"EID " + d().order.eid.str() + ": ICCID " + d().order.iccid.str() +
+               " was completed, the EIS shows it as Created"});
+  d().warning = Cause{why.subject, why.reason, d().order.iccid.str(), std::move(text), why.detail};
+  if (!why.message.empty()) d().warning->message += ": " + why.message;
+  succeed();
+}
+void Machine::probed_enabling(const es::ProfileInfo* p, bool have, bool ours) {
+  if (ours && p->state == "Enabled") return succeed();
+  if (d().not_enabled) return tell_not_enabled(ours ? p : nullptr, have);
+  if (!d().enable_unsure) return;  // after a restart: the callback, the notification or the deadline ends it
+  enable_again(down("EnableProfile"));
+}
+
+}  // namespace kf::download

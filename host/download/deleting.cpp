@@ -1,0 +1,124 @@
+// Deleting: error management (SGP.02 3.1.4), and the GetEIS that decides what happened.
+#include "host/download/machine_impl.hpp"
+
+namespace kf::download {
+
+void Machine::begin_delete(Cause cause) {
+  if (d().pol1_forbade) {  // entered at most once for one ISD-P
+    emit(Alarm{"EID " + d().order.eid.str() + ": POL1 keeps the ISD-P of ICCID " + d().order.iccid.str() +
+               " from being deleted and its completion failed; its EIS may show it as Created"});
+    d().leftover = true;
+    d().warning = std::move(cause);
+    return succeed();
+  }
+  d().cause = std::move(cause);
+  auto keys = std::move(d().secrets.keys);  // POL1 may yet turn this into an installation
+  d().secrets = Secrets{};
+  d().secrets.keys = std::move(keys);
+  enter_persisted(State::deleting);
+  if (d().isd_p_aid.empty()) return probe();  // not known whether the ISD-P was made
+  call_delete();
+}
+void Machine::call_delete() {
+  call(request_iccid(es::Function::delete_isdp, d().order.iccid.str()), c_.timeouts.card, true);
+}
+// Nothing of this order is on the card, as far as is known.
+void Machine::deleted(bool by_us) {
+  if (d().header_taken) emit(DropKeySet{});  // a record may have been stored before the ISD-P went
+  if (d().again_after_delete && c_.now_ms < d().order.deadline_ms) {  // restart: once more, with fresh keys
+    Download fresh;
+    fresh.order = std::move(d().order);
+    fresh.restarts = d().restarts;
+    fresh.taken_up = d().taken_up;
+    fresh.calls = d().calls;
+    fresh.on_card = d().on_card;
+    fresh.proved_gone = d().proved_gone;
+    fresh.open_creations = std::move(d().open_creations);
+    d() = std::move(fresh);
+    return start();
+  }
+  if (by_us && d().cause) d().cause->message += "; ISD-P deleted";
+  if (!d().open_creations.empty() && d().cause)
+    d().cause->message += "; whether an ISD-P is made yet is not known, it is looked after";
+  end_deleting();
+}
+void Machine::left_behind(const std::string& why) {
+  const auto& c = d().refused;  // says more than what came after it
+  d().leftover = true;
+  d().cause->message += "; ISD-P left behind: " + (c ? c->subject + "/" + c->reason + " " + c->message : why);
+  end_deleting();
+}
+
+namespace {
+bool pol1_refusal(const es::Response& r) {
+  if (says(r, "8.2.2", "3.8")) return true;
+  if (!r.euicc_response_data) return false;
+  auto a = es8::parse_euicc_response_data(*r.euicc_response_data);
+  return a && !a->empty() && a->back().sw() == 0x69E1;
+}
+}  // namespace
+
+void Machine::on_deleted(es::Response& r) {
+  if (executed(r) || unknown_profile(r)) {
+    nothing_there();
+    return deleted(true);
+  }
+  if (pol1_refusal(r)) {
+    if (!d().header_taken) {  // rule 11: a card fault
+      if (d().delete_probed) return left_behind("card refuses deletion");
+      d().delete_probed = true;
+      return probe();
+    }
+    d().pol1_forbade = true;
+    d().again_after_delete = false;
+    d().warning = d().cause;
+    if (d().warning) d().warning->message += "; POL1 forbids deletion, counted as installed";
+    return complete();
+  }
+  if (not_reached(r) && again_later(c_.timeouts.delete_tries)) return;
+  d().refused = passed_on(r, {"8.4", "4.2", d().isd_p_aid, "refused without a code", ""});
+  d().delete_probed = true;
+  probe();  // as in on_cleaned
+}
+
+void Machine::probed_deleting(const es::ProfileInfo* p, bool have, bool ours) {
+  if (!have) return left_behind("GetEIS not answered");
+  if (p == nullptr || p->state == "Deleted") {
+    // What was made and whose deletion failed, and yet is not shown, is looked after: an EIS may lag behind.
+    if (d().isd_p_aid.empty()) nothing_made();
+    return deleted(false);
+  }
+  if (ours && in_use(*p) && d().header_taken) {  // the completion was taken after all, and deletion is refused
+    d().warning = std::move(d().cause);
+    if (d().warning) d().warning->message += "; the EIS shows the profile as " + p->state + ", counted as installed";
+    return succeed();
+  }
+  if (d().delete_probed) return left_behind("card refuses deletion");
+  if (!is_stale(*p, c_.smdp_oid)) return left_behind("the EIS shows an entry that is not ours to delete");
+  d().isd_p_aid = p->isd_p_aid;
+  d().open_creations.clear();
+  call_delete();
+}
+
+// ---- probes: a GetEIS that decides what happened ----
+void Machine::on_probe(es::Response& r) {
+  const bool have = executed(r) && r.eis && r.eis->eid == d().order.eid.str();
+  const es::ProfileInfo* p = have ? find_profile(*r.eis, d().order.iccid.str()) : nullptr;
+  const bool ours = p != nullptr && (p->smdp_id.empty() || p->smdp_id == c_.smdp_oid);
+  switch (d().state) {
+    case State::cleaning_stale:
+      return probed_cleaning(r, have);
+    case State::creating_isdp:
+      return probed_creating(r, p, have);
+    case State::completing:
+      return probed_completing(p, ours);
+    case State::enabling:
+      return probed_enabling(p, have, ours);
+    case State::deleting:
+      return probed_deleting(p, have, ours);
+    default:
+      return;
+  }
+}
+
+}  // namespace kf::download

@@ -1,0 +1,121 @@
+// The machine behind step(): one object a step. Not for other rooms. Its functions stand in the file of their phase:
+// preparing.cpp (GetEIS to CreateISDP), conversing.cpp (keys, SCP03t), completing.cpp (completion, enabling),
+// deleting.cpp (error management), failures.cpp (calls without an answer, the deadline), restart.cpp; machine.cpp
+// deals events out.
+#pragma once
+
+#include <array>
+#include <utility>
+
+#include "host/download/answers.hpp"
+#include "host/download/codes.hpp"
+#include "host/download/machine.hpp"
+
+namespace kf::download {
+
+class Machine {
+ public:
+  Machine(Download d, const Context& c) : c_(c) { out_.download = std::move(d); }
+  Step run(Event e);
+
+ private:
+  using Ask = Download::Ask;
+
+  Download& d() { return out_.download; }
+  void emit(Effect e) { out_.effects.push_back(std::move(e)); }
+  void enter(State s);
+  void enter_persisted(State s);
+
+  // ---- calls (machine.cpp) ----
+  es::Request request(es::Function f);
+  es::Request request_iccid(es::Function f, const std::string& iccid);
+  void call(es::Request r, std::int64_t timeout, bool resend_safe, Ask ask = Ask::step);
+  void send_data(const Aid& target, Bytes data, bool more);
+  void send_data(const Aid& target, const es8::SendPart& part, bool more);
+  void ask_eis(Ask ask) { call(request(es::Function::get_eis), c_.timeouts.get_eis, true, ask); }
+  void probe();
+  bool again_later(unsigned limit);
+  Aid isd_p() { return Aid::of(d().isd_p_aid); }
+
+  // ---- ends (machine.cpp) ----
+  void finish(State s);
+  void fail(Cause cause);
+  void succeed();
+  void fail_as(const es::Response& r, const Cause& when_missing);
+  Cause down(const std::string& what);
+  void note_warning(const es::Response& r);
+
+  // ---- GettingEis to CreatingIsdp (preparing.cpp) ----
+  void start();
+  void on_eis(es::Response& r);
+  void read_stale(const es::Eis& e);
+  std::optional<Cause> eligibility(const es::Eis& e);
+  const Bytes& cert_dp() { return d().curve == Curve::p256 ? c_.cert_dp_p256 : c_.cert_dp_brainpool; }
+  void on_certificates(CertificatesChecked& x);
+  void clean_next();
+  void on_cleaned(es::Response& r);
+  void probed_cleaning(const es::Response& r, bool have);
+  void create();
+  void on_created(es::Response& r, unsigned call);
+  void created(std::string aid);
+  void creation_ended(unsigned call);
+  void nothing_made() { d().on_card = !d().open_creations.empty(); }  // as far as the calls that ended say
+  void nothing_there();                                               // a deletion says so
+  void probed_creating(const es::Response& r, const es::ProfileInfo* p, bool have);
+  void on_late_creation(es::Response& r, unsigned call);
+
+  // ---- SendingCert to Installing (conversing.cpp) ----
+  void send_cert();
+  Result<std::vector<es8::CardAnswer>> card_answers(const es::Response& r, bool scp03t);
+  void on_cert_answer(es::Response& r);
+  void sign();
+  void delete_as(const es::Response& r, const std::string& what);
+  void on_ecc(EccCompletion& c);
+  void on_key_answer(es::Response& r);
+  void on_sealed(Sealed& x);
+  void send_part();
+  void on_install_answer(es::Response& r);
+  void on_scp_error(const Bytes& tlv);
+  bool session_again();
+  void initialize_again();
+  void on_euicc_response();
+  void on_host_challenge(HostChallenge& h);
+  void on_online_answer(es::Response& r);
+
+  // ---- Completing, Enabling (completing.cpp) ----
+  void complete();
+  void call_completed();
+  void on_completed(es::Response& r);
+  void accepted();
+  void call_enable();
+  void on_enabled(es::Response& r);
+  void on_enabled_seen();
+  void enable_again(const Cause& why);
+  void end_enabling(Cause why);
+  void tell_not_enabled(const es::ProfileInfo* p, bool have);
+  void probed_completing(const es::ProfileInfo* p, bool ours);
+  void probed_enabling(const es::ProfileInfo* p, bool have, bool ours);
+
+  // ---- Deleting (deleting.cpp) ----
+  void begin_delete(Cause cause);
+  void call_delete();
+  void deleted(bool by_us);
+  void end_deleting() { finish(d().expiring ? State::expired : State::failed); }
+  void left_behind(const std::string& why);
+  void on_deleted(es::Response& r);
+  void probed_deleting(const es::ProfileInfo* p, bool have, bool ours);
+  void on_probe(es::Response& r);
+
+  // ---- dispatch (machine.cpp), failures.cpp, restart.cpp ----
+  void on_answer(Answer& a);
+  void on_call_failed(CallFailed& f);
+  void on_probe_failed();
+  void on_timer();
+  void on_deadline();
+  void restart(bool planned);
+
+  const Context& c_;
+  Step out_;
+};
+
+}  // namespace kf::download

@@ -1,0 +1,246 @@
+// GettingEis, Checking, CleaningStale, CreatingIsdp.
+#include <algorithm>
+
+#include "host/base/text.hpp"
+#include "host/download/machine_impl.hpp"
+
+namespace kf::download {
+namespace {
+constexpr std::size_t kMaxCertificates = 16;  // of CA key sets that are tried
+
+std::vector<Bytes> ecasd_certificates(const es::Eis& e) {
+  std::vector<Bytes> out;
+  for (const auto& ks : e.ecasd.keysets) {
+    if (!ks.type.empty() && ks.type != "CA") continue;
+    for (const auto& c : ks.certs) out.push_back(c.value);
+    if (ks.certs.empty()) out.insert(out.end(), ks.certificates.begin(), ks.certificates.end());
+  }
+  std::erase_if(out, [](const Bytes& b) { return b.empty(); });
+  if (out.size() > kMaxCertificates) out.resize(kMaxCertificates);
+  return out;
+}
+
+bool matches(const std::vector<Platform>& list, const es::Eis& e) {
+  if (list.empty()) return true;
+  return std::any_of(list.begin(), list.end(), [&](const Platform& p) {
+    return (p.eum_id.empty() || p.eum_id == e.eum_id) && (p.type.empty() || p.type == e.platform_type) &&
+           (p.version.empty() || p.version == e.platform_version);
+  });
+}
+}  // namespace
+
+// ---- GettingEis, Checking ----
+void Machine::start() {
+  enter(State::getting_eis);
+  ask_eis(Ask::step);
+}
+
+void Machine::on_eis(es::Response& r) {
+  Download& x = d();
+  if (!executed(r)) return fail_as(r, {"8.1.1", "3.9", x.order.eid.str(), "GetEIS refused without a code", ""});
+  if (!r.eis) return fail({"8.6", "2.2", x.order.eid.str(), "GetEIS answered without an EIS", ""});
+  const es::Eis& e = *r.eis;
+  if (e.eid != x.order.eid.str()) return fail({"8.1.1", "3.8", x.order.eid.str(), "the EIS is of another EID", ""});
+  enter(State::checking);
+  const es::ProfileInfo* p = find_profile(e, x.order.iccid.str());
+  if (p == nullptr || p->state == "Deleted") {
+    x.seen_gone = x.open_creations.empty();
+  } else if (in_use(*p) && x.order.iccid_was != IccidState::installed) {
+    x.on_card = true;  // whatever the inventory thought: no other eUICC may get it
+  }
+  x.ineligible = eligibility(e);
+  read_stale(e);
+  std::vector<Bytes> certificates = ecasd_certificates(e);
+  if (certificates.empty()) return fail({"8.1.3", "6.1", x.order.eid.str(), "no CERT.ECASD.ECKA in the EIS", ""});
+  emit(CheckCertificates{std::move(certificates), e.eum_certificate});
+}
+
+void Machine::read_stale(const es::Eis& e) {
+  d().stale.clear();
+  for (const auto& p : e.profiles)
+    if (is_stale(p, c_.smdp_oid)) d().stale.push_back(p.iccid);
+}
+
+std::optional<Cause> Machine::eligibility(const es::Eis& e) {  // sgp02-interfaces.md 2.5, points 4 to 7
+  const Order& o = d().order;
+  auto no = [&](std::string why) -> Cause {
+    return {o.by_profile_type ? "8.2.5" : "8.2.1", "2.1", o.by_profile_type ? o.profile_type : o.iccid.str(),
+            "eUICC not eligible: " + std::move(why), ""};
+  };
+  if (!e.http_support && !e.cattp_support) return no("neither HTTPS nor CAT_TP");
+  unsigned major = 0;
+  for (char ch : e.remote_provisioning_version) {
+    if (ch < '0' || ch > '9') break;
+    major = major * 10 + static_cast<unsigned>(ch - '0');
+  }
+  if (std::find(c_.rsp_majors.begin(), c_.rsp_majors.end(), major) == c_.rsp_majors.end())
+    return no("remote provisioning version " + clip_text(e.remote_provisioning_version, 20));
+  const std::string platform = clip_text(e.platform_type, 100) + " " + clip_text(e.platform_version, 20);
+  if (!matches(c_.compatible, e)) return no("platform " + platform + " does not fit the profile type");
+  if (!matches(c_.certified, e)) return no("platform " + platform + " is not certified");
+  if (const auto* p = find_profile(e, o.iccid.str()); p != nullptr && p->state != "Created" && p->state != "Deleted")
+    return Cause{"8.2.1", "3.3", o.iccid.str(), "ICCID is already on this eUICC", ""};
+  std::uint64_t freed = 0;
+  for (const auto& p : e.profiles)
+    if (is_stale(p, c_.smdp_oid)) freed += p.allocated_memory;
+  if (o.required_memory > e.remaining_memory + freed)
+    return Cause{"8.1", "4.8", o.eid.str(),
+                 "RequiredMemory " + std::to_string(o.required_memory) + " exceeds RemainingMemory " +
+                     std::to_string(e.remaining_memory),
+                 ""};
+  return std::nullopt;
+}
+
+void Machine::on_certificates(CertificatesChecked& x) {
+  if (d().state != State::checking) return;
+  if (!x.status) return fail(certificate_cause(x.status.error(), d().order.eid));
+  d().curve = x.curve;
+  d().pk_ecasd = x.pk_ecasd;
+  if ((x.curve != Curve::p256 && x.curve != Curve::brainpool_p256r1) || cert_dp().empty())
+    return fail({"8.8", "3.1", d().order.eid.str(), "no CERT.DP.ECDSA on " + std::string(curve_name(x.curve)), ""});
+  if (d().ineligible) return fail(*d().ineligible);
+  clean_next();
+}
+
+// ---- CleaningStale ----
+void Machine::clean_next() {
+  if (d().stale.empty()) return create();
+  if (d().state != State::cleaning_stale) enter(State::cleaning_stale);
+  call(request_iccid(es::Function::delete_isdp, d().stale.front()), c_.timeouts.card, true);
+}
+void Machine::on_cleaned(es::Response& r) {
+  if (!executed(r) && !unknown_profile(r)) {
+    const Cause missing{"8.2.1", "4.2", d().stale.front(), "stale ISD-P could not be deleted", ""};
+    if (r.status == es::ExecStatus::expired) {
+      d().leftover = true;
+      return fail_as(r, missing);
+    }
+    d().refused = passed_on(r, missing);
+    return probe();  // it may be gone all the same: by a DeleteISDP of the old life, or by one given up for lost
+  }
+  if (same_iccid(d().stale.front(), d().order.iccid.str())) nothing_there();
+  d().stale.erase(d().stale.begin());
+  d().tries = 0;
+  clean_next();
+}
+void Machine::probed_cleaning(const es::Response& r, bool have) {
+  const std::string first = d().stale.front();
+  if (have) read_stale(*r.eis);
+  const bool there = std::find(d().stale.begin(), d().stale.end(), first) != d().stale.end();
+  if (d().refused && there) {
+    d().leftover = true;
+    return fail(*d().refused);
+  }
+  d().refused.reset();
+  if (!have || (there && ++d().resends >= c_.timeouts.delete_tries)) {
+    d().leftover = true;
+    return have ? fail(down("DeleteISDP")) : fail_as(r, down("DeleteISDP"));
+  }
+  clean_next();
+}
+
+// ---- CreatingIsdp ----
+void Machine::create() {
+  enter_persisted(State::creating_isdp);
+  if (!d().ephemeral_asked) emit(MakeEphemeral{d().curve, *d().pk_ecasd});
+  d().ephemeral_asked = true;
+  es::Request r = request_iccid(es::Function::create_isdp, d().order.iccid.str());
+  r.mno_id = d().order.requester.str();
+  r.required_memory = d().order.required_memory;
+  r.more_to_do = true;
+  call(std::move(r), c_.timeouts.card, false);
+  d().open_creations.push_back(d().calls);
+  d().on_card = true;
+}
+void Machine::creation_ended(unsigned call) { std::erase(d().open_creations, call); }
+void Machine::nothing_there() {
+  d().open_creations.clear();
+  d().on_card = false;
+  d().seen_gone = d().proved_gone = true;
+}
+
+void Machine::on_created(es::Response& r, unsigned call) {
+  d().ask_after_refusal = false;
+  if (executed(r)) {
+    if (r.status == es::ExecStatus::with_warning) note_warning(r);
+    if (r.isd_p_aid.empty()) return probe();  // stays open until the EIS shows it
+    return created(to_hex(r.isd_p_aid));
+  }
+  if (r.code && !end_unknown(r)) creation_ended(call);
+  if (says(r, "8.2.1", "3.3") && (!d().create_retried || !d().open_creations.empty())) {
+    d().ask_after_refusal = true;
+    return probe();
+  }
+  Cause c = passed_on(r, {"8.4", "4.2", d().order.eid.str(), "CreateISDP refused without a code", ""});
+  if (r.euicc_response_data) {
+    if (auto answers = es8::parse_euicc_response_data(*r.euicc_response_data); answers && !answers->empty()) {
+      const std::uint16_t sw = answers->back().sw();
+      if (sw == 0x6A84) c.subject = "8.1", c.reason = "4.8";
+      const std::string hex_sw = to_hex(std::array{static_cast<std::uint8_t>(sw >> 8), static_cast<std::uint8_t>(sw)});
+      if (c.message.find(hex_sw) == std::string::npos) c.message += (c.message.empty() ? "SW " : ", SW ") + hex_sw;
+    }
+  }
+  nothing_made();
+  if (r.status == es::ExecStatus::expired) return fail_as(r, c);
+  fail(std::move(c));
+}
+void Machine::created(std::string aid) {
+  d().open_creations.clear();  // one ISD-P an ICCID: the one that is here is the end of every attempt
+  if (aid.size() < 10 || aid.size() > 32)
+    return fail({"8.3.1", "2.1", clip_text(aid, 64), "CreateISDP answered with an unusable ISD-P AID", ""});
+  d().isd_p_aid = std::move(aid);
+  if (d().ephemeral_failed) return begin_delete(*d().ephemeral_failed);
+  enter_persisted(State::sending_cert);
+  send_cert();
+}
+
+void Machine::probed_creating(const es::Response& r, const es::ProfileInfo* p, bool have) {
+  const bool after_refusal = std::exchange(d().ask_after_refusal, false);
+  if (!have) return fail_as(r, down("CreateISDP"));
+  if (p != nullptr && is_stale(*p, c_.smdp_oid)) {
+    if (!after_refusal || d().create_retried) return created(p->isd_p_aid);
+    d().create_retried = true;  // 8.2.1/3.3: an ISD-P of ours from before: clean up and try once more
+    read_stale(*r.eis);
+    return clean_next();
+  }
+  if (p != nullptr && p->state != "Deleted") {
+    if (!in_use(*p) || p->smdp_id != c_.smdp_oid) nothing_made();
+    return fail({"8.2.1", "3.3", d().order.iccid.str(), "ICCID is in use at the SM-SR", ""});
+  }
+  if (after_refusal) {
+    // In-Creation entries are not shown: most likely a CreateISDP of ours that is still at work. Ask again later.
+    if ((d().taken_up || !d().open_creations.empty()) && d().in_creation_waits < 8)
+      return emit(StartTimer{c_.timeouts.backoff << d().in_creation_waits++});
+    nothing_made();
+    if (d().order.iccid_was == IccidState::uncertain || d().taken_up) d().on_card = true;  // by us, for all we know
+    return fail({"8.2.1", "3.3", d().order.iccid.str(), "SM-SR says that the ICCID is in use", ""});
+  }
+  if (d().create_retried) {
+    nothing_made();
+    return fail(down("CreateISDP"));
+  }
+  d().create_retried = true;
+  create();
+}
+
+// The answer to a CreateISDP that was given up for lost, or that a life before the restart had made.
+void Machine::on_late_creation(es::Response& r, unsigned call) {
+  const State s = d().state;
+  if (!executed(r)) {
+    if (r.code && !end_unknown(r)) creation_ended(call);
+    return;
+  }
+  if (r.isd_p_aid.empty()) return;  // the EIS will tell
+  if (s == State::creating_isdp) return created(to_hex(r.isd_p_aid));
+  if (s == State::cleaning_stale) {
+    if (std::ranges::none_of(d().stale, [&](const auto& i) { return same_iccid(i, d().order.iccid.str()); }))
+      d().stale.push_back(d().order.iccid.str());
+  } else if (s == State::deleting && d().isd_p_aid.empty()) {
+    d().open_creations.clear();
+    d().isd_p_aid = to_hex(r.isd_p_aid);
+    enter_persisted(State::deleting);
+    call_delete();
+  }
+}
+
+}  // namespace kf::download

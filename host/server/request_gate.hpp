@@ -1,0 +1,21 @@
+// What the head of a request decides before anything of its body is read: who asks, for what, in which form. The same
+// for both listeners.
+#pragma once
+
+#include "host/es/soap.hpp"
+#include "host/net/http.hpp"
+#include "host/server/config.hpp"
+
+namespace kf::server {
+
+net::Admission admit_soap(const Config& c, const net::Request& head, Role role, std::string_view path,
+                          std::string_view second_path);
+// The media type says ISO-8859-1 or US-ASCII: see es::CodecOptions::ascii.
+bool declared_ascii(const net::Request& r);
+// May answers go to `u`, an https address, as far as this entry of reply_hosts is concerned?
+bool reply_allowed(const Party& from, const std::string& registered, const net::Url& u);
+
+net::Response fault_response(const es::Fault& f);
+net::Response accepted_response();
+
+}  // namespace kf::server

@@ -1,0 +1,38 @@
+// What the server does for its store while it runs: looks whether it can be written, and forgets what is old, in small
+// steps. Loop thread only.
+#pragma once
+
+#include <boost/asio/steady_timer.hpp>
+
+#include "host/server/config.hpp"
+#include "host/server/metrics.hpp"
+#include "host/server/storage.hpp"
+
+namespace kf::server {
+
+class Upkeep {
+ public:
+  Upkeep(asio::io_context& io, const Config& c, Storage& s, Metrics& m)
+      : config_(c), storage_(s), metrics_(m), look_(io), forget_(io) {}
+  // `seen_ms`: the clock when the old process last forgot (meta, kSeen); 0: never. Where it has moved by more than a
+  // day since, it may have been set: nothing is forgotten before this process has run for a day.
+  void start(std::int64_t seen_ms);
+  void stop();
+  static constexpr const char* kSeen = "seen_ms";
+
+ private:
+  void look();
+  void looked(const Status& s);
+  void forget_in(std::chrono::milliseconds pause);
+  void forget();
+
+  const Config& config_;
+  Storage& storage_;
+  Metrics& metrics_;
+  asio::steady_timer look_, forget_;
+  store::ForgetCursor at_;
+  std::int64_t forgotten_ = 0;
+  bool stopped_ = false;
+};
+
+}  // namespace kf::server

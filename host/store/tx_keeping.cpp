@@ -1,0 +1,143 @@
+// What the store does for its own upkeep: records set aside, retention, quotas.
+#include <algorithm>
+
+#include "host/store/statement.hpp"
+
+namespace kf::store {
+
+// ---- set aside ----
+void Tx::set_aside_download(const std::string& id, const std::string& why, std::int64_t now_ms) {
+  SetAsideRow r{"download", id, "", why, now_ms};
+  {
+    Statement s(*this, "UPDATE downloads SET ended=2,updated_ms=? WHERE id=?");
+    s.bind(now_ms).bind(id).run();
+  }
+  {
+    Statement s(*this, "SELECT iccid FROM profiles WHERE download_id=?");  // no index: this is rare
+    if (s.bind(id).row()) r.iccid = s.str(0);
+  }
+  set_aside(r);
+}
+void Tx::set_aside(const SetAsideRow& r) {
+  Statement s(*this, "INSERT OR REPLACE INTO set_aside(kind,name,iccid,why,at_ms) VALUES(?,?,?,?,?)");
+  s.bind(r.kind).bind(r.name).bind(r.iccid).bind(r.why).bind(r.at_ms).run();
+}
+std::vector<SetAsideRow> Tx::set_aside_rows(std::int64_t limit) {
+  Statement s(*this, "SELECT kind,name,iccid,why,at_ms FROM set_aside ORDER BY at_ms,kind,name LIMIT ?");
+  s.bind(limit);
+  std::vector<SetAsideRow> out;
+  while (s.row()) out.push_back({s.str(0), s.str(1), s.str(2), s.str(3), s.i64(4)});
+  return out;
+}
+std::int64_t Tx::set_aside_count() {
+  Statement s(*this, "SELECT COUNT(*) FROM set_aside");
+  s.row();
+  return s.i64(0);
+}
+void Tx::retry_set_aside() { exec("UPDATE downloads SET ended=0 WHERE ended=2; DELETE FROM set_aside"); }
+
+// ---- retention ----
+std::int64_t Tx::forget_batch(ForgetCursor& at, std::int64_t outcomes_before_ms, std::int64_t downloads_before_ms,
+                              std::int64_t rows) {
+  // Each table is walked along its key: no index on ages that every order would have to pay for.
+  struct Old {
+    std::string requester, fcid;
+    std::int64_t seq = 0, bytes = 0;
+  };
+  std::vector<Old> old;
+  std::int64_t seen = 0;
+  using Table = ForgetCursor::Table;
+  const Table table = at.table;
+  if (table == Table::calls) {
+    Statement s(*this,
+                "SELECT requester,fcid,received_ms,response<>'',length(response)+length(message_id)+length(reply_to)+"
+                "length(fcid)+200 FROM calls WHERE (requester,fcid)>(?,?) ORDER BY requester,fcid LIMIT ?");
+    s.bind(at.requester).bind(at.fcid).bind(rows);
+    for (; s.row(); ++seen) {
+      at.requester = s.str(0);
+      at.fcid = s.str(1);
+      if (s.i64(2) < outcomes_before_ms && s.i64(3) != 0) old.push_back({at.requester, at.fcid, 0, s.i64(4)});
+    }
+  } else if (table == Table::downloads) {
+    Statement s(*this, "SELECT seq,ended,updated_ms FROM downloads WHERE seq>? ORDER BY seq LIMIT ?");
+    s.bind(at.seq).bind(rows);
+    for (; s.row(); ++seen) {
+      at.seq = s.i64(0);
+      if (s.i64(1) == 1 && s.i64(2) < downloads_before_ms) old.push_back({"", "", at.seq, 0});
+    }
+  } else if (table == Table::deliveries) {
+    Statement s(*this, "SELECT id,kind,created_ms,party,length(body) FROM deliveries WHERE id>? ORDER BY id LIMIT ?");
+    s.bind(at.seq).bind(rows);
+    for (; s.row(); ++seen) {
+      at.seq = s.i64(0);
+      if (s.i64(1) >= 2 && s.i64(2) < outcomes_before_ms) old.push_back({s.str(3), "", at.seq, s.i64(4)});
+    }
+  }
+  for (const Old& o : old) {
+    if (table == Table::calls) {
+      Statement s(*this, "DELETE FROM calls WHERE requester=? AND fcid=?");
+      s.bind(o.requester).bind(o.fcid).run();
+      note(o.requester, -1, -o.bytes);
+    } else if (table == Table::downloads) {
+      Statement s(*this, "DELETE FROM downloads WHERE seq=?");
+      s.bind(o.seq).run();
+    } else {
+      Statement s(*this, "DELETE FROM deliveries WHERE id=?");
+      s.bind(o.seq).run();
+      note(o.requester, 0, -o.bytes);
+    }
+  }
+  if (seen < rows) {
+    at = ForgetCursor{};
+    at.table = table == Table::calls ? Table::downloads : table == Table::downloads ? Table::deliveries : Table::none;
+  }
+  return static_cast<std::int64_t>(old.size());
+}
+void Tx::give_back_pages(std::int64_t pages) {
+  exec(("PRAGMA incremental_vacuum(" + std::to_string(pages) + ")").c_str());
+}
+std::int64_t Tx::page_count() {
+  Statement s(*this, "PRAGMA page_count");
+  s.row();
+  return s.i64(0);
+}
+
+// ---- quotas ----
+std::int64_t stored_bytes(const CallRow& c) {
+  return static_cast<std::int64_t>(c.response.size() + c.message_id.size() + c.reply_to.size() + c.fcid.size() + 200);
+}
+void Tx::count_usage() {
+  usage_.clear();
+  {
+    Statement s(*this,
+                "SELECT requester,COUNT(*),SUM(length(response)+length(message_id)+length(reply_to)+length(fcid)+200) "
+                "FROM calls GROUP BY requester");
+    while (s.row()) usage_[s.str(0)] = {s.i64(1), s.i64(2)};
+  }
+  Statement s(*this, "SELECT party,SUM(length(body)) FROM deliveries GROUP BY party");
+  while (s.row()) usage_[s.str(0)].bytes += s.i64(1);
+  usage_counted_ = true;
+}
+Usage Tx::usage(const std::string& party) const {
+  const auto it = usage_.find(party);
+  return it == usage_.end() ? Usage{} : it->second;
+}
+void Tx::note(const std::string& party, std::int64_t calls, std::int64_t bytes) {
+  if (usage_counted_) job_notes_.emplace_back(party, Usage{calls, bytes});
+}
+void Tx::job_over(bool kept) {
+  if (kept) std::move(job_notes_.begin(), job_notes_.end(), std::back_inserter(group_notes_));
+  job_notes_.clear();
+}
+void Tx::group_over(bool kept) {
+  if (kept) {
+    for (const auto& [party, change] : group_notes_) {
+      Usage& u = usage_[party];
+      u.calls = std::max<std::int64_t>(0, u.calls + change.calls);
+      u.bytes = std::max<std::int64_t>(0, u.bytes + change.bytes);
+    }
+  }
+  group_notes_.clear();
+}
+
+}  // namespace kf::store

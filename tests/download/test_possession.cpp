@@ -1,0 +1,290 @@
+// One subscription, at most one card: what the inventory says of an ICCID after every kind of end, and whether anybody
+// goes on looking after the eUICC.
+#include <gtest/gtest.h>
+
+#include "tests/download/drive.hpp"
+
+namespace kf::download {
+namespace {
+
+void expect_iccid(const Drive& t, IccidState s, bool followed) {
+  EXPECT_EQ(static_cast<int>(iccid_after(t.d)), static_cast<int>(s)) << (t.d.cause ? t.d.cause->message : "");
+  EXPECT_EQ(needs_follow_up(t.d), followed);
+}
+void refuse_deletion(Drive& t) {
+  t.answer(F::delete_isdp, Drive::failed(F::delete_isdp, "8.4", "4.2"));
+  t.answer_eis(t.eis_with("Created"));
+}
+
+TEST(Possession, InstalledAfterSuccess) {
+  Drive t;
+  t.to_completing();
+  t.answer(F::profile_download_completed, Drive::ok(F::profile_download_completed));
+  expect_iccid(t, IccidState::installed, false);
+}
+
+TEST(Possession, FreeWhenNothingWasMade) {
+  {
+    Drive t;
+    t.feed(Start{});
+    t.feed(DeadlinePassed{});
+    expect_iccid(t, IccidState::free, false);
+  }
+  {
+    Drive t;
+    t.to_creating();
+    t.answer(F::create_isdp, Drive::failed(F::create_isdp, "8.1", "4.8"));
+    expect_iccid(t, IccidState::free, false);
+  }
+  for (const CallFault fault : {CallFault::unreachable, CallFault::refused}) {  // never executed
+    Drive t;
+    t.to_creating();
+    for (int i = 0; i < 10 && !ended(t.d.state); ++i) {
+      if (t.find<StartTimer>() != nullptr) {
+        t.feed(TimerFired{});
+      } else if (t.find<CallEs3>()->request.function == F::get_eis) {
+        t.answer_eis(t.eis());
+      } else {
+        t.fail(F::create_isdp, fault);
+      }
+    }
+    t.expect_end(State::failed, "8.7", "5.1");
+    expect_iccid(t, IccidState::free, false);
+  }
+}
+
+TEST(Possession, FreeAfterDeletion) {
+  Drive t;
+  t.to_installing();
+  t.sealed();
+  t.feed(DeadlinePassed{});
+  t.answer(F::delete_isdp, Drive::ok(F::delete_isdp));
+  expect_iccid(t, IccidState::free, false);
+}
+
+// Seen in the field trial: completion refused, deletion fails, the whole profile on the card, and the next order by
+// ProfileType took the same ICCID, IMSI and Ki for another card.
+TEST(Possession, UncertainWhenTheIsdpIsLeftBehind) {
+  Drive t;
+  t.to_completing();
+  for (int i = 0; i < 4; ++i) {
+    t.answer(F::profile_download_completed, Drive::failed(F::profile_download_completed, "8.7", "4.2"));
+    t.feed(TimerFired{});
+  }
+  t.answer(F::profile_download_completed, Drive::failed(F::profile_download_completed, "8.7", "4.2"));
+  t.answer_eis(t.eis_with("Created"));
+  refuse_deletion(t);
+  t.expect_end(State::failed, "8.7", "4.2");
+  expect_iccid(t, IccidState::uncertain, true);
+  EXPECT_EQ(t.find<DropKeySet>(), nullptr) << "the ISD-P may be there, and with it the key set";
+}
+
+TEST(Possession, UncertainWhileACreationIsOpen) {
+  Drive t;
+  t.to_creating();
+  t.feed(DeadlinePassed{});
+  t.answer_eis(t.eis());  // In-Creation is not shown
+  t.expect_end(State::expired, "1.6", "5.3");
+  EXPECT_EQ(t.d.open_creations.size(), 1U);
+  expect_iccid(t, IccidState::uncertain, true);
+  EXPECT_NE(t.d.cause->message.find("not known"), std::string::npos) << t.d.cause->message;
+}
+
+TEST(Possession, ALateCallbackSettlesACreation) {
+  for (const bool success : {true, false}) {
+    Drive t;
+    t.to_creating();
+    const unsigned create = t.call(F::create_isdp)->call;
+    t.feed(DeadlinePassed{});
+    const CallEs3 look = *t.call(F::get_eis);
+    es::Response r = success ? Drive::ok(F::create_isdp) : Drive::failed(F::create_isdp, "8.4", "4.2");
+    if (success) r.isd_p_aid = hex(kAid);
+    t.feed(Answer{create, r});
+    if (success) {
+      t.answer(F::delete_isdp, Drive::ok(F::delete_isdp));
+    } else {
+      es::Response eis = Drive::ok(F::get_eis);
+      eis.eis = t.eis();
+      t.feed(Answer{look.call, eis});
+    }
+    t.expect_end(State::expired, "1.6", "5.3");
+    expect_iccid(t, IccidState::free, false);
+  }
+}
+
+// The repeated CreateISDP is answered 8.2.1/3.3 because the first one is still at work.
+TEST(Possession, ACreationStillAtWorkIsWaitedFor) {
+  Drive t;
+  t.to_creating();
+  t.fail(F::create_isdp, CallFault::timeout);
+  t.answer_eis(t.eis());
+  t.answer(F::create_isdp, Drive::failed(F::create_isdp, "8.2.1", "3.3"));
+  t.answer_eis(t.eis());
+  ASSERT_NE(t.find<StartTimer>(), nullptr) << state_name(t.d.state);
+  t.feed(TimerFired{});
+  t.answer(F::create_isdp, Drive::failed(F::create_isdp, "8.2.1", "3.3"));
+  t.answer_eis(t.eis_with("Created"));
+  EXPECT_EQ(t.d.state, State::sending_cert) << "the ISD-P of the first call is the one";
+  EXPECT_TRUE(t.d.open_creations.empty());
+}
+
+TEST(Possession, ACreationStillAtWorkAtTheEndIsFollowedUp) {
+  Drive t;
+  t.to_creating();
+  t.fail(F::create_isdp, CallFault::timeout);
+  t.answer_eis(t.eis());
+  for (int i = 0; i < 9; ++i) {
+    t.answer(F::create_isdp, Drive::failed(F::create_isdp, "8.2.1", "3.3"));
+    t.answer_eis(t.eis());
+    if (ended(t.d.state)) break;
+    t.feed(TimerFired{});
+  }
+  t.expect_end(State::failed, "8.2.1", "3.3");
+  EXPECT_EQ(t.d.open_creations.size(), 1U);
+  expect_iccid(t, IccidState::uncertain, true);
+}
+
+TEST(Possession, AnUnreachableSmsrEndsTheOrderAfterItsTries) {
+  Drive t;
+  t.to_creating();
+  for (int i = 0; i < 2; ++i) {
+    t.fail(F::create_isdp, CallFault::unreachable);
+    ASSERT_NE(t.find<StartTimer>(), nullptr);
+    t.feed(TimerFired{});
+  }
+  t.fail(F::create_isdp, CallFault::unreachable);
+  t.expect_end(State::failed, "8.7", "5.1");
+}
+
+TEST(Possession, ARestartForgetsNoOpenCreation) {
+  Drive a;
+  a.to_creating();
+  Drive t;
+  t.d = *from_record(to_record(a.d));
+  t.feed(Restart{});
+  t.feed(DeadlinePassed{});
+  t.expect_end(State::expired, "1.6", "5.3");
+  expect_iccid(t, IccidState::uncertain, true);
+}
+
+// An order for the same eUICC that ends before it could look leaves the ICCID what it was.
+TEST(Possession, WhatWasUncertainStaysSoUntilAnEisShowsItGone) {
+  {
+    Drive t;
+    t.d.order.iccid_was = IccidState::uncertain;
+    t.feed(Start{});
+    t.feed(DeadlinePassed{});
+    expect_iccid(t, IccidState::uncertain, false);
+  }
+  {
+    Drive t;
+    t.d.order.iccid_was = IccidState::uncertain;
+    t.feed(Start{});
+    t.answer_eis(t.eis());
+    t.feed(CertificatesChecked{Status(Error{"bad-signature", ""}), Curve::p256, {}});
+    expect_iccid(t, IccidState::uncertain, true);  // one EIS may lag behind
+  }
+  {
+    Drive t;
+    t.d.order.iccid_was = IccidState::uncertain;
+    t.feed(Start{});
+    t.answer_eis(t.eis_with("Created"));
+    t.certificates_good();
+    t.answer(F::delete_isdp, Drive::ok(F::delete_isdp));
+    t.answer(F::create_isdp, Drive::failed(F::create_isdp, "8.1", "4.8"));
+    expect_iccid(t, IccidState::free, false);
+  }
+}
+
+TEST(Possession, WhatWasInstalledNeverGoesToAnotherCard) {
+  for (const bool gone : {true, false}) {
+    Drive t;
+    t.d.order.iccid_was = IccidState::installed;
+    t.feed(Start{});
+    t.answer_eis(gone ? t.eis() : t.eis_with("Enabled"));
+    t.certificates_good();
+    if (gone) {
+      EXPECT_EQ(t.d.state, State::creating_isdp) << "deleted: it may be ordered for the same eUICC again";
+      t.answer(F::create_isdp, Drive::failed(F::create_isdp, "8.1", "4.8"));
+    } else {
+      t.expect_end(State::failed, "8.2.1", "3.3");
+    }
+    expect_iccid(t, IccidState::installed, false);
+  }
+}
+
+TEST(Possession, AnEisThatLagsBehindFreesNothing) {
+  Drive t;
+  t.to_sending_key();
+  t.card_says(t.card.key_answer(t.shs.expose(), true));
+  t.answer(F::delete_isdp, Drive::failed(F::delete_isdp, "8.4", "4.2"));
+  t.answer_eis(t.eis());  // refused, and yet not shown
+  t.expect_end(State::failed, "8.4", "6.1");
+  expect_iccid(t, IccidState::uncertain, true);
+}
+
+// The inventory thought it free, the card has it.
+TEST(Possession, EveryCertificateOfTheCaKeySetsIsOffered) {
+  Drive t;
+  t.feed(Start{});
+  es::Eis e = t.eis();
+  e.ecasd.keysets.push_back({"117", "SCP03", "", {Bytes{0x7F, 0x21, 0x01}}, {}});
+  es::SecurityDomain::Keyset more{"118", "CA", "", {}, {}};
+  more.certs = {{"1", "", Bytes{0x7F, 0x21, 0x02}}, {"2", "", Bytes{0x7F, 0x21, 0x03}}};
+  e.ecasd.keysets.push_back(more);
+  t.answer_eis(e);
+  auto* check = t.find<CheckCertificates>();
+  ASSERT_NE(check, nullptr);
+  const std::vector<Bytes> want{{0x7F, 0x21, 0x00}, {0x7F, 0x21, 0x02}, {0x7F, 0x21, 0x03}};
+  EXPECT_EQ(check->cert_ecasd, want);
+}
+
+TEST(Possession, AnEisThatShowsTheProfileKeepsItFromOthers) {
+  Drive t;
+  t.feed(Start{});
+  t.answer_eis(t.eis_with("Disabled"));
+  t.feed(CertificatesChecked{Status(Error{"bad-signature", ""}), Curve::p256, {}});
+  expect_iccid(t, IccidState::uncertain, true);
+}
+
+TEST(Possession, ACompletionThatWasTakenAfterAllCountsAsInstalled) {
+  Drive t;
+  t.to_completing();
+  t.feed(DeadlinePassed{});
+  t.answer(F::delete_isdp, Drive::failed(F::delete_isdp, "8.2.3", "3.8"));  // POL2, set by the completion
+  t.answer_eis(t.eis_with("Disabled"));
+  t.expect_end(State::done_with_warning, "1.6", "5.3");
+  expect_iccid(t, IccidState::installed, false);
+}
+
+TEST(Possession, IccidsAreComparedByValue) {
+  Drive t;
+  t.d.order.iccid = Iccid::trusted("8900012345678901234");
+  t.feed(Start{});
+  es::Eis e = t.eis_with("Enabled", "8900012345678901234F");
+  e.profiles.push_back(t.entry("not an ICCID at all", "Enabled", "2.999.77"));
+  t.answer_eis(e);
+  t.certificates_good();
+  t.expect_end(State::failed, "8.2.1", "3.3");
+}
+
+TEST(Possession, RecordsOfTheFirstVersionAreTakenForTheWorst) {
+  Drive a;
+  a.to_creating();
+  std::string text = to_record(a.d);
+  const auto cut = [&](const std::string& from, const std::string& to) {
+    const auto i = text.find(from), j = text.find(to, i);
+    ASSERT_NE(i, std::string::npos);
+    text.erase(i, j - i);
+  };
+  cut("\"on_card\"", "\"pol1\"");
+  cut(",\"seen_gone\"", ",\"smsr\"");
+  cut(",\"was\"", "}");
+  const auto d = from_record(text);
+  ASSERT_TRUE(d.ok()) << d.error().text() << text;
+  EXPECT_TRUE(d->on_card);
+  EXPECT_EQ(d->open_creations.size(), 1U);
+}
+
+}  // namespace
+}  // namespace kf::download

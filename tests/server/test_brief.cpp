@@ -1,0 +1,31 @@
+// What others are told of a failed ES3 call: a class in a few words, nothing of our network or our libraries.
+#include <gtest/gtest.h>
+
+#include "host/server/es3_client.hpp"
+
+namespace kf::server {
+namespace {
+
+TEST(Brief, SaysTheClassAndNothingElse) {
+  const std::string peer = "smsr.example.net:9444";
+  const std::pair<Error, const char*> rows[] = {
+      {{"net-connect", peer + ": Connection refused"}, "no connection"},
+      {{"net-timeout", peer + ": no answer in time"}, "no answer in time"},
+      {{"net-lost", peer + ": connection lost before the answer: End of file"}, "connection lost"},
+      {{"net-stale", peer + ": kept connection was closed"}, "connection lost"},
+      {{"net-answer", peer + ": answer over the limit of 4194304 octets"}, "answer too large"},
+      {{"net-answer", peer + ": not an HTTP answer: bad version"}, "not an HTTP answer"},
+      {{"net-tls", peer + ": certificate verify failed (self-signed certificate in certificate chain)"},
+       "TLS: certificate not trusted"},
+      {{"net-tls", peer + ": certificate verify failed (certificate has expired)"}, "TLS: certificate expired"},
+      {{"net-tls", peer + ": certificate verify failed (IP address mismatch)"}, "TLS: certificate of another host"},
+      {{"net-tls", peer + ": tlsv13 alert certificate required"}, "TLS: the SM-SR refused the connection"},
+      {{"net-tls", peer + ": wrong version number"}, "TLS: handshake failed"},
+      {{"net-busy", peer + ": 100 calls are waiting already"}, "too many calls are waiting"},
+      {{"net-of-tomorrow", peer + ": /etc/keyferry/secret"}, "not sent"},
+  };
+  for (const auto& [error, brief] : rows) EXPECT_EQ(brief_of(error), brief) << error.text();
+}
+
+}  // namespace
+}  // namespace kf::server
