@@ -202,13 +202,15 @@ class HostileWorld {
         on_card_[eid].push_back({iccid, p["eis_state"], p.value("verified", false)});
         if (p["eis_state"] == "Created") {
           EXPECT_TRUE(alarmed(eid) || alarmed(iccid) || followed.find(eid) != std::string::npos)
-              << "ICCID " << iccid << " is left in state Created on " << eid << ", and nobody is told";
+              << "ICCID " << iccid << " is left in state Created on " << eid << ", and nobody is told\n"
+              << world().sim_story(eid);
         }
       }
   }
 
   void judge_order(std::size_t i) {
     const Placed& p = orders_[i];
+    const bool fine = !::testing::Test::HasFailure();
     SCOPED_TRACE("order " + std::to_string(i) + " EID " + p.order.eid + " told " + p.outcome.text());
     ASSERT_TRUE(p.outcome.response.has_value()) << "lost";
     const std::string iccid = p.outcome.response->iccid.value_or(p.order.iccid);
@@ -237,6 +239,7 @@ class HostileWorld {
       EXPECT_TRUE(known.contains(entry->iccid)) << "told otherwise, but " << entry->iccid << " is on the card, "
                                                 << entry->state << ", and the inventory does not say `uncertain`";
     }
+    if (fine && ::testing::Test::HasFailure()) std::cout << world().sim_story(p.order.eid);  // the first is enough
   }
 
   struct Entry {

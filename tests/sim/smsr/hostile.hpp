@@ -75,6 +75,9 @@ class Hostility {
   void put(const std::string& iccid, const std::string& eid);
   void gone(const std::string& iccid, const std::string& eid);
 
+  // What was done to that card, by whom asked, line by line: to understand a test that failed.
+  void note(const std::string& eid, const std::string& line);
+  [[nodiscard]] std::string story(const std::string& eid) const;
   [[nodiscard]] std::string text() const;  // JSON: seed, what was done how often, pending, two_cards
   std::uint64_t pending = 0;               // calls that wait to be executed
 
@@ -88,6 +91,7 @@ class Hostility {
   std::map<std::string, std::uint64_t, std::less<>> done_;
   std::map<std::string, std::set<std::string>> where_;  // ICCID -> EIDs
   std::vector<std::string> two_cards_;
+  std::map<std::string, std::string> stories_;  // by EID
 };
 
 // A message spoilt in the way of `kind`.
