@@ -203,9 +203,21 @@ class HostileWorld {
         if (p["eis_state"] == "Created") {
           EXPECT_TRUE(alarmed(eid) || alarmed(iccid) || followed.find(eid) != std::string::npos)
               << "ICCID " << iccid << " is left in state Created on " << eid << ", and nobody is told\n"
-              << world().sim_story(eid);
+              << explain(eid);
         }
       }
+  }
+
+  // Everything that is known of one card and its order, for whoever has to understand a failure.
+  std::string explain(const std::string& eid) {
+    std::string s = world().sim_story(eid);
+    for (const auto& o : orders_)
+      if (o.order.eid == eid)
+        s += "order: validity " + std::to_string(*o.order.validity) + " s, " + o.outcome.text() + "\n";
+    std::istringstream log(slurp(world().smdp_log()));
+    for (std::string line; std::getline(log, line);)
+      if (line.find(eid) != std::string::npos || line.find(" info keyferry ") != std::string::npos) s += line + "\n";
+    return s;
   }
 
   void judge_order(std::size_t i) {
@@ -239,7 +251,7 @@ class HostileWorld {
       EXPECT_TRUE(known.contains(entry->iccid)) << "told otherwise, but " << entry->iccid << " is on the card, "
                                                 << entry->state << ", and the inventory does not say `uncertain`";
     }
-    if (fine && ::testing::Test::HasFailure()) std::cout << world().sim_story(p.order.eid);  // the first is enough
+    if (fine && ::testing::Test::HasFailure()) std::cout << explain(p.order.eid);  // the first is enough
   }
 
   struct Entry {
