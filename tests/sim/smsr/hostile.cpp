@@ -39,7 +39,7 @@ const std::vector<HostileName>& hostile_names() {
       {"lagging", &O::lagging, "executed at once, answered after up to late_ms"},
       {"twice", &O::twice, "two callbacks"},
       {"forget", &O::forget, "a repetition is taken for a new call"},
-      {"http", &O::http, "503, 401 or 302; half of these calls are executed all the same"},
+      {"http", &O::http, "503, 401 or 302; half of the calls answered 503 are executed"},
       {"garbage", &O::garbage, "200 with octets that are no SOAP"},
       {"huge", &O::huge, "GetEIS shows thousands of foreign profiles"},
       {"poison", &O::poison, "texts that break whoever stores or shows them"},
@@ -129,7 +129,7 @@ Hostility::Ways Hostility::choose(const es::Request& q) {
   } else if (chance(o.http, "http")) {
     constexpr std::array<unsigned, 3> kStatus{503, 401, 302};
     w.http = kStatus[random_() % kStatus.size()];
-    w.executed = random_() % 2 == 0;
+    w.executed = w.http == 503 && random_() % 2 == 0;  // who turns somebody away does not execute
     w.answered = false;
   } else if (chance(o.garbage, "garbage")) {
     w.garbage = true;

@@ -31,7 +31,7 @@ struct HostileOptions {
   unsigned lagging = 0;    // executed at once, answered up to `late_ms` later
   unsigned twice = 0;      // two callbacks
   unsigned forget = 0;     // a repetition is not known as one: 8.2.1/3.3 to CreateISDP while the first is at work
-  unsigned http = 0;       // 503, 401 or 302 in place of 202; half of these are executed all the same
+  unsigned http = 0;       // 503, 401 or 302 in place of 202; half of those with 503 are executed
   unsigned garbage = 0;    // 200 with octets that are no SOAP
   unsigned huge = 0;       // GetEIS: thousands of foreign profiles
   unsigned poison = 0;     // texts that want to break whoever stores or shows them
