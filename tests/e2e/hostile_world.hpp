@@ -241,7 +241,7 @@ class HostileWorld {
       const bool plain = p.outcome.response->status == es::ExecStatus::success;
       const std::string message = p.outcome.response->code ? p.outcome.response->code->message : "";
       const bool unknown =
-          message.find("unknown") != std::string::npos || message.find("not known") != std::string::npos;
+          message.find("not known") != std::string::npos || message.find("may yet be") != std::string::npos;
       if (!p.order.enable) {
         EXPECT_EQ(entry->state, "Disabled");
       } else if (!unknown) {
