@@ -249,19 +249,6 @@ std::string fault_in(const BurstOptions& o) {
   return limit_in(o);
 }
 
-// What the SM-DP has no part in, said beside what failed. Empty: nothing.
-std::string whose_failure(const BurstReport& r) {
-  std::string s;
-  if (r.failed_at_operator != 0)
-    s += fmt::format("; {} of them failed at the bench's Operator, which got no connection: not the SM-DP's failure",
-                     r.failed_at_operator);
-  if (r.card_errors != 0 && r.faults.empty())
-    s +=
-        fmt::format("; the simulated eUICCs had {} failed connections of their own: look at the machine's limits first",
-                    r.card_errors);
-  return s;
-}
-
 }  // namespace
 
 int run_burst(const BurstOptions& asked) {
@@ -293,7 +280,7 @@ int run_burst(const BurstOptions& asked) {
   return complain(
       1, fmt::format(
              "not clean: {} of {} completed, {} verified at their eUICC, {} ISD-P left in Created{} (logs in {}/run)",
-             r.completed, r.requested, r.euicc_verified, r.isdp_left_created, whose_failure(r), o.dir));
+             r.completed, r.requested, r.euicc_verified, r.isdp_left_created, not_the_smdps(r), o.dir));
 }
 
 void add_burst(CLI::App& app, int& status) {

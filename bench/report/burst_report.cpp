@@ -20,6 +20,17 @@ bool BurstReport::clean() const {
          isdp_left_created == 0 && !interrupted;
 }
 
+std::string not_the_smdps(const BurstReport& r) {
+  std::string s;
+  if (r.failed_at_operator != 0)
+    s += "; " + std::to_string(r.failed_at_operator) +
+         " of them failed at the bench's Operator, which got no connection: not the SM-DP's failure";
+  if (r.card_errors != 0 && r.faults.empty())
+    s += "; the simulated eUICCs could not open a connection " + std::to_string(r.card_errors) +
+         " times: look at the machine's limits first";
+  return s;
+}
+
 Timeline timeline(const BurstReport& r) {
   Timeline t;
   if (!(r.wall_s > 0)) return t;

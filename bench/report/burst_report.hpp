@@ -80,6 +80,9 @@ struct BurstReport {
   [[nodiscard]] bool clean() const;
 };
 
+// What failed without the SM-DP's part in it, to be said behind what failed; empty: nothing.
+std::string not_the_smdps(const BurstReport& r);
+
 // Completed per second and orders in flight in steps of a round width, about 60 of them.
 struct Timeline {
   double step_s = 1;

@@ -265,6 +265,11 @@ Status World::sim_hostile(const std::string& spec) {
   return {};
 }
 
+std::string World::sim_story(const std::string& eid) {
+  const auto j = parse(http_loopback("GET", control_port_, "/hostile?eid=" + eid, "", Millis(30'000)), "/hostile");
+  return j ? j->value("story", "") : j.error().text();
+}
+
 std::string World::eid(std::uint64_t n) {  // as keyferry-sim's fleet numbers its cards
   std::string digits = std::to_string(n);
   digits.insert(0, 12 - std::min<std::size_t>(digits.size(), 12), '0');

@@ -81,7 +81,8 @@ class World {
   Result<Json> sim_report(bool touched_only = true);
   Status sim_fault(const std::string& spec);  // adds a fault while it runs
   Status sim_clear_faults();
-  Status sim_hostile(const std::string& spec);  // `keyferry-sim run --hostile`; empty: well-behaved again
+  std::string sim_story(const std::string& eid);  // what a hostile SM-SR did with that card, line by line
+  Status sim_hostile(const std::string& spec);    // `keyferry-sim run --hostile`; empty: well-behaved again
 
   [[nodiscard]] std::string eid(std::uint64_t n);  // the n-th card of the fleet
   [[nodiscard]] std::string es2_url() const;

@@ -24,9 +24,11 @@ inline bool says(const es::Response& r, std::string_view subject, std::string_vi
 }
 inline bool not_reached(const es::Response& r) { return r.code && r.code->reason == "5.1"; }
 inline bool unknown_profile(const es::Response& r) { return says(r, "8.2.1", "3.9") || says(r, "8.2.1", "1.1"); }
-// The SM-SR gave up while the card may have been at work: EXPIRED, 5.2 to 5.5. Anything may have happened.
+// The SM-SR gave up while the card may have been at work: EXPIRED, 5.2 to 5.5; or nobody knows what it says. Anything
+// may have happened.
 inline bool end_unknown(const es::Response& r) {
-  return r.status == es::ExecStatus::expired || (r.code && r.code->reason.starts_with("5.") && r.code->reason != "5.1");
+  return r.unknown_status || r.status == es::ExecStatus::expired ||
+         (r.code && r.code->reason.starts_with("5.") && r.code->reason != "5.1");
 }
 
 // The entry of that ICCID, by value: an EIS may write F behind short ones. Entries of others are passed over unjudged.

@@ -60,7 +60,7 @@ bool pol1_refusal(const es::Response& r) {
 
 void Machine::on_deleted(es::Response& r) {
   if (executed(r) || unknown_profile(r)) {
-    nothing_there();
+    if (d().open_creations.empty()) nothing_there();  // else another attempt may make one yet
     return deleted(true);
   }
   if (pol1_refusal(r)) {
@@ -95,8 +95,8 @@ void Machine::probed_deleting(const es::ProfileInfo* p, bool have, bool ours) {
   }
   if (d().delete_probed) return left_behind("card refuses deletion");
   if (!is_stale(*p, c_.smdp_oid)) return left_behind("the EIS shows an entry that is not ours to delete");
+  if (d().isd_p_aid.empty()) one_creation_ended();
   d().isd_p_aid = p->isd_p_aid;
-  d().open_creations.clear();
   call_delete();
 }
 

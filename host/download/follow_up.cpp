@@ -118,7 +118,11 @@ class FollowUpMachine {
   }
   void on_deleted(es::Response& r) {
     if (executed(r) || unknown_profile(r)) {
-      std::erase_if(x().creations, [&](const auto& c) { return same_iccid(c.iccid, x().deleting); });
+      // One attempt made what is gone now. Another one of the same ICCID may be carried out yet, since its place is
+      // free.
+      const auto made =
+          std::ranges::find_if(x().creations, [&](const auto& c) { return same_iccid(c.iccid, x().deleting); });
+      if (made != x().creations.end()) x().creations.erase(made);
       x().deleted = x().deleting;
       x().looks = std::min(x().looks, l_.max_looks - 1);  // one more look: it has to be seen gone
       return look();

@@ -59,6 +59,7 @@ class Machine {
   void on_created(es::Response& r, unsigned call);
   void created(std::string aid);
   void creation_ended(unsigned call);
+  void one_creation_ended();  // nobody knows which; the others may still make an ISD-P when this one is deleted
   void nothing_made() { d().on_card = !d().open_creations.empty(); }  // as far as the calls that ended say
   void nothing_there();                                               // a deletion says so
   void probed_creating(const es::Response& r, const es::ProfileInfo* p, bool have);

@@ -118,7 +118,10 @@ void Machine::on_cleaned(es::Response& r) {
     d().refused = passed_on(r, missing);
     return probe();  // it may be gone all the same: by a DeleteISDP of the old life, or by one given up for lost
   }
-  if (same_iccid(d().stale.front(), d().order.iccid.str())) nothing_there();
+  if (same_iccid(d().stale.front(), d().order.iccid.str())) {
+    one_creation_ended();
+    if (d().open_creations.empty()) nothing_there();
+  }
   d().stale.erase(d().stale.begin());
   d().tries = 0;
   clean_next();
@@ -153,6 +156,9 @@ void Machine::create() {
   d().on_card = true;
 }
 void Machine::creation_ended(unsigned call) { std::erase(d().open_creations, call); }
+void Machine::one_creation_ended() {
+  if (!d().open_creations.empty()) d().open_creations.erase(d().open_creations.begin());
+}
 void Machine::nothing_there() {
   d().open_creations.clear();
   d().on_card = false;
@@ -164,6 +170,7 @@ void Machine::on_created(es::Response& r, unsigned call) {
   if (executed(r)) {
     if (r.status == es::ExecStatus::with_warning) note_warning(r);
     if (r.isd_p_aid.empty()) return probe();  // stays open until the EIS shows it
+    creation_ended(call);
     return created(to_hex(r.isd_p_aid));
   }
   if (r.code && !end_unknown(r)) creation_ended(call);
@@ -185,7 +192,6 @@ void Machine::on_created(es::Response& r, unsigned call) {
   fail(std::move(c));
 }
 void Machine::created(std::string aid) {
-  d().open_creations.clear();  // one ISD-P an ICCID: the one that is here is the end of every attempt
   if (aid.size() < 10 || aid.size() > 32)
     return fail({"8.3.1", "2.1", clip_text(aid, 64), "CreateISDP answered with an unusable ISD-P AID", ""});
   d().isd_p_aid = std::move(aid);
@@ -198,7 +204,10 @@ void Machine::probed_creating(const es::Response& r, const es::ProfileInfo* p, b
   const bool after_refusal = std::exchange(d().ask_after_refusal, false);
   if (!have) return fail_as(r, down("CreateISDP"));
   if (p != nullptr && is_stale(*p, c_.smdp_oid)) {
-    if (!after_refusal || d().create_retried) return created(p->isd_p_aid);
+    if (!after_refusal || d().create_retried) {
+      one_creation_ended();
+      return created(p->isd_p_aid);
+    }
     d().create_retried = true;  // 8.2.1/3.3: an ISD-P of ours from before: clean up and try once more
     read_stale(*r.eis);
     return clean_next();
@@ -231,12 +240,12 @@ void Machine::on_late_creation(es::Response& r, unsigned call) {
     return;
   }
   if (r.isd_p_aid.empty()) return;  // the EIS will tell
+  creation_ended(call);
   if (s == State::creating_isdp) return created(to_hex(r.isd_p_aid));
   if (s == State::cleaning_stale) {
     if (std::ranges::none_of(d().stale, [&](const auto& i) { return same_iccid(i, d().order.iccid.str()); }))
       d().stale.push_back(d().order.iccid.str());
   } else if (s == State::deleting && d().isd_p_aid.empty()) {
-    d().open_creations.clear();
     d().isd_p_aid = to_hex(r.isd_p_aid);
     enter_persisted(State::deleting);
     call_delete();

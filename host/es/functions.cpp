@@ -270,6 +270,7 @@ Status read_execution_status(const Element& e, const Context& c, Response& out) 
   }));
   bool known = false;
   out.status = parse_status(status, known);
+  out.unknown_status = !known;
   if (!known) {  // 6.1: taken as FAILED, and said so
     if (!out.code) out.code = StatusCode{"1.2", "4.2", {}, {}};
     if (!out.code->message.empty()) out.code->message += "; ";

@@ -151,6 +151,7 @@ struct Response {
   std::string processing_start, processing_end;
   std::optional<std::uint32_t> acceptable_validity_period;
   ExecStatus status = ExecStatus::success;
+  bool unknown_status = false;  // what stood there is none of the four: taken as failed, anything may have been executed
   std::optional<StatusCode> code;
   std::optional<std::string> iccid;
   Bytes isd_p_aid;

@@ -157,6 +157,12 @@ Result<Name> Scope::name_of(pugi::xml_node child) const {
 
 void Context::ignored(const Name& n) const {
   if (unknown.size() >= kMaxUnknown) return;
+  const auto known = [&](const std::string& u) {  // looked at a hundred thousand times, so nothing is put together
+    if (n.ns == ns) return u == n.local;
+    return u.size() == n.ns.size() + n.local.size() + 2 && u.starts_with('{') && u.ends_with(n.local) &&
+           std::string_view(u).substr(1, n.ns.size()) == n.ns;
+  };
+  if (std::any_of(unknown.begin(), unknown.end(), known)) return;
   std::string s;
   if (n.ns != ns) s.append("{").append(clip(n.ns)).append("}");
   s.append(clip(n.local));

@@ -64,12 +64,21 @@ const BIO_METHOD* socket_method() {
   return method.get();
 }
 
+// OpenSSL calls this for every message of TLS in either direction.
+void count_asides(int written, int, int type, const void*, std::size_t, SSL*, void* arg) {
+  Wire& w = *static_cast<Wire*>(arg);
+  const bool aside = written != 0 ? type == SSL3_RT_ALERT : type == SSL3_RT_HANDSHAKE;
+  if (w.shaken && aside && ++w.asides > Wire::most_asides) ::shutdown(w.fd, SHUT_RDWR);
+}
+
 bool attach(SSL* ssl, Wire& wire) {
   BIO* b = BIO_new(socket_method());
   if (b == nullptr) return false;
   BIO_set_data(b, &wire);
   BIO_set_init(b, 1);
   SSL_set_bio(ssl, b, b);
+  SSL_set_msg_callback(ssl, count_asides);
+  SSL_ctrl(ssl, SSL_CTRL_SET_MSG_CALLBACK_ARG, 0, &wire);
   return true;
 }
 
@@ -268,6 +277,7 @@ asio::awaitable<bool> Channel::handshake(SSL* ssl) {
     if (!co_await wait(w)) co_return false;
   }
   secured_ = true;
+  wire_.shaken = true;
   co_return true;
 }
 

@@ -85,6 +85,11 @@ struct Read {
 // empty until others had a turn.
 struct Wire {
   static constexpr std::size_t turn = 32 << 10;
+  // Messages of TLS itself once the handshake is done: new keys, tickets, refused renegotiations. An honest peer sends
+  // a handful in the life of a connection; beyond that it is closed.
+  static constexpr unsigned most_asides = 64;
+  unsigned asides = 0;
+  bool shaken = false;  // the handshake is done
   int fd = -1;
   std::size_t left = turn;
 };

@@ -8,6 +8,7 @@
 
 #include "host/net/channel.hpp"
 #include "host/net/http.hpp"
+#include "host/net/lookup.hpp"
 #include "host/net/message.hpp"
 #include "host/net/tls.hpp"
 
@@ -86,6 +87,12 @@ struct HttpClient::Impl : std::enable_shared_from_this<HttpClient::Impl> {
     }
   }
 
+  ~Impl() {
+    if (lookup) lookup->abandon();
+  }
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+
   static asio::awaitable<Result<Response>> call(std::shared_ptr<Impl> self, Request r, Millis timeout, bool resend);
   asio::awaitable<Result<Lease>> acquire(Clock::time_point deadline);
   asio::awaitable<Result<std::vector<Tcp::endpoint>>> resolve(Clock::time_point deadline);
@@ -98,6 +105,7 @@ struct HttpClient::Impl : std::enable_shared_from_this<HttpClient::Impl> {
 
   asio::io_context& io;
   ClientOptions o;
+  std::shared_ptr<Lookup> lookup;  // the last one, perhaps still under way
   std::string authority, peer, broken;
   std::shared_ptr<Deadlines> deadlines;
   std::unique_ptr<ClientTls> tls;
@@ -193,30 +201,17 @@ asio::awaitable<Result<HttpClient::Impl::Lease>> HttpClient::Impl::acquire(Clock
 
 asio::awaitable<Result<std::vector<Tcp::endpoint>>> HttpClient::Impl::resolve(Clock::time_point deadline) {
   boost::system::error_code ec;
-  std::vector<Tcp::endpoint> out;
-  if (const auto literal = asio::ip::make_address(o.host, ec); !ec) {
-    out.emplace_back(literal, o.port);
-    co_return out;
-  }
-  // getaddrinfo cannot be interrupted: when it hangs, we stop waiting and it ends on its own.
-  struct Lookup {
-    explicit Lookup(asio::io_context& io, Clock::time_point d) : resolver(io), done(io, d) {}
-    Tcp::resolver resolver;
-    asio::steady_timer done;
-    boost::system::error_code ec = asio::error::timed_out;
-    std::vector<Tcp::endpoint> found;
-  };
-  const auto lookup = std::make_shared<Lookup>(io, deadline);
-  lookup->resolver.async_resolve(
-      o.host, std::to_string(o.port),
-      [lookup](const boost::system::error_code& e, const Tcp::resolver::results_type& results) {
-        lookup->ec = e;
-        for (const auto& entry : results) lookup->found.push_back(entry.endpoint());
-        lookup->done.cancel();
-      });
-  co_await lookup->done.async_wait(by_tuple);
-  if (lookup->found.empty()) co_return Error{"net-connect", o.host + ": " + lookup->ec.message()};
-  co_return std::move(lookup->found);
+  if (const auto literal = asio::ip::make_address(o.host, ec); !ec)
+    co_return std::vector<Tcp::endpoint>{Tcp::endpoint(literal, o.port)};
+  if (!lookup || lookup->done) lookup = Lookup::start(io, o.host, o.port);
+  const auto mine = lookup;  // calls that come meanwhile wait for the same answer
+  asio::steady_timer timer(io, deadline);
+  const auto at = mine->waiting.insert(mine->waiting.end(), &timer);
+  if (!mine->done) co_await timer.async_wait(by_tuple);
+  mine->waiting.erase(at);
+  if (!mine->done) co_return Error{"net-connect", o.host + ": timed out while looking up the name"};
+  if (mine->found.empty()) co_return Error{"net-connect", o.host + ": " + mine->why};
+  co_return mine->found;
 }
 
 asio::awaitable<Result<HttpClient::Impl::ConnectionPtr>> HttpClient::Impl::connect(Clock::time_point deadline) {

@@ -85,7 +85,8 @@ struct ServerOptions {
   bool plain = false;                                                   // no TLS at all (simulator's inside only)
   std::function<Result<SecretBytes>(const std::string& identity)> psk;  // TLS_PSK_WITH_AES_128_GCM_SHA256, TLS 1.2
   std::size_t max_body = 1 << 20;                                       // over: 413 and close
-  std::size_t max_header = 16 << 10;                                    // over: 431 and close
+  std::size_t max_bodies_per_party = 32 << 20;  // received and not yet answered, large ones; over: 503 and close
+  std::size_t max_header = 16 << 10;            // over: 431 and close
   // Full: the oldest silent or idle connection of whoever holds most of those is closed for the new one; refused at
   // accept only when every place is at work. The same within the share of an address (until the peer is verified; an
   // IPv6 /64 counts as one) and of a party (from then on). 0: no share of their own.

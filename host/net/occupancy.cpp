@@ -5,6 +5,16 @@
 
 namespace kf::net::detail {
 
+Occupancy::Limits limits_of(const ServerOptions& o) {
+  const auto share = [&](std::size_t n) { return n == 0 ? o.max_connections : n; };
+  return {.places = o.max_connections,
+          .per_address = share(o.max_per_address),
+          .per_party = share(o.max_per_party),
+          .handshakes_per_s = o.handshakes_per_second,
+          .handshakes_at_once = std::max(1.0, o.handshakes_per_second * 5),
+          .octets = std::max(o.max_bodies_per_party, o.max_body)};
+}
+
 std::string address_key(const boost::asio::ip::address& a) {
   if (a.is_v4()) return "a" + a.to_string();
   auto octets = a.to_v6().to_bytes();
@@ -32,8 +42,17 @@ void Occupancy::join(Guest& g, Holder& h) {
   ++size_;
 }
 
+bool Occupancy::hold(Guest& g, std::size_t octets) {
+  if (g.holder_ == nullptr) return true;
+  std::size_t& all = g.holder_->octets;
+  all = all - g.octets_ + octets;
+  g.octets_ = octets;
+  return octets == 0 || all <= limits_.octets;
+}
+
 void Occupancy::part(Guest& g) {
   spare(g, false);
+  hold(g, 0);
   --g.holder_->count;
   --size_;
   g.holder_ = nullptr;

@@ -9,9 +9,12 @@
 #include <boost/asio/ip/address.hpp>
 
 #include <chrono>
+#include <cstdint>
 #include <list>
 #include <string>
 #include <unordered_map>
+
+#include "host/net/http.hpp"
 
 namespace kf::net::detail {
 
@@ -25,6 +28,7 @@ class Occupancy {
     std::size_t per_party = 1024;      // after it
     double handshakes_per_s = 200;     // of one address; 0: no limit
     double handshakes_at_once = 1000;  // what an address may save up
+    std::size_t octets = SIZE_MAX;     // of bodies of one holder
   };
 
  private:
@@ -43,6 +47,7 @@ class Occupancy {
     friend class Occupancy;
     Holder* holder_ = nullptr;
     bool spare_ = false;
+    std::size_t octets_ = 0;
     std::list<Guest*>::iterator at_;
   };
 
@@ -60,6 +65,8 @@ class Occupancy {
   void leave(Guest& g);
   // Of use or not? A spare one may be closed for others.
   void spare(Guest& g, bool spare);
+  // The guest's body has so many octets by now. False: with those of the holder's other guests it is too much.
+  bool hold(Guest& g, std::size_t octets);
   // The connection to close when descriptors run out; nullptr: none is spare.
   Guest* sacrifice();
 
@@ -69,11 +76,12 @@ class Occupancy {
 
   [[nodiscard]] std::size_t size() const { return size_; }
   [[nodiscard]] std::size_t holders() const { return holders_.size(); }  // addresses and parties remembered
-  [[nodiscard]] std::size_t held_by(const Guest& g) const;  // by its address or party
+  [[nodiscard]] std::size_t held_by(const Guest& g) const;               // by its address or party
 
  private:
   struct Holder {
     std::size_t count = 0;
+    std::size_t octets = 0;
     std::list<Guest*> spare;  // the front is the oldest
     Time handshakes_until{};  // when the handshakes granted so far would be done at the permitted rate
   };
@@ -88,6 +96,8 @@ class Occupancy {
   std::unordered_map<std::string, Holder> holders_;  // its elements stay where they are
   std::size_t sweep_at_ = 256;
 };
+
+Occupancy::Limits limits_of(const ServerOptions& o);
 
 // What counts as one address: an IPv4 address, or the /64 of an IPv6 one, which a single machine has at its disposal.
 std::string address_key(const boost::asio::ip::address& a);

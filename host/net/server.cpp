@@ -49,12 +49,6 @@ struct Connection : Channel, Occupancy::Guest {
 // Absolute: a peer that trickles does not extend it.
 Clock::time_point after(Millis d) { return Clock::now() + d; }
 
-Occupancy::Limits limits_of(const ServerOptions& o) {
-  const auto share = [&](std::size_t n) { return n == 0 ? o.max_connections : n; };
-  return {o.max_connections, share(o.max_per_address), share(o.max_per_party), o.handshakes_per_second,
-          std::max(1.0, o.handshakes_per_second * 5)};
-}
-
 }  // namespace
 
 struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
@@ -386,6 +380,10 @@ asio::awaitable<unsigned> HttpServer::Impl::read_body(Connection& c) {
     rest = c.in.view();
     step = c.reader.put(rest);
     c.in.used_to(rest);
+    if (!places.hold(c, c.reader.message().body.size())) {
+      note(c, "bodies", "request refused: too many large bodies of this party at once");
+      co_return 503;
+    }
   }
 }
 
@@ -400,6 +398,7 @@ std::string_view HttpServer::Impl::date() {
 // False: the connection is of no more use.
 asio::awaitable<bool> HttpServer::Impl::answer(Connection& c, Response r, bool keep_alive) {
   enter(c, Phase::answer);
+  places.hold(c, 0);
   c.until(after(o.body_timeout));
   const Message& m = c.reader.message();
   const AnswerForm form{m.http11, keep_alive, m.method == "HEAD", date()};
@@ -486,6 +485,7 @@ asio::awaitable<void> HttpServer::Impl::talk(Connection& c) {
     } else {
       response.status = status;
       if (status == 405) response.headers.emplace_back("Allow", "POST");
+      if (status == 503) response.headers.emplace_back("Retry-After", "10");
     }
     const bool keep_alive = whole && m.keep_alive && !response.close && !stopping && !c.stranger;
     if (!co_await answer(c, std::move(response), keep_alive)) break;

@@ -368,6 +368,7 @@ class Signals {
  public:
   explicit Signals(App& app) : app_(app), stops_(app.io, SIGINT, SIGTERM), hangups_(app.io, SIGHUP), look_(app.io) {
     ::signal(SIGPIPE, SIG_IGN);
+    ::signal(SIGXFSZ, SIG_IGN);  // a limit on file sizes is a full disk, not an end
     wait_stop();
     wait_hangup();
   }

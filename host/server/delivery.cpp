@@ -104,6 +104,11 @@ asio::awaitable<void> DeliveryService::send(Lane& l, MessagePtr m) {
 // The receiver does not want it, or is not there. The outcome is not lost: a repeated call is answered from the ledger,
 // and the message itself waits for a poll.
 void DeliveryService::keep(const Message& m, const std::string& why, std::int64_t age_s) {
+  if (m.row.kind == store::DeliveryKind::notification) {  // news, no answer to anything: nobody will ask for it
+    spdlog::error("notification to {} given up after {} s: {}", m.row.party, age_s, why);
+    storage_.submit([id = m.row.id](store::Tx& tx) { tx.delete_delivery(id); }, [](const Status&) {});
+    return;
+  }
   ++metrics_.deliveries_kept;
   spdlog::error("message {} to {} not taken after {} s and kept for a poll: {}", m.row.id, m.row.party, age_s, why);
   storage_.submit([id = m.row.id](store::Tx& tx) { tx.keep_delivery(id); },

@@ -166,6 +166,9 @@ void DownloadService::end_broken(const LivePtr& l, const std::string& why) {
 
 // Not even an outcome could be written: place and card are free, the record waits for a person.
 void DownloadService::put_aside(const LivePtr& l, const std::string& why) {
+  l->d = download::Download{};  // whatever still answers, no step is taken for it any more
+  l->d.state = download::State::failed;
+  l->busy = true;
   p_.storage.submit(
       [id = l->order.id, why = clip_text(why, 1000)](store::Tx& tx) { tx.set_aside_download(id, why, anchored_ms()); },
       [this, l, why](const Status& s) {

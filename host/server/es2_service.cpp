@@ -83,6 +83,7 @@ asio::awaitable<net::Response> Es2Service::handle(net::Request http) {
   ++p_.metrics.es2_requests;
   const Party* from = p_.config.by_peer(http.peer);
   if (from == nullptr) co_return net::Response{.status = 403, .content_type = {}, .headers = {}, .body = {}};
+  if (http.method == "GET") co_return description_response(*from, http.target, "es2-smdp.wsdl", p_.config.es2_url);
   es::CodecOptions o;
   if (from->ns != es::kNs3) o.namespaces.push_back(from->ns);
   o.from_when_missing = es::make_address(from->url, from->oid.str(), "");
@@ -440,11 +441,27 @@ void Es2Service::relay_done(const Party& from, const es::Request& r, const std::
     out.function = r.function;
     out.isd_p_aid.clear();
     if (out.eis) show_only_to(from, *out.eis);
+    const bool carried_out = out.status == es::ExecStatus::success || out.status == es::ExecStatus::with_warning;
+    if (carried_out && r.iccid) follow_smsr(r);
   }
   out.processing_start = start;
   out.processing_end = iso_seconds(wall_now());
   answer_call(from.oid.str(), r.function_call_identifier, std::move(out));
   --relays_;
+}
+
+// Another SM-SR than the download went through did what its Operator asked of it: it manages the card now, and its
+// notifications count.
+void Es2Service::follow_smsr(const es::Request& r) {
+  p_.storage.submit(
+      [iccid = canonical_iccid(*r.iccid), eid = r.eid, smsr = r.smsr_id](store::Tx& tx) {
+        const auto p = tx.get_profile(iccid);
+        if (p && p->state == store::ProfileState::installed && p->eid == eid && p->smsr != smsr)
+          tx.set_profile(iccid, p->state, eid, smsr, p->download_id);
+      },
+      [](const Status& s) {
+        if (!s) spdlog::warn("the SM-SR of a profile was not noted: {}", s.error().text());
+      });
 }
 
 void Es2Service::answer_call(const std::string& requester, const std::string& fcid, es::Response r) {

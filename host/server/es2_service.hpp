@@ -29,6 +29,7 @@ class Es2Service {
   asio::awaitable<net::Response> answer_accepted(const Party* from, const es::Message* m, Accepted a);
   asio::awaitable<net::Response> poll(const Party* from, es::Message m);
   asio::awaitable<void> run_relay(const Party* from, es::Request r, std::int64_t deadline_ms);
+  void follow_smsr(const es::Request& r);
   void relay_done(const Party& from, const es::Request& r, const std::string& start, CallResult result);
   void relay_broke(const Party& from, const es::Request& r, const std::exception_ptr& e);
   void answer_not_stored(const std::string& requester, const std::string& fcid, const Error& why);

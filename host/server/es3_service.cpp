@@ -23,6 +23,8 @@ net::Admission Es3Service::admit(const net::Request& head) const {
 asio::awaitable<net::Response> Es3Service::handle(net::Request http) {
   const Party* from = p_.config.by_peer(http.peer);
   if (from == nullptr) co_return net::Response{.status = 403, .content_type = {}, .headers = {}, .body = {}};
+  if (http.method == "GET")
+    co_return description_response(*from, http.target, "es3-smdp.wsdl", p_.config.es3_url + "/callback");
   es::CodecOptions o;
   if (from->ns != es::kNs3) o.namespaces.push_back(from->ns);
   o.ascii = declared_ascii(http);
@@ -159,7 +161,11 @@ asio::awaitable<void> Es3Service::pass_on(const Party& op, es::Request n) {
   d.address = op.url;
   d.body = es::write_message(h, n, op.ns, op.dialect);
   d.created_ms = anchored_ms();
-  const std::function<std::int64_t(store::Tx&)> insert = [d](store::Tx& tx) { return tx.insert_delivery(d); };
+  const std::function<std::int64_t(store::Tx&)> insert = [d, most = p_.config.stored_bytes](store::Tx& tx) {
+    if (tx.usage(store::usage_key(d.party, d.kind)).bytes >= most)
+      throw store::StoreError("too many notifications wait for it already");
+    return tx.insert_delivery(d);
+  };
   auto stored = co_await p_.storage.tx<std::int64_t>(insert);
   if (!stored) {
     spdlog::error("notification for {} not stored: {}", op.oid.str(), stored.error().text());

@@ -1,5 +1,6 @@
 #include "host/server/request_gate.hpp"
 
+#include "host/server/descriptions.hpp"
 #include "host/server/peer_log.hpp"
 
 namespace kf::server {
@@ -9,6 +10,18 @@ net::Response fault_response(const es::Fault& f) {
   r.status = f.http_status;
   r.body = es::write_fault(f);
   r.content_type = es::soap_content_type(es::action_of(r.body));
+  return r;
+}
+
+net::Response description_response(const Party& to, std::string_view target, std::string_view wsdl,
+                                   std::string_view url) {
+  net::Response r;
+  if (auto text = description(target, wsdl, url, to.ns)) {
+    r.content_type = "text/xml; charset=utf-8";
+    r.body = std::move(*text);
+  } else {
+    r.status = 404;
+  }
   return r;
 }
 
@@ -68,6 +81,8 @@ net::Admission admit_soap(const Config& c, const net::Request& head, Role role, 
     return 403;
   }
   const std::string_view target = std::string_view(head.target).substr(0, head.target.find('?'));
+  if (head.method == "GET" && asks_for_description(head.target))
+    return target == path || target == second_path ? 0 : 404;
   if (head.method != "POST") return 405;
   if (target != path && target != second_path) return 404;
   return admit_content(head);

@@ -15,6 +15,9 @@ bool declared_ascii(const net::Request& r);
 // May answers go to `u`, an https address, as far as this entry of reply_hosts is concerned?
 bool reply_allowed(const Party& from, const std::string& registered, const net::Url& u);
 
+// GET ...?wsdl and ?xsd=NAME: docs/interfaces as that party would write and read it.
+net::Response description_response(const Party& to, std::string_view target, std::string_view wsdl,
+                                   std::string_view url);
 net::Response fault_response(const es::Fault& f);
 net::Response accepted_response();
 

@@ -11,9 +11,7 @@
 namespace kf::server {
 namespace {
 
-using namespace std::chrono_literals;
-constexpr std::chrono::milliseconds kLookEvery = 2s, kForgetFirst = 60s, kForgetEvery = 600s, kBetweenBatches = 50ms;
-constexpr std::int64_t kDay = 86'400'000, kRows = 500, kPages = 256;
+constexpr std::int64_t kDay = 86'400'000, kPages = 256;
 
 std::uint64_t free_bytes(const std::string& file) {
   struct statvfs v {};
@@ -30,9 +28,9 @@ void Upkeep::start(std::int64_t seen_ms) {
         "the clock has moved by {} days since the server last ran: nothing is forgotten for a day, in case it "
         "was set wrongly",
         gap / kDay);
-    forget_in(24h);
+    forget_in(pace_.doubt);
   } else {
-    forget_in(kForgetFirst);
+    forget_in(pace_.first);
   }
   look();
 }
@@ -54,7 +52,7 @@ void Upkeep::look() {
       [this](const Status& s) {
         if (stopped_) return;
         looked(s);
-        look_.expires_after(kLookEvery);
+        look_.expires_after(pace_.look);
         look_.async_wait([this](const boost::system::error_code& ec) {
           if (!ec && !stopped_) look();
         });
@@ -89,9 +87,9 @@ void Upkeep::forget() {
   auto b = std::make_shared<Batch>(Batch{at_, 0});
   const std::int64_t now = anchored_ms();
   storage_.submit(
-      [b, now, outcomes = now - config_.keep_outcomes_days * kDay,
+      [b, now, rows = pace_.rows, outcomes = now - config_.keep_outcomes_days * kDay,
        downloads = now - config_.keep_downloads_days * kDay](store::Tx& tx) {
-        b->forgotten = tx.forget_batch(b->at, outcomes, downloads, kRows);
+        b->forgotten = tx.forget_batch(b->at, outcomes, downloads, rows);
         if (b->at.table != store::ForgetCursor::Table::none) return;
         tx.set_meta(kSeen, view(std::to_string(now)));
         tx.give_back_pages(kPages);
@@ -106,9 +104,9 @@ void Upkeep::forget() {
           if (forgotten_ != 0) spdlog::info("{} old calls, downloads and messages forgotten", forgotten_);
           forgotten_ = 0;
           at_ = {};
-          return forget_in(kForgetEvery);
+          return forget_in(pace_.every);
         }
-        forget_in(kBetweenBatches);
+        forget_in(pace_.between);
       });
 }
 

@@ -4,16 +4,27 @@
 
 #include <boost/asio/steady_timer.hpp>
 
+#include <chrono>
+
 #include "host/server/config.hpp"
 #include "host/server/metrics.hpp"
 #include "host/server/storage.hpp"
 
 namespace kf::server {
 
+struct UpkeepPace {
+  std::chrono::milliseconds look{2'000};        // between two looks at the store
+  std::chrono::milliseconds first{60'000};      // from the start to the first walk through old rows
+  std::chrono::milliseconds every{600'000};     // between two walks
+  std::chrono::milliseconds between{50};        // between two steps of a walk
+  std::chrono::milliseconds doubt{86'400'000};  // to the first walk where the clock may have been set
+  std::int64_t rows = 500;                      // a step
+};
+
 class Upkeep {
  public:
-  Upkeep(asio::io_context& io, const Config& c, Storage& s, Metrics& m)
-      : config_(c), storage_(s), metrics_(m), look_(io), forget_(io) {}
+  Upkeep(asio::io_context& io, const Config& c, Storage& s, Metrics& m, const UpkeepPace& pace = {})
+      : config_(c), storage_(s), metrics_(m), pace_(pace), look_(io), forget_(io) {}
   // `seen_ms`: the clock when the old process last forgot (meta, kSeen); 0: never. Where it has moved by more than a
   // day since, it may have been set: nothing is forgotten before this process has run for a day.
   void start(std::int64_t seen_ms);
@@ -29,6 +40,7 @@ class Upkeep {
   const Config& config_;
   Storage& storage_;
   Metrics& metrics_;
+  UpkeepPace pace_;
   asio::steady_timer look_, forget_;
   store::ForgetCursor at_;
   std::int64_t forgotten_ = 0;

@@ -255,7 +255,7 @@ DeliveryRow delivery_row(Statement& s) {
 std::int64_t Tx::insert_delivery(const DeliveryRow& d) {
   Statement s(*this, "INSERT INTO deliveries(party,kind,address,body,attempts,created_ms) VALUES(?,?,?,?,0,?)");
   s.bind(d.party).bind(static_cast<std::int64_t>(d.kind)).bind(d.address).bind(d.body).bind(d.created_ms).run();
-  note(d.party, 0, static_cast<std::int64_t>(d.body.size()));
+  note(usage_key(d.party, d.kind), 0, static_cast<std::int64_t>(d.body.size()));
   return sqlite3_last_insert_rowid(db_);
 }
 std::vector<DeliveryRow> Tx::pending_deliveries(std::int64_t limit) {
@@ -275,8 +275,8 @@ void Tx::keep_delivery(std::int64_t id) {
   s.bind(id).run();
 }
 void Tx::delete_delivery(std::int64_t id) {
-  Statement s(*this, "DELETE FROM deliveries WHERE id=? RETURNING party,length(body)");
-  if (s.bind(id).row()) note(s.str(0), 0, -s.i64(1));
+  Statement s(*this, "DELETE FROM deliveries WHERE id=? RETURNING party,length(body),kind");
+  if (s.bind(id).row()) note(usage_key(s.str(0), static_cast<DeliveryKind>(s.i64(2))), 0, -s.i64(1));
 }
 std::optional<DeliveryRow> Tx::next_polled(const std::string& party, const std::string& address) {
   Statement s(*this,

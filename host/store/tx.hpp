@@ -112,6 +112,9 @@ struct ForgetCursor {
 };
 
 std::int64_t stored_bytes(const CallRow& c);  // about
+// Under which name a message counts: notifications, which an SM-SR causes, are no burden on what the party itself may
+// store.
+std::string usage_key(const std::string& party, DeliveryKind kind);
 
 class Tx {
  public:

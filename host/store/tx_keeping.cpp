@@ -106,6 +106,9 @@ std::int64_t Tx::page_count() {
 std::int64_t stored_bytes(const CallRow& c) {
   return static_cast<std::int64_t>(c.response.size() + c.message_id.size() + c.reply_to.size() + c.fcid.size() + 200);
 }
+std::string usage_key(const std::string& party, DeliveryKind kind) {
+  return kind == DeliveryKind::notification ? "notifications " + party : party;
+}
 void Tx::count_usage() {
   usage_.clear();
   {
@@ -114,8 +117,8 @@ void Tx::count_usage() {
                 "FROM calls GROUP BY requester");
     while (s.row()) usage_[s.str(0)] = {s.i64(1), s.i64(2)};
   }
-  Statement s(*this, "SELECT party,SUM(length(body)) FROM deliveries GROUP BY party");
-  while (s.row()) usage_[s.str(0)].bytes += s.i64(1);
+  Statement s(*this, "SELECT party,SUM(length(body)),kind FROM deliveries GROUP BY party,kind");
+  while (s.row()) usage_[usage_key(s.str(0), static_cast<DeliveryKind>(s.i64(2)))].bytes += s.i64(1);
   usage_counted_ = true;
 }
 Usage Tx::usage(const std::string& party) const {

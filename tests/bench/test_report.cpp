@@ -222,6 +222,19 @@ TEST(Html, StandsAloneAndEscapes) {
   EXPECT_EQ(page.find("inf\""), std::string::npos);
 }
 
+TEST(Blame, WhatTheEquipmentFailedIsNotTheSmDps) {
+  BurstReport r = sample();
+  EXPECT_EQ(not_the_smdps(r), "");
+  r.failed_at_operator = 7;
+  EXPECT_NE(not_the_smdps(r).find("7 of them failed at the bench's Operator"), std::string::npos);
+  r.failed_at_operator = 0;
+  r.card_errors = 9;
+  r.faults.clear();
+  EXPECT_NE(not_the_smdps(r).find("could not open a connection 9 times"), std::string::npos);
+  r.faults = {"lost-session"};  // asked for
+  EXPECT_EQ(not_the_smdps(r), "");
+}
+
 // A screen reader hears what the eye sees: every drawing has words of its own.
 TEST(Svg, EveryDrawingSaysInWordsWhatItShows) {
   const std::string page = to_html(sample());

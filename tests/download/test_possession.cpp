@@ -90,6 +90,16 @@ TEST(Possession, UncertainWhileACreationIsOpen) {
   EXPECT_NE(t.d.cause->message.find("not known"), std::string::npos) << t.d.cause->message;
 }
 
+// Seen with an SM-SR that sends poison: "failed, with a code" was taken for "nothing was made", and the ISD-P stayed.
+TEST(Possession, UncertainWhenNobodyKnowsWhatTheAnswerSays) {
+  Drive t;
+  t.to_creating();
+  es::Response r = Drive::failed(F::create_isdp, "1.2", "4.2");
+  r.unknown_status = true;
+  t.answer(F::create_isdp, r);
+  expect_iccid(t, IccidState::uncertain, true);
+}
+
 TEST(Possession, ALateCallbackSettlesACreation) {
   for (const bool success : {true, false}) {
     Drive t;

@@ -35,6 +35,8 @@ struct RigOptions {
   std::vector<std::string> faults, sim_args;
   std::vector<bench::Setting> settings;
   std::string log_level = "info";
+  bool strict = false;  // SM-SR and Operator take only what the published v3 descriptions have
+  bool record = true;   // in a program that validates what was sent (validated_at_the_end)
   std::uint64_t required_memory = 65536;
   std::vector<std::pair<std::string, std::string>> smdp_environment;
   std::function<void(World&)> before_start;  // the directory is there, nothing runs yet
@@ -59,6 +61,12 @@ class Rig {
     w.radio = options_.radio;
     w.faults = options_.faults;
     w.sim_args = options_.sim_args;
+    if (options_.strict) w.sim_args.insert(w.sim_args.end(), {"--strict", "wsdl-3"});
+    if (options_.record && recording()) {
+      static int rigs = 0;
+      record_ = records() + "/" + std::to_string(++rigs);
+      w.sim_args.insert(w.sim_args.end(), {"--record", record_});
+    }
     w.log_level = options_.log_level;
     w.settings = options_.settings;
     w.smdp_environment = options_.smdp_environment;
@@ -86,6 +94,15 @@ class Rig {
   }
 
   static constexpr const char* kType = "e2e";
+
+  // A program may have every envelope of its good runs written down, one folder a rig.
+  static bool& recording() {
+    static bool on = false;
+    return on;
+  }
+  static std::string records() {
+    return (fs::temp_directory_path() / ("kf-e2e-" + std::to_string(::getpid()) + "-soap")).string();
+  }
 
   template <class T>
   static T must(Result<T> r) {
@@ -181,11 +198,13 @@ class Rig {
     o.tls = {tls.cert, tls.key, tls.ca};
     o.port = world_->operator_port();
     o.poll_interval = net::Millis(50);
+    o.strict = options_.strict;
+    o.record = record_;
     op_ = std::make_unique<sim::Operator>(io_, o);
     must(op_->start());
   }
   RigOptions options_;
-  std::string dir_;
+  std::string dir_, record_;
   std::unique_ptr<World> world_;
   bench::Template template_;
   bench::Subscriptions subscriptions_;

@@ -1,10 +1,43 @@
 // Good runs: every custody, curve and pattern; the platform functions; notifications reach the Operator.
+#include <cstdio>
+#include <cstdlib>
+
 #include "tests/e2e/rig.hpp"
 
 namespace kf::e2e {
 namespace {
 
 [[maybe_unused]] const auto* const kCleanUp = ::testing::AddGlobalTestEnvironment(new CleanUp);
+
+// Every envelope of the runs below, of both sides, is held against the schemas when all of them are over: ours, and the
+// published ones where they exist.
+class Validation : public ::testing::Environment {
+ public:
+  void SetUp() override { Rig::recording() = std::system("/usr/bin/python3 -c 'import lxml' 2>/dev/null") == 0; }
+  void TearDown() override {
+    if (!Rig::recording()) {
+      std::printf("[ SKIPPED  ] Validation of the messages: python3-lxml is not installed\n");
+      return;
+    }
+    const std::string source = KF_SOURCE_DIR;
+    validate(source + "/docs/interfaces/messages.xsd");
+    if (fs::exists(source + "/../shared/wsdl"))
+      validate(source + "/../shared/wsdl/xsd");
+    else
+      std::printf("[ SKIPPED  ] Validation by the published schemas: ../shared/wsdl is absent\n");
+    fs::remove_all(Rig::records());
+  }
+
+ private:
+  static void validate(const std::string& schemas) {
+    if (!fs::exists(Rig::records())) return;  // a filter left nothing to record
+    const std::string command = "/usr/bin/python3 " + std::string(KF_SOURCE_DIR) + "/tests/interop/validate.py " +
+                                schemas + " " + Rig::records();
+    std::fflush(stdout);
+    EXPECT_EQ(std::system(command.c_str()), 0) << command;
+  }
+};
+[[maybe_unused]] const auto* const kValidation = ::testing::AddGlobalTestEnvironment(new Validation);
 using F = es::Function;
 
 struct Kind {
@@ -122,9 +155,59 @@ TEST(Platform, SubscriptionAddressAuditAndConnectivity) {
   EXPECT_EQ(told(rig.call(q)), "FAILED 8.2.1/3.9") << "nobody's profile";
 }
 
+// HandleSMSRChangeNotification: from the new SM-SR to the Operator that it names, whose own profiles alone it shows.
+TEST(Platform, SmsrChangeIsPassedOn) {
+  RigOptions o;
+  o.euiccs = 1;
+  Rig rig(o);
+  ASSERT_EQ(told(rig.download(0)), "EXECUTED_SUCCESS");
+  const Outcome eis = rig.call(rig.request(F::get_eis, 0), Pattern::sync);
+  ASSERT_TRUE(eis.response && eis.response->eis) << eis.text();
+  const auto es3 = *net::parse_url(rig.world().es3_url());
+  const auto tls = rig.world().tls("smsr");
+  net::ClientOptions c;
+  c.host = es3.host;
+  c.port = es3.port;
+  c.tls = {tls.cert, tls.key, tls.ca};
+  net::HttpClient client(rig.io(), c);
+  const auto notify = [&](const es::Eis& of, const std::string& op) {
+    es::Request n;
+    n.interface = es::Interface::es3;
+    n.function = F::handle_smsr_change;
+    n.eis = of;
+    n.eis->profiles.push_back(of.profiles.at(0));
+    n.eis->profiles.back().mno_id = "2.999.99";  // another Operator's
+    n.mno_id = op;
+    n.completion_timestamp = "2026-03-02T09:00:00Z";
+    es::SendHeader h;
+    h.from = "https://smsr/es3?EntityId=2.999.30";
+    h.to = "https://smdp/es3?EntityId=2.999.20";
+    h.message_id = "//2.999.30/" + random_uuid();
+    h.action = es::action_of(n);
+    net::Request q;
+    q.target = es3.target + "/callback";
+    q.content_type = std::string(es::kSoapContentType);
+    q.body = es::write_message(h, n);
+    auto r = rig.run(client.call(q, std::chrono::seconds(10), false));
+    EXPECT_TRUE(r.ok() && r->status == 202U);
+  };
+  const auto alarms = [&] { return Rig::must(rig.world().smdp_status())["messages"]["alarms"].get<int>(); };
+  es::Eis other = *eis.response->eis;
+  other.smsr_id = "2.999.31";
+  notify(other, World::kOperatorOid);
+  EXPECT_EQ(alarms(), 1) << "of an SM-SR that the EIS does not name";
+  notify(*eis.response->eis, "2.999.98");
+  notify(*eis.response->eis, World::kOperatorOid);
+  EXPECT_TRUE(rig.run(rig.op().wait_notification(F::handle_smsr_change, "", std::chrono::seconds(20))));
+  ASSERT_EQ(rig.op().notifications().size(), 1U);
+  EXPECT_EQ(rig.op().notifications()[0].eid, rig.subscriptions().list[0].eid);
+  EXPECT_EQ(alarms(), 1);
+}
+
 TEST(Dialects, ThePartiesMayWantTheOtherOne) {
   RigOptions o;
   o.euiccs = 2;
+  o.record = false;  // not what the schemas say
   o.settings = {{"operator.dialect", std::string("reference")}, {"smsr.dialect", std::string("reference")}};
   Rig rig(o);
   ASSERT_EQ(told(rig.download(0, true)), "EXECUTED_SUCCESS");
@@ -135,6 +218,52 @@ TEST(Dialects, ThePartiesMayWantTheOtherOne) {
   const Outcome disabled = rig.call(rig.request(F::disable_profile, 0));
   ASSERT_TRUE(disabled.response) << disabled.text();
   EXPECT_TRUE(disabled.response->euicc_response_data);
+}
+
+// An SM-SR and an Operator that take the published descriptions literally carry a hundred downloads, in all patterns.
+TEST(Dialects, StrictPeersCarryAHundredDownloads) {
+  RigOptions o;
+  o.euiccs = 100;
+  o.custody = "hybrid";
+  o.strict = true;
+  o.record = false;
+  Rig rig(o);
+  std::size_t left = 100;
+  std::vector<Outcome> out(left);
+  for (unsigned i = 0; i < 100; ++i) {
+    const Pattern pattern = i % 10 == 5 ? Pattern::sync : i % 2 == 0 ? Pattern::callback : Pattern::polling;
+    asio::co_spawn(rig.io(), rig.op().order(rig.order_of(i, i % 10 == 0), pattern, std::chrono::seconds(240)),
+                   [&, i](std::exception_ptr, Outcome x) {
+                     out[i] = std::move(x);
+                     if (--left == 0) rig.io().stop();
+                   });
+  }
+  rig.io().restart();
+  rig.io().run();
+  for (unsigned i = 0; i < 100; ++i) ASSERT_EQ(told(out[i]), "EXECUTED_SUCCESS") << i << " " << out[i].text();
+  const std::string iccid = rig.subscriptions().list[0].iccid;
+  EXPECT_TRUE(rig.run(rig.op().wait_notification(F::handle_profile_enabled, iccid, std::chrono::seconds(20))));
+  for (const F f : {F::get_eis, F::disable_profile, F::delete_profile})
+    EXPECT_EQ(told(rig.call(rig.request(f, 0), f == F::get_eis ? Pattern::sync : Pattern::callback)),
+              "EXECUTED_SUCCESS");
+  es::Request q = rig.request(F::update_policy_rules, 1);
+  q.pol2 = es::Pol2{{"PROFILE", "DELETE", "Not-Allowed"}};
+  EXPECT_EQ(told(rig.call(q, Pattern::sync)), "EXECUTED_SUCCESS");
+  EXPECT_EQ(rig.op().counters().refused, 0U) << rig.op().counters().complaint;
+  EXPECT_EQ(rig.created_left(), 0U);
+}
+
+// They are strict in fact: the other dialect gets nowhere with them.
+TEST(Dialects, StrictPeersRefuseTheOtherDialect) {
+  RigOptions o;
+  o.euiccs = 1;
+  o.strict = true;
+  o.record = false;
+  o.settings = {{"smsr.dialect", std::string("reference")}};
+  Rig rig(o);
+  const Outcome out = rig.download(0);
+  ASSERT_TRUE(out.response) << out.text();
+  EXPECT_EQ(out.response->status, es::ExecStatus::failed) << out.text();
 }
 
 // A stack that fills in only what WS-Addressing 1.0 demands: no From, no To, no EntityId anywhere.

@@ -1,6 +1,7 @@
 // What the operator of a running server does to it: asks it, stops it, turns its log, starts it twice, takes its store
 // away. And what is left in a store that cannot be read.
 #include <sqlite3.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -237,6 +238,28 @@ TEST(Operations, AStoreThatIsTakenAwayAcknowledgesNoOrder) {
   fs::rename(db + ".away", db);
   EXPECT_EQ(told(rig.download(1)), "EXECUTED_SUCCESS") << "it goes on where it was";
   EXPECT_TRUE(eventually([&] { return keyferry({"status", "-c", rig.world().config_file()}).status == 0; }));
+}
+
+TEST(Operations, AFullDiskIsSaidAndOrdersArePutOffUntilThereIsRoom) {
+  RigOptions o;
+  o.euiccs = 2;
+  Rig rig(o);
+  EXPECT_EQ(told(rig.download(0)), "EXECUTED_SUCCESS");
+  // A limit on the size of the server's files stands in for the full disk.
+  const pid_t pid = rig.world().smdp().pid();
+  rlimit room{}, none{};
+  ASSERT_EQ(::prlimit(pid, RLIMIT_FSIZE, nullptr, &room), 0);
+  none = room;
+  none.rlim_cur = 4096;
+  ASSERT_EQ(::prlimit(pid, RLIMIT_FSIZE, &none, nullptr), 0);
+  const Outcome x = rig.run(rig.op().order(rig.order_of(1), Pattern::callback, std::chrono::seconds(5)));
+  EXPECT_EQ(x.http_status, 503U) << x.text();
+  const std::string config = rig.world().config_file();
+  ASSERT_TRUE(eventually([&] { return keyferry({"status", "-c", config}).status == 3; })) << "status shows green";
+  EXPECT_TRUE(has(keyferry({"status", "-c", config}).out, "store cannot be written: "));
+  ASSERT_EQ(::prlimit(pid, RLIMIT_FSIZE, &room, nullptr), 0);
+  EXPECT_TRUE(eventually([&] { return keyferry({"status", "-c", config}).status == 0; }));
+  EXPECT_EQ(told(rig.download(1)), "EXECUTED_SUCCESS");
 }
 
 TEST(Operations, WhatCannotBeReadIsSetAsideByNameAndTheRestGoesOn) {

@@ -165,6 +165,21 @@ TEST(Limits, WhatAPartyMayNotSendIsNotRead) {
   EXPECT_EQ(asked, 5);
 }
 
+// What a message is about stands in its media type too.
+TEST(Limits, TheMediaTypeNamesTheAction) {
+  Request r;
+  r.function = Function::get_eis;
+  r.function_call_identifier = "c";
+  r.eid = kEid;
+  r.smsr_id = "1.2";
+  SendHeader h{"https://a?EntityId=1.2", "https://b?EntityId=1.3", "", "//1.2/x?TransactionId=t", "", "", {}};
+  h.action = action_for(r.interface, r.function, Way::request);
+  EXPECT_EQ(action_of(write_message(h, r)), h.action);
+  EXPECT_EQ(soap_content_type(h.action), "application/soap+xml; charset=utf-8; action=\"" + h.action + "\"");
+  EXPECT_EQ(soap_content_type(action_of("<x/>")), kSoapContentType);
+  EXPECT_EQ(soap_content_type("a\"b\r\nX: y"), "application/soap+xml; charset=utf-8; action=\"a\\\"bX: y\"");
+}
+
 TEST(Limits, DeclaredCharacterSets) {
   const std::string plain = order();
   const std::string umlaut = replaced(plain, ">c1<", ">c\xC3\xA4<");

@@ -236,6 +236,8 @@ TEST(Messages, StatusInBothSpellingsAndUnknown) {
   EXPECT_EQ(with("EXPIRED").status, ExecStatus::expired);
   EXPECT_EQ(with("Expired").status, ExecStatus::expired);
   EXPECT_EQ(with("MAYBE").status, ExecStatus::failed);
+  EXPECT_TRUE(with("MAYBE").unknown_status) << "it may have been executed";
+  EXPECT_FALSE(with("FAILED").unknown_status);
   ASSERT_TRUE(with("MAYBE").code);
   EXPECT_EQ(with("MAYBE").code->message, "Status 'MAYBE' is not known");
   EXPECT_EQ(with("").status, ExecStatus::failed);

@@ -37,7 +37,7 @@ void check_message(Message m, const CodecOptions& o) {
   require(std::holds_alternative<Message>(again), "what was written is refused", xml);
   if (auto* r = std::get_if<Response>(&m.body)) {  // what the wire form of a response does not carry
     if (r->status == ExecStatus::success) r->code.reset();
-    r->bad_euicc_response_data = false;
+    r->bad_euicc_response_data = r->unknown_status = false;
   }
   const auto& n = std::get<Message>(again);
   require(n.header == m.header, "the header changed", xml);

@@ -1,6 +1,11 @@
 // Clients that nobody here wrote, generated from an interface description, against a real server with the simulated
 // SM-SR behind it. From our own description always, from the published one where ../shared/wsdl exists.
+#include <arpa/inet.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
+#include <unistd.h>
+
+#include <future>
 
 #include "tests/e2e/rig.hpp"
 
@@ -27,6 +32,19 @@ Ran run_command(const std::string& command) {
   return r;
 }
 
+// For a client's own server: the SM-DP sends answers to registered addresses only.
+std::uint16_t free_port() {
+  const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in a{};
+  a.sin_family = AF_INET;
+  a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t n = sizeof a;
+  const bool ok = ::bind(fd, reinterpret_cast<sockaddr*>(&a), n) == 0 &&
+                  ::getsockname(fd, reinterpret_cast<sockaddr*>(&a), &n) == 0;
+  ::close(fd);
+  return ok ? ntohs(a.sin_port) : std::uint16_t{0};
+}
+
 // The arguments that every client takes: where, who, with which cards.
 std::string world_arguments(Rig& rig, unsigned cards) {
   const auto tls = rig.world().tls("operator");
@@ -36,6 +54,19 @@ std::string world_arguments(Rig& rig, unsigned cards) {
   for (unsigned i = 0; i < cards; ++i)
     s += " --card " + rig.subscriptions().list[i].eid + "," + rig.subscriptions().list[i].iccid;
   return s;
+}
+
+asio::awaitable<int> pause(asio::io_context& io) {
+  asio::steady_timer t(io, std::chrono::milliseconds(20));
+  co_await t.async_wait(asio::use_awaitable);
+  co_return 0;
+}
+
+// Something that blocks, while the Operator of the rig goes on taking messages.
+Ran run_beside(Rig& rig, const std::function<Ran()>& what) {
+  auto done = std::async(std::launch::async, what);
+  while (done.wait_for(std::chrono::seconds(0)) != std::future_status::ready) rig.run(pause(rig.io()));
+  return done.get();
 }
 
 struct Description {
@@ -52,8 +83,11 @@ TEST_P(Zeep, DrivesTheFunctionsOfEs2) {
   if (!fs::exists(kSource + "/" + d.xsd)) GTEST_SKIP() << "../shared/wsdl is absent";
   RigOptions o;
   o.euiccs = d.cards;
+  const std::string port = std::to_string(free_port());
+  o.settings = {{"operator.reply_hosts", std::vector<std::string>{"127.0.0.1", "127.0.0.1:" + port}}};
   Rig rig(o);
-  std::string command = kPython + " " + kSource + "/tests/interop/zeep_es2.py --xsd " + kSource + "/" + d.xsd;
+  std::string command =
+      kPython + " " + kSource + "/tests/interop/zeep_es2.py --sink-port " + port + " --xsd " + kSource + "/" + d.xsd;
   if (*d.wsdl != 0) command += " --wsdl " + kSource + "/" + d.wsdl;
   const Ran r = run_command(command + world_arguments(rig, d.cards));
   EXPECT_EQ(r.status, 0) << r.out << slurp(rig.world().smdp_log());
@@ -62,9 +96,114 @@ TEST_P(Zeep, DrivesTheFunctionsOfEs2) {
 }
 INSTANTIATE_TEST_SUITE_P(
     Descriptions, Zeep,
-    ::testing::Values(Description{"ours", "docs/interfaces/es2-smdp.wsdl", "docs/interfaces/messages.xsd", 3},
+    ::testing::Values(Description{"served", "", "docs/interfaces/messages.xsd", 3},
+                      Description{"ours", "docs/interfaces/es2-smdp.wsdl", "docs/interfaces/messages.xsd", 3},
                       Description{"published", "../shared/wsdl/ES2_SMDP.wsdl", "../shared/wsdl/xsd", 2}),
     [](const auto& i) { return std::string(i.param.name); });
+
+class Gsoap : public ::testing::TestWithParam<Description> {
+ protected:
+  // Its arguments, for card i, with answers going to `reply_to`.
+  static Ran drive(Rig& rig, const std::string& program, unsigned i, const std::string& reply_to) {
+    const auto tls = rig.world().tls("operator");
+    const std::string pem = rig.dir() + "/operator-both.pem";
+    std::ofstream(pem) << slurp(tls.key) << slurp(tls.cert);
+    return run_command(program + " " + rig.world().es2_url() + " " + pem + " " + tls.ca + " " +
+                       std::string(World::kOperatorOid) + " 2.999.20 " + std::string(World::kSmsrOid) + " " +
+                       rig.subscriptions().list[i].eid + " " + rig.subscriptions().list[i].iccid +
+                       (reply_to.empty() ? "" : " '" + reply_to + "'"));
+  }
+};
+
+TEST_P(Gsoap, DrivesTheFunctionsOfEs2) {
+  const Description& d = GetParam();
+  const bool published = std::string(d.name) == "published";
+  if (run_command("command -v wsdl2h && command -v soapcpp2 && ls /usr/include/stdsoap2.h").status != 0)
+    GTEST_SKIP() << "gsoap or libgsoap-dev is not installed";
+  if (!fs::exists(kSource + "/" + d.wsdl)) GTEST_SKIP() << "../shared/wsdl is absent";
+  RigOptions o;
+  o.euiccs = 3;
+  Rig rig(o);
+  const Ran built = run_command(kSource + "/tests/interop/gsoap_build.sh " + kSource + "/" + d.wsdl + " " + rig.dir() +
+                                " client-" + d.name + (published ? " -DPUBLISHED" : ""));
+  ASSERT_EQ(built.status, 0) << built.out;
+  const std::string program = rig.dir() + "/client-" + d.name;
+  unsigned card = 0;
+  if (!published) {
+    const Ran r = drive(rig, program, card++, "");
+    EXPECT_EQ(r.status, 0) << r.out;
+  }
+  // Its answers to a sink, and to be polled: four calls of each run reach the card.
+  const auto arrived = [&, before = rig.op().counters().callbacks] { return rig.op().counters().callbacks - before; };
+  const Ran called = run_beside(rig, [&] { return drive(rig, program, card, rig.op().callback_url()); });
+  EXPECT_EQ(called.status, 0) << called.out;
+  for (int i = 0; i < 1000 && arrived() < 4; ++i) rig.run(pause(rig.io()));
+  EXPECT_EQ(arrived(), 4U);
+  ++card;
+  const std::string queue = std::string(es::kMakeConnectionPrefix) + "gsoap";
+  const Ran polled = drive(rig, program, card, queue);
+  EXPECT_EQ(polled.status, 0) << polled.out;
+  unsigned succeeded = 0;
+  for (int i = 0; i < 1000 && succeeded < 4; ++i) {
+    es::SendHeader h;
+    h.to = rig.world().es2_url();
+    h.message_id = "urn:uuid:" + random_uuid();
+    h.action = "http://docs.oasis-open.org/ws-rx/wsmc/200702/MakeConnection";
+    sim::Operator::Raw raw;
+    raw.body = es::write_make_connection(h, queue);
+    const auto answer = rig.run(rig.op().raw_post(raw, std::chrono::seconds(20)));
+    ASSERT_TRUE(answer.ok());
+    if (answer->status == 202)
+      rig.run(pause(rig.io()));
+    else if (answer->body.find("EXECUTED_SUCCESS") != std::string::npos)
+      ++succeeded;
+    else
+      FAIL() << answer->status << answer->body;
+  }
+  EXPECT_EQ(succeeded, 4U);
+  EXPECT_EQ(rig.created_left(), 0U);
+}
+INSTANTIATE_TEST_SUITE_P(Descriptions, Gsoap,
+                         ::testing::Values(Description{"ours", "docs/interfaces/es2-smdp.wsdl", "", 3},
+                                           Description{"published", "../shared/wsdl/ES2_SMDP.wsdl", "", 3}),
+                         [](const auto& i) { return std::string(i.param.name); });
+
+// The descriptions are for parties, on their own interface.
+TEST(Description, IsServedToPartiesOnly) {
+  RigOptions o;
+  o.euiccs = 1;
+  Rig rig(o);
+  const auto get = [&](const std::string& party, const std::string& url, const std::string& query) {
+    const auto u = *net::parse_url(url);
+    const auto t = rig.world().tls(party);
+    net::ClientOptions c;
+    c.host = u.host;
+    c.port = u.port;
+    c.tls = {t.cert, t.key, t.ca};
+    net::HttpClient client(rig.io(), c);
+    net::Request q;
+    q.method = "GET";
+    q.target = u.target + query;
+    auto r = rig.run(client.call(q, std::chrono::seconds(10), false));
+    if (!r) throw std::runtime_error(r.error().text());
+    return *r;
+  };
+  const std::string es2 = rig.world().es2_url(), es3 = rig.world().es3_url();
+  const auto wsdl = get("operator", es2, "?wsdl");
+  EXPECT_EQ(wsdl.status, 200U);
+  EXPECT_EQ(wsdl.content_type, "text/xml; charset=utf-8");
+  EXPECT_NE(wsdl.body.find("<soap:address location=\"" + es2 + "\"/>"), std::string::npos);
+  EXPECT_NE(wsdl.body.find("schemaLocation=\"" + es2 + "?xsd=messages.xsd\""), std::string::npos);
+  EXPECT_EQ(get("operator", es2, "?WSDL").body, wsdl.body);
+  EXPECT_NE(get("operator", es2, "?xsd=messages.xsd").body.find("ES2-DownloadProfileRequest"), std::string::npos);
+  EXPECT_EQ(get("operator", es2, "?xsd=../smdp.toml").status, 404U);
+  EXPECT_EQ(get("operator", es2, "?xsd=es2-smdp.wsdl").status, 404U);
+  EXPECT_EQ(get("operator", es2, "").status, 405U);
+  EXPECT_EQ(get("smsr", es2, "?wsdl").status, 403U);
+  EXPECT_EQ(get("m2m", es2, "?wsdl").status, 403U);
+  EXPECT_NE(get("smsr", es3, "?wsdl").body.find("location=\"" + es3 + "/callback\""), std::string::npos);
+  EXPECT_EQ(get("operator", es3, "?wsdl").status, 403U);
+}
 
 }  // namespace
 }  // namespace kf::e2e

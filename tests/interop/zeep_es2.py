@@ -51,7 +51,7 @@ class Sink:
 
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(args.cert, args.key)
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", args.sink_port), Handler)
         self.server.daemon_threads = True
         self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
@@ -169,6 +169,7 @@ def main():
         p.add_argument(name, default="")
     for name in ("--url", "--cert", "--key", "--ca", "--oid", "--smdp-oid", "--smsr-oid"):
         p.add_argument(name, required=True)
+    p.add_argument("--sink-port", type=int, required=True, help="of the server for answers, registered at the SM-DP")
     p.add_argument("--card", action="append", required=True, help="EID,ICCID: one for each pattern")
     args = p.parse_args()
     op = Operator(args)

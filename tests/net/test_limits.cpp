@@ -1,13 +1,50 @@
 // Peers that want more than their share: of places, of handshakes, of the loop, of the log.
+#include <dlfcn.h>
+#include <netdb.h>
 #include <openssl/ssl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <condition_variable>
+#include <csignal>
 #include <cstdio>
+#include <mutex>
 #include <thread>
 
 #include "host/net/occupancy.hpp"
 #include "tests/net/support.hpp"
+
+namespace {
+
+// Stands before the system's getaddrinfo() in this program: "silent.invalid" is answered when the test says so.
+std::mutex lookups_mutex;
+std::condition_variable lookups_changed;
+bool holding = false;
+int held = 0;
+
+void hold_lookups(bool on) {
+  const std::lock_guard lock(lookups_mutex);
+  holding = on;
+  lookups_changed.notify_all();
+}
+int lookups_held() {
+  const std::lock_guard lock(lookups_mutex);
+  return held;
+}
+
+}  // namespace
+
+extern "C" int getaddrinfo(const char* node, const char* service, const addrinfo* hints, addrinfo** out) {
+  using Real = int (*)(const char*, const char*, const addrinfo*, addrinfo**);
+  static const auto real = reinterpret_cast<Real>(::dlsym(RTLD_NEXT, "getaddrinfo"));
+  if (node != nullptr && std::string_view(node) == "silent.invalid") {
+    std::unique_lock lock(lookups_mutex);
+    ++held;
+    lookups_changed.wait(lock, [] { return !holding; });
+    return EAI_AGAIN;
+  }
+  return real(node, service, hints, out);
+}
 
 namespace kf::net::test {
 namespace {
@@ -24,6 +61,7 @@ struct NetLimits : ::testing::Test {
   std::unique_ptr<HttpServer> server;
   std::unique_ptr<asio::steady_timer> gate = std::make_unique<asio::steady_timer>(w.io, std::chrono::hours(1));
   bool closed_gate = false;  // handlers wait at it
+  int waiting_at_gate = 0;
 
   HttpServer& start(ServerOptions o) {
     server = std::make_unique<HttpServer>(w.io, std::move(o), [this](Request r) { return handle(std::move(r)); });
@@ -32,7 +70,10 @@ struct NetLimits : ::testing::Test {
     return *server;
   }
   asio::awaitable<Response> handle(Request r) {
-    if (closed_gate) co_await gate->async_wait(by_tuple);
+    if (closed_gate) {
+      ++waiting_at_gate;
+      co_await gate->async_wait(by_tuple);
+    }
     co_return co_await echo.handle(std::move(r));
   }
   void open_gate() {
@@ -322,6 +363,45 @@ TEST_F(NetLimits, RequestsInARowLetOthersThrough) {
   w.run(Scene::run(w, *server, echo));
 }
 
+// New keys without end cost the other side more than the sender, and SSL_read() never returns meanwhile.
+TEST_F(NetLimits, KeyUpdatesWithoutEnd) {
+  start(server_options(w));
+  enum class Outcome { none, closed, still_open };
+  std::atomic<Outcome> outcome = Outcome::none;
+  std::thread peer([&, port = server->port()] {
+    sigset_t pipe;
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    ::pthread_sigmask(SIG_BLOCK, &pipe, nullptr);
+    const std::unique_ptr<SSL_CTX, decltype(&SSL_CTX_free)> ctx(SSL_CTX_new(TLS_client_method()), SSL_CTX_free);
+    SSL_CTX_use_certificate_file(ctx.get(), Pki::get().client.cert.c_str(), SSL_FILETYPE_PEM);
+    SSL_CTX_use_PrivateKey_file(ctx.get(), Pki::get().client.key.c_str(), SSL_FILETYPE_PEM);
+    asio::io_context io;
+    Tcp::socket s(io);
+    s.connect({asio::ip::address_v4::loopback(), port});
+    const timeval patience{20, 0};
+    ::setsockopt(s.native_handle(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    const std::unique_ptr<SSL, decltype(&SSL_free)> ssl(SSL_new(ctx.get()), SSL_free);
+    SSL_set_fd(ssl.get(), s.native_handle());
+    bool open = SSL_connect(ssl.get()) == 1;
+    for (int i = 0; i < 60 && open; ++i)
+      open = SSL_key_update(ssl.get(), SSL_KEY_UPDATE_NOT_REQUESTED) == 1 && SSL_do_handshake(ssl.get()) == 1;
+    open = open && SSL_write(ssl.get(), kPost.data(), static_cast<int>(kPost.size())) > 0;
+    char c = 0;
+    open = open && SSL_read(ssl.get(), &c, 1) == 1;  // so many are odd, and served
+    for (int i = 0; i < 10'000 && open; ++i)
+      open = SSL_key_update(ssl.get(), SSL_KEY_UPDATE_NOT_REQUESTED) == 1 && SSL_do_handshake(ssl.get()) == 1;
+    while (open && SSL_read(ssl.get(), &c, 1) == 1) {
+    }
+    outcome = open && errno == EAGAIN ? Outcome::still_open : Outcome::closed;
+  });
+  EXPECT_TRUE(w.run_until([&] { return outcome != Outcome::none; }, Ms{50'000}));
+  peer.join();
+  EXPECT_EQ(outcome.load(), Outcome::closed);
+  EXPECT_EQ(echo.calls, 1);
+  EXPECT_TRUE(w.run_until([&] { return server->connections() == 0; }));
+}
+
 TEST_F(NetLimits, StrangersAreClosedAfterEachAnswer) {
   auto o = server_options(w);
   o.party = [](const Peer& p) { return p.subject == "CN=operator,O=test" ? string("1") : string(); };
@@ -341,6 +421,64 @@ TEST_F(NetLimits, StrangersAreClosedAfterEachAnswer) {
   Raw::Options stranger;
   stranger.files = Pki::get().other_host;
   EXPECT_NE(w.run(scene(w, server->port(), stranger)).find("Connection: close"), string::npos);
+}
+
+// A large body is held until its answer; a party that sends many of them at once is told to come again.
+TEST_F(NetLimits, BodiesOfOneParty) {
+  auto o = server_options(w);
+  o.max_body = 100'000;
+  o.max_bodies_per_party = 250'000;
+  start(std::move(o));
+  closed_gate = true;
+  const string large = "POST /es2 HTTP/1.1\r\nHost: s\r\nContent-Length: 100000\r\n\r\n" + string(100'000, 'x');
+  const auto begin = [](Raw& r, std::uint16_t port, string data) -> asio::awaitable<void> {
+    const auto ec = co_await r.connect(port);
+    if (!ec) co_await r.send(std::move(data));
+  };
+  const auto finish = [](Raw& r) -> asio::awaitable<unsigned> {
+    const string a = co_await r.answer();
+    co_return status_of(a);
+  };
+  Raw first(w.io), second(w.io), third(w.io), other(w.io, other_party());
+  w.run(begin(first, server->port(), large));
+  w.run(begin(second, server->port(), large));
+  w.run(begin(other, server->port(), large));
+  ASSERT_TRUE(w.run_until([&] { return waiting_at_gate == 3; }));
+  w.run(begin(third, server->port(), large));
+  EXPECT_EQ(w.run(finish(third)), 503U);
+  EXPECT_TRUE(w.logged("too many large bodies"));
+  open_gate();
+  for (Raw* r : {&first, &second, &other}) EXPECT_EQ(w.run(finish(*r)), 200U);
+  Raw again(w.io);
+  w.run(begin(again, server->port(), large));
+  EXPECT_EQ(w.run(finish(again)), 200U) << "what was answered does not count";
+}
+
+// A name whose servers do not answer holds up nobody else's.
+TEST_F(NetLimits, NamesThatAreNotAnswered) {
+  start(server_options(w));
+  auto o = client_options(server->port());
+  o.host = "silent.invalid";
+  HttpClient silent(w.io, o);
+  o.host = "localhost";
+  HttpClient good(w.io, o);
+  const auto call = [](HttpClient& c, Millis limit) -> asio::awaitable<string> {
+    const auto r = co_await c.call(post("x"), limit, false);
+    co_return r.ok() ? std::to_string(r->status) : r.error().reason;
+  };
+  hold_lookups(true);
+  std::vector<string> results;
+  const auto keep = [&results, &call](HttpClient& c) -> asio::awaitable<void> {
+    string r = co_await call(c, Millis{400});
+    results.push_back(std::move(r));
+  };
+  asio::co_spawn(w.io, keep(silent), asio::detached);
+  asio::co_spawn(w.io, keep(silent), asio::detached);
+  EXPECT_EQ(w.run(call(good, Millis{30'000})), "200");
+  EXPECT_TRUE(w.run_until([&] { return results.size() == 2; }));
+  EXPECT_EQ(lookups_held(), 1) << "one thread a client, however many calls";
+  for (const auto& r : results) EXPECT_EQ(r, "net-timeout");
+  hold_lookups(false);
 }
 
 // --- the table behind it ---

@@ -312,6 +312,17 @@ TEST_F(StoreTest, UsageFollowsWhatIsCommittedAndNothingElse) {
   EXPECT_EQ(now.calls, 2);
   EXPECT_GE(now.bytes, start.bytes + 5700);
   const Usage counted = now;
+  ASSERT_TRUE(s->run([](Tx& tx) {
+                 DeliveryRow d;
+                 d.party = "2.999.10";
+                 d.kind = DeliveryKind::notification;
+                 d.body = std::string(900, 'x');
+                 tx.insert_delivery(d);
+               }).ok());
+  look(now);
+  EXPECT_EQ(now.bytes, counted.bytes) << "an SM-SR's notifications use up what the Operator may store";
+  ASSERT_TRUE(
+      s->run([](Tx& tx) { EXPECT_EQ(tx.usage(usage_key("2.999.10", DeliveryKind::notification)).bytes, 900); }).ok());
   ASSERT_TRUE(s->run([](Tx& tx) { tx.count_usage(); }).ok());
   look(now);
   EXPECT_EQ(now.calls, counted.calls);

@@ -53,6 +53,12 @@ asio::awaitable<net::Response> Control::handle(net::Request r) {
     quit_();
     co_return json_answer(200, R"({"quit":true})");
   }
+  if (get && path == "/hostile") {
+    const auto at = query.find("eid=");
+    co_return json_answer(200, nlohmann::json{{"story", sim_.smsr().hostility().story(
+                                                            at == std::string::npos ? "" : query.substr(at + 4, 32))}}
+                                   .dump());
+  }
   if (!get && path == "/hostile") {
     if (const auto s = sim_.set_hostile(r.body); !s.ok()) co_return complaint(400, s.error().text());
     co_return json_answer(200, R"({"ok":true})");

@@ -130,6 +130,11 @@ int main(int argc, char** argv) {
   r->add_option("--hostile", o.hostile,
                 "the SM-SR misbehaves by chance, for example seed=7,all=4,late=10; POST /hostile changes it, an empty\n"
                 "body ends it. See below");
+  std::string strict;
+  r->add_option("--strict", strict,
+                "wsdl-3: the SM-SR refuses what the published v3 interface descriptions do not have")
+      ->check(CLI::IsMember({"wsdl-3"}));
+  r->add_option("--record", o.record, "write every envelope that the SM-SR receives or sends into this folder");
   r->add_option("--audit", o.audit_file, "write everything relayed to this file, one JSON object a line");
   bool no_m2m = false;
   r->add_flag("--no-m2m", no_m2m, "send no ES4 notifications");
@@ -169,6 +174,7 @@ int main(int argc, char** argv) {
       return 2;
     }
     o.curve = *c;
+    o.strict = !strict.empty();
     auto rd = Radio::parse(radio);
     if (!rd.ok()) {
       std::cerr << "keyferry-sim: " << rd.error().text() << "\n";

@@ -136,6 +136,8 @@ Status Simulator::start() {
   s.es5.silence = options_.silence;
   s.enable_timeout = options_.enable_timeout;
   s.audit_file = options_.audit_file;
+  s.strict = options_.strict;
+  s.record = options_.record;
   s.hostile = options_.hostile;
   Party smdp;
   smdp.role = Party::Role::smdp;

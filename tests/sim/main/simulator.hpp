@@ -26,6 +26,8 @@ struct SimulatorOptions {
   std::uint16_t es3_port = 0, es5_port = 0, m2m_port = 0, control_port = 0;  // 0: any free port
   std::vector<std::string> faults;
   std::string audit_file;
+  bool strict = false;          // the SM-SR takes only what the published v3 descriptions have
+  std::string record;           // folder for the envelopes of the SM-SR
   std::string hostile;          // how the SM-SR misbehaves (tests/sim/smsr/hostile.hpp); empty: not at all
   net::Millis hold{60'000};     // how long the SM-SR holds a POST
   net::Millis silence{10'000};  // then it triggers again

@@ -40,10 +40,22 @@ struct Operator::Waiting {
   std::string error;
 };
 
-Operator::Operator(asio::io_context& io, OperatorOptions o) : io_(io), options_(std::move(o)) {
+Operator::Operator(asio::io_context& io, OperatorOptions o)
+    : io_(io), options_(std::move(o)), record_(options_.record, "operator") {
   if (options_.listen_host.empty()) options_.listen_host = options_.listen_address;
 }
 Operator::~Operator() = default;
+
+// Of whatever the SM-DP sent.
+bool Operator::acceptable(const std::string& xml) {
+  record_(xml);
+  if (!options_.strict) return true;
+  auto complaint = strict_complaint(xml);
+  if (!complaint) return true;
+  ++counters_.refused;
+  counters_.complaint = std::move(*complaint);
+  return false;
+}
 
 Status Operator::start() {
   KF_TRY(const net::Url url, net::parse_url(options_.smdp_url));
@@ -60,8 +72,7 @@ Status Operator::start() {
   s.port = options_.port;
   s.tls = options_.tls;
   s.admit = [this](const net::Request& head) {
-    const std::string_view path = std::string_view(head.target).substr(0, head.target.find('?'));
-    return head.method != "POST" ? 405u : path != options_.path ? 404u : 0u;
+    return head.method != "POST" ? 405u : head.target.starts_with(options_.path) ? 0u : 404u;
   };
   server_ =
       std::make_unique<net::HttpServer>(io_, std::move(s), [this](net::Request r) { return handle(std::move(r)); });
@@ -120,6 +131,7 @@ asio::awaitable<Outcome> Operator::call(es::Request q, Pattern p, net::Millis ti
   r.target = target_;
   r.content_type = es::kSoapContentType;
   r.body = envelope(q, out.message_id, reply_to);
+  record_(r.body);
   const auto w = std::make_shared<Waiting>(io_);
   if (p != Pattern::sync) waiting_[out.message_id] = w;
   call_of_[out.message_id] = out.call_id;
@@ -138,7 +150,9 @@ asio::awaitable<Outcome> Operator::call(es::Request q, Pattern p, net::Millis ti
   out.http_status = answer->status;
   if (answer->status == 200) {
     auto m = es::parse_message(answer->body, {});
-    if (auto* f = std::get_if<es::Fault>(&m))
+    if (!acceptable(answer->body))
+      out.error = "strict: " + counters_.complaint;
+    else if (auto* f = std::get_if<es::Fault>(&m))
       out.error = "answer not understood: " + f->reason;
     else if (auto* resp = std::get_if<es::Response>(&std::get<es::Message>(m).body))
       out.response = std::move(*resp);
@@ -199,6 +213,10 @@ asio::awaitable<void> Operator::poll(std::shared_ptr<Waiting> w, std::string add
     ++counters_.polls;
     auto answer = co_await client_->call(std::move(r), options_.accept_timeout, true);
     if (answer.ok() && answer->status == 200) {
+      if (!acceptable(answer->body)) {
+        w->error = "strict: " + counters_.complaint;
+        co_return;
+      }
       auto parsed = es::parse_message(answer->body, {});
       if (auto* m = std::get_if<es::Message>(&parsed)) {
         take_response(*m);
@@ -245,6 +263,10 @@ bool Operator::take_response(es::Message& m) {
 
 asio::awaitable<net::Response> Operator::handle(net::Request r) {
   net::Response out;
+  if (!acceptable(r.body)) {
+    out.status = 400;
+    co_return out;
+  }
   auto parsed = es::parse_message(r.body, {});
   if (auto* f = std::get_if<es::Fault>(&parsed)) {
     ++counters_.refused;

@@ -18,6 +18,7 @@
 #include "host/es/soap.hpp"
 #include "host/net/http.hpp"
 #include "tests/sim/operator/sink.hpp"
+#include "tests/sim/strict/strict.hpp"
 
 namespace kf::sim {
 
@@ -40,6 +41,8 @@ struct OperatorOptions {
   net::Millis poll_interval{500};      // between two MakeConnections that brought nothing
   std::size_t max_connections = 32;
   std::size_t keep_notifications = 100'000;
+  bool strict = false;  // refuses what the published v3 descriptions do not have
+  std::string record;   // folder for every envelope received and sent; empty: none
 };
 
 struct Order {  // ES2.DownloadProfile
@@ -69,6 +72,7 @@ struct Outcome {
 struct OperatorCounters {
   std::uint64_t sent = 0, accepted = 0, outcomes = 0, callbacks = 0, unknown_callbacks = 0, repeated_callbacks = 0;
   std::uint64_t polls = 0, notifications = 0, refused = 0;
+  std::string complaint;  // the last one of a strict Operator
 };
 
 class Operator {
@@ -124,7 +128,9 @@ class Operator {
   std::unordered_map<std::string, bool> answered_;                     // MessageIDs whose outcome came by callback
   std::vector<Notification> notifications_;
   std::vector<asio::steady_timer*> notification_waits_;
+  bool acceptable(const std::string& xml);
   OperatorCounters counters_;
+  Recorder record_;
   std::unordered_map<std::string, std::string> call_of_, end_of_;  // call by MessageID, end by call
   std::vector<std::string> contradictions_;
 };

@@ -39,7 +39,7 @@ const std::vector<HostileName>& hostile_names() {
       {"lagging", &O::lagging, "executed at once, answered after up to late_ms"},
       {"twice", &O::twice, "two callbacks"},
       {"forget", &O::forget, "a repetition is taken for a new call"},
-      {"http", &O::http, "503, 401 or 302; half of these calls are executed all the same"},
+      {"http", &O::http, "503, 401 or 302; half of the calls answered 503 are executed"},
       {"garbage", &O::garbage, "200 with octets that are no SOAP"},
       {"huge", &O::huge, "GetEIS shows thousands of foreign profiles"},
       {"poison", &O::poison, "texts that break whoever stores or shows them"},
@@ -129,7 +129,7 @@ Hostility::Ways Hostility::choose(const es::Request& q) {
   } else if (chance(o.http, "http")) {
     constexpr std::array<unsigned, 3> kStatus{503, 401, 302};
     w.http = kStatus[random_() % kStatus.size()];
-    w.executed = random_() % 2 == 0;
+    w.executed = w.http == 503 && random_() % 2 == 0;  // who turns somebody away does not execute
     w.answered = false;
   } else if (chance(o.garbage, "garbage")) {
     w.garbage = true;
@@ -147,6 +147,19 @@ Hostility::Ways Hostility::choose(const es::Request& q) {
   w.forgotten = chance(o.forget, "forget");
   if (q.validity_period)  // nobody could be right about a call executed after the time it was for
     w.before = std::min<Millis>(w.before, std::chrono::seconds(*q.validity_period) * 9 / 10);
+  std::string line = std::string(es::function_name(q.function)) + " " + q.iccid.value_or("") + " for " +
+                     (q.validity_period ? std::to_string(*q.validity_period) + " s" : "-") + ":";
+  if (!w.executed) line += " not executed";
+  if (w.before.count() > 0) line += " executed after " + std::to_string(w.before.count()) + " ms";
+  if (w.after.count() > 0) line += " answered " + std::to_string(w.after.count()) + " ms later";
+  if (!w.answered) line += " not answered";
+  if (w.belated) line += " (said to have failed)";
+  if (w.http != 0) line += " HTTP " + std::to_string(w.http);
+  if (w.poison != 0) line += " poison " + std::to_string(w.poison);
+  if (w.garbage) line += " garbage";
+  if (w.refused) line += " refused";
+  if (w.forgotten) line += " forgotten";
+  note(q.eid, line);
   return w;
 }
 
@@ -155,6 +168,7 @@ Hostility::Clock::time_point Hostility::lies_until() {
 }
 
 void Hostility::put(const std::string& iccid, const std::string& eid) {
+  note(eid, "INSTALL of " + iccid);
   auto& cards = where_[iccid];
   cards.insert(eid);
   if (cards.size() < 2) return;
@@ -164,7 +178,24 @@ void Hostility::put(const std::string& iccid, const std::string& eid) {
 }
 
 void Hostility::gone(const std::string& iccid, const std::string& eid) {
+  note(eid, "gone: " + iccid);
   if (const auto it = where_.find(iccid); it != where_.end()) it->second.erase(eid);
+}
+
+void Hostility::note(const std::string& eid, const std::string& line) {
+  constexpr std::size_t kMost = 100'000;
+  if (!on_) return;
+  auto& s = stories_[eid];
+  if (s.size() > kMost) return;
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  const auto ms = std::chrono::duration_cast<Millis>(now).count() % 86'400'000;
+  s += std::to_string(ms / 3'600'000) + ":" + std::to_string(ms / 60'000 % 60) + ":" + std::to_string(ms / 1000 % 60) +
+       "." + std::to_string(ms % 1000) + " " + line + "\n";
+}
+
+std::string Hostility::story(const std::string& eid) const {
+  const auto it = stories_.find(eid);
+  return it == stories_.end() ? std::string() : it->second;
 }
 
 std::string Hostility::text() const {

@@ -31,7 +31,7 @@ struct HostileOptions {
   unsigned lagging = 0;    // executed at once, answered up to `late_ms` later
   unsigned twice = 0;      // two callbacks
   unsigned forget = 0;     // a repetition is not known as one: 8.2.1/3.3 to CreateISDP while the first is at work
-  unsigned http = 0;       // 503, 401 or 302 in place of 202; half of these are executed all the same
+  unsigned http = 0;       // 503, 401 or 302 in place of 202; half of those with 503 are executed
   unsigned garbage = 0;    // 200 with octets that are no SOAP
   unsigned huge = 0;       // GetEIS: thousands of foreign profiles
   unsigned poison = 0;     // texts that want to break whoever stores or shows them
@@ -75,6 +75,9 @@ class Hostility {
   void put(const std::string& iccid, const std::string& eid);
   void gone(const std::string& iccid, const std::string& eid);
 
+  // What was done to that card, by whom asked, line by line: to understand a test that failed.
+  void note(const std::string& eid, const std::string& line);
+  [[nodiscard]] std::string story(const std::string& eid) const;
   [[nodiscard]] std::string text() const;  // JSON: seed, what was done how often, pending, two_cards
   std::uint64_t pending = 0;               // calls that wait to be executed
 
@@ -88,6 +91,7 @@ class Hostility {
   std::map<std::string, std::uint64_t, std::less<>> done_;
   std::map<std::string, std::set<std::string>> where_;  // ICCID -> EIDs
   std::vector<std::string> two_cards_;
+  std::map<std::string, std::string> stories_;  // by EID
 };
 
 // A message spoilt in the way of `kind`.

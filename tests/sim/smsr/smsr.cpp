@@ -96,7 +96,12 @@ es::Response failed(const es::Request& q, std::string_view subject, std::string_
 }
 
 Smsr::Smsr(asio::io_context& io, SmsrOptions o, FaultPlan& faults, const Eum& eum, MtSms sms)
-    : io_(io), options_(std::move(o)), faults_(faults), eum_(eum), es5_(io, options_.es5, std::move(sms)) {}
+    : io_(io),
+      options_(std::move(o)),
+      faults_(faults),
+      eum_(eum),
+      es5_(io, options_.es5, std::move(sms)),
+      record_(options_.record, "smsr") {}
 Smsr::~Smsr() = default;
 
 void Smsr::register_euicc(EuiccRecord record) {
@@ -221,6 +226,7 @@ net::Response Smsr::answer_200(const Answer& a, const Reply& reply) const {
   net::Response r;
   r.content_type = es::kSoapContentType;
   r.body = es::write_message(h, a, reply.ns, options_.dialect);
+  record_(r.body);
   return r;
 }
 
@@ -228,6 +234,7 @@ asio::awaitable<net::Response> Smsr::handle(net::Request r) {
   ++counters_.requests;
   const Party* party = party_of(r.peer.fingerprint);
   if (party == nullptr) co_return empty_answer(403);
+  record_(r.body);
   auto parsed = es::parse_message(r.body, {});
   if (auto* f = std::get_if<es::Fault>(&parsed)) {
     ++counters_.faults;
@@ -236,6 +243,13 @@ asio::awaitable<net::Response> Smsr::handle(net::Request r) {
   auto& message = std::get<es::Message>(parsed);
   es::Fault fault;
   fault.header = message.header;
+  if (options_.strict)
+    if (auto complaint = strict_complaint(r.body)) {
+      ++counters_.faults;
+      ++counters_.failed["strict: " + *complaint];
+      fault.reason = "Not as described: " + *complaint;
+      co_return fault_answer(fault);
+    }
   auto* body = std::get_if<es::Request>(&message.body);
   if (body == nullptr || body->interface != es::Interface::es3 || es::is_notification(*body)) {
     ++counters_.faults;
@@ -421,6 +435,7 @@ asio::awaitable<Result<net::Response>> Smsr::post(const std::string& url, std::s
   }
   net::HttpClient& c = *client;
   const std::string target = to->target;
+  record_(*body);
   Result<net::Response> answer = Error{"net-connect", "not tried"};
   for (int i = 0; i < tries; ++i) {
     if (i > 0) {

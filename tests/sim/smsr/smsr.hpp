@@ -13,6 +13,7 @@
 #include "tests/sim/fleet/eum.hpp"
 #include "tests/sim/smsr/es5.hpp"
 #include "tests/sim/smsr/hostile.hpp"
+#include "tests/sim/strict/strict.hpp"
 
 namespace kf::sim {
 
@@ -38,6 +39,7 @@ struct SmsrOptions {
   std::size_t remembered_calls = 200'000;    // for idempotence; the oldest go first
   std::uint16_t first_isdp = 0x10;           // the first ISD-P AID of every card is A0000005591010FFFFFFFF8900 nnnn 00
   bool strict = false;                       // refuses what the published v3 descriptions do not have; see strict.hpp
+  std::string record;                        // folder for every envelope received and sent; empty: none
   std::string audit_file;                    // JSON lines of everything relayed; empty: none
   std::string hostile;                       // see hostile.hpp; empty: well-behaved
 };
@@ -134,6 +136,7 @@ class Smsr {
   std::deque<std::string> call_order_;
   std::unordered_map<std::string, std::unique_ptr<net::HttpClient>> clients_;  // by authority
   std::ofstream audit_;
+  mutable Recorder record_;
   Hostility hostility_;
   Bytes old_rc_;  // the last RC that passed by, for old-rc-replay
   SmsrCounters counters_;
