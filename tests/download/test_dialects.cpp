@@ -8,7 +8,8 @@ namespace {
 
 Bytes in_23(const Bytes& tlvs, bool together, bool with_status) {
   Bytes out, run;
-  for (const Tlv& t : *read_tlvs(tlvs)) {
+  const auto list = read_tlvs(tlvs);
+  for (const Tlv& t : *list) {
     append(run, t.whole);
     if (together) continue;
     if (with_status) append(run, {0x90, 0x00});
