@@ -5,6 +5,8 @@
 #include <openssl/core_dispatch.h>
 #include <openssl/evp.h>
 
+#include <cstdio>
+
 #include "tests/p11module/support.hpp"
 
 namespace kf::p11test {
@@ -44,5 +46,8 @@ extern "C" __attribute__((visibility("default"))) int OSSL_provider_init(const O
   static const OSSL_DISPATCH nothing[] = {{0, nullptr}};
   *out = nothing;
   *context = const_cast<OSSL_CORE_HANDLE*>(handle);
-  return kf::p11test::module_works() ? 1 : 0;
+  const bool works = kf::p11test::module_works();
+  // OpenSSL goes on without a provider that fails, and says so to nobody.
+  std::fprintf(stderr, "%s\n", works ? "the module works in a provider" : "the module does not work in a provider");
+  return works ? 1 : 0;
 }
