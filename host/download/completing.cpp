@@ -72,6 +72,7 @@ void Machine::on_enabled(es::Response& r) {
   }
   if (r.status == es::ExecStatus::expired) return end_enabling(expired_cause());
   const Cause why = passed_on(r, {"8.2.1", "4.2", "", "", ""});
+  if (end_unknown(r)) d().enable_unsure = true;  // 5.4 and the like: the card may be at work yet
   if (not_reached(r) || (r.code && r.code->reason == "4.4")) return enable_again(why);  // not at the card; busy
   end_enabling(why);
 }

@@ -240,6 +240,8 @@ void Machine::on_late_creation(es::Response& r, unsigned call) {
     return;
   }
   if (r.isd_p_aid.empty()) return;  // the EIS will tell
+  // Beside an ISD-P that is in hand, or just being deleted, it stays open: it is looked at when the order has ended.
+  if (!d().isd_p_aid.empty() && d().isd_p_aid != to_hex(r.isd_p_aid)) return;
   creation_ended(call);
   if (s == State::creating_isdp) return created(to_hex(r.isd_p_aid));
   if (s == State::cleaning_stale) {

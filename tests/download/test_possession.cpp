@@ -177,6 +177,48 @@ TEST(Possession, ARestartForgetsNoOpenCreation) {
   expect_iccid(t, IccidState::uncertain, true);
 }
 
+// The CreateISDP of a life before the restart is carried out when the ISD-P of the second one has been deleted.
+TEST(Possession, ADeletionSaysNothingOfTheOtherOpenCreations) {
+  Drive a;
+  a.to_creating();
+  Drive t;
+  t.d = *from_record(to_record(a.d));
+  ASSERT_EQ(t.d.open_creations.size(), 1U);
+  t.feed(Restart{});
+  t.answer_eis(t.eis());
+  t.feed(CertificatesChecked{});
+  es::Response created = Drive::ok(F::create_isdp);
+  created.isd_p_aid = hex("A0000005591010FFFFFFFF8900001300");
+  t.answer(F::create_isdp, created);
+  ASSERT_EQ(t.d.open_creations.size(), 1U) << "the first one is still open";
+  t.feed(DeadlinePassed{});
+  t.answer(F::delete_isdp, Drive::ok(F::delete_isdp));
+  t.expect_end(State::expired, "1.6", "5.3");
+  expect_iccid(t, IccidState::uncertain, true);
+}
+
+// The same, and its callback comes while the ISD-P of the second one is being deleted.
+TEST(Possession, ALateIsdpBesideTheOneBeingDeletedIsLookedAfter) {
+  Drive a;
+  a.to_creating();
+  Drive t;
+  t.d = *from_record(to_record(a.d));
+  const unsigned first = t.d.open_creations.at(0);
+  t.feed(Restart{});
+  t.answer_eis(t.eis());
+  t.feed(CertificatesChecked{});
+  es::Response created = Drive::ok(F::create_isdp);
+  created.isd_p_aid = hex("A0000005591010FFFFFFFF8900001300");
+  t.answer(F::create_isdp, created);
+  t.feed(DeadlinePassed{});
+  const unsigned deletion = t.d.pending_call;
+  created.isd_p_aid = hex("A0000005591010FFFFFFFF8900001400");
+  t.feed(Answer{first, created});
+  t.feed(Answer{deletion, Drive::ok(F::delete_isdp)});
+  t.expect_end(State::expired, "1.6", "5.3");
+  expect_iccid(t, IccidState::uncertain, true);
+}
+
 // An order for the same eUICC that ends before it could look leaves the ICCID what it was.
 TEST(Possession, WhatWasUncertainStaysSoUntilAnEisShowsItGone) {
   {

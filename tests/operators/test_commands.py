@@ -7,7 +7,7 @@ import unittest
 import lab
 
 KEYFERRY = [[], ["init"], ["serve"], ["probe"], ["status"], ["token"], ["token", "drain"], ["token", "resume"], ["check-config"], ["profile"],
-            ["profile", "import"], ["profile", "list"], ["profile", "sample"], ["profile", "inspect"], ["identity"], ["identity", "show"],
+            ["profile", "import"], ["profile", "list"], ["profile", "sample"], ["profile", "inspect"], ["profile", "release"], ["identity"], ["identity", "show"],
             ["identity", "export-key"], ["identity", "import-certificate"]]
 SIM = [[], ["run"], ["eid"], ["operator"], ["operator", "order"], ["operator", "call"]]
 BENCH = [[], ["burst"], ["hsm"], ["ecc"], ["scp03t"]]
@@ -67,7 +67,7 @@ class UsageErrors(unittest.TestCase):
         ("keyferry", ["profile", "import", "--owner", "2.999.10", "a.der", "--msisdn", "+x"], "--msisdn"),
         ("keyferry", ["profile", "import", "--owner", "2.999.10", "a.der", "--required-memory", "0"], "--required-memory"),
         ("keyferry", ["profile", "import", "--owner", "2.999.10", "a.der", "--pol2", "DELETE=No"], "--pol2"),
-        ("keyferry", ["profile", "sample"], "--out"), ("keyferry", ["profile", "inspect", "none.der"], "none.der"),
+        ("keyferry", ["profile", "release", "--iccid", "1"], "--iccid"), ("keyferry", ["profile", "sample"], "--out"), ("keyferry", ["profile", "inspect", "none.der"], "none.der"),
         ("keyferry", ["identity", "export-key", "--curve", "P-999", "-c", "none.toml"], "P-999"),
         ("keyferry", ["probe"], "--module"), ("keyferry", ["probe", "--module", "x", "--pin", "1"], "--pin"),
         ("keyferry", ["probe", "--module", "x", "--seconds", "99"], "--seconds"), ("keyferry", ["token", "drain"], "token"),
@@ -148,6 +148,10 @@ class Live(unittest.TestCase):
         self.assertRegex(self.keyferry("profile", "list").stdout, r"owner +profile type +free +reserved +installed")
         listed = self.keyferry("profile", "list", "--rows").stdout
         self.assertEqual(len(re.findall(r"^\d{20} +free +2\.999\.10 ", listed, re.M)), 7)
+
+        free = re.search(r"^(\d{20}) +free", listed, re.M).group(1)
+        self.assertIn("is not uncertain; nothing was changed", self.keyferry("profile", "release", "--iccid", free, "--yes", status=1).stderr)
+        self.assertIn("not in the inventory", self.keyferry("profile", "release", "--iccid", "89000000000000999999", status=1).stderr)
 
     def test_b_orders(self):
         for n, pattern in enumerate(["sync", "callback", "polling"]):

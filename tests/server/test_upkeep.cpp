@@ -1,6 +1,7 @@
 // The store is looked after while the server runs: what is old goes in small steps, a store that cannot be written is
 // said to be so, and a clock that was set makes nobody forget.
 #include <gtest/gtest.h>
+#include <boost/asio/executor_work_guard.hpp>
 
 #include <filesystem>
 #include <functional>
@@ -77,6 +78,7 @@ class UpkeepTest : public ::testing::Test {
 
   fs::path dir_;
   asio::io_context io_{1};
+  asio::executor_work_guard<asio::io_context::executor_type> work_{io_.get_executor()};  // answers come from elsewhere
   Config config_;
   Metrics metrics_;
   UpkeepPace pace_;

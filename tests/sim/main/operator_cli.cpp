@@ -130,6 +130,7 @@ int run_operator_command(const OperatorCli& c) {
   o.oid = c.oid;
   o.port = c.port;
   o.listen_host = c.listen_host;
+  o.path = "/es2";  // where `keyferry init` sends this Operator's notifications; callbacks come below it
   o.tls = {c.pki_dir + "/tls-operator.pem", c.pki_dir + "/tls-operator.key", c.pki_dir + "/tls-root.pem"};
   Operator op(io, std::move(o));
   if (const auto s = op.start(); !s.ok()) {

@@ -72,7 +72,8 @@ Status Operator::start() {
   s.port = options_.port;
   s.tls = options_.tls;
   s.admit = [this](const net::Request& head) {
-    return head.method != "POST" ? 405u : head.target.starts_with(options_.path) ? 0u : 404u;
+    const std::string_view path = std::string_view(head.target).substr(0, head.target.find('?'));
+    return head.method != "POST" ? 405u : path != options_.path ? 404u : 0u;
   };
   server_ =
       std::make_unique<net::HttpServer>(io_, std::move(s), [this](net::Request r) { return handle(std::move(r)); });
