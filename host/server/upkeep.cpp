@@ -41,13 +41,16 @@ void Upkeep::stop() {
   forget_.cancel();
 }
 
-// An empty job commits nothing and shows whether the file is still there; one that writes is tried while it could not
-// be written.
+// An empty job commits nothing and shows whether the file is still there; one that writes is tried where something
+// could not be written since the last look.
 void Upkeep::look() {
   metrics_.store_free_bytes = free_bytes(config_.store_path);
+  const std::uint64_t failed = storage_.store().stats().failed_groups;
+  const bool doubtful = !metrics_.store_trouble.empty() || failed != failed_seen_;
+  failed_seen_ = failed;
   storage_.submit(
-      [failing = !metrics_.store_trouble.empty()](store::Tx& tx) {
-        if (failing) tx.set_meta("probe", view(std::to_string(anchored_ms())));
+      [doubtful](store::Tx& tx) {
+        if (doubtful) tx.set_meta("probe", view(std::to_string(anchored_ms())));
       },
       [this](const Status& s) {
         if (stopped_) return;

@@ -44,6 +44,7 @@ class Upkeep {
   asio::steady_timer look_, forget_;
   store::ForgetCursor at_;
   std::int64_t forgotten_ = 0;
+  std::uint64_t failed_seen_ = 0;
   bool stopped_ = false;
 };
 
