@@ -97,6 +97,8 @@ void Machine::tell_not_enabled(const es::ProfileInfo* p, bool have) {
   std::string text;
   if (!have || p == nullptr)
     text = "Profile installed; whether it is enabled is not known, its EIS could not be read";
+  else if (p->state == "Created")  // it lags behind ProfileDownloadCompleted, so it cannot tell of EnableProfile
+    text = "Profile installed; whether it is enabled is not known, its EIS still shows it as Created";
   else if (p->state != "Disabled")
     text = "Profile installed and not enabled; its EIS shows it as " + clip_text(p->state, 32);
   else if (d().enable_unsure || why.reason == "5.3")

@@ -22,12 +22,18 @@ void Machine::on_call_failed(CallFailed& f) {
     case State::cleaning_stale:
       return probe();
     case State::creating_isdp:
-      if (not_executed) creation_ended(f.call);
+      if (not_executed) {
+        creation_ended(f.call);
+        x.creation_doubted = x.creation_doubted || f.answered;
+      }
       if (f.fault != CallFault::unreachable) return probe();
-      // Never reached the SM-SR: nothing was made, the call may simply be made again.
       if (again_later(c_.timeouts.get_eis_tries)) return;
-      nothing_made();
-      return fail(down("CreateISDP"));
+      if (!x.creation_doubted) {  // it never reached the SM-SR: nothing was made
+        nothing_made();
+        return fail(down("CreateISDP"));
+      }
+      x.create_retried = true;  // the EIS is believed more than a 503
+      return probe();
     case State::sending_cert:
       if (!x.cert_repeated) {  // a new RC replaces the old; nothing after it was sent
         x.cert_repeated = true;

@@ -116,7 +116,9 @@ struct Download {
   std::size_t answered = 0;  // TLVs of the script answered so far
   std::size_t segments_accepted = 0;
   unsigned resends = 0;
-  bool taken_up = false;             // of an earlier life of the server
+  bool taken_up = false;  // of an earlier life of the server
+  bool creation_doubted =
+      false;  // a CreateISDP was turned away, by an HTTP server that may not know what its SM-SR did
   unsigned in_creation_waits = 0;    // after a restart: the old life's CreateISDP may still be running at the SM-SR
   unsigned enable_call = 0;          // the first EnableProfile, also of a life before a restart: late callbacks count
   bool enable_unsure = false;        // it may have been executed
@@ -148,8 +150,9 @@ enum class CallFault { unreachable, timeout, lost, fault, refused };
 struct CallFailed {
   unsigned call = 0;
   CallFault fault{};
-  std::string detail;   // for our log: addresses, libraries' texts
-  std::string brief{};  // the class of failure in a few words that anybody may read: "HTTP 404"
+  std::string detail;     // for our log: addresses, libraries' texts
+  std::string brief{};    // the class of failure in a few words that anybody may read: "HTTP 404"
+  bool answered = false;  // by an HTTP server, which may not know what the SM-SR behind it did
 };
 struct CertificatesChecked {
   Status status;

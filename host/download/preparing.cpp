@@ -218,10 +218,11 @@ void Machine::probed_creating(const es::Response& r, const es::ProfileInfo* p, b
   }
   if (after_refusal) {
     // In-Creation entries are not shown: most likely a CreateISDP of ours that is still at work. Ask again later.
-    if ((d().taken_up || !d().open_creations.empty()) && d().in_creation_waits < 8)
+    const bool perhaps_ours = d().taken_up || d().creation_doubted || !d().open_creations.empty();
+    if (perhaps_ours && d().in_creation_waits < 8)
       return emit(StartTimer{c_.timeouts.backoff << d().in_creation_waits++});
     nothing_made();
-    if (d().order.iccid_was == IccidState::uncertain || d().taken_up) d().on_card = true;  // by us, for all we know
+    if (d().order.iccid_was == IccidState::uncertain || perhaps_ours) d().on_card = true;  // for all we know
     return fail({"8.2.1", "3.3", d().order.iccid.str(), "SM-SR says that the ICCID is in use", ""});
   }
   if (d().create_retried) {

@@ -182,7 +182,7 @@ void DownloadService::call(const LivePtr& l, download::CallEs3& c) {
                 auto& f = std::get<CallFailure>(r);
                 spdlog::info("download {}: ES3.{} of SM-SR {} failed: {}", l->d.order.id, function, smsr->oid.str(),
                              printable(f.detail, 500));
-                post(l, download::CallFailed{n, f.fault, std::move(f.detail), std::move(f.brief)});
+                post(l, download::CallFailed{n, f.fault, std::move(f.detail), std::move(f.brief), f.answered});
               });
 }
 

@@ -136,7 +136,7 @@ asio::awaitable<void> Es3Client::send(std::string transaction, const Party* p, s
     finish(transaction, CallFailure{nothing_done ? download::CallFault::unreachable
                                     : refused    ? download::CallFault::refused
                                                  : download::CallFault::fault,
-                                    f ? brief + ": " + clip_text(f->reason, 300) : brief, brief});
+                                    f ? brief + ": " + clip_text(f->reason, 300) : brief, brief, true});
     co_return;
   }
   es::CodecOptions o;

@@ -21,8 +21,9 @@ namespace asio = boost::asio;
 
 struct CallFailure {
   download::CallFault fault{};
-  std::string detail;  // for the log: addresses, libraries' texts
-  std::string brief;   // for anybody: "no connection", "TLS: certificate not trusted", "HTTP 404"
+  std::string detail;     // for the log: addresses, libraries' texts
+  std::string brief;      // for anybody: "no connection", "TLS: certificate not trusted", "HTTP 404"
+  bool answered = false;  // by an HTTP server, which may not know what the SM-SR behind it did
 };
 using CallResult = std::variant<es::Response, CallFailure>;
 

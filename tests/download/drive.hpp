@@ -69,10 +69,10 @@ struct Drive {
     ASSERT_NE(x, nullptr);
     feed(Answer{x->call, std::move(r)});
   }
-  void fail(es::Function f, CallFault fault) {
+  void fail(es::Function f, CallFault fault, bool answered = false) {
     auto* x = call(f);
     ASSERT_NE(x, nullptr);
-    feed(CallFailed{x->call, fault, "internal", "brief"});
+    feed(CallFailed{x->call, fault, "internal", "brief", answered});
   }
   es::Eis eis() {
     es::Eis e;

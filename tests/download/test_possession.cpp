@@ -166,6 +166,35 @@ TEST(Possession, AnUnreachableSmsrEndsTheOrderAfterItsTries) {
   t.expect_end(State::failed, "8.7", "5.1");
 }
 
+// A 503 says that nothing was done, but the HTTP server that says it may stand before an SM-SR that is at work.
+TEST(Possession, ACreationThatHttpTurnedAwayMayHaveBeenMade) {
+  Drive t;
+  t.to_creating();
+  t.fail(F::create_isdp, CallFault::unreachable, true);
+  t.feed(TimerFired{});
+  for (int i = 0; i < 9; ++i) {
+    t.answer(F::create_isdp, Drive::failed(F::create_isdp, "8.2.1", "3.3"));
+    t.answer_eis(t.eis());
+    if (ended(t.d.state)) break;
+    t.feed(TimerFired{});
+  }
+  t.expect_end(State::failed, "8.2.1", "3.3");
+  expect_iccid(t, IccidState::uncertain, true);
+}
+
+TEST(Possession, AfterTheLastRefusalOfHttpTheEisIsAsked) {
+  Drive t;
+  t.to_creating();
+  for (int i = 0; i < 2; ++i) {
+    t.fail(F::create_isdp, CallFault::unreachable, true);
+    t.feed(TimerFired{});
+  }
+  t.fail(F::create_isdp, CallFault::unreachable, true);
+  ASSERT_FALSE(ended(t.d.state));
+  t.answer_eis(t.eis());
+  t.expect_end(State::failed, "8.7", "5.1");
+}
+
 TEST(Possession, ARestartForgetsNoOpenCreation) {
   Drive a;
   a.to_creating();
