@@ -192,7 +192,7 @@ int run_profile_release(const std::string& config, const std::string& iccid, boo
   bool released = false;
   const Status s = opened->store->run([&](store::Tx& tx) {
     row = tx.get_profile(id->str());
-    if (row && yes) released = tx.settle_uncertain(row->iccid, row->eid, store::ProfileState::free);
+    if (row && yes) released = tx.settle_uncertain(row->iccid, row->eid, row->smsr, store::ProfileState::free);
   });
   if (!s) return complain(1, line_of(s.error()));
   if (!row) return complain(1, "--iccid: " + id->str() + " is not in the inventory");

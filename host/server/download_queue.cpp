@@ -39,6 +39,7 @@ void DownloadService::start(download::Order o, store::ProfileRow profile) {
 void DownloadService::take_up(download::Download d, store::ProfileRow profile, bool planned) {
   auto l = std::make_shared<Live>();
   l->d = std::move(d);
+  l->record = std::make_shared<const std::string>(download::to_record(l->d));
   l->profile = std::move(profile);
   ++p_.metrics.taken_up;
   enqueue(l, download::Restart{planned});
@@ -58,6 +59,7 @@ void DownloadService::enqueue(const LivePtr& l, download::Event first) {
   in_queue_[l->ticket] = l;
   const std::string& eid = l->order.eid.str();
   p_.follow_ups.hold(eid);
+  vacate_idle_cards();
   if (p_.follow_ups.busy(eid) && followed_up_.emplace(card_of(l->order), eid).second)
     admission_.occupy(card_of(l->order));
   admission_.add(l->ticket, l->order.requester.str(), l->order.smsr.str(), card_of(l->order));
@@ -84,6 +86,12 @@ void DownloadService::admit() {
 
 // A follow-up's DeleteISDP has come to its end: orders for that eUICC may start.
 void DownloadService::card_idle() {
+  vacate_idle_cards();
+  admit();
+}
+
+// Also asked at each order: a DeleteISDP that ends while no order waits for its eUICC is told to nobody.
+void DownloadService::vacate_idle_cards() {
   for (auto it = followed_up_.begin(); it != followed_up_.end();) {
     if (p_.follow_ups.busy(it->second)) {
       ++it;
@@ -92,7 +100,6 @@ void DownloadService::card_idle() {
     admission_.vacate(it->first);
     it = followed_up_.erase(it);
   }
-  admit();
 }
 
 void DownloadService::on_deadline(const LivePtr& l) {

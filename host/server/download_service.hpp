@@ -91,6 +91,7 @@ class DownloadService {
   void enqueue(const LivePtr& l, download::Event first);
   void admit();
   void card_idle();
+  void vacate_idle_cards();
   void on_deadline(const LivePtr& l);
   void release(const LivePtr& l);
   // Calls f, and ends this download where it throws.

@@ -199,16 +199,17 @@ void FollowUpService::end(const LivePtr& l) {
                   eid, iccid);
   }
   storage_.submit(
-      [eid, gone = f.gone, used = f.used](store::Tx& tx) {
+      [eid, smsr = f.smsr.str(), gone = f.gone, used = f.used](store::Tx& tx) {
         tx.delete_follow_up(eid);
-        for (const auto& i : gone) tx.settle_uncertain(i, eid, store::ProfileState::free);
-        for (const auto& i : used) tx.settle_uncertain(i, eid, store::ProfileState::installed);
+        // What another SM-SR may have put there is not for this one's EIS to say.
+        for (const auto& i : gone) tx.settle_uncertain(i, eid, smsr, store::ProfileState::free);
+        for (const auto& i : used) tx.settle_uncertain(i, eid, smsr, store::ProfileState::installed);
       },
       [eid](const Status& s) {  // the record stays: the next start looks once more
         if (!s) spdlog::error("end of the follow-up of EID {} not stored: {}", eid, s.error().text());
       });
-  for (const auto& i : f.gone) forget(eid, i);
-  for (const auto& i : f.used) forget(eid, i);
+  for (const auto& i : f.gone) forget(eid, i, f.smsr.str());
+  for (const auto& i : f.used) forget(eid, i, f.smsr.str());
   drop(l);
   if (idle) idle();
 }
@@ -241,18 +242,19 @@ void FollowUpService::seen(const Party& smsr, const es::Eis& e, Clock::time_poin
   for (const auto& u : it->second)
     if (u.smsr == smsr.oid.str() && u.since < settled && !shows(e, u.iccid)) gone.push_back(u.iccid);
   for (const auto& iccid : gone) {
-    storage_.submit([iccid, eid = e.eid](store::Tx& tx) { tx.settle_uncertain(iccid, eid, store::ProfileState::free); },
+    storage_.submit([iccid, eid = e.eid, at = smsr.oid.str()](
+                        store::Tx& tx) { tx.settle_uncertain(iccid, eid, at, store::ProfileState::free); },
                     [iccid, eid = e.eid](const Status& s) {
                       if (s) spdlog::info("ICCID {} is free again: the EIS of EID {} shows it gone", iccid, eid);
                     });
-    forget(e.eid, iccid);
+    forget(e.eid, iccid, smsr.oid.str());
   }
 }
 
-void FollowUpService::forget(const std::string& eid, const std::string& iccid) {
+void FollowUpService::forget(const std::string& eid, const std::string& iccid, const std::string& smsr) {
   const auto it = uncertain_.find(eid);
   if (it == uncertain_.end()) return;
-  std::erase_if(it->second, [&](const Uncertain& u) { return u.iccid == iccid; });
+  std::erase_if(it->second, [&](const Uncertain& u) { return u.iccid == iccid && (smsr.empty() || u.smsr == smsr); });
   if (it->second.empty()) uncertain_.erase(it);
   count();
 }

@@ -69,7 +69,7 @@ class FollowUpService {
   void drop(LivePtr l);
   [[nodiscard]] std::size_t of(const Oid& smsr) const;
   [[nodiscard]] bool held(const std::string& eid) const { return held_.count(eid) != 0; }
-  void forget(const std::string& eid, const std::string& iccid);
+  void forget(const std::string& eid, const std::string& iccid, const std::string& smsr = {});  // empty: any
   void count();
 
   asio::io_context& io_;

@@ -202,13 +202,13 @@ void Tx::set_profile(const std::string& iccid, ProfileState st, const std::strin
   Statement s(*this, "UPDATE profiles SET state=?,eid=?,smsr=?,download_id=? WHERE iccid=?");
   s.bind(static_cast<std::int64_t>(st)).bind(eid).bind(smsr).bind(download_id).bind(iccid).run();
 }
-bool Tx::settle_uncertain(const std::string& iccid, const std::string& eid, ProfileState st) {
+bool Tx::settle_uncertain(const std::string& iccid, const std::string& eid, const std::string& smsr, ProfileState st) {
   // A free row names no eUICC, any other one keeps what it names.
   Statement s(
       *this,
       "UPDATE profiles SET state=?1,eid=CASE ?1 WHEN 0 THEN '' ELSE eid END,smsr=CASE ?1 WHEN 0 THEN '' ELSE smsr "
-      "END,download_id=CASE ?1 WHEN 0 THEN '' ELSE download_id END WHERE iccid=?2 AND eid=?3 AND state=3");
-  s.bind(static_cast<std::int64_t>(st)).bind(iccid).bind(eid).run();
+      "END,download_id=CASE ?1 WHEN 0 THEN '' ELSE download_id END WHERE iccid=?2 AND eid=?3 AND smsr=?4 AND state=3");
+  s.bind(static_cast<std::int64_t>(st)).bind(iccid).bind(eid).bind(smsr).run();
   return sqlite3_changes(db_) == 1;
 }
 std::vector<ProfileRow> Tx::uncertain_profiles() {

@@ -152,7 +152,7 @@ class Tx {
   void set_profile(const std::string& iccid, ProfileState s, const std::string& eid, const std::string& smsr,
                    const std::string& download_id);
   // Out of `uncertain`, as long as the row still is that and names this eUICC; false: it is not, nothing was done.
-  bool settle_uncertain(const std::string& iccid, const std::string& eid, ProfileState s);
+  bool settle_uncertain(const std::string& iccid, const std::string& eid, const std::string& smsr, ProfileState s);
   std::vector<ProfileRow> uncertain_profiles();  // without `sealed`
   std::vector<ProfileCount> profile_counts();
   std::vector<ProfileRow> list_profiles(std::int64_t limit);  // without `sealed`

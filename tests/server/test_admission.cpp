@@ -191,5 +191,20 @@ TEST(Admission, WhateverHappensTheCountsAgreeAndNobodyIsForgotten) {
   }
 }
 
+// What else is at work on a card keeps its orders waiting, the others go on, and afterwards they start.
+TEST(Admission, AnOccupiedCardWaitsUntilItIsVacated) {
+  Admission a({.places = 4, .enabling = 4, .waiting = 8});
+  a.occupy("card");
+  a.add(1, "op", "sr", "card");
+  a.add(2, "op", "sr", "other");
+  EXPECT_EQ(a.next(), Admission::Id{2});
+  EXPECT_EQ(a.next(), std::nullopt);
+  EXPECT_TRUE(a.withdraw(1)) << "its ValidityPeriod ends while it waits";
+  a.add(3, "op", "sr", "card");
+  EXPECT_EQ(a.next(), std::nullopt);
+  a.vacate("card");
+  EXPECT_EQ(a.next(), Admission::Id{3});
+}
+
 }  // namespace
 }  // namespace kf::server

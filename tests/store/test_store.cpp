@@ -336,6 +336,23 @@ TEST_F(StoreTest, UsageFollowsWhatIsCommittedAndNothingElse) {
   EXPECT_EQ(now.bytes, start.bytes);
 }
 
+// An SM-SR's word counts for what went through it: another one must not free an ICCID by an EIS of its own making.
+TEST_F(StoreTest, AnUncertainIccidIsSettledForItsSmsrOnly) {
+  auto s = open();
+  ASSERT_TRUE(s->run([](Tx& tx) {
+                 ProfileRow p;
+                 p.iccid = "89000123456789012341";
+                 p.owner = "o";
+                 tx.insert_profile(p);
+                 tx.set_profile(p.iccid, ProfileState::uncertain, "eid", "2.999.30", "d1");
+                 EXPECT_FALSE(tx.settle_uncertain(p.iccid, "eid", "2.999.31", ProfileState::free));
+                 EXPECT_FALSE(tx.settle_uncertain(p.iccid, "other", "2.999.30", ProfileState::free));
+                 EXPECT_EQ(tx.get_profile(p.iccid)->state, ProfileState::uncertain);
+                 EXPECT_TRUE(tx.settle_uncertain(p.iccid, "eid", "2.999.30", ProfileState::free));
+                 EXPECT_EQ(tx.get_profile(p.iccid)->state, ProfileState::free);
+               }).ok());
+}
+
 TEST_F(StoreTest, WhatIsSetAsideIsNamedKeepsItsProfileAndIsJudgedAnewAtTheNextStart) {
   auto s = open();
   ASSERT_TRUE(s->run([](Tx& tx) {
