@@ -75,6 +75,7 @@ void Machine::on_deleted(es::Response& r) {
     if (d().warning) d().warning->message += "; POL1 forbids deletion, counted as installed";
     return complete();
   }
+  if (end_unknown(r)) d().deletion_open = true;
   if (not_reached(r) && again_later(c_.timeouts.delete_tries)) return;
   d().refused = passed_on(r, {"8.4", "4.2", d().isd_p_aid, "refused without a code", ""});
   d().delete_probed = true;
@@ -89,6 +90,7 @@ void Machine::probed_deleting(const es::ProfileInfo* p, bool have, bool ours) {
     return deleted(false);
   }
   if (ours && in_use(*p) && d().header_taken) {  // the completion was taken after all, and deletion is refused
+    if (d().deletion_open) return left_behind("a DeleteISDP may yet be executed");
     d().warning = std::move(d().cause);
     if (d().warning) d().warning->message += "; the EIS shows the profile as " + p->state + ", counted as installed";
     return succeed();

@@ -64,6 +64,7 @@ void Machine::on_call_failed(CallFailed& f) {
       x.enable_unsure = true;
       return ask_eis(Ask::probe);
     case State::deleting:
+      if (!not_executed || f.answered) x.deletion_open = true;
       if (again_later(c_.timeouts.delete_tries)) return;
       x.delete_probed = true;
       x.refused = down("DeleteISDP");

@@ -117,8 +117,9 @@ struct Download {
   std::size_t segments_accepted = 0;
   unsigned resends = 0;
   bool taken_up = false;  // of an earlier life of the server
-  bool creation_doubted =
-      false;  // a CreateISDP was turned away, by an HTTP server that may not know what its SM-SR did
+  // Calls that may have done what nobody told: a CreateISDP turned away by an HTTP server that may stand before an SM-SR
+  // at work; a DeleteISDP whose end is not known, which may yet be executed.
+  bool creation_doubted = false, deletion_open = false;
   unsigned in_creation_waits = 0;    // after a restart: the old life's CreateISDP may still be running at the SM-SR
   unsigned enable_call = 0;          // the first EnableProfile, also of a life before a restart: late callbacks count
   bool enable_unsure = false;        // it may have been executed

@@ -30,6 +30,7 @@ void Machine::restart(bool planned) {
     case State::enabling:
       return probe();
     case State::deleting:
+      x.deletion_open = true;  // the old life's
       if (!x.cause) x.cause = Cause{"1.2", "4.2", x.isd_p_aid, "interrupted by a restart of the SM-DP", ""};
       x.tries = 0;
       if (x.isd_p_aid.empty()) return probe();
