@@ -34,6 +34,8 @@ void Machine::deleted(bool by_us) {
     fresh.on_card = d().on_card;
     fresh.proved_gone = d().proved_gone;
     fresh.open_creations = std::move(d().open_creations);
+    fresh.creation_doubted = d().creation_doubted;
+    fresh.deletion_open = d().deletion_open;
     d() = std::move(fresh);
     return start();
   }

@@ -226,6 +226,22 @@ TEST(Possession, ADeletionSaysNothingOfTheOtherOpenCreations) {
   expect_iccid(t, IccidState::uncertain, true);
 }
 
+// A DeleteISDP that nobody answered may be carried out yet: what the EIS still shows is not told as installed.
+TEST(Possession, ADeletionThatMayYetBeExecutedLeavesNoInstallationToTell) {
+  Drive t;
+  t.to_completing();
+  t.feed(DeadlinePassed{});
+  ASSERT_EQ(t.d.state, State::deleting);
+  for (int i = 0; i < 2; ++i) {
+    t.fail(F::delete_isdp, CallFault::lost);
+    t.feed(TimerFired{});
+  }
+  t.fail(F::delete_isdp, CallFault::lost);
+  t.answer_eis(t.eis_with("Disabled"));
+  t.expect_end(State::expired, "1.6", "5.3");
+  expect_iccid(t, IccidState::uncertain, true);
+}
+
 // The same, and its callback comes while the ISD-P of the second one is being deleted.
 TEST(Possession, ALateIsdpBesideTheOneBeingDeletedIsLookedAfter) {
   Drive a;
