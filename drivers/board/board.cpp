@@ -46,6 +46,7 @@ std::span<const BoardModel> board_models() {
 Result<std::unique_ptr<Board>> Board::make(const BoardOptions& o) {
   if (o.seed && !o.test_build)
     return Error{"bad-option", "a product's core takes no seed: its entropy is the system's"};
+  if (o.broken_samples && !o.test_build) return Error{"bad-option", "a product's core takes no broken noise source"};
   if (o.memory.empty() && o.memory_bytes == 0) return Error{"bad-option", "a board needs memory"};
   if (reinterpret_cast<std::uintptr_t>(o.memory.data()) % 64 != 0 || o.dma_base % 4096 != 0)
     return Error{"bad-option", "memory must be aligned to 64 bytes, its address on the bus to 4096"};

@@ -1,4 +1,4 @@
-// The simulated board: the ECC core's RTL (kf_ecc_top) run by Verilator, with its clock, its entropy source and the
+// The simulated board: the ECC core's RTL (kf_ecc_top) run by Verilator, with its clock, its noise source and the
 // memory that its DMA reads and writes. What is seen here is what a driver sees of a board: registers, memory, an
 // interrupt line. Time passes only in read(), write() and run(). One thread at a time; a board is slow to make (a
 // megabyte of state) and cheap to keep.
@@ -47,6 +47,9 @@ struct BoardOptions {
   // Of entropy and stalls. None: entropy from the operating system, as a product must have it; only test builds take a
   // seed.
   std::optional<std::uint64_t> seed;
+  // A broken noise source, test builds only: after `good_samples` it gives these again and again; empty: none any more.
+  std::optional<std::vector<std::uint8_t>> broken_samples;
+  std::uint64_t good_samples = 0;
 };
 
 // One write into a register file of the core.

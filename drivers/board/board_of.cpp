@@ -9,40 +9,62 @@
 
 #include "drivers/board/axi_memory.hpp"
 #include "drivers/board/board.hpp"
+#ifdef KF_FAULTY
+#include <regex>
+
+#include "drivers/board/faulty.hpp"
+#include "rtl/fault/targets.hpp"
+#endif
 
 namespace kf::ecc {
+#ifdef KF_FAULTY
+using Made = FaultyBoard;
+#else
+using Made = Board;
+#endif
 namespace {
 
-// Words for the core's entropy input. From the system they are drawn by the page and overwritten as they are handed
-// out.
-class Entropy {
+// The noise source: raw samples, a byte each. From the system they are drawn by the page and overwritten as they are
+// handed out.
+class NoiseSource {
  public:
-  explicit Entropy(std::optional<std::uint64_t> seed) : seeded_(seed.has_value()), random_(seed.value_or(0)) {}
-  std::uint32_t next() {
-    if (seeded_) return static_cast<std::uint32_t>(random_());
+  explicit NoiseSource(const BoardOptions& o)
+      : seeded_(o.seed.has_value()),
+        random_(o.seed.value_or(0)),
+        broken_(o.broken_samples),
+        good_(o.broken_samples ? o.good_samples : ~std::uint64_t{0}) {}
+  // No sample comes any more.
+  [[nodiscard]] bool dry() const { return good_ == 0 && broken_->empty(); }
+  std::uint8_t next() {
+    if (good_ == 0) return (*broken_)[repeated_++ % broken_->size()];
+    --good_;
+    if (seeded_) return static_cast<std::uint8_t>(random_());
     if (left_ == 0) fill();
-    volatile std::uint32_t& place = words_[--left_];
-    const std::uint32_t word = place;
+    volatile std::uint8_t& place = samples_[--left_];
+    const std::uint8_t sample = place;
     place = 0;
-    return word;
+    return sample;
   }
 
  private:
   void fill() {
-    for (std::size_t got = 0; got < sizeof words_;) {
-      const ssize_t n = ::getrandom(reinterpret_cast<char*>(words_.data()) + got, sizeof words_ - got, 0);
+    for (std::size_t got = 0; got < sizeof samples_;) {
+      const ssize_t n = ::getrandom(samples_.data() + got, sizeof samples_ - got, 0);
       if (n < 0 && errno != EINTR) broken("the system's random source failed");
       if (n > 0) got += static_cast<std::size_t>(n);
     }
-    left_ = words_.size();
+    left_ = samples_.size();
   }
   bool seeded_;
   std::mt19937_64 random_;
-  std::array<std::uint32_t, 1024> words_{};
+  std::array<std::uint8_t, 1024> samples_{};
   std::size_t left_ = 0;
+  std::optional<std::vector<std::uint8_t>> broken_;
+  std::uint64_t good_;  // samples until it breaks
+  std::size_t repeated_ = 0;
 };
 
-class BoardOf final : public Board {
+class BoardOf final : public Made {
  public:
   explicit BoardOf(const BoardOptions& o)
       : own_(o.memory.empty() ? o.memory_bytes / sizeof(Line) + 1 : 0),
@@ -50,13 +72,12 @@ class BoardOf final : public Board {
         base_(o.dma_base),
         ii_(o.ii),
         axi_(memory_, base_, o.latency, o.stalls, o.seed.value_or(1) * 2 + 1),
-        entropy_(o.seed),
+        source_(o),
         top_(&context_) {
     top_.s_axil_bready = 1;
     top_.s_axil_rready = 1;
     top_.s_axil_wstrb = 15;
-    top_.s_raw_valid = 1;
-    top_.s_raw_data = entropy_.next();
+    next_sample();
     reset();
   }
   ~BoardOf() override {
@@ -107,6 +128,44 @@ class BoardOf final : public Board {
   std::span<std::uint8_t> memory() const override { return memory_; }
   std::uint64_t dma_base() const override { return base_; }
   void record_writes(std::vector<WriteBack>* into) override { record_ = into; }
+#ifdef KF_FAULTY
+  std::size_t places() override {
+    if (places_.empty()) {
+      // Which signals hold state is tried on another model: that may make edges of a clock.
+      constexpr std::string_view kRoot = "TOP.kf_ecc_top.u_engine";
+      std::vector<bool> hold;
+      {
+        VerilatedContext context;
+        KF_MODEL other(&context);
+        other.rst = 1;
+        for (int i = 0; i < 8; ++i) {
+          other.clk = i % 2;
+          other.eval();
+        }
+        Verilated::threadContextp(&context);
+        for (const fault::Target& t : fault::candidates(kRoot)) hold.push_back(fault::holds(other, t));
+        other.final();
+      }
+      Verilated::threadContextp(&context_);
+      std::vector<fault::Target> all = fault::candidates(kRoot);
+      for (std::size_t i = 0; i < all.size(); ++i)
+        if (hold.at(i)) places_.push_back(std::move(all[i]));
+    }
+    return places_.size();
+  }
+  std::string flip(std::mt19937_64& random, const std::string& only) override {
+    if (chosen_.empty()) {
+      places();
+      for (const auto& p : places_)
+        if (only.empty() || std::regex_search(p.name, std::regex(only))) chosen_.push_back(&p);
+      if (chosen_.empty()) broken("no flop or memory has such a name");
+    }
+    const fault::Target& p = *chosen_[random() % chosen_.size()];
+    const std::size_t element = random() % p.elements, bit = random() % p.bits;
+    fault::flip(p, element, bit);
+    return p.name + "[" + std::to_string(element) + "] bit " + std::to_string(bit);
+  }
+#endif
   void key_slots(std::vector<std::array<std::uint8_t, 32>>& into) const override {
     constexpr unsigned kHeld = 258;  // kf_keyslots: check word, held, sign, curve, scalar
     into.clear();
@@ -144,7 +203,7 @@ class BoardOf final : public Board {
     axi_.before(top_, cycles_);
     top_.clk = 0;
     top_.eval();
-    const bool drawn = top_.s_raw_ready != 0;
+    const bool drawn = top_.s_raw_ready != 0 && top_.s_raw_valid != 0;
     axi_.after(top_, cycles_);
     bool took_ar = false, took_aw = false, took_w = false;
     if constexpr (Registers) {
@@ -165,13 +224,17 @@ class BoardOf final : public Board {
     top_.clk = 1;
     top_.eval();
     ++cycles_;
-    if (drawn) top_.s_raw_data = entropy_.next();
+    if (drawn) next_sample();
     axi_.edge(top_);
     if constexpr (Registers) {
       if (took_ar) top_.s_axil_arvalid = 0;
       if (took_aw) top_.s_axil_awvalid = 0;
       if (took_w) top_.s_axil_wvalid = 0;
     }
+  }
+  void next_sample() {
+    top_.s_raw_valid = source_.dry() ? 0 : 1;
+    if (top_.s_raw_valid != 0) top_.s_raw_data = source_.next();
   }
   void wait_for_bus() {
     answered_ = false;
@@ -186,11 +249,11 @@ class BoardOf final : public Board {
 #define KF_CORE(signal) top_.rootp->kf_ecc_top__DOT__u_engine__DOT__u_core__DOT__##signal
   void record() {
     if (KF_CORE(m_we) != 0) {
-      WriteBack& w = record_->emplace_back(WriteBack{cycles_, 0, context_of(KF_CORE(tm)), KF_CORE(mul_dst_w_q), {}});
+      WriteBack& w = record_->emplace_back(WriteBack{cycles_, 0, context_of(KF_CORE(tm)), KF_CORE(mul_dst_w), {}});
       std::memcpy(w.data.data(), &KF_CORE(mul_r)[0], 32);
     }
     if (KF_CORE(a_we) != 0) {
-      WriteBack& w = record_->emplace_back(WriteBack{cycles_, 1, context_of(KF_CORE(ta)), KF_CORE(add_dst_w_q), {}});
+      WriteBack& w = record_->emplace_back(WriteBack{cycles_, 1, context_of(KF_CORE(ta)), KF_CORE(add_dst_w), {}});
       std::memcpy(w.data.data(), &KF_CORE(add_r)[0], 32);
     }
   }
@@ -201,7 +264,7 @@ class BoardOf final : public Board {
   std::uint64_t base_;
   unsigned ii_;
   AxiMemory axi_;
-  Entropy entropy_;
+  NoiseSource source_;
   VerilatedContext context_;
   KF_MODEL top_;
   std::uint64_t cycles_ = 0;
@@ -210,10 +273,14 @@ class BoardOf final : public Board {
   std::uint32_t read_ = 0;
   unsigned response_ = 0;
   std::vector<WriteBack>* record_ = nullptr;
+#ifdef KF_FAULTY
+  std::vector<fault::Target> places_;
+  std::vector<const fault::Target*> chosen_;
+#endif
 };
 
 }  // namespace
 
-std::unique_ptr<Board> KF_MAKE(const BoardOptions& o) { return std::make_unique<BoardOf>(o); }
+std::unique_ptr<Made> KF_MAKE(const BoardOptions& o) { return std::make_unique<BoardOf>(o); }
 
 }  // namespace kf::ecc

@@ -43,6 +43,8 @@ std::string_view to_string(JobStatus s) {
       return "aborted";
     case JobStatus::self_test:
       return "self_test";
+    case JobStatus::not_finished:
+      return "not_finished";
   }
   return "unknown status";
 }
@@ -57,7 +59,7 @@ Descriptor job(Opcode op, CurveNumber curve, std::uint16_t slot, std::uint64_t t
 }
 
 Result<std::unique_ptr<CoreSession>> CoreSession::start(Board& b, const SessionOptions& o) {
-  if (b.read(kRegId) != kIdWord || kVersionMajor.get(b.read(kRegVersion)) != kVersionMajor.get(kVersionWord))
+  if (b.read(kRegId) != kIdWord || b.read(kRegVersion) != kVersionWord)
     return Error{"not-a-core", "the registers are not those of this core, or of another version"};
   std::unique_ptr<CoreSession> s(new CoreSession(b));
   const std::uint32_t cap = b.read(kRegCap0);

@@ -1,10 +1,12 @@
 #include "drivers/core/device.hpp"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstdio>
 #include <cstring>
 #include <string>
+#include <utility>
 
 #include "drivers/board/core_session.hpp"  // comb_table
 #include "host/base/random.hpp"
@@ -47,6 +49,27 @@ bool blank(const std::uint8_t (&field)[N]) {
   return any == 0;
 }
 
+// The statuses a completion may carry. They are four bits apart, so a damaged one is none.
+bool known(JobStatus s) {
+  switch (s) {
+    case JobStatus::ok:
+    case JobStatus::off_curve:
+    case JobStatus::exception:
+    case JobStatus::entropy:
+    case JobStatus::bad_signature:
+    case JobStatus::fault:
+    case JobStatus::range:
+    case JobStatus::key:
+    case JobStatus::descriptor:
+    case JobStatus::aborted:
+    case JobStatus::self_test:
+      return true;
+    case JobStatus::not_finished:
+      return false;
+  }
+  return false;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Device>> Device::open(std::unique_ptr<Transport> transport, const DeviceOptions& options) {
@@ -84,6 +107,8 @@ Status Device::probe() {
   if (id != kIdWord) return Error{"not-a-core", "the identification is not that of this core" + words};
   if (kVersionMajor.get(version) != kVersionMajor.get(kVersionWord))
     return Error{"unknown-core", "another major version of the register map" + words};
+  if (kVersionMinor.get(version) < kVersionMinor.get(kVersionWord))
+    return Error{"unknown-core", "an older register map, with other numbers for the statuses" + words};
 
   const auto unknown = [&](const char* what) -> Status { return Error{"unknown-core", what + words}; };
   // A later minor version may add capabilities that need not be used; in ours every bit has its meaning.
@@ -137,9 +162,9 @@ Status Device::start() {
     auto s = status_word();
     if (!s) return std::move(s).error();
     status = *s;
+    if (kStatusEntropyAlarm.get(status) != 0) return Error{"entropy", "the core stands at alarm: " + entropy_alarm()};
     if (kStatusSelftestPassed.get(status) != 0) break;
     if (kStatusSelftestFailed.get(status) != 0) return Error{"self-test", "the core's known answers were wrong"};
-    if (kStatusEntropyAlarm.get(status) != 0) return Error{"entropy", "the core's entropy source stands at alarm"};
     if (std::chrono::steady_clock::now() > end) return Error{"self-test", "the core's self-test does not end"};
     transport_->pause();
   }
@@ -148,7 +173,6 @@ Status Device::start() {
     KF_CHECK(wait_status(kStatusAborting, false, options_.stop_limit, "the core does not end its zeroisation"));
     KF_CHECK(wait_status(kStatusWiped, true, options_.stop_limit, "the core does not end its zeroisation"));
   }
-  if (kStatusEntropyAlarm.get(status) != 0) return Error{"entropy", "the core's entropy source stands at alarm"};
   transport_->write(kRegStatus, kStatusErrors);
   transport_->write(kRegBatchTimeout, options_.batch_timeout);
   const unsigned completions =
@@ -270,15 +294,20 @@ bool Device::written(std::uint32_t index) {
 
 bool Device::plausible(const Completion& c, const Due& due) const {
   const auto status = static_cast<JobStatus>(c.status);
-  if (status > JobStatus::self_test || (c.flags & ~kCompletionPhase) != 0 || !blank(c.zero) || !blank(c.reserved))
+  if (!known(status) || (c.flags & ~(kCompletionPhase | kCompletionGeneration.mask())) != 0 || !blank(c.zero) ||
+      !blank(c.reserved))
     return false;
+  // A key that was made has a generation, nothing else has.
+  const auto op = static_cast<Opcode>(due.opcode);
+  const bool made = status == JobStatus::ok && (op == Opcode::generate || op == Opcode::import);
+  if ((kCompletionGeneration.get(c.flags) != 0) != made) return false;
   const bool x = !blank(c.x), y = !blank(c.y);
   if (status == JobStatus::descriptor)  // refused before the job was looked at: then the core forgets the opcode
     return !x && !y && (c.opcode == due.opcode || c.opcode == 0);
   if (c.opcode != due.opcode || c.curve != due.curve) return false;
   if (status != JobStatus::ok)
     return !x && !y && (status != JobStatus::bad_signature || due.opcode == static_cast<std::uint8_t>(Opcode::verify));
-  switch (static_cast<Opcode>(due.opcode)) {
+  switch (op) {
     case Opcode::generate:
       return x || y;
     case Opcode::ecka:
@@ -346,7 +375,7 @@ bool Device::take(Completion& out) {
     return true;
   }
   out.tag = d.tag;
-  out.flags = 0;
+  out.flags &= kCompletionGeneration.mask();
   return true;
 }
 
@@ -426,6 +455,25 @@ std::uint32_t Device::errors() {
   const std::uint32_t errors = status & kStatusErrors;
   if (errors != 0) transport_->write(kRegStatus, errors);
   return errors;
+}
+
+std::string Device::entropy_alarm() {
+  static constexpr std::array<std::pair<Field, std::string_view>, 6> kNames{
+      {{kEntropyRepetition, "the noise source repeats one sample (repetition count)"},
+       {kEntropyProportion, "the noise source gives one sample too often (adaptive proportion)"},
+       {kEntropyBlock, "a block of the noise source or the generator came twice"},
+       {kEntropyStarved, "no sample comes from the noise source"},
+       {kEntropyKnownAnswer, "the generator's known answer was wrong"},
+       {kEntropyFault, "a check inside the generator failed"}}};
+  const std::uint32_t word = transport_->read(kRegEntropy);
+  std::string all;
+  if (word == kAllOnes) return all;
+  for (const auto& [field, name] : kNames) {
+    if (field.get(word) == 0) continue;
+    if (!all.empty()) all += "; ";
+    all += name;
+  }
+  return all;
 }
 
 }  // namespace kf::ecc

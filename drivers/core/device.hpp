@@ -67,7 +67,7 @@ class Device {
   // Probes and starts. A core whose table is locked and whose self-test passed is taken over as it is (a server that
   // starts again finds a board like that); its key slots are overwritten. Reasons: not-a-core, unknown-core (a
   // version, capability or size that this driver does not know; the text holds the words), test-build, self-test,
-  // entropy (the health tests stand at alarm), not-idle, bad-option, device-gone, device-stuck.
+  // entropy (the noise source or the generator stands at alarm; the text names which test), not-idle, bad-option, device-gone, device-stuck.
   static Result<std::unique_ptr<Device>> open(std::unique_ptr<Transport> transport, const DeviceOptions& options = {});
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
@@ -76,7 +76,8 @@ class Device {
   // How many were accepted: fewer than offered when the ring is full, 0 after abort(), zeroise() or a loss. Flags other
   // than the phase bit are passed on.
   std::size_t submit(std::span<const Descriptor> jobs);
-  // Completions in the order of the jobs, with the owner's tags.
+  // Completions in the order of the jobs, with the owner's tags; of the flags only the generation of a key that was
+  // made is left.
   std::size_t poll(std::span<Completion> into);
   [[nodiscard]] std::size_t in_flight() const { return submitted_ - polled_; }
   [[nodiscard]] std::size_t room() const { return open_ ? limit_ - in_flight() : 0; }
@@ -104,6 +105,7 @@ class Device {
 
   std::uint64_t counter(std::uint32_t offset);  // a 64-bit one of the core; all ones when it is gone
   std::uint32_t errors();                       // STATUS' sticky error bits, which are cleared by it
+  std::string entropy_alarm();                  // which tests of ENTROPY stand at alarm, in words; empty: none
   [[nodiscard]] const Capabilities& capabilities() const { return capabilities_; }
   [[nodiscard]] unsigned contexts() const { return capabilities_.contexts; }
   [[nodiscard]] unsigned key_slots() const { return capabilities_.key_slots; }

@@ -18,6 +18,7 @@ inline constexpr std::uint32_t kRegCap1 = 0x00C;
 inline constexpr std::uint32_t kRegBuild = 0x010;
 inline constexpr std::uint32_t kRegControl = 0x020;
 inline constexpr std::uint32_t kRegStatus = 0x024;
+inline constexpr std::uint32_t kRegEntropy = 0x028;
 inline constexpr std::uint32_t kRegIrqEnable = 0x030;
 inline constexpr std::uint32_t kRegIrqStatus = 0x034;
 inline constexpr std::uint32_t kRegIrqCoalesce = 0x038;
@@ -36,7 +37,7 @@ inline constexpr std::uint32_t kRegTableAddr = 0x090;
 inline constexpr std::uint32_t kRegTableData = 0x094;
 
 inline constexpr std::uint32_t kIdWord = 0x4B464543;
-inline constexpr std::uint32_t kVersionWord = 0x00010000;
+inline constexpr std::uint32_t kVersionWord = 0x00010200;
 
 // A field of a 32-bit register.
 struct Field {
@@ -81,6 +82,14 @@ inline constexpr Field kStatusAxiWrite{23, 1};
 inline constexpr Field kStatusBadDescriptor{24, 1};
 inline constexpr Field kStatusFrame{25, 1};
 inline constexpr Field kStatusFault{26, 1};
+inline constexpr Field kEntropyStarted{0, 1};
+inline constexpr Field kEntropySeeded{1, 1};
+inline constexpr Field kEntropyRepetition{8, 1};
+inline constexpr Field kEntropyProportion{9, 1};
+inline constexpr Field kEntropyBlock{10, 1};
+inline constexpr Field kEntropyStarved{11, 1};
+inline constexpr Field kEntropyKnownAnswer{12, 1};
+inline constexpr Field kEntropyFault{13, 1};
 inline constexpr Field kIrqEnableCompletion{0, 1};
 inline constexpr Field kIrqEnableError{1, 1};
 inline constexpr Field kIrqEnableEntropy{2, 1};
@@ -122,12 +131,13 @@ struct Register {
 };
 inline constexpr Register kRegisters[] = {
     {"ID", 0x000, 0x4B464543, true, false, false, false, 0xFFFFFFFF, 0x00000000, 0x00000000, 0x00000000},
-    {"VERSION", 0x004, 0x00010000, true, false, false, false, 0xFFFFFFFF, 0x00000000, 0x00000000, 0x00000000},
+    {"VERSION", 0x004, 0x00010200, true, false, false, false, 0xFFFFFFFF, 0x00000000, 0x00000000, 0x00000000},
     {"CAP0", 0x008, 0x00000000, false, false, false, false, 0xFF1FFFFF, 0x00000000, 0x00000000, 0x00000000},
     {"CAP1", 0x00C, 0x00000000, false, false, false, false, 0x00FF1F1F, 0x00000000, 0x00000000, 0x00000000},
     {"BUILD", 0x010, 0x00000000, false, false, false, false, 0xFFFFFFFF, 0x00000000, 0x00000000, 0x00000000},
     {"CONTROL", 0x020, 0x00000000, true, false, false, false, 0x00000009, 0x00000001, 0x00000000, 0x00000008},
     {"STATUS", 0x024, 0x00000000, true, true, false, false, 0x07FF01FF, 0x00000000, 0x07FF0000, 0x00000000},
+    {"ENTROPY", 0x028, 0x00000000, true, true, false, false, 0x00003F03, 0x00000000, 0x00000000, 0x00000000},
     {"IRQ_ENABLE", 0x030, 0x00000000, true, false, false, false, 0x00000007, 0x00000007, 0x00000000, 0x00000000},
     {"IRQ_STATUS", 0x034, 0x00000000, true, true, false, false, 0x00000007, 0x00000000, 0x00000007, 0x00000000},
     {"IRQ_COALESCE", 0x038, 0x00000000, true, false, false, false, 0xFFFFFFFF, 0xFFFFFFFF, 0x00000000, 0x00000000},
@@ -183,19 +193,20 @@ enum class CurveNumber : std::uint8_t {
   brainpoolp256r1 = 1,  // brainpoolP256r1
 };
 
-// Statuses.
+// Statuses, at least four bits apart.
 enum class JobStatus : std::uint8_t {
-  ok = 0,  // done
-  off_curve = 1,  // the point is not on the curve
-  exception = 2,  // a case the formulas exclude came up; never an answer that may be wrong
-  entropy = 3,  // no random bits could be had
-  bad_signature = 4,  // the signature does not verify
-  fault = 5,  // a check inside the core failed
-  range = 6,  // an operand is out of range
-  key = 7,  // the key slot is empty, of another curve or of another use
-  descriptor = 8,  // the descriptor is malformed or could not be read
-  aborted = 9,  // given up because of ABORT or ZEROISE
-  self_test = 10,  // the self-test has not passed
+  ok = 0x96,  // done
+  off_curve = 0x0F,  // the point is not on the curve
+  exception = 0x33,  // a case the formulas exclude came up; never an answer that may be wrong
+  entropy = 0x3C,  // no random bits could be had
+  bad_signature = 0x55,  // the signature does not verify
+  fault = 0xF0,  // a check inside the core failed
+  range = 0x5A,  // an operand is out of range
+  key = 0xC3,  // the key slot is empty, or its key is of another curve, use or generation
+  descriptor = 0xCC,  // the descriptor is malformed or could not be read
+  aborted = 0xAA,  // given up because of ABORT or ZEROISE
+  self_test = 0xA5,  // the self-test has not passed
+  not_finished = 0x69,  // inside the core only: a job whose program has not come to its end
 };
 
 // A job: 256 bytes, aligned; the core reads the first 192. Operands are little-endian integers.
@@ -221,6 +232,7 @@ static_assert(offsetof(Descriptor, not_read) == 192 && sizeof(Descriptor::not_re
 inline constexpr std::uint32_t kDescriptorPhase = 1U << 0;  // in flags
 inline constexpr std::uint32_t kDescriptorKeyForSign = 1U << 1;  // in flags
 inline constexpr std::uint32_t kDescriptorGiven = 1U << 2;  // in flags
+inline constexpr Field kDescriptorGeneration{3, 6};  // in flags
 
 // An answer: 128 bytes, aligned; the last 32 bytes, with the phase bit, are written last. Not ok: x = y = 0.
 struct Completion {
@@ -249,5 +261,6 @@ static_assert(offsetof(Completion, tag) == 104 && sizeof(Completion::tag) == 8);
 static_assert(offsetof(Completion, cycles) == 112 && sizeof(Completion::cycles) == 4);
 static_assert(offsetof(Completion, reserved) == 116 && sizeof(Completion::reserved) == 12);
 inline constexpr std::uint32_t kCompletionPhase = 1U << 0;  // in flags
+inline constexpr Field kCompletionGeneration{3, 6};  // in flags
 
 }  // namespace kf::ecc

@@ -416,6 +416,7 @@ struct CoreEngine::Impl {
       if (u.core) {
         c.where = u.core->where();
         c.keys_ready = static_cast<unsigned>(u.core->keys_ready(0) + u.core->keys_ready(1));
+        c.in_flight = static_cast<unsigned>(u.core->in_flight());
         c.bad_completions += bad_completions(u.core->device_counters());
         c.repeats += repeats(u.core->device_counters());
         const CoreHardware& h = u.core->hardware();

@@ -46,6 +46,7 @@ struct CoreEngineStats {
     std::uint64_t faults = 0, exceptions = 0;  // answers with status fault; exceptional cases
     std::uint64_t known_answers = 0;           // known-answer jobs that were right
     unsigned keys_ready = 0;
+    unsigned in_flight = 0;  // jobs in the ring, not yet answered
     // By the core's own counters, of this life of it, a few seconds old.
     std::uint64_t cycles = 0, busy_cycles = 0, bad_descriptors = 0, axi_errors = 0;
     std::uint64_t parity_faults = 0, cycle_gate_faults = 0, entropy_failures = 0;

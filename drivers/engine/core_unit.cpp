@@ -74,6 +74,7 @@ std::size_t CoreUnit::agree(std::size_t curve, Queue<Work>& works, std::size_t m
   descriptors_.clear();
   for (std::size_t i = 0; i < n; ++i) {
     Descriptor& d = describe(Opcode::ecka, curve, ready_[curve][i].slot);
+    d.flags = kDescriptorGeneration.put(ready_[curve][i].generation);
     put(d.v[0], works[i].request.peer.data() + 1);
     put(d.v[1], works[i].request.peer.data() + 33);
   }
@@ -168,8 +169,11 @@ Status CoreUnit::answer(Job& job, const Completion& c, std::vector<UnitAnswer>& 
   const auto status = static_cast<JobStatus>(c.status);
   if (status == JobStatus::fault) ++counts_.faults;
   if (status == JobStatus::exception) ++counts_.exceptions;
-  if (status == JobStatus::self_test || status == JobStatus::descriptor || status == JobStatus::entropy)
-    return Error{"core-lost", "the core answered with status " + std::to_string(c.status)};
+  if (status == JobStatus::self_test || status == JobStatus::descriptor || status == JobStatus::entropy) {
+    const std::string alarm = device_->entropy_alarm();
+    return Error{"core-lost", "the core answered with status " + std::to_string(c.status) +
+                                  (alarm.empty() ? std::string() : ", at alarm: " + alarm)};
+  }
   UnitAnswer a{UnitAnswer::What::again, std::move(job.work), {}};
   a.completion.id = a.work.request.id;
   a.completion.op = a.work.request.op;
@@ -181,6 +185,7 @@ Status CoreUnit::answer(Job& job, const Completion& c, std::vector<UnitAnswer>& 
         return {};
       }
       job.key.q[0] = 4;
+      job.key.generation = static_cast<std::uint8_t>(kCompletionGeneration.get(c.flags));
       take(c.x, job.key.q.data() + 1);
       take(c.y, job.key.q.data() + 33);
       ready_[job.curve].push_back(job.key);

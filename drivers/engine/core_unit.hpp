@@ -93,6 +93,7 @@ class CoreUnit {
   struct Key {
     std::uint16_t slot;
     Point q;
+    std::uint8_t generation = 0;  // tells this key from those that the slot has later
   };
   struct Job {
     JobKind kind;

@@ -71,6 +71,8 @@ bool FaultyTransport::there(std::uint32_t index) const {
 void FaultyTransport::flip_phase(std::uint32_t index) { std::atomic_ref(last_word(index)).fetch_xor(kPhase); }
 
 void FaultyTransport::damage(std::uint32_t index) {
+  // The driver reads registers while it looks, and time passes with that: it may have taken this one already.
+  if ((last_word(index) & kAllOnes) == kAllOnes) return;
   auto& c =
       *reinterpret_cast<Completion*>(reinterpret_cast<std::uint8_t*>(&last_word(index)) - offsetof(Completion, status));
   if (happens(Fault::tag)) {

@@ -96,6 +96,12 @@ CoreService::JobPtr CoreService::make(ecc::Opcode op, ecc::CurveNumber curve) {
   return j;
 }
 
+void CoreService::name(Job& j, const CoreKey& key) {
+  j.life = key.life;
+  j.d.key_slot = key.slot;
+  j.d.flags = ecc::kDescriptorGeneration.put(key.generation);
+}
+
 void CoreService::hand_in(std::span<const JobPtr> jobs) {
   const auto now = Clock::now();
   {
@@ -135,7 +141,7 @@ Outcome CoreService::generate(ecc::CurveNumber curve, bool for_sign, CoreKey& ke
   const JobPtr j = make(ecc::Opcode::generate, curve);
   if (for_sign) j->d.flags = ecc::kDescriptorKeyForSign;
   if (const Outcome o = run_one(j); o != Outcome::ok) return o;
-  key = {j->life, j->d.key_slot, curve};
+  key = {j->life, j->d.key_slot, curve, static_cast<std::uint8_t>(ecc::kCompletionGeneration.get(j->c.flags))};
   q[0] = 4;
   take(j->c.x, q.data() + 1);
   take(j->c.y, q.data() + 33);
@@ -144,8 +150,7 @@ Outcome CoreService::generate(ecc::CurveNumber curve, bool for_sign, CoreKey& ke
 
 Outcome CoreService::agree(const CoreKey& key, const Point& peer, std::span<std::uint8_t, 32> shs) {
   const JobPtr j = make(ecc::Opcode::ecka, key.curve);
-  j->life = key.life;
-  j->d.key_slot = key.slot;
+  name(*j, key);
   put(j->d.v[0], peer.data() + 1);
   put(j->d.v[1], peer.data() + 33);
   const Outcome o = run_one(j);
@@ -155,8 +160,7 @@ Outcome CoreService::agree(const CoreKey& key, const Point& peer, std::span<std:
 
 Outcome CoreService::sign(const CoreKey& key, const Digest32& e, Signature& out) {
   const JobPtr j = make(ecc::Opcode::sign, key.curve);
-  j->life = key.life;
-  j->d.key_slot = key.slot;
+  name(*j, key);
   put(j->d.v[0], e.data());
   const Outcome o = run_one(j);
   if (o == Outcome::ok) {
@@ -181,8 +185,7 @@ Outcome CoreService::erase(std::span<const CoreKey> keys) {
   for (const CoreKey& k : keys) {
     if (!alive(k)) continue;  // gone with its core
     jobs.push_back(make(ecc::Opcode::erase, k.curve));
-    jobs.back()->life = k.life;
-    jobs.back()->d.key_slot = k.slot;
+    name(*jobs.back(), k);
   }
   hand_in(jobs);
   Outcome worst = Outcome::ok;

@@ -44,11 +44,12 @@ enum class Outcome : std::uint8_t {
   lost,           // the core cannot be opened or was lost under way
 };
 
-// A scalar inside the core, by its slot; `life` tells the core that holds it from those opened later.
+// A scalar inside the core, by its slot and generation; `life` tells the core that holds it from those opened later.
 struct CoreKey {
   std::uint64_t life = 0;
   std::uint16_t slot = 0;
   ecc::CurveNumber curve = ecc::CurveNumber::p256;
+  std::uint8_t generation = 0;  // tells it from the keys that the slot has later
 };
 
 // What is known of the core; zeros until it was opened once.
@@ -100,6 +101,7 @@ class CoreService {
   static std::size_t kind_of(const Job& j) { return j.d.opcode * 2U + (j.d.curve & 1U); }
 
   static JobPtr make(ecc::Opcode op, ecc::CurveNumber curve);
+  static void name(Job& j, const CoreKey& key);  // as the key that the job uses or erases
   void hand_in(std::span<const JobPtr> jobs);
   Outcome run_one(const JobPtr& job);
   void wake() const;

@@ -137,6 +137,7 @@ void CoreService::answer(const JobPtr& j, const ecc::Completion& c) {
     again->own = true;
     again->life = life_.load();
     again->d.key_slot = j->d.key_slot;
+    again->d.flags = j->d.flags & ecc::kDescriptorGeneration.mask();
     again->since = Clock::now();
     ++erasing_;
     queued_.push_back(again);

@@ -31,9 +31,6 @@ ByteView octets_of(const T& v) {
   return {reinterpret_cast<const std::uint8_t*>(&v), sizeof v};
 }
 
-constexpr CK_BBOOL kYes = CK_TRUE;
-constexpr CK_BBOOL kNo = CK_FALSE;
-
 // What all start keys have: label, and as CKA_ID their place in the configuration, from 1.
 std::vector<CK_ATTRIBUTE> named(const StartKey& k, std::size_t i) {
   static constexpr auto kIds = [] {

@@ -28,9 +28,6 @@ struct Row {
   bool kept = true;    // part of the object
 };
 
-constexpr CK_BBOOL kNo = CK_FALSE;
-constexpr CK_BBOOL kYes = CK_TRUE;
-
 constexpr std::array kCommon{
     Row{CKA_TOKEN, Rule::flag, kNo},     Row{CKA_MODIFIABLE, Rule::flag, kYes},
     Row{CKA_LABEL, Rule::text},          Row{CKA_ID, Rule::text},
@@ -51,6 +48,7 @@ constexpr std::array kPublic{
     Row{CKA_TRUSTED, Rule::must_be, kNo},
     Row{CKA_EC_PARAMS, Rule::special},
     Row{CKA_EC_POINT, Rule::special},
+    Row{CKA_PUBLIC_KEY_INFO, Rule::text},
 };
 constexpr std::array kPrivate{
     Row{CKA_CLASS, Rule::number, CKO_PRIVATE_KEY},
@@ -67,6 +65,7 @@ constexpr std::array kPrivate{
     Row{CKA_WRAP_WITH_TRUSTED, Rule::must_be, kNo},
     Row{CKA_ALWAYS_AUTHENTICATE, Rule::must_be, kNo},
     Row{CKA_EC_PARAMS, Rule::special},
+    Row{CKA_PUBLIC_KEY_INFO, Rule::text},
     Row{CKA_ALWAYS_SENSITIVE, Rule::read_only},
     Row{CKA_NEVER_EXTRACTABLE, Rule::read_only},
     Row{CKA_VALUE, Rule::read_only},

@@ -19,6 +19,9 @@
 
 namespace kf::p11core {
 
+// As attributes hold them: objects, since their address is taken.
+inline constexpr CK_BBOOL kYes = CK_TRUE, kNo = CK_FALSE;
+
 struct KeySlot {
   CoreKey key;
   bool sign = false;

@@ -21,17 +21,17 @@ bool is_socket(int fd) {
 }  // namespace
 
 int run_simulator_process(const SimulatorProcess& p) {
+  if (!is_socket(mailbox::kControlFd)) {
+    std::fprintf(stderr, "keyferry-ecc-sim: started by keyferry itself, not by hand\n");
+    return 2;
+  }
   if (board_models().empty()) {
     std::fprintf(stderr, "keyferry-ecc-sim: this build holds no simulated core (sanitizers leave it out)\n");
     return 3;
   }
-  if (!is_socket(mailbox::kControlFd)) {
-    std::fprintf(stderr, "keyferry-ecc-sim is started by keyferry itself, not by hand\n");
-    return 64;
-  }
   if (!p.any_thread) ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // beside the socket
   ::signal(SIGPIPE, SIG_IGN);
-  ::signal(SIGHUP, SIG_IGN);  // the server turns its log at it; this process has none
+  ::signal(SIGHUP, SIG_IGN);   // the server turns its log at it; this process has none
   const rlimit no_core{0, 0};  // a core file would hold keys
   ::setrlimit(RLIMIT_CORE, &no_core);
   struct sigaction on_term {};
@@ -48,7 +48,7 @@ int run_simulator_process(const SimulatorProcess& p) {
   o.seed = p.seed;
   o.memory = (*box)->dma();
   o.dma_base = (*box)->dma_base();
-  auto board = Board::make(o);
+  auto board = p.make(o);
   if (!board) {
     std::fprintf(stderr, "keyferry-ecc-sim: %s\n", board.error().text().c_str());
     return board.error().reason == "no-model" ? 3 : 1;

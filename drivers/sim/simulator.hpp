@@ -12,9 +12,11 @@ namespace kf::ecc {
 
 struct SimulatorProcess {
   bool test_build = false;
-  bool any_thread = false;                        // ends with the socket only, not with the thread that started it
-  std::optional<std::uint64_t> seed;              // test builds only
-  std::function<void(const Board&)> after_slice;  // test equipment that looks into the board; the product has none
+  bool any_thread = false;            // ends with the socket only, not with the thread that started it
+  std::optional<std::uint64_t> seed;  // test builds only
+  // Test equipment that makes the board, and looks into it now and then; the product has neither.
+  std::function<Result<std::unique_ptr<Board>>(const BoardOptions&)> make = Board::make;
+  std::function<void(const Board&)> after_slice;
 };
 // What main() does: attaches to the descriptors the driver left open, makes the board, runs it until the driver hangs
 // up or SIGTERM. Returns the exit status: 0; 1 the shared memory is not as expected, or the board cannot be made (a

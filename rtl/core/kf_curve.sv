@@ -52,24 +52,24 @@ package kf_curve;
       : 12'h1;
   endfunction
   function automatic logic [11:0] rounds_generate(input logic curve);
-    rounds_generate = curve ? 12'h3a8
-      : 12'h3a8;
+    rounds_generate = curve ? 12'h3aa
+      : 12'h3aa;
   endfunction
   function automatic logic [11:0] rounds_ecka(input logic curve);
-    rounds_ecka = curve ? 12'hf36
-      : 12'hf36;
+    rounds_ecka = curve ? 12'hf37
+      : 12'hf37;
   endfunction
   function automatic logic [11:0] rounds_sign(input logic curve);
-    rounds_sign = curve ? 12'h505
-      : 12'h505;
+    rounds_sign = curve ? 12'h509
+      : 12'h509;
   endfunction
   function automatic logic [11:0] rounds_verify(input logic curve);
-    rounds_verify = curve ? 12'hfae
-      : 12'hfae;
+    rounds_verify = curve ? 12'hfaf
+      : 12'hfaf;
   endfunction
   function automatic logic [11:0] rounds_check(input logic curve);
-    rounds_check = curve ? 12'h8
-      : 12'h8;
+    rounds_check = curve ? 12'h9
+      : 12'h9;
   endfunction
   function automatic logic [255:0] kat_k(input logic curve);
     kat_k = curve ? 256'h123456789abcdeffedcba98765432100f1e2d3c4b5a69788796a5b4c3d2e1f2

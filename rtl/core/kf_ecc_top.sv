@@ -1,11 +1,13 @@
-// kf_ecc_top: the ECC core as a peripheral: AXI4-Lite registers, one AXI4 master for the rings, an interrupt, an entropy stream.
+// kf_ecc_top: the ECC core as a peripheral: AXI4-Lite registers, one AXI4 master for the rings, an interrupt, a stream of raw samples.
 //
 // STYLE, II: see kf_core; TA, TB, K: tiles of the multiplier for the target's DSP blocks, see kf_mulmod. TEST_IMPORT: scalars may come from outside; for test builds, a product leaves it at 0. BUILD goes into the
 // build register (the first bits of a commit or a hash of the sources).
-// The entropy stream must bring words of full entropy (a conditioned source): scalars, nonces, blinding and masks are made of it.
+// The raw stream brings samples of a noise source as it gives them, not conditioned: bytes of at least 2 bits of min-entropy, one in 32 768 cycles or more often
+// (docs/ecc-core.md, "Entropy"). Seeds of the core's generator are made of them.
 `default_nettype none
 module kf_ecc_top #(
   parameter int          STYLE = 0,
+  parameter int          SLEEP = STYLE,  // kf_engine
   parameter int          II = 1,
   parameter int          TA = 26,
   parameter int          TB = 17,
@@ -64,10 +66,10 @@ module kf_ecc_top #(
 
   output logic              irq_o,  // level
 
-  // entropy
+  // noise source
   input  wire logic         s_raw_valid,
   output logic              s_raw_ready,
-  input  wire logic [31:0]  s_raw_data
+  input  wire logic [7:0]   s_raw_data
 );
 
   logic         job_valid;
@@ -90,6 +92,7 @@ module kf_ecc_top #(
   logic         wiped;
   logic [1:0]   selftest;
   logic         entropy_alarm;
+  logic [7:0]   entropy_state;
   logic         busy;
   logic         ev_mul_issue;
   logic         ev_mul_slot;
@@ -110,17 +113,17 @@ module kf_ecc_top #(
     .s_cpl_valid(cpl_valid), .s_cpl_ready(cpl_ready), .s_cpl_data(cpl_data), .s_cpl_last(cpl_last),
     .enable_o(), .abort_o(abort), .zeroise_o(zeroise), .table_we_o(table_we), .table_addr_o(table_addr), .table_data_o(table_data),
     .table_locked_o(table_locked), .batch_timeout_o(batch_timeout), .ready_i(ready), .idle_i(idle), .wiped_i(wiped), .selftest_i(selftest),
-    .entropy_alarm_i(entropy_alarm), .busy_i(busy), .ev_mul_issue_i(ev_mul_issue), .ev_mul_slot_i(ev_mul_slot), .ev_batch_i(ev_batch),
+    .entropy_alarm_i(entropy_alarm), .entropy_state_i(entropy_state), .busy_i(busy), .ev_mul_issue_i(ev_mul_issue), .ev_mul_slot_i(ev_mul_slot), .ev_batch_i(ev_batch),
     .ev_parity_i(ev_parity), .ev_cycle_gate_i(ev_cycle_gate), .ev_entropy_i(ev_entropy)
   );
   /* verilator lint_on PINCONNECTEMPTY */
 
-  kf_engine #(.STYLE(STYLE), .II(II), .TA(TA), .TB(TB), .K(K), .TEST_IMPORT(TEST_IMPORT)) u_engine (
+  kf_engine #(.STYLE(STYLE), .SLEEP(SLEEP), .II(II), .TA(TA), .TB(TB), .K(K), .TEST_IMPORT(TEST_IMPORT)) u_engine (
     .clk, .rst, .abort_i(abort), .zeroise_i(zeroise), .table_locked_i(table_locked), .table_we_i(table_we), .table_addr_i(table_addr),
     .table_data_i(table_data), .batch_timeout_i(batch_timeout), .s_raw_valid, .s_raw_ready, .s_raw_data,
     .s_job_valid(job_valid), .s_job_ready(job_ready), .s_job_data(job_data), .s_job_last(job_last),
     .m_cpl_valid(cpl_valid), .m_cpl_ready(cpl_ready), .m_cpl_data(cpl_data), .m_cpl_last(cpl_last),
-    .ready_o(ready), .idle_o(idle), .wiped_o(wiped), .selftest_o(selftest), .entropy_alarm_o(entropy_alarm), .busy_o(busy),
+    .ready_o(ready), .idle_o(idle), .wiped_o(wiped), .selftest_o(selftest), .entropy_alarm_o(entropy_alarm), .entropy_state_o(entropy_state), .busy_o(busy),
     .ev_mul_issue_o(ev_mul_issue), .ev_mul_slot_o(ev_mul_slot), .ev_batch_o(ev_batch), .ev_parity_o(ev_parity), .ev_cycle_gate_o(ev_cycle_gate),
     .ev_entropy_o(ev_entropy)
   );

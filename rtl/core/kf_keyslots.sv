@@ -3,7 +3,14 @@
 // One port: an access is taken when req_ready_o stands; its answer comes two cycles later with ack_o. Reading gives the scalar to
 // kf_prep and to nobody else; nothing on the way leads out of the engine. Erasing overwrites scalar and attributes. sweep_i erases all
 // slots, one a cycle; accesses wait meanwhile. A word that does not match its check word reads as bad.
-// Erasing by kf_results (erase_*) goes first.
+// Erasing by kf_results (erase_*) goes first and takes two cycles: it erases only what has the generation of the job that failed.
+//
+// A slot's generation counts its keys, 1 to 63 and again, and outlives them: a sweep after reset sets it to 0, no other one touches it, so that a
+// handle that somebody has kept stays a stranger to the slot's next key.
+//
+// The check word holds the attributes and the number of the slot and comes from where the scalar came from (req_check_i: exclusive or of its words);
+// it is compared where the answer is used, so that it covers the registers of the answer too. A word of zeros is an empty slot.
+// ack_differ_o: the answer's mark has changed by itself. The sweep is there three times: nothing stops it.
 `default_nettype none
 module kf_keyslots #(
   parameter int LOG2_SLOTS = 9
@@ -18,19 +25,26 @@ module kf_keyslots #(
   input  wire  logic         req_write_i,    // else read
   input  wire  logic [15:0]  req_slot_i,
   input  wire  logic [255:0] req_scalar_i,   // of a write; an erasure writes 0 with req_held_i = 0
+  input  wire  logic [31:0]  req_check_i,
   input  wire  logic         req_held_i,
   input  wire  logic         req_sign_i,
   input  wire  logic         req_curve_i,
+  input  wire  logic [5:0]   req_gen_i,      // generation of the slot from now on
   output       logic         ack_o,          // of a read
+  output       logic         ack_differ_o,
   output       logic [255:0] ack_scalar_o,
+  output       logic [31:0]  ack_check_o,    // exclusive or of its words
   output       logic         ack_held_o,
   output       logic         ack_sign_o,
   output       logic         ack_curve_o,
-  output       logic         ack_bad_o,      // no such slot, or its memory is damaged
+  output       logic         ack_bad_o,      // its memory is damaged; of a slot that does not exist the answer says nothing
+
+  output       logic [5:0]   ack_gen_o,      // with ack_bad_o: anything
 
   input  wire  logic         erase_valid_i,
   output       logic         erase_ready_o,
-  input  wire  logic [15:0]  erase_slot_i
+  input  wire  logic [15:0]  erase_slot_i,
+  input  wire  logic [5:0]   erase_gen_i
 `ifdef FORMAL
   , output     logic [15:0]  f_slot_o  // any one slot
   , output     logic         f_zero_o  // it is zero
@@ -41,9 +55,12 @@ module kf_keyslots #(
 `ifdef FORMAL
   (* anyconst *) logic [LOG2_SLOTS-1:0] f_slot;
   logic [WIDTH-1:0]      f_word;
+  logic [11:0]           f_gen_word;
 `endif
   logic [LOG2_SLOTS-1:0] sweep_q;
   logic                  sweeping_q;
+  logic [LOG2_SLOTS-1:0] sweep_next;
+  logic                  sweeping_next;
   logic                  exists;
   logic                  erase_exists;
   logic                  we;
@@ -51,63 +68,108 @@ module kf_keyslots #(
   logic [WIDTH-1:0]      wdata;
   logic [WIDTH-1:0]      rdata;
   logic                  read1_q;
-  logic                  exists1_q;
+  logic [1:0]            ack_q;   // 2'b11: an answer
+  logic                  hard;        // the sweep is one after reset
+  logic                  hard_next;
+  logic                  erasing;     // second cycle of an erasure: the generation has been read
+  logic                  erasing_next;
+  logic                  erase_fits;
+  logic                  gen_we;
+  logic [LOG2_SLOTS-1:0] raddr;
+  logic [11:0]           gen_wdata;   // check bits, generation
+  logic [11:0]           gen_rdata;
+  logic [11:0]           gen_q;
+  logic [WIDTH-1:0]      word_q;  // which is this
 
-  // The attributes are part of the check, so that a slot cannot change its use unseen.
-  function automatic logic [31:0] check(input logic [255:0] v, input logic [2:0] attr);
-    check = v[31:0] ^ v[63:32] ^ v[95:64] ^ v[127:96] ^ v[159:128] ^ v[191:160] ^ v[223:192] ^ v[255:224] ^ {29'd0, attr};
+  // What comes to the exclusive or of the scalar's words. The attributes are part of it, so that a slot cannot change its use unseen.
+  function automatic logic [31:0] mark(input logic [2:0] attr, input logic [LOG2_SLOTS-1:0] slot);
+    mark = kf_uc::check_word(256'd0, {2'b01, 9'(slot)}) ^ {attr, 29'd0};
+  endfunction
+  function automatic logic [31:0] fold(input logic [255:0] v);
+    fold = v[31:0] ^ v[63:32] ^ v[95:64] ^ v[127:96] ^ v[159:128] ^ v[191:160] ^ v[223:192] ^ v[255:224];
+  endfunction
+
+  // Of a generation: six check bits, so that a flip of any bit of word or slot number shows.
+  function automatic logic [5:0] gen_check(input logic [5:0] gen, input logic [LOG2_SLOTS-1:0] slot);
+    logic [8:0] s;
+    s = 9'(slot);
+    gen_check = gen ^ s[5:0] ^ {s[8:6], 3'd0} ^ 6'h2D;
   endfunction
 
   assign exists = (req_slot_i >> LOG2_SLOTS) == 16'd0;
   assign erase_exists = (erase_slot_i >> LOG2_SLOTS) == 16'd0;
-  assign erase_ready_o = !sweeping_q;
+  assign erase_ready_o = erasing && !sweeping_q;
+  // A damaged generation does not keep a key of a failed job alive.
+  assign erase_fits = gen_rdata[5:0] == erase_gen_i || gen_check(gen_rdata[5:0], raddr) != gen_rdata[11:6];
   assign req_ready_o = !sweeping_q && !erase_valid_i;
   always_comb begin
     waddr = req_slot_i[LOG2_SLOTS-1:0];
-    wdata = {check(req_scalar_i, {req_held_i, req_sign_i, req_curve_i}), req_held_i, req_sign_i, req_curve_i, req_scalar_i};
+    wdata = '0;
+    if (req_held_i) wdata = {req_check_i ^ mark({1'b1, req_sign_i, req_curve_i}, req_slot_i[LOG2_SLOTS-1:0]), 1'b1, req_sign_i, req_curve_i, req_scalar_i};
+    raddr = erase_valid_i ? erase_slot_i[LOG2_SLOTS-1:0] : req_slot_i[LOG2_SLOTS-1:0];
     we = req_valid_i && req_ready_o && req_write_i && exists;
+    gen_we = we || (sweeping_q && hard);
+    gen_wdata = {gen_check(req_gen_i, waddr), req_gen_i};
     if (sweeping_q) begin
       waddr = sweep_q;
       wdata = '0;
+      gen_wdata = {gen_check(6'd0, sweep_q), 6'd0};
       we = 1'b1;
     end else if (erase_valid_i) begin
       waddr = erase_slot_i[LOG2_SLOTS-1:0];
       wdata = '0;
-      we = erase_exists;
+      we = erasing && erase_exists && erase_fits;
     end
   end
   kf_ram #(.WIDTH(WIDTH), .DEPTH(1 << LOG2_SLOTS)) u_mem (
-    .clk, .we_i(we), .waddr_i(waddr), .wdata_i(wdata), .raddr_i(req_slot_i[LOG2_SLOTS-1:0]), .rdata_o(rdata)
+    .clk, .we_i(we), .waddr_i(waddr), .wdata_i(wdata), .raddr_i(raddr), .rdata_o(rdata)
 `ifdef FORMAL
     , .f_addr_i(f_slot), .f_word_o(f_word)
 `endif
   );
+  kf_ram #(.WIDTH(12), .DEPTH(1 << LOG2_SLOTS)) u_gens (
+    .clk, .we_i(gen_we), .waddr_i(waddr), .wdata_i(gen_wdata), .raddr_i(raddr), .rdata_o(gen_rdata)
+`ifdef FORMAL
+    , .f_addr_i(f_slot), .f_word_o(f_gen_word)
+`endif
+  );
 
+  // The slot that is asked for stands until the answer has come.
+  assign ack_o = ack_q == 2'b11;
+  assign ack_differ_o = ack_q == 2'b01 || ack_q == 2'b10;
+  assign ack_scalar_o = word_q[255:0];
+  assign ack_held_o = word_q[258];
+  assign ack_sign_o = word_q[257];
+  assign ack_curve_o = word_q[256];
+  assign ack_check_o = word_q[290:259] ^ mark(word_q[258:256], req_slot_i[LOG2_SLOTS-1:0]);
+  assign ack_bad_o = (word_q != '0 && fold(word_q[255:0]) != ack_check_o) || gen_check(gen_q[5:0], req_slot_i[LOG2_SLOTS-1:0]) != gen_q[11:6];
+  assign ack_gen_o = gen_q[5:0];
   always_ff @(posedge clk) begin
-    read1_q <= req_valid_i && req_ready_o && !req_write_i;
-    exists1_q <= exists;
-    ack_o <= read1_q;
-    ack_scalar_o <= '0;
-    ack_held_o <= 1'b0;
-    ack_sign_o <= rdata[257];
-    ack_curve_o <= rdata[256];
-    ack_bad_o <= 1'b0;
-    if (read1_q) begin
-      ack_scalar_o <= rdata[255:0];
-      ack_held_o <= rdata[258];
-      ack_bad_o <= !exists1_q || check(rdata[255:0], rdata[258:256]) != rdata[290:259];
-    end
-    if (rst) begin
-      sweeping_q <= 1'b1;
-      sweep_q <= '0;
-      read1_q <= 1'b0;
-      ack_o <= 1'b0;
-    end else if (sweep_i) begin
-      sweeping_q <= 1'b1;
-      sweep_q <= '0;
+    read1_q <= !rst && req_valid_i && req_ready_o && !req_write_i;
+    ack_q <= rst || !read1_q ? 2'b00 : 2'b11;
+    word_q <= read1_q ? rdata : '0;
+    gen_q <= gen_rdata;
+  end
+
+  kf_voted #(.WIDTH(LOG2_SLOTS + 3)) u_sweep (
+    .clk, .d_i({hard_next, erasing_next, sweeping_next, sweep_next}), .q_o({hard, erasing, sweeping_q, sweep_q})
+  );
+  always_comb begin
+    hard_next = hard;
+    erasing_next = erase_valid_i && !erasing && !sweeping_q;
+    sweeping_next = sweeping_q;
+    sweep_next = sweep_q;
+    if (rst) hard_next = 1'b1;
+    if (rst || sweep_i) begin
+      erasing_next = 1'b0;
+      sweeping_next = 1'b1;
+      sweep_next = '0;
     end else if (sweeping_q) begin
-      sweep_q <= sweep_q + 1'b1;
-      if (&sweep_q) sweeping_q <= 1'b0;
+      sweep_next = sweep_q + 1'b1;
+      if (&sweep_q) begin
+        sweeping_next = 1'b0;
+        hard_next = 1'b0;
+      end
     end
   end
   assign sweeping_o = sweeping_q;

@@ -2,10 +2,10 @@
 //
 // Four read ports (a, b of the multiplier, x, y of the adder). A port gets register and context in one cycle and, in the next one,
 // which bank: that bit may hang on a secret (the ladder's exchange), the addresses never do. Both banks are always read.
-// Every word carries the exclusive or of its eight 32-bit words; `bad_*` says that a word read does not match.
+// Every word carries a check word of its value and its place (bank, register, context); `bad_*` says that a word read does not match.
 //
-// A bank is two halves, so that all registers of all contexts are overwritten in 8 N cycles: `wipe` writes zero to M0-M15 and A8-A15
-// and wipe_data to A0-A7, one register number and context a cycle.
+// A bank is two halves, so that all registers of all contexts are overwritten in 8 N cycles: `wipe` writes zero, check word
+// included, to M0-M15 and A8-A15 and wipe_word to A0-A7, one register number and context a cycle. What was wiped reads as damaged.
 //
 // STYLE 0: one memory for each port and half (block RAM, one write and one read port). STYLE 1, for simulation: one array a bank,
 // read one cycle later; the same values at the same ports in the same cycle.
@@ -28,7 +28,7 @@ module kf_regfile #(
   input  wire  logic             wipe_i,
   input  wire  logic [2:0]       wipe_idx_i,
   input  wire  logic [CTX_W-1:0] wipe_ctx_i,
-  input  wire  logic [255:0]     wipe_data_i,
+  input  wire  logic [287:0]     wipe_word_i,  // with its check word
 
   input  wire  logic [CTX_W-1:0] ctx_i,
   input  wire  logic [3:0]       a_ridx_i,
@@ -44,6 +44,7 @@ module kf_regfile #(
   output       logic [255:0]     b_o,
   output       logic [255:0]     x_o,
   output       logic [255:0]     y_o,
+  output       logic [31:0]      x_check_o,  // the check word of x
   output       logic             a_bad_o,
   output       logic             b_bad_o,
   output       logic             x_bad_o,
@@ -52,14 +53,28 @@ module kf_regfile #(
   localparam int WORD = 288;
   localparam int DEPTH = 8 << CTX_W;
 
-  function automatic logic [31:0] fold(input logic [255:0] v);
-    fold = v[31:0] ^ v[63:32] ^ v[95:64] ^ v[127:96] ^ v[159:128] ^ v[191:160] ^ v[223:192] ^ v[255:224];
+  function automatic logic [31:0] check(input logic [255:0] v, input logic bank, input logic [3:0] idx, input logic [CTX_W-1:0] ctx);
+    check = kf_uc::check_word(v, {bank, idx, 6'(ctx)});
   endfunction
+
+  // The places that are read.
+  logic [3:0]       a_idx_q;
+  logic [3:0]       b_idx_q;
+  logic [3:0]       x_idx_q;
+  logic [3:0]       y_idx_q;
+  logic [CTX_W-1:0] ctx_q;
+  always_ff @(posedge clk) begin
+    a_idx_q <= a_ridx_i;
+    b_idx_q <= b_ridx_i;
+    x_idx_q <= x_ridx_i;
+    y_idx_q <= y_ridx_i;
+    ctx_q <= ctx_i;
+  end
 
   generate
     if (STYLE == 0) begin : g_ram
       logic [31:0] a_check;
-      assign a_check = fold(a_data_i);
+      assign a_check = check(a_data_i, 1'b1, a_idx_i, a_ctx_i);
       logic [WORD-1:0] m_word;
       logic [WORD-1:0] a_lo_word;
       logic [WORD-1:0] a_hi_word;
@@ -69,8 +84,8 @@ module kf_regfile #(
       logic m_hi_we;
       logic a_lo_we;
       logic a_hi_we;
-      assign m_word = wipe_i ? '0 : {fold(m_data_i), m_data_i};
-      assign a_lo_word = wipe_i ? {fold(wipe_data_i), wipe_data_i} : {a_check, a_data_i};
+      assign m_word = wipe_i ? '0 : {check(m_data_i, 1'b0, m_idx_i, m_ctx_i), m_data_i};
+      assign a_lo_word = wipe_i ? wipe_word_i : {a_check, a_data_i};
       assign a_hi_word = wipe_i ? '0 : {a_check, a_data_i};
       assign m_waddr = wipe_i ? {wipe_idx_i, wipe_ctx_i} : {m_idx_i[2:0], m_ctx_i};
       assign a_waddr = wipe_i ? {wipe_idx_i, wipe_ctx_i} : {a_idx_i[2:0], a_ctx_i};
@@ -104,14 +119,15 @@ module kf_regfile #(
         always_ff @(posedge clk) high_q <= ridx[k][3];
         assign word[k] = bank[k] ? (high_q ? a_hi : a_lo) : (high_q ? m_hi : m_lo);
       end
+      assign x_check_o = word[2][287:256];
       assign a_o = word[0][255:0];
       assign b_o = word[1][255:0];
       assign x_o = word[2][255:0];
       assign y_o = word[3][255:0];
-      assign a_bad_o = fold(word[0][255:0]) != word[0][287:256];
-      assign b_bad_o = fold(word[1][255:0]) != word[1][287:256];
-      assign x_bad_o = fold(word[2][255:0]) != word[2][287:256];
-      assign y_bad_o = fold(word[3][255:0]) != word[3][287:256];
+      assign a_bad_o = check(word[0][255:0], a_bank_i, a_idx_q, ctx_q) != word[0][287:256];
+      assign b_bad_o = check(word[1][255:0], b_bank_i, b_idx_q, ctx_q) != word[1][287:256];
+      assign x_bad_o = check(word[2][255:0], x_bank_i, x_idx_q, ctx_q) != word[2][287:256];
+      assign y_bad_o = check(word[3][255:0], y_bank_i, y_idx_q, ctx_q) != word[3][287:256];
     end else begin : g_sim
       logic [WORD-1:0] m_mem[2 * DEPTH];
       logic [WORD-1:0] a_mem[2 * DEPTH];
@@ -127,17 +143,18 @@ module kf_regfile #(
         if (wipe_i) begin
           m_mem[{1'b0, wipe_idx_i, wipe_ctx_i}] <= '0;
           m_mem[{1'b1, wipe_idx_i, wipe_ctx_i}] <= '0;
-          a_mem[{1'b0, wipe_idx_i, wipe_ctx_i}] <= {fold(wipe_data_i), wipe_data_i};
+          a_mem[{1'b0, wipe_idx_i, wipe_ctx_i}] <= wipe_word_i;
           a_mem[{1'b1, wipe_idx_i, wipe_ctx_i}] <= '0;
         end else begin
-          if (m_we_i) m_mem[{m_idx_i, m_ctx_i}] <= {fold(m_data_i), m_data_i};
-          if (a_we_i) a_mem[{a_idx_i, a_ctx_i}] <= {fold(a_data_i), a_data_i};
+          if (m_we_i) m_mem[{m_idx_i, m_ctx_i}] <= {check(m_data_i, 1'b0, m_idx_i, m_ctx_i), m_data_i};
+          if (a_we_i) a_mem[{a_idx_i, a_ctx_i}] <= {check(a_data_i, 1'b1, a_idx_i, a_ctx_i), a_data_i};
         end
       end
       logic [31:0] a_c;
       logic [31:0] b_c;
       logic [31:0] x_c;
       logic [31:0] y_c;
+      assign x_check_o = x_c;
       always_comb begin
         if (a_bank_i) {a_c, a_o} = a_mem[a_ra_q];
         else {a_c, a_o} = m_mem[a_ra_q];
@@ -148,10 +165,10 @@ module kf_regfile #(
         if (y_bank_i) {y_c, y_o} = a_mem[y_ra_q];
         else {y_c, y_o} = m_mem[y_ra_q];
       end
-      assign a_bad_o = fold(a_o) != a_c;
-      assign b_bad_o = fold(b_o) != b_c;
-      assign x_bad_o = fold(x_o) != x_c;
-      assign y_bad_o = fold(y_o) != y_c;
+      assign a_bad_o = check(a_o, a_bank_i, a_idx_q, ctx_q) != a_c;
+      assign b_bad_o = check(b_o, b_bank_i, b_idx_q, ctx_q) != b_c;
+      assign x_bad_o = check(x_o, x_bank_i, x_idx_q, ctx_q) != x_c;
+      assign y_bad_o = check(y_o, y_bank_i, y_idx_q, ctx_q) != y_c;
     end
   endgenerate
 endmodule

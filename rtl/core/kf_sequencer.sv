@@ -1,10 +1,11 @@
 // kf_sequencer: walks through a program, one word a round of 64 cycles, the same for every context.
 //
 // Nothing a job computes comes in here: program, curve, abort and the microcode ROM decide alone which word runs when. So the number
-// of cycles of a batch is a constant of its program and curve; it is counted once more and compared at the end (gate_fault_o).
+// of cycles of a batch is a constant of its program and curve; it is counted once more, and only a program that halts with the full count and
+// without a damaged word is complete (full_o). The count also ends a program that goes astray.
 //
 // A round: t_o runs from 0 to 63, word_o is the word of the round. After the halt word one round without operations lets the results of the
-// last words arrive; then done_o. Abort ends the program at the end of the round.
+// last words arrive; then done_o. stop_i ends the program at the end of the round; what was stopped is not complete.
 `default_nettype none
 module kf_sequencer (
   input  wire  logic                             clk,
@@ -12,27 +13,18 @@ module kf_sequencer (
   input  wire  logic                             start_i,    // one cycle; not while active_o
   input  wire  logic [2:0]                       program_i,  // held until done_o
   input  wire  logic                             curve_i,    // held until done_o
-  input  wire  logic                             abort_i,
+  input  wire  logic                             stop_i,     // held until done_o
   output       logic                             active_o,
-  output       logic                             done_o,        // one cycle, the last one of active_o
-  output       logic                             gate_fault_o,  // with done_o: the count of rounds or a word of the microcode was wrong
+  output       logic                             done_o,       // one cycle, the last one of active_o
+  output       logic                             full_o,       // with done_o: all rounds, all words right
+  output       logic                             first_o,      // the first round of a program
   output       logic [5:0]                       t_o,
-  output       logic [kf_uc::UWIDTH-1:0]  word_o,
+  output       logic [kf_uc::UWIDTH-1:0]         word_o,
   output       logic [5:0]                       row_digit_o,  // which digit of the scalar rows this round looks at, from t = 1 on
   output       logic [2:0]                       row_bit_o,    // and which bit of it
   output       logic [3:0]                       expo_o,       // digit of the exponent in this round
   output       logic                             mod_n_o,      // modulus: n, else p
-  output       logic [255:0]                     mod_o,
-  output       logic [63:0]                      mprime_o,
-  input  wire  logic                             c_load_i,
-  input  wire  logic [3:0]                       c0_index_i,
-  input  wire  logic [3:0]                       c1_index_i,
-  input  wire  logic [3:0]                       c2_index_i,
-  input  wire  logic [3:0]                       c3_index_i,
-  output       logic [255:0]                     c0_o,
-  output       logic [255:0]                     c1_o,
-  output       logic [255:0]                     c2_o,
-  output       logic [255:0]                     c3_o  // each from the cycle after c_load_i on
+  output       logic [kf_uc::UWIDTH+68-1:0] state_o  // every register: two copies are compared
 );
 
   logic [kf_uc::PC_W-1:0]   pc_q;
@@ -50,13 +42,9 @@ module kf_sequencer (
   logic              mod_n_q;
   logic [11:0]       rounds_q;
   logic              bad_q;
-  logic              abort_q;
 
   logic [5:0]   expo_index;
-  kf_const_rom u_const (
-    .clk, .curve_i, .load_i(c_load_i), .c0_index_i, .c0_o, .c1_index_i, .c1_o, .c2_index_i, .c2_o, .c3_index_i, .c3_o,
-    .expo_n_i(mod_n_q), .expo_index_i(expo_index), .expo_o
-  );
+  kf_expo_rom u_expo (.curve_i, .mod_n_i(mod_n_q), .index_i(expo_index), .digit_o(expo_o));
 
   logic [kf_uc::PC_W-1:0] entry;
   logic [11:0]     rounds_wanted;
@@ -98,7 +86,7 @@ module kf_sequencer (
   logic halting;
   logic advance;  // the next cycle begins a word of the program
   assign last = t_q == 6'd63;
-  assign halting = control == kf_uc::CTL_HALT || abort_q || abort_i || bad_q;
+  assign halting = control == kf_uc::CTL_HALT || stop_i || bad_q || rounds_q == rounds_wanted;
   assign advance = start_i || (run_q && last && !halting);
 
   always_ff @(posedge clk) begin
@@ -107,11 +95,16 @@ module kf_sequencer (
       drain_q <= 1'b0;
       t_q <= '0;
       word_q <= '0;
-      abort_q <= 1'b0;
       loop_q <= 1'b0;
+      loop_pc_q <= '0;
+      loop_left_q <= '0;
+      loop_i_q <= '0;
+      mod_n_q <= 1'b0;
+      rounds_q <= '0;
+      bad_q <= 1'b1;  // nothing has run
+      pc_q <= '0;
     end else begin
       if (run_q || drain_q) t_q <= t_q + 6'd1;
-      if (run_q && abort_i) abort_q <= 1'b1;
       if (start_i) begin
         run_q <= 1'b1;
         t_q <= '0;
@@ -124,6 +117,7 @@ module kf_sequencer (
       end
       if (run_q && last) begin
         if (halting) begin
+          if (control != kf_uc::CTL_HALT) bad_q <= 1'b1;
           run_q <= 1'b0;
           drain_q <= 1'b1;
           word_q <= '0;
@@ -149,17 +143,15 @@ module kf_sequencer (
           loop_i_q <= '0;
         end
       end
-      if (drain_q && last) begin
-        drain_q <= 1'b0;
-        abort_q <= 1'b0;
-      end
+      if (drain_q && last) drain_q <= 1'b0;
     end
   end
   assign t_o = t_q;
   assign word_o = word_q;
   assign active_o = run_q || drain_q;
   assign done_o = drain_q && last;
-  assign gate_fault_o = bad_q || (rounds_q != rounds_wanted && !abort_q);
+  assign full_o = !bad_q && rounds_q == rounds_wanted;
+  assign first_o = rounds_q == 12'd1;
 
   // ---- what the steps look at
   // ladder: bit loop_left - 1, from the top; by six without a divider (exact below 400). ladder_last: the place of the lowest bit.
@@ -177,7 +169,10 @@ module kf_sequencer (
   endfunction
   // verilator lint_on UNUSEDSIGNAL
   always_ff @(posedge clk) begin
-    if (t_q == 6'd0) begin
+    if (rst) begin
+      row_bit_o <= '0;
+      row_digit_o <= '0;
+    end else if (t_q == 6'd0) begin
       row_bit_o <= '0;
       case (word_q[kf_uc::F_STEP +: kf_uc::F_STEP_W])
         kf_uc::STEP_LADDER: begin
@@ -193,11 +188,6 @@ module kf_sequencer (
   assign expo_index = loop_q ? loop_i_q[5:0] + 6'd1 : 6'd0;
 
   assign mod_n_o = mod_n_q;
-  always_ff @(posedge clk) begin
-    if (t_q == 6'd0) begin  // the last round before a change has no operation, and the first operands come at 5
-      mod_o <= mod_n_q ? kf_curve::n(curve_i) : kf_curve::p(curve_i);
-      mprime_o <= mod_n_q ? kf_curve::mprime_n(curve_i) : kf_curve::mprime_p(curve_i);
-    end
-  end
+  assign state_o = {pc_q, word_q, t_q, run_q, drain_q, loop_q, loop_pc_q, loop_left_q, loop_i_q, mod_n_q, rounds_q, bad_q, row_digit_o, row_bit_o};
 endmodule
 `default_nettype wire

@@ -6,7 +6,7 @@
 // verilator lint_off UNUSEDPARAM
 package kf_uc;
   localparam int UWIDTH = 55;  // bits of a word
-  localparam int UWORDS = 358;
+  localparam int UWORDS = 367;
   localparam int F_MUL_EN = 0;
   localparam int F_MUL_DST = 1;
   localparam int F_MUL_DST_W = 4;
@@ -75,6 +75,7 @@ package kf_uc;
   localparam logic [2:0] COND_MUL_NONZERO = 3'd2;
   localparam logic [2:0] COND_ADD_ZERO = 3'd3;
   localparam logic [2:0] COND_ADD_NONZERO = 3'd4;
+  localparam logic [2:0] COND_FINISH = 3'd5;
 
   localparam logic [2:0] CTL_NONE = 3'd0;
   localparam logic [2:0] CTL_LOOP = 3'd1;
@@ -108,10 +109,10 @@ package kf_uc;
   localparam int PC_W = 9;
   localparam logic [8:0] ENTRY_IDLE = 9'd0;
   localparam logic [8:0] ENTRY_GENERATE = 9'd1;
-  localparam logic [8:0] ENTRY_ECKA = 9'd55;
-  localparam logic [8:0] ENTRY_SIGN = 9'd130;
-  localparam logic [8:0] ENTRY_VERIFY = 9'd223;
-  localparam logic [8:0] ENTRY_CHECK = 9'd350;
+  localparam logic [8:0] ENTRY_ECKA = 9'd57;
+  localparam logic [8:0] ENTRY_SIGN = 9'd133;
+  localparam logic [8:0] ENTRY_VERIFY = 9'd230;
+  localparam logic [8:0] ENTRY_CHECK = 9'd358;
 
   // Which outputs a program has: bit 0 x (A1), bit 1 y (A2).
   localparam logic [1:0] OUTPUTS_IDLE = 2'd0;
@@ -126,11 +127,11 @@ package kf_uc;
   localparam logic [2:0] IN_ECKA_XP = 3'd0;
   localparam logic [2:0] IN_ECKA_YP = 3'd1;
   localparam logic [2:0] IN_ECKA_LAM = 3'd2;
-  localparam logic [2:0] IN_SIGN_LAM = 3'd0;
-  localparam logic [2:0] IN_SIGN_E = 3'd1;
-  localparam logic [2:0] IN_SIGN_D = 3'd2;
-  localparam logic [2:0] IN_SIGN_K = 3'd3;
-  localparam logic [2:0] IN_SIGN_MASK = 3'd4;
+  localparam logic [2:0] IN_SIGN_E = 3'd0;
+  localparam logic [2:0] IN_SIGN_LAM = 3'd1;
+  localparam logic [2:0] IN_SIGN_MASK = 3'd2;
+  localparam logic [2:0] IN_SIGN_D = 3'd3;
+  localparam logic [2:0] IN_SIGN_K = 3'd4;
   localparam logic [2:0] IN_VERIFY_XQ = 3'd0;
   localparam logic [2:0] IN_VERIFY_YQ = 3'd1;
   localparam logic [2:0] IN_VERIFY_EIN = 3'd2;
@@ -141,7 +142,46 @@ package kf_uc;
   localparam logic [2:0] IN_CHECK_X = 3'd0;
   localparam logic [2:0] IN_CHECK_Y = 3'd1;
 
-  localparam logic [31:0] UCODE_BUILD = 32'h889f04d3;
+  // Statuses, as they leave in completions, at least four bits apart.
+  localparam logic [7:0] ST_OK = 8'h96;
+  localparam logic [7:0] ST_OFF_CURVE = 8'h0F;
+  localparam logic [7:0] ST_EXCEPTION = 8'h33;
+  localparam logic [7:0] ST_ENTROPY = 8'h3C;
+  localparam logic [7:0] ST_BAD_SIGNATURE = 8'h55;
+  localparam logic [7:0] ST_FAULT = 8'hF0;
+  localparam logic [7:0] ST_RANGE = 8'h5A;
+  localparam logic [7:0] ST_KEY = 8'hC3;
+  localparam logic [7:0] ST_DESCRIPTOR = 8'hCC;
+  localparam logic [7:0] ST_ABORTED = 8'hAA;
+  localparam logic [7:0] ST_SELF_TEST = 8'hA5;
+  localparam logic [7:0] ST_NOT_FINISHED = 8'h69;
+  // Whatever is none of them is a fault.
+  function automatic logic known_status(input logic [7:0] s);
+    case (s)
+      ST_OK, ST_OFF_CURVE, ST_EXCEPTION, ST_ENTROPY, ST_BAD_SIGNATURE, ST_FAULT, ST_RANGE, ST_KEY, ST_DESCRIPTOR, ST_ABORTED, ST_SELF_TEST: known_status = 1'b1;
+      default: known_status = 1'b0;
+    endcase
+  endfunction
+  // The status that a word of the microcode gives.
+  function automatic logic [7:0] word_status(input logic [2:0] i);
+    case (i)
+      3'd0: word_status = ST_OK;
+      3'd1: word_status = ST_OFF_CURVE;
+      3'd2: word_status = ST_EXCEPTION;
+      3'd3: word_status = ST_ENTROPY;
+      3'd4: word_status = ST_BAD_SIGNATURE;
+      3'd5: word_status = ST_FAULT;
+      default: word_status = ST_FAULT;
+    endcase
+  endfunction
+
+  // Check words: the exclusive or of a word's parts, the key, and the place where the word stands. Zero is never right.
+  localparam logic [31:0] CHECK_KEY = 32'h96C35AA5;
+  function automatic logic [31:0] check_word(input logic [255:0] v, input logic [10:0] place);
+    check_word = v[31:0] ^ v[63:32] ^ v[95:64] ^ v[127:96] ^ v[159:128] ^ v[191:160] ^ v[223:192] ^ v[255:224] ^ CHECK_KEY ^ {21'd0, place};
+  endfunction
+
+  localparam logic [31:0] UCODE_BUILD = 32'h78a77aa2;
 endpackage
 // verilator lint_on UNUSEDPARAM
 

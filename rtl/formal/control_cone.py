@@ -4,7 +4,7 @@ by yosys and must contain neither a memory of the datapath, nor an arithmetic un
 
 Control: phases, program counter, loops, cycle counts, write enables, register and context addresses, the handshakes and events.
 Left out, since they do hang on data and are meant to: the ladder's choice of bank (swap), the sign and the table index of a blinded
-digit, statuses and results. As a counter-check the same cone of those must reach the data.
+digit, statuses and results; and the reset that follows when the two copies of control or digits differ, which only a fault can make. As a counter-check the same cone of those must reach the data.
 
     control_cone.py [--ii 1|2|4] [--yosys yosys]        exit status 0 when proved
 """
@@ -16,7 +16,7 @@ import sys
 import tempfile
 
 RTL = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
-FILES = ["arith/kf_arith_pkg.sv", "core/kf_uc.sv", "core/kf_curve.sv", "core/kf_ucode_rom.sv", "core/kf_const_rom.sv", "core/kf_ram.sv", "core/kf_regfile.sv", "core/kf_sequencer.sv", "core/kf_core.sv"]
+FILES = ["arith/kf_arith_pkg.sv", "core/kf_uc.sv", "core/kf_curve.sv", "core/kf_ucode_rom.sv", "core/kf_const_rom.sv", "core/kf_expo_rom.sv", "core/kf_digit.sv", "core/kf_control.sv", "core/kf_ram.sv", "core/kf_regfile.sv", "core/kf_sequencer.sv", "core/kf_core.sv"]
 UNITS = """
 (* blackbox *) module kf_mulmod #(parameter int STYLE = 0, parameter int II = 1) (input clk, input en_i, input [255:0] a_i, input [255:0] b_i,
   input [255:0] m_i, input [63:0] mprime_i, output [255:0] r_o);
@@ -25,13 +25,15 @@ endmodule
 endmodule
 """
 CONTROL = [
-    "phase_q", "ex_q", "ex_we_q", "ex_w_q", "hold_q", "set_q", "program_q", "curve_q", "cycles_q", "batch_abort_q",
-    "u_seq.pc_q", "u_seq.t_q", "u_seq.word_q", "u_seq.loop_left_q", "u_seq.loop_i_q", "u_seq.run_q", "u_seq.drain_q", "u_seq.mod_n_q", "u_seq.rounds_q",
-    "m_we", "a_we", "mul_dst_w_q", "add_dst_w_q", "tm", "ta", "rf_ctx", "index_a3_q", "index_b3_q", "index_x3_q", "index_y3_q", "row_raddr",
-    "row_we_q", "row_waddr_q", "in_we_q", "in_waddr_q", "cond_z_q", "mul_en5_q", "add_en5_q",
+    *(f"u_control.{s}" for s in (
+        "phase_q", "ex_q", "ex_w_o", "set_o", "program_o", "curve_o", "cycles_o", "aborted_o", "whole_o", "cap_v_o", "cap_ctx_o", "state_o",
+        "u_seq.pc_q", "u_seq.t_q", "u_seq.word_q", "u_seq.loop_left_q", "u_seq.loop_i_q", "u_seq.run_q", "u_seq.drain_q", "u_seq.mod_n_q", "u_seq.rounds_q",
+    )),
+    "m_we", "a_we", "mul_dst_w", "add_dst_w", "tm", "ta", "rf_ctx", "index_a3", "index_b3", "index_x3", "index_y3", "row_raddr",
+    "row_we_q", "row_waddr_q", "in_we_q", "in_waddr_q", "cond_z", "mul_en5", "add_en5",
     "taken_o", "row_ready_o", "res_valid_o", "res_ctx_o", "res_last_o", "res_cycles_o", "busy_o", "wiped_o", "slot_o", "mul_o", "ev_gate_o",
 ]
-DATA_SIGNALS = ["swap_q", "point_q", "res_x_o", "res_status_o"]  # the counter-check
+DATA_SIGNALS = ["u_digit.swap_q", "point_place", "res_x_o", "res_status_o"]  # the counter-check
 DATA_SOURCES = ["in_data_i", "row_data_i", "table_data_i"]
 
 
@@ -56,7 +58,7 @@ def main():
         units = os.path.join(d, "units.sv")
         open(units, "w", encoding="ascii").write(UNITS)
         files = " ".join(os.path.join(RTL, f) for f in FILES)
-        script = [f"read_verilog -sv {files} {units}", f"chparam -set II {a.ii} kf_core", "hierarchy -top kf_core", "proc", "flatten", "memory_collect", "opt_clean"]
+        script = [f"read_verilog -sv {files} {units}", f"chparam -set II {a.ii} kf_core", "hierarchy -top kf_core", "setattr -mod -unset keep_hierarchy A:keep_hierarchy", "proc", "flatten", "cutpoint w:differ", "memory_collect", "opt_clean"]
         script += [f"tee -q -o {d}/{s}.cone select -list w:{s} %ci*" for s in CONTROL + DATA_SIGNALS]
         run = subprocess.run([a.yosys, "-q", "-p", "; ".join(script)], capture_output=True, text=True)
         if run.returncode:

@@ -64,6 +64,7 @@ module kf_axil_regs #(
 
     // STATUS bits 8..0, sticky error events in the order of the map (CONFIG_BUSY and TABLE_REFUSED arise here), interrupt
     input  wire logic [8:0]   status_i,
+    input  wire logic [7:0]   entropy_i,        // of ENTROPY: seeded, started, causes
     input  wire logic [kf_regs_pkg::ERRORS-1:0] ev_error_i,
     input  wire logic         selftest_failed_i,
     input  wire logic         ev_entropy_i,

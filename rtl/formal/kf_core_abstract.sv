@@ -5,6 +5,7 @@
 
 module kf_core #(
     parameter int STYLE = 0,
+    parameter int TWIN = 1,
     parameter int II = 1,
     parameter int TA = 26,
     parameter int TB = 17,
@@ -22,20 +23,22 @@ module kf_core #(
     input  wire  logic [5:0]   in_ctx_i,
     input  wire  logic [2:0]   in_reg_i,
     input  wire  logic [255:0] in_data_i,
+    input  wire  logic [31:0]  in_check_i,
     input  wire  logic         row_valid_i,
     output       logic         row_ready_o,
     input  wire  logic         row_comb_i,
     input  wire  logic [5:0]   row_ctx_i,
     input  wire  logic [329:0] row_data_i,
+    input  wire  logic [29:0]  row_check_i,
     input  wire  logic         table_we_i,
     input  wire  logic [11:0]  table_addr_i,
     input  wire  logic [511:0] table_data_i,
     input  wire  logic         res_free_i,
     output       logic         res_valid_o,
     output       logic [5:0]   res_ctx_o,
-    output       logic [3:0]   res_status_o,
-    output       logic [255:0] res_x_o,
-    output       logic [255:0] res_y_o,
+    output       logic [7:0]   res_status_o,
+    output       logic [287:0] res_x_o,
+    output       logic [287:0] res_y_o,
     output       logic         res_last_o,
     output       logic [31:0]  res_cycles_o,
     output       logic         res_kat_ok_o,
@@ -54,9 +57,9 @@ module kf_core #(
   (* anyseq *) logic any_end;
   (* anyseq *) logic any_ready;
   (* anyseq *) logic any_wiped;
-  (* anyseq *) logic [3:0] any_status;
-  (* anyseq *) logic [255:0] any_x;
-  (* anyseq *) logic [255:0] any_y;
+  (* anyseq *) logic [7:0] any_status;
+  (* anyseq *) logic [287:0] any_x;
+  (* anyseq *) logic [287:0] any_y;
   (* anyseq *) logic [31:0] any_cycles;
   (* anyseq *) logic any_kat_ok;
   (* anyseq *) logic [3:0] any_events;

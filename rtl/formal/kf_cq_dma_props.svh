@@ -28,7 +28,8 @@
   always_ff @(posedge clk) begin : f_given
     if (f_past && !rst) begin
       if (clear_i) g_clear: `KF_GIVEN (f_held_o == '0 && !push && beat_in_q == 2'd0);
-      if (wipe_i) g_wipe: `KF_GIVEN (f_held_o == '0 && beat_in_q == 2'd0);
+      // A sweep while something is held is one of zeroisation, which blanks from the next cycle on, to its end.
+      if (wiping_o && f_held_o != '0) g_wipe: `KF_GIVEN (blank_i);
       if (!$past(rst) && !$past(clear_i)) g_size: `KF_GIVEN (log2_i == $past(log2_i));
     end
   end
@@ -51,6 +52,8 @@
       a_whole: assert (whole_q <= (LOG2_HELD+1)'(1 << LOG2_HELD));
       if (!w_valid_q) a_beat: assert (w_beat_q == 2'd0);
       if (m_axi_wvalid) a_data: assert (fifo_valid);
+      if ($past(blank_i) && !$past(rst) && m_axi_wvalid && !m_axi_wlast && blank_i) a_blanked: assert (m_axi_wdata == '0);
+      if (s_cpl_ready) a_sweep: assert (!wiping_o);
       if (begin_burst) begin
         a_free: assert (unconsumed < size);
         a_has: assert (whole_q != '0);
@@ -63,7 +66,9 @@
         end
         if ($past(m_axi_wvalid && !m_axi_wready)) begin
           a_w: assert (m_axi_wvalid);
-          a_w_data: assert (m_axi_wdata == $past(m_axi_wdata));
+          // once, for a zeroisation: the beat that is offered is blanked
+          if (!$past(blank_i)) a_w_data: assert (m_axi_wdata == $past(m_axi_wdata));
+          else if ($past(blank_q)) a_w_blank: assert (m_axi_wdata == $past(m_axi_wdata) || (m_axi_wlast && $past(wiping_o)));
           a_w_last: assert (m_axi_wlast == $past(m_axi_wlast));
         end
         if (!$past(m_axi_bvalid) && !$past(clear_i)) a_tail: assert (tail_q == $past(tail_q));
@@ -75,6 +80,7 @@
       c_under_way: cover (under_way == UNDERWAY[IDX_W-1:0] && whole_q != '0);
       c_lap: cover (answered && (tail_q & size) != '0);
       c_blank: cover (w_valid_q && blank_q);
+      c_torn: cover (w_valid_q && w_beat_q == 2'd1 && $past(w_valid_q && !blank_q && m_axi_wdata != '0 && !m_axi_wready) && m_axi_wdata == '0 && blank_q);
       c_refused: cover (ev_refused_o && unconsumed != '0);
       c_together: cover (begin_burst && w_end && consume_i && accept);
 `endif

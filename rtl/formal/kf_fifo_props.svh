@@ -1,5 +1,6 @@
-// Properties of kf_fifo (included there). Proven by induction at reduced width: a word that goes in comes out unchanged and in its turn, no
-// word is lost, the buffer never overflows, the output holds until it is taken, wiping leaves zeros only.
+// Properties of kf_fifo (included there). Proven by induction at reduced width: a word that goes in comes out in its turn, unchanged or, if a sweep
+// has passed it and it was not to be kept, as 0; no word is lost, the buffer never overflows, the output holds until it is taken; a sweep leaves nothing
+// but zeros, words to be kept that wait, and what came in during it; it takes as many cycles as there are places, and those in which a word comes in.
 
   localparam integer F_DEPTH = 1 << LOG2_DEPTH;
   localparam logic [LOG2_DEPTH:0] F_FULL = F_DEPTH[LOG2_DEPTH:0];
@@ -18,42 +19,63 @@
   (* anyconst *) logic [LOG2_DEPTH:0] f_turn;
   logic f_in = 1'b0;
   logic [W-1:0] f_word;
+  logic f_keep;
+  logic f_passed;  // by a sweep
   always_ff @(posedge clk) begin
     if (push && write_q == f_turn) begin
       f_in <= 1'b1;
       f_word <= s_data;
-    end
+      f_keep <= s_keep;
+      f_passed <= 1'b0;
+    end else if (sweep && sweep_q == f_turn[LOG2_DEPTH-1:0]) f_passed <= 1'b1;
     if (pop && read_q == f_turn) f_in <= 1'b0;
     if (rst) f_in <= 1'b0;
   end
 
-  // Wiping: the last f_run places behind the pointer are zero.
+  // One arbitrary place: what the sweep has done to it. f_steps: cycles of this sweep without a word that comes in.
   (* anyconst *) logic [LOG2_DEPTH-1:0] f_place;
-  logic [LOG2_DEPTH:0] f_run = '0;
-  logic [LOG2_DEPTH-1:0] f_behind;
-  always_comb f_behind = write_q[LOG2_DEPTH-1:0] - 1'b1 - f_place;
+  logic f_swept = 1'b0;   // overwritten by the sweep that is under way or was the last one
+  logic f_spared = 1'b0;  // passed because its word waited and was to be kept
+  logic f_came = 1'b0;    // written since
+  logic [LOG2_DEPTH:0] f_steps = '0;
   always_ff @(posedge clk) begin
-    if (wipe) f_run <= (f_run == F_FULL) ? F_FULL : f_run + 1'b1;
-    else f_run <= '0;
-    if (rst) f_run <= '0;
+    if (sweep && sweep_q == f_place) begin
+      f_swept <= !spare;
+      f_spared <= spare;
+      f_came <= 1'b0;
+    end
+    if (push && write_q[LOG2_DEPTH-1:0] == f_place) f_came <= 1'b1;
+    if (sweep) f_steps <= f_steps + 1'b1;
+    if (wipe_i || rst) begin
+      f_swept <= 1'b0;
+      f_spared <= 1'b0;
+      f_came <= 1'b0;
+      f_steps <= '0;
+    end
   end
 
   always_ff @(posedge clk) begin : f_checks
     if (f_past && !rst) begin
       a_level: assert (f_level <= F_FULL);
-      a_ready: assert (s_ready == (!wipe_i && f_level != F_FULL));
+      a_ready: assert (s_ready == (f_level != F_FULL));
       a_valid: assert (m_valid == (f_level != '0));
       a_there: assert (f_in == ((f_turn - read_q) < f_level));
-      if (f_in) a_kept: assert (memory[f_turn[LOG2_DEPTH-1:0]] == f_word);
-      if (f_in && pop && read_q == f_turn) a_out: assert (m_data == f_word);
-      if ({1'b0, f_behind} < f_run) a_zero: assert (memory[f_place] == '0);
-      if (f_run == F_FULL) a_wiped: assert (memory[f_place] == '0);
+      if (f_in) a_kept: assert (memory[f_turn[LOG2_DEPTH-1:0]] == (f_passed && !f_keep ? '0 : f_word));
+      if (f_in) a_keep: assert (keep_q[f_turn[LOG2_DEPTH-1:0]] == f_keep);
+      if (f_in && pop && read_q == f_turn) a_out: assert (m_data == (f_passed && !f_keep ? '0 : f_word));
+      if (f_swept && !f_came) a_zero: assert (memory[f_place] == '0);
+      if (wiping_q) a_way: assert (f_steps == {1'b0, sweep_q});
+      if (f_place < sweep_q || !wiping_q) a_all: assert (f_swept || f_spared);
+      if (f_steps == F_FULL) a_end: assert (!wiping_q);
+      a_spared: assert (!(f_swept && f_spared));
       if (!$past(rst) && $past(m_valid && !m_ready)) begin
         a_holds: assert (m_valid);
-        a_stable: assert (m_data == $past(m_data));
+        if (!$past(wiping_q)) a_stable: assert (m_data == $past(m_data));
       end
       c_full: cover (f_level == F_FULL && s_valid);
       c_lap: cover (f_in && pop && read_q == f_turn && f_turn == F_FULL && $past(push && pop));
-      c_wiped: cover (f_run == F_FULL);
+      c_wiped: cover (f_steps == F_FULL && f_swept && !f_came && f_level != '0);
+      c_spared: cover (f_in && f_passed && f_keep && f_word != '0);
+      c_gone: cover (f_in && f_passed && !f_keep && f_word != '0);
     end
   end

@@ -1,6 +1,6 @@
 // Properties of kf_keyslots (included there), for one arbitrary slot. Proven: the slot is overwritten before the sweep ends, after reset and
 // after sweep_i, and nothing is read from it before; a reading gives what was written last, and nothing but an answer carries a scalar; an
-// erasure leaves zero; a slot that does not exist is neither written nor read.
+// erasure leaves zero; a slot that does not exist is not written; a sweep takes one cycle a slot, whatever is asked for meanwhile.
 
   logic f_past = 1'b0;
   always_ff @(posedge clk) f_past <= 1'b1;
@@ -18,10 +18,12 @@
   logic f_known = 1'b0;
   logic f_clean = 1'b0;  // overwritten by a sweep or an erasure, and not written since
   logic f_held, f_sign, f_curve;
+  logic [5:0] f_gen;
+  logic f_gen_known = 1'b0;
   logic [255:0] f_scalar;
   logic f_erase, f_store;
   always_comb begin
-    f_erase = (sweeping_q && sweep_q == f_slot) || (erase_valid_i && erase_ready_o && erase_slot_i == f_number);
+    f_erase = (sweeping_q && sweep_q == f_slot) || (erase_valid_i && erase_ready_o && erase_slot_i == f_number && erase_gen_i == f_gen);
     f_store = req_valid_i && req_ready_o && req_write_i && req_slot_i == f_number;
   end
   always_ff @(posedge clk) begin
@@ -31,36 +33,68 @@
       f_known <= 1'b1;
       f_clean <= 1'b1;
     end else if (f_store) begin
-      {f_held, f_sign, f_curve} <= {req_held_i, req_sign_i, req_curve_i};
-      f_scalar <= req_scalar_i;
+      {f_held, f_sign, f_curve} <= req_held_i ? {req_held_i, req_sign_i, req_curve_i} : 3'd0;
+      f_scalar <= req_held_i ? req_scalar_i : '0;
       f_known <= 1'b1;
-      f_clean <= 1'b0;
+      f_clean <= !req_held_i;
     end
+    if (f_store) f_gen <= req_gen_i;
+    if (sweeping_q && hard && sweep_q == f_slot) begin
+      f_gen <= '0;
+      f_gen_known <= 1'b1;
+    end
+    if (rst) f_gen_known <= 1'b0;
     if (rst) begin
       f_known <= 1'b0;
       f_clean <= 1'b0;
     end
   end
 
-  // A reading on its way: of the slot, of a slot that does not exist, and what the slot held then.
+  // Cycles since a sweep began.
+  logic [LOG2_SLOTS:0] f_since = '0;
+  always_ff @(posedge clk) begin
+    if (rst || sweep_i) f_since <= '0;
+    else if (!f_since[LOG2_SLOTS]) f_since <= f_since + 1'b1;
+  end
+  // An erasure that is asked for stands until it is done.
+  logic f_erase_waits = 1'b0;
+  logic [21:0] f_erase_what;
+  always_ff @(posedge clk) begin
+    f_erase_waits <= !rst && erase_valid_i && !erase_ready_o;
+    f_erase_what <= {erase_slot_i, erase_gen_i};
+  end
+  always_comb assume (!f_erase_waits || rst || (erase_valid_i && {erase_slot_i, erase_gen_i} == f_erase_what));
+  // The check word that comes with a scalar is its own.
+  always_comb assume (!req_held_i || req_check_i == fold(req_scalar_i));
+
+  // A reading on its way: of the slot, and what the slot held then.
   logic f_read1 = 1'b0;
   logic f_read2 = 1'b0;
-  logic f_hit1, f_hit2, f_none1, f_none2, f_held1, f_held2, f_sign1, f_sign2, f_curve1, f_curve2, f_clean1, f_clean2;
+  logic f_hit1, f_hit2, f_held1, f_held2, f_sign1, f_sign2, f_curve1, f_curve2, f_clean1, f_clean2;
   logic [255:0] f_scalar1, f_scalar2;
   always_ff @(posedge clk) begin
     f_read1 <= !rst && req_valid_i && req_ready_o && !req_write_i;
     f_read2 <= !rst && f_read1;
     f_hit1 <= req_slot_i == f_number;
-    f_none1 <= req_slot_i[15:LOG2_SLOTS] != '0;
     {f_clean1, f_held1, f_sign1, f_curve1} <= {f_clean, f_held, f_sign, f_curve};
     f_scalar1 <= f_scalar;
-    {f_hit2, f_none2, f_clean2, f_held2, f_sign2, f_curve2} <= {f_hit1, f_none1, f_clean1, f_held1, f_sign1, f_curve1};
+    {f_hit2, f_clean2, f_held2, f_sign2, f_curve2} <= {f_hit1, f_clean1, f_held1, f_sign1, f_curve1};
     f_scalar2 <= f_scalar1;
   end
 
   always_ff @(posedge clk) begin : f_checks
     if (f_past && !rst) begin
-      if (f_known) a_kept: assert (f_word == {check(f_scalar, {f_held, f_sign, f_curve}), f_held, f_sign, f_curve, f_scalar});
+      if (f_known) a_kept: assert (f_word == (f_held ? {fold(f_scalar) ^ mark({1'b1, f_sign, f_curve}, f_slot), 1'b1, f_sign, f_curve, f_scalar} : '0));
+      if (f_gen_known) a_gen: assert (f_gen_word == {gen_check(f_gen, f_slot), f_gen});
+      if (!(sweeping_q && hard)) a_gen_known: assert (f_gen_known);
+      else if (sweep_q > f_slot) a_gen_swept: assert (f_gen_known);
+      if (hard) a_hard: assert (sweeping_q);
+      if (erasing) a_erasing: assert (!sweeping_q || $past(sweep_i));
+      // a late erasure does not touch the slot's next key
+      if (!$past(rst) && $past(f_held && erase_valid_i && erase_slot_i == f_number && erase_gen_i != f_gen && !sweeping_q)) a_stranger: assert (f_word != '0 || !f_held);
+      if (erase_valid_i && erasing && erase_slot_i == f_number && f_gen_known && $past(erase_valid_i && erase_slot_i == f_number)) a_read_gen: assert (gen_rdata == f_gen_word);
+      if (sweeping_q) a_progress: assert (f_since == {1'b0, sweep_q});
+      if (f_since[LOG2_SLOTS]) a_bound: assert (!sweeping_q);
       if (f_clean) a_clean: assert (f_known && f_word == '0);
       if (f_swept_o) a_swept: assert (f_clean);
       if (!sweeping_q) a_known: assert (f_known);
@@ -73,23 +107,23 @@
       if ($past(rst)) a_reset: assert (sweeping_q && sweep_q == '0);
       a_read: assert (read1_q == f_read1);
       a_ack: assert (ack_o == f_read2);
-      if (f_read1) a_exists: assert (exists1_q == !f_none1);
       if (f_read1 && f_hit1) begin
-        a_rdata: assert (rdata == {check(f_scalar1, {f_held1, f_sign1, f_curve1}), f_held1, f_sign1, f_curve1, f_scalar1});
+        a_rdata: assert (rdata == (f_held1 ? {fold(f_scalar1) ^ mark({1'b1, f_sign1, f_curve1}, f_slot), 1'b1, f_sign1, f_curve1, f_scalar1} : '0));
         if (f_clean1) a_rdata_clean: assert (rdata == '0);
       end
       if (f_read2 && f_hit2) begin
-        a_answer: assert (ack_scalar_o == f_scalar2 && ack_held_o == f_held2 && ack_sign_o == f_sign2 && ack_curve_o == f_curve2 && !ack_bad_o);
+        a_answer: assert (ack_held_o == f_held2 && (!f_held2 || (ack_scalar_o == f_scalar2 && ack_sign_o == f_sign2 && ack_curve_o == f_curve2)));
+        if (req_slot_i == f_number) a_answer_good: assert (!ack_bad_o && (!f_held2 || ack_check_o == fold(f_scalar2)));
         if (f_clean2) a_empty: assert (!ack_held_o && ack_scalar_o == '0);
       end
-      if (f_read2 && f_none2) a_none: assert (ack_bad_o);
+      a_mark: assert (!ack_differ_o);
       if (!ack_o && !$past(rst)) a_silent: assert (ack_scalar_o == '0 && !ack_held_o);
 `ifdef KF_TASK_SLOTS
       c_found: cover (ack_o && f_hit2 && ack_held_o && ack_scalar_o != '0);
       c_erased: cover (ack_o && f_hit2 && !ack_held_o && $past(f_held, 4) && !sweeping_q);
       c_again: cover ($past(sweep_i && sweeping_q && f_clean) && f_slot != '0);
       c_zeroised: cover ($past(sweeping_q) && !sweeping_q && $past(f_held, (1 << LOG2_SLOTS) + 1));
-      c_none: cover (ack_o && ack_bad_o);
+      c_damaged: cover (ack_o && ack_bad_o);
 `endif
     end
   end

@@ -15,11 +15,11 @@
   end
   always_comb assume (!m_axi_rvalid || f_owed != '0);
 
-  // What the shell sees to: the ring's size changes, and its indices are cleared, only while nothing is in flight; so is wiping.
+  // What the shell sees to: the ring's size changes, and its indices are cleared, only while nothing is in flight; nothing is fetched during a sweep.
   always_ff @(posedge clk) begin : f_given
     if (f_past && !rst) begin
       if (clear_i) g_clear: `KF_GIVEN (held_q == '0 && !fetch_i);
-      if (wipe_i) g_wipe: `KF_GIVEN (held_q == '0 && !fetch_i);
+      if (wiping_o || blank_i) g_wipe: `KF_GIVEN (!fetch_i);
       if (!$past(rst) && !$past(clear_i)) g_size: `KF_GIVEN (log2_i == $past(log2_i));
     end
   end
@@ -57,7 +57,7 @@
         end
         if ($past(m_job_valid && !m_job_ready)) begin
           a_job: assert (m_job_valid);
-          a_job_data: assert (m_job_data == $past(m_job_data));
+          if (!$past(wiping_o)) a_job_data: assert (m_job_data == $past(m_job_data));
           a_job_last: assert (m_job_last == $past(m_job_last));
         end
         if ($past(doorbell_i && ev_refused_o && !clear_i)) a_refused: assert (tail_q == $past(tail_q));

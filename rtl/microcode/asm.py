@@ -22,7 +22,7 @@ Outside loops statements are scheduled automatically: one multiplication and one
 after their operation. `~` before an operand: banks M and A are exchanged where the ladder's swap bit is set.
 
 Checked: names are defined before use and used after definition, each register holds one live value at a time, pinned places do
-not collide with live values, banks fit the units, bank M is free around an inversion, what a loop carries is pinned.
+not collide with live values, nothing but an output is put where outputs leave, banks fit the units, bank M is free around an inversion, what a loop carries is pinned.
 """
 import argparse
 import json
@@ -46,6 +46,10 @@ class Op:
 
     def reads(self):
         return [o.lstrip("~") for o in (self.left, self.right)]
+
+
+# The last word of a program: the one place where a context that has met no objection becomes ok.
+HALT = {"control": isa.CONTROL.index("halt"), "cond": isa.CONDITIONS.index("finish"), "cond_status": isa.STATUS.index("ok")}
 
 
 class Round:
@@ -224,7 +228,7 @@ class Program:
             if v["place"] is None:
                 bank = v["bank"]
                 for k in range(isa.REGISTERS):
-                    if free((bank, k), v):
+                    if free((bank, k), v) and (bank, k) not in self.outputs.values():
                         v["place"] = (bank, k)
                         break
                 else:
@@ -374,7 +378,7 @@ def assemble(text):
         p.flush()
         if not p.rounds:
             raise Refusal(p.line, f"program {p.name} is empty")
-        p.rounds.append(Round(control=isa.CONTROL.index("halt")))
+        p.rounds.append(Round(**HALT))
         p.allocate()
         p.encode()
     return programs

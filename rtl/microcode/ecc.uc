@@ -2,7 +2,8 @@
 ; asm.py explains the language. Names ending in _m are in Montgomery form (v R mod m), inputs and outputs are plain numbers.
 ;
 ; Invariants that the programs rely on: every result of a unit is fully reduced; an inversion of 0 gives 0; scalars are recoded by
-; the scalar unit (ladder: bit L set, comb: odd). Statuses are sticky, the first one stands.
+; the scalar unit (ladder: bit L set, comb: odd). Statuses are sticky, the first one stands; the halt word, which the assembler appends, makes
+; those contexts ok that have none.
 
 ; --------------------------------------------------------------------------------------------------------------------
 ; GENERATE: (x, y) = k G. k blinded to k + r n; fixed-base windows of signed odd digits, table point = digit 2^(6 i) G.
@@ -58,6 +59,13 @@ xn = x_m * unit
 yn = y_m * unit
 x = xn + zero
 y = yn + zero
+; and back: what leaves is what has been checked
+xb = x * r2_p
+yb = y * r2_p
+dx = xb - x_m
+dy = yb - y_m
+check nonzero dx fault
+check nonzero dy fault
 
 ; --------------------------------------------------------------------------------------------------------------------
 ; ECKA: x = x(k P), P checked to be on the curve before, k P after. Ladder with invariant P + Q + R = 0 on x differences:
@@ -148,12 +156,17 @@ odd = oyy - orhs
 check nonzero odd fault
 xn = x_m * unit
 x = xn + zero
+; and back: what leaves is what has been checked
+xb = x * r2_p
+dx = xb - x_m
+check nonzero dx fault
 
 ; --------------------------------------------------------------------------------------------------------------------
 ; SIGN: (r, s) with a fresh k. s = (b k)^-1 (b e + b r d) with a random mask b, so that neither k nor r d is ever inverted or
 ; added in the clear. At the end s k = e + r d is checked with the operands fetched and converted once more.
 .program SIGN
-.input lam e d k mask
+; Where outputs leave (A1, A2) stand lam and the mask before: nothing that would tell the key.
+.input e lam mask d k
 .output rn=A1 sn=A2
 .pin Z M1
 .pin ytail M2
@@ -201,6 +214,9 @@ odd = oyy - orhs
 check nonzero odd fault
 xn = x_m * unit
 xa = xn + zero
+xb = xa * r2_p
+dx = xb - x_m
+check nonzero dx fault
 mod n
 r_m = xa * r2_n
 check zero r_m exception
@@ -232,6 +248,16 @@ ru = ra * unit
 su = s_m * unit
 rn = ru + zero
 sn = su + zero
+; and back: what leaves is what has been checked, and r is x modulo n
+rb = rn * r2_n
+sb = sn * r2_n
+xr = xa * r2_n
+dr = rb - ra
+ds = sb - s_m
+dxr = xr - ra
+check nonzero dr fault
+check nonzero ds fault
+check nonzero dxr fault
 
 ; --------------------------------------------------------------------------------------------------------------------
 ; VERIFY: x(u1 G + u2 Q) = r mod n, public data only. u1, u2 go to the scalar unit (u1 made odd by + n, u2 by + m n so that its
@@ -365,7 +391,12 @@ f1 = wx - c1
 f2 = wx - c2
 ff = f1 * f2
 check nonzero ff bad_signature
-ok = ff + zero
+; decided twice, from differences of their own: a zero that a fault made is not enough
+g1 = c1 - wx
+g2 = c2 - wx
+gg = g1 * g2
+check nonzero gg bad_signature
+ok = gg + zero
 
 ; --------------------------------------------------------------------------------------------------------------------
 ; CHECK: is (x, y) on the curve? Range is checked before.
@@ -382,3 +413,5 @@ rhs = xb + b_m
 yy = y_m * y_m
 dd = yy - rhs
 check nonzero dd off_curve
+ee = rhs - yy
+check nonzero ee off_curve

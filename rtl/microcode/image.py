@@ -23,9 +23,13 @@ TABLE_WINDOWS = 64  # of a curve in the table memory: 64 x 32 entries
 KAT_SCALAR = 0x0123456789ABCDEFFEDCBA98765432100F1E2D3C4B5A69788796A5B4C3D2E1F0
 
 
-def fold32(v, bits=256):
-    """The check word of the memories: exclusive or of the 32-bit words."""
-    out = 0
+# Part of every check word: a word of zeros, or of ones, is never right.
+CHECK_KEY = 0x96C35AA5
+
+
+def check32(v, bits=256):
+    """The check word of constants: exclusive or of the 32-bit words and the key. Memories that are written add the place."""
+    out = CHECK_KEY
     for i in range(0, bits, 32):
         out ^= v >> i & 0xFFFFFFFF
     return out
@@ -53,7 +57,7 @@ class Image:
     def __init__(self, curves=(golden.P256, golden.BRAINPOOL)):
         source = open(os.path.join(HERE, "ecc.uc"), encoding="ascii").read()
         programs = asm.assemble(source)
-        self.words, self.entry, self.outputs, self.inputs = [isa.encode({"control": isa.CONTROL.index("halt")})], {"IDLE": 0}, {"IDLE": []}, {"IDLE": []}
+        self.words, self.entry, self.outputs, self.inputs = [isa.encode(asm.HALT)], {"IDLE": 0}, {"IDLE": []}, {"IDLE": []}
         for name in PROGRAMS[1:]:
             p = programs[name]
             self.entry[name] = len(self.words)

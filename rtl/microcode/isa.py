@@ -14,7 +14,7 @@ CONSTANTS = ["zero", "unit", "one_p", "one_n", "r2_p", "r2_n", "a_m", "b_m", "th
 SPECIAL = ["TX", "TY", "EXP"]  # table point of this window; M[digit] of the exponent, or one where the digit is 0
 
 ADD_OPS = ["add", "sub", "sign"]  # sign: x + y, or x - y where the sign of this window's digit is negative
-CONDITIONS = ["none", "mul_zero", "mul_nonzero", "add_zero", "add_nonzero"]
+CONDITIONS = ["none", "mul_zero", "mul_nonzero", "add_zero", "add_nonzero", "finish"]  # finish: in the halt word alone, for every context
 STATUS = ["ok", "off_curve", "exception", "entropy", "bad_signature", "fault"]
 CONTROL = ["none", "loop", "endloop", "halt", "mod_p", "mod_n", "scalar_ladder", "scalar_comb"]
 COUNTS = ["ladder_blind", "ladder_public", "comb_blind", "comb_public", "expo"]

@@ -85,7 +85,7 @@ class Context:
         self.A = [None] * isa.REGISTERS
         for i, v in enumerate(inputs):
             self.A[i] = v
-        self.status = "ok"
+        self.status = "not_finished"
         self.ladder = self.comb = None
         self.public = False
 
@@ -158,7 +158,8 @@ def run(setup, words, entry, contexts):
             cond = isa.CONDITIONS[f["cond"]]
             if cond != "none":
                 v = product if cond.startswith("mul") else total
-                if (v == 0) == cond.endswith("_zero") and c.status == "ok":
+                hit = cond == "finish" or (v == 0) == cond.endswith("_zero")
+                if hit and c.status == "not_finished":
                     c.status = isa.STATUS[f["cond_status"]]
         products += f["mul_en"]
         control = isa.CONTROL[f["control"]]

@@ -223,7 +223,7 @@ def header(m):
     for en in m["enums"]:
         out += ["", f"// {en['text']}.", f"enum class {en['cpp']} : std::uint8_t {{"]
         for x in en["values"]:
-            out.append(f"  {x['name'].lower()} = {x['value']},  // {x['text']}")
+            out.append(f"  {x['name'].lower()} = {number(en, x)},  // {x['text']}")
         out.append("};")
     for e in m["entries"]:
         out += ["", f"// {e['text']}", f"struct {e['struct']} {{"]
@@ -240,10 +240,18 @@ def header(m):
         for f in e["fields"]:
             high, low = span(f["bits"])
             if f["beat"] * 32 == flags["offset"] // 32 * 32 and first_bit <= low and high < first_bit + 32 and not f.get("reserved"):
-                need(high == low, f"{e['name']}.{f['name']}: a flag of one bit is expected")
-                out.append(f"inline constexpr std::uint32_t k{e['struct']}{camel(f['name'])} = 1U << {low - first_bit};  // in flags")
+                name = f"k{e['struct']}{camel(f['name'])}"
+                if high == low:
+                    out.append(f"inline constexpr std::uint32_t {name} = 1U << {low - first_bit};  // in flags")
+                else:
+                    out.append(f"inline constexpr Field {name}{{{low - first_bit}, {high - low + 1}}};  // in flags")
     out += ["", "}  // namespace kf::ecc", ""]
     return "\n".join(out)
+
+
+def number(enum, value):
+    """Coded numbers, where the bits matter, are written in hexadecimal."""
+    return f"0x{value['value']:02X}" if max(v["value"] for v in enum["values"]) > 15 else str(value["value"])
 
 
 def document(m):
@@ -292,7 +300,7 @@ def document(m):
     out += ["## Numbers", ""]
     for en in m["enums"]:
         out += [f"### {en['text']}", "", "| number | name | |", "|---|---|---|"]
-        out += [f"| {x['value']} | {x['name'].lower()} | {x['text']} |" for x in en["values"]]
+        out += [f"| {number(en, x)} | {x['name'].lower()} | {x['text']} |" for x in en["values"]]
         out.append("")
     return "\n".join(out)
 

@@ -67,6 +67,7 @@ module kf_axil_regs #(
 
     // STATUS bits 8..0, sticky error events in the order of the map (CONFIG_BUSY and TABLE_REFUSED arise here), interrupt
     input  wire logic [8:0]   status_i,
+    input  wire logic [7:0]   entropy_i,        // of ENTROPY: seeded, started, causes
     input  wire logic [kf_regs_pkg::ERRORS-1:0] ev_error_i,
     input  wire logic         selftest_failed_i,
     input  wire logic         ev_entropy_i,
@@ -284,6 +285,11 @@ module kf_axil_regs #(
         kf_regs_pkg::REG_STATUS: begin
           word[8:0] = status_i;
           word[kf_regs_pkg::STATUS_ERROR_LSB +: ERRORS] = error_q;
+        end
+        kf_regs_pkg::REG_ENTROPY: begin
+          word[kf_regs_pkg::ENTROPY_STARTED_LSB] = entropy_i[6];
+          word[kf_regs_pkg::ENTROPY_SEEDED_LSB] = entropy_i[7];
+          word[kf_regs_pkg::ENTROPY_REPETITION_LSB +: 6] = entropy_i[5:0];
         end
         kf_regs_pkg::REG_IRQ_ENABLE: word[2:0] = irq_enable_q;
         kf_regs_pkg::REG_IRQ_STATUS: word[2:0] = irq_status;

@@ -1,7 +1,10 @@
 // Completion ring: takes 4-beat completions from the engine and writes each to memory as one AXI4 burst of 128 aligned bytes, in order.
 // A completion is written once it stands whole in the buffer and its slot has been consumed by the host (issued - head < size); the tail
 // moves when memory has answered. The phase bit is set here: 1 on the first lap. Several bursts may be under way (2^LOG2_UNDERWAY).
-// Corner behaviour: blank_i (zeroisation) turns completions whose burst has not begun into status aborted with x = y = 0; a consumer index
+// Zeroisation: wipe_i begins a sweep over the buffer, of which last beats that wait are spared. blank_i turns completions whose last beat memory has
+// not taken into status aborted, with 0 for every beat not taken yet: also of a burst under way, and of the beat that is offered, whose data so change
+// once while it waits. AXI forbids that; a bus that stalls must not keep a secret at its doors.
+// Corner behaviour: a consumer index
 // that moves backwards or beyond what was sent to memory in full changes nothing and is reported (a host that sees an entry's phase bit may be
 // earlier than memory's answer); a write error moves the tail all the same and is reported.
 // Secret: x of an ECKA answer. Public: indices, addresses, the last beat.
@@ -19,7 +22,8 @@ module kf_cq_dma #(
 ) (
     input  wire logic             clk,
     input  wire logic             rst,
-    input  wire logic             wipe_i,
+    input  wire logic             wipe_i,       // one cycle
+    output logic                  wiping_o,
     input  wire logic             blank_i,
 
     // ring
@@ -89,10 +93,11 @@ module kf_cq_dma #(
   // Beats that come from the engine.
   logic [1:0] beat_in_q;
   logic push, whole;
-  logic fifo_valid;
+  logic fifo_valid, fifo_ready;
   logic [255:0] fifo_data;
   logic pop;
   always_comb begin : arrival
+    s_cpl_ready = fifo_ready && !wiping_o;  // the sweep has the memory's write port to itself
     push = s_cpl_valid && s_cpl_ready;
     whole = push && beat_in_q == LAST_BEAT;
     ev_frame_o = push && s_cpl_last != (beat_in_q == LAST_BEAT);
@@ -104,8 +109,8 @@ module kf_cq_dma #(
   logic [LOG2_HELD+2:0] f_level;
 `endif
   kf_fifo #(.W(256), .LOG2_DEPTH(LOG2_HELD + 2)) beats (
-      .clk(clk), .rst(rst), .wipe_i(wipe_i),
-      .s_valid(s_cpl_valid), .s_ready(s_cpl_ready), .s_data(s_cpl_data),
+      .clk(clk), .rst(rst), .wipe_i(wipe_i), .wiping_o(wiping_o),
+      .s_valid(s_cpl_valid && !wiping_o), .s_ready(fifo_ready), .s_data(s_cpl_data), .s_keep(beat_in_q == LAST_BEAT),
       .m_valid(fifo_valid), .m_ready(pop), .m_data(fifo_data)
 `ifdef FORMAL
       , .f_level_o(f_level)
@@ -190,8 +195,8 @@ module kf_cq_dma #(
     if (begin_burst) begin
       aw_addr_q <= base_i + slot_bytes;
       phase_q <= ~|(issue_q & size);
-      blank_q <= blank_i;
     end
+    if (begin_burst || blank_i) blank_q <= blank_i;
   end
 
 `ifdef FORMAL

@@ -13,6 +13,7 @@ package kf_regs_pkg;
   localparam logic [11:0] REG_BUILD = 12'h010;
   localparam logic [11:0] REG_CONTROL = 12'h020;
   localparam logic [11:0] REG_STATUS = 12'h024;
+  localparam logic [11:0] REG_ENTROPY = 12'h028;
   localparam logic [11:0] REG_IRQ_ENABLE = 12'h030;
   localparam logic [11:0] REG_IRQ_STATUS = 12'h034;
   localparam logic [11:0] REG_IRQ_COALESCE = 12'h038;
@@ -32,9 +33,10 @@ package kf_regs_pkg;
 
   // reset values and fixed words
   localparam logic [31:0] RESET_ID = 32'h4B464543;
-  localparam logic [31:0] RESET_VERSION = 32'h00010000;
+  localparam logic [31:0] RESET_VERSION = 32'h00010200;
   localparam logic [31:0] RESET_CONTROL = 32'h00000000;
   localparam logic [31:0] RESET_STATUS = 32'h00000000;
+  localparam logic [31:0] RESET_ENTROPY = 32'h00000000;
   localparam logic [31:0] RESET_IRQ_ENABLE = 32'h00000000;
   localparam logic [31:0] RESET_IRQ_STATUS = 32'h00000000;
   localparam logic [31:0] RESET_IRQ_COALESCE = 32'h00000000;
@@ -125,6 +127,22 @@ package kf_regs_pkg;
   localparam integer STATUS_FRAME_WIDTH = 1;
   localparam integer STATUS_FAULT_LSB = 26;
   localparam integer STATUS_FAULT_WIDTH = 1;
+  localparam integer ENTROPY_STARTED_LSB = 0;
+  localparam integer ENTROPY_STARTED_WIDTH = 1;
+  localparam integer ENTROPY_SEEDED_LSB = 1;
+  localparam integer ENTROPY_SEEDED_WIDTH = 1;
+  localparam integer ENTROPY_REPETITION_LSB = 8;
+  localparam integer ENTROPY_REPETITION_WIDTH = 1;
+  localparam integer ENTROPY_PROPORTION_LSB = 9;
+  localparam integer ENTROPY_PROPORTION_WIDTH = 1;
+  localparam integer ENTROPY_BLOCK_LSB = 10;
+  localparam integer ENTROPY_BLOCK_WIDTH = 1;
+  localparam integer ENTROPY_STARVED_LSB = 11;
+  localparam integer ENTROPY_STARVED_WIDTH = 1;
+  localparam integer ENTROPY_KNOWN_ANSWER_LSB = 12;
+  localparam integer ENTROPY_KNOWN_ANSWER_WIDTH = 1;
+  localparam integer ENTROPY_FAULT_LSB = 13;
+  localparam integer ENTROPY_FAULT_WIDTH = 1;
   localparam integer IRQ_ENABLE_COMPLETION_LSB = 0;
   localparam integer IRQ_ENABLE_COMPLETION_WIDTH = 1;
   localparam integer IRQ_ENABLE_ERROR_LSB = 1;
@@ -198,6 +216,8 @@ package kf_regs_pkg;
   localparam integer DESCRIPTOR_KEY_FOR_SIGN_WIDTH = 1;
   localparam integer DESCRIPTOR_GIVEN_LSB = 34;
   localparam integer DESCRIPTOR_GIVEN_WIDTH = 1;
+  localparam integer DESCRIPTOR_GENERATION_LSB = 35;
+  localparam integer DESCRIPTOR_GENERATION_WIDTH = 6;
   localparam integer DESCRIPTOR_TAG_LSB = 64;
   localparam integer DESCRIPTOR_TAG_WIDTH = 64;
 
@@ -215,12 +235,14 @@ package kf_regs_pkg;
   localparam integer COMPLETION_CONTEXT_WIDTH = 8;
   localparam integer COMPLETION_PHASE_LSB = 32;
   localparam integer COMPLETION_PHASE_WIDTH = 1;
+  localparam integer COMPLETION_GENERATION_LSB = 35;
+  localparam integer COMPLETION_GENERATION_WIDTH = 6;
   localparam integer COMPLETION_TAG_LSB = 64;
   localparam integer COMPLETION_TAG_WIDTH = 64;
   localparam integer COMPLETION_CYCLES_LSB = 128;
   localparam integer COMPLETION_CYCLES_WIDTH = 32;
   // bits of a descriptor's first beat that must be 0
-  localparam logic [255:0] DESCRIPTOR_RESERVED = 256'hFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF0000000000000000FFFFFFF800000000;
+  localparam logic [255:0] DESCRIPTOR_RESERVED = 256'hFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF0000000000000000FFFFFE0000000000;
 
   // opcodes
   localparam logic [7:0] OP_NOP = 8'd0;
@@ -236,18 +258,19 @@ package kf_regs_pkg;
   localparam logic [7:0] CURVE_P256 = 8'd0;
   localparam logic [7:0] CURVE_BRAINPOOLP256R1 = 8'd1;
 
-  // statuses
-  localparam logic [7:0] ST_OK = 8'd0;
-  localparam logic [7:0] ST_OFF_CURVE = 8'd1;
-  localparam logic [7:0] ST_EXCEPTION = 8'd2;
-  localparam logic [7:0] ST_ENTROPY = 8'd3;
-  localparam logic [7:0] ST_BAD_SIGNATURE = 8'd4;
-  localparam logic [7:0] ST_FAULT = 8'd5;
-  localparam logic [7:0] ST_RANGE = 8'd6;
-  localparam logic [7:0] ST_KEY = 8'd7;
-  localparam logic [7:0] ST_DESCRIPTOR = 8'd8;
-  localparam logic [7:0] ST_ABORTED = 8'd9;
-  localparam logic [7:0] ST_SELF_TEST = 8'd10;
+  // statuses, at least four bits apart
+  localparam logic [7:0] ST_OK = 8'd150;
+  localparam logic [7:0] ST_OFF_CURVE = 8'd15;
+  localparam logic [7:0] ST_EXCEPTION = 8'd51;
+  localparam logic [7:0] ST_ENTROPY = 8'd60;
+  localparam logic [7:0] ST_BAD_SIGNATURE = 8'd85;
+  localparam logic [7:0] ST_FAULT = 8'd240;
+  localparam logic [7:0] ST_RANGE = 8'd90;
+  localparam logic [7:0] ST_KEY = 8'd195;
+  localparam logic [7:0] ST_DESCRIPTOR = 8'd204;
+  localparam logic [7:0] ST_ABORTED = 8'd170;
+  localparam logic [7:0] ST_SELF_TEST = 8'd165;
+  localparam logic [7:0] ST_NOT_FINISHED = 8'd105;
 endpackage
 /* verilator lint_on UNUSEDPARAM */
 

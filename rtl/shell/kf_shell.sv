@@ -2,10 +2,10 @@
 // the orders to the engine. Jobs go out as 6-beat packets, completions come in as 4-beat packets; every fetched descriptor gets exactly one
 // completion, whatever happens (disable, abort, zeroisation, bus errors), as long as the engine answers each job once.
 // Abort: fetching stops, abort_o stays high until every fetched descriptor has its completion in memory; the engine answers all jobs
-// it holds or takes while abort_o is high with status aborted. Zeroisation: the same, with zeroise_o for one cycle; completions whose
-// burst has not begun are blanked, and when nothing is in flight any more the shell's buffers are overwritten. abort_o then stays high
-// until the engine reports wiped_i; the engine lowers wiped_i at the latest 4 cycles after zeroise_o. The same overwriting runs
-// after reset.
+// it holds or takes while abort_o is high with status aborted. Zeroisation: the same, with zeroise_o for one cycle, and the shell's
+// buffers are overwritten at once, whatever waits in them: STATUS.WIPED waits for that and for the engine's wiped_i, for nobody else. What is
+// left then (tags, control words) is overwritten when nothing is in flight any more; abort_o stays high until that is done and
+// wiped_i stands; the engine lowers wiped_i at the latest 4 cycles after zeroise_o. The same overwriting runs after reset.
 // Secret: x of ECKA completions, scalars in descriptors of test builds. Everything else is public.
 `default_nettype none
 
@@ -110,6 +110,7 @@ module kf_shell #(
     input  wire logic         wiped_i,          // all memories overwritten since reset or zeroise_o
     input  wire logic [1:0]   selftest_i,       // 0 not begun, 1 running, 2 passed, 3 failed
     input  wire logic         entropy_alarm_i,  // level
+    input  wire logic [7:0]   entropy_state_i,  // level: seeded, started, causes of the alarm
     input  wire logic         busy_i,           // level: a batch runs
 
     // engine: one-cycle events
@@ -123,12 +124,6 @@ module kf_shell #(
 
   localparam logic [31:0] CAP0 = {OPERATIONS | {TEST_IMPORT, 7'd0}, 3'd0, TEST_IMPORT, CURVES, LOG2_KEY_SLOTS[4:0], II[2:0], CONTEXTS[7:0]};
   localparam logic [31:0] CAP1 = {8'd0, 8'd1 << LOG2_AHEAD, 3'd0, 5'd12, 3'd0, MAX_LOG2[4:0]};
-  // Cycles of wiping: the larger buffer has 2^(LOG2_AHEAD + 3) places.
-`ifdef FORMAL
-  localparam integer LOG2_WIPE = 1;  // the proofs here do not depend on the length, only get shorter
-`else
-  localparam integer LOG2_WIPE = LOG2_AHEAD + 3 < 5 ? 5 : LOG2_AHEAD + 3;
-`endif
 
   logic work_clk;
   logic active, regs_active, sq_active, cq_active;
@@ -163,22 +158,21 @@ module kf_shell #(
   always_comb drained = in_flight_q == '0;
 
   // Abort, zeroisation and the overwriting of the buffers.
-  logic aborting_q, zeroising_q, wipe_q, wiped_q;
-  logic [LOG2_WIPE-1:0] wipe_count_q;
+  logic aborting_q, zeroising_q;
+  logic wiped_q;         // the buffers were overwritten since the order
+  logic last_q;          // and once more since the last completion went out
+  logic wiping, sq_wiping, cq_wiping;
+  logic wipe_last;
   logic [2:0] settle_q;  // gives the engine time to lower wiped_i
+  always_comb begin : wipes
+    wiping = sq_wiping || cq_wiping;
+    wipe_last = zeroising_q && drained && wiped_q && !wiping && !last_q;
+  end
   always_ff @(posedge work_clk) begin : orders
     if (settle_q != '0) settle_q <= settle_q - 3'd1;
-    if (wipe_q) begin
-      wipe_count_q <= wipe_count_q + 1'b1;
-      if (&wipe_count_q) begin
-        wipe_q <= 1'b0;
-        wiped_q <= 1'b1;
-      end
-    end else if (zeroising_q && drained && !wiped_q) begin
-      wipe_q <= 1'b1;
-      wipe_count_q <= '0;
-    end
-    if (aborting_q && drained && (!zeroising_q || (wiped_q && wiped_i && settle_q == '0))) begin
+    if (!wiping) wiped_q <= 1'b1;
+    if (wipe_last) last_q <= 1'b1;
+    if (aborting_q && drained && (!zeroising_q || (last_q && !wiping && wiped_i && settle_q == '0))) begin
       aborting_q <= 1'b0;
       zeroising_q <= 1'b0;
     end
@@ -188,15 +182,14 @@ module kf_shell #(
       zeroising_q <= 1'b1;
       settle_q <= 3'd7;
       wiped_q <= 1'b0;
-      wipe_q <= 1'b0;
+      last_q <= 1'b0;
     end
     if (rst) begin
       aborting_q <= 1'b0;
       zeroising_q <= 1'b0;
       settle_q <= '0;
-      wipe_q <= 1'b1;
-      wipe_count_q <= '0;
       wiped_q <= 1'b0;
+      last_q <= 1'b0;
     end
   end
 
@@ -205,7 +198,7 @@ module kf_shell #(
   always_comb begin : gate
     sq_wrong = sq_log2 > MAX_LOG2[4:0] || sq_base[kf_regs_pkg::DESCRIPTOR_LOG2_BYTES-1:0] != '0;
     cq_wrong = cq_log2 > MAX_LOG2[4:0] || cq_base[kf_regs_pkg::COMPLETION_LOG2_BYTES-1:0] != '0;
-    fetch = enable && !sq_wrong && !cq_wrong && !aborting_q && !wipe_q;
+    fetch = enable && !sq_wrong && !cq_wrong && !aborting_q && !wiping;
     stopped = !enable && !aborting_q && drained;
   end
 
@@ -250,7 +243,7 @@ module kf_shell #(
     state[kf_regs_pkg::STATUS_SELFTEST_RUNNING_LSB] = selftest_i == 2'd1;
     state[kf_regs_pkg::STATUS_SELFTEST_PASSED_LSB] = selftest_i == 2'd2;
     state[kf_regs_pkg::STATUS_SELFTEST_FAILED_LSB] = selftest_i == 2'd3;
-    state[kf_regs_pkg::STATUS_WIPED_LSB] = wiped_q && wiped_i && !zeroising_q;
+    state[kf_regs_pkg::STATUS_WIPED_LSB] = wiped_q && wiped_i && settle_q == '0;
     state[kf_regs_pkg::STATUS_TABLE_LOCKED_LSB] = table_locked_o;
     state[kf_regs_pkg::STATUS_ENTROPY_ALARM_LSB] = entropy_alarm_i;
     state[kf_regs_pkg::STATUS_ABORTING_LSB] = aborting_q;
@@ -265,7 +258,7 @@ module kf_shell #(
     if (rst) axi_owed_q <= 1'b0;
   end
 
-  always_comb active = rst || regs_active || sq_active || cq_active || aborting_q || wipe_q || settle_q != '0 || axi_owed_q
+  always_comb active = rst || regs_active || sq_active || cq_active || aborting_q || wiping || settle_q != '0 || axi_owed_q
       || entropy_alarm_i != alarm_q;
 
   always_comb begin : to_engine
@@ -287,7 +280,7 @@ module kf_shell #(
       .sq_tail_i(sq_tail_word), .sq_head_i(sq_head_word), .cq_tail_i(cq_tail_word), .cq_head_i(cq_head_word),
       .batch_timeout_o(batch_timeout_o), .table_we_o(table_we_o), .table_addr_o(table_addr_o), .table_data_o(table_data_o),
       .table_locked_o(table_locked_o),
-      .status_i(state), .ev_error_i(errors), .selftest_failed_i(selftest_i == 2'd3),
+      .status_i(state), .entropy_i(entropy_state_i), .ev_error_i(errors), .selftest_failed_i(selftest_i == 2'd3),
       .ev_entropy_i(ev_entropy_i || (entropy_alarm_i && !alarm_q)), .ev_completion_i(ev_done), .irq_o(irq_o), .ev_count_i(counts));
 
 `ifdef FORMAL
@@ -296,7 +289,7 @@ module kf_shell #(
   logic [IDX_W-1:0] f_cq_held;
 `endif
   kf_sq_dma #(.IDX_W(IDX_W), .MAX_LOG2(MAX_LOG2), .LOG2_AHEAD(LOG2_AHEAD)) submissions (
-      .clk(work_clk), .rst(rst), .wipe_i(wipe_q), .active_o(sq_active),
+      .clk(work_clk), .rst(rst), .wipe_i(order_zeroise || wipe_last), .wiping_o(sq_wiping), .blank_i(zeroising_q), .active_o(sq_active),
       .fetch_i(fetch), .base_i(sq_base), .log2_i(sq_log2), .clear_i(sq_clear),
       .doorbell_i(sq_doorbell), .doorbell_value_i(value[IDX_W-1:0]),
       .tail_o(sq_tail), .head_o(sq_head),
@@ -311,7 +304,7 @@ module kf_shell #(
   );
 
   kf_cq_dma #(.IDX_W(IDX_W), .MAX_LOG2(MAX_LOG2)) completions (
-      .clk(work_clk), .rst(rst), .wipe_i(wipe_q), .blank_i(zeroising_q), .active_o(cq_active),
+      .clk(work_clk), .rst(rst), .wipe_i(order_zeroise || wipe_last), .wiping_o(cq_wiping), .blank_i(zeroising_q), .active_o(cq_active),
       .base_i(cq_base), .log2_i(cq_log2), .clear_i(cq_clear), .consume_i(cq_consume), .consume_value_i(value[IDX_W-1:0]),
       .tail_o(cq_tail), .head_o(cq_head),
       .ev_done_o(ev_done), .ev_refused_o(cq_refused), .ev_axi_o(cq_axi), .ev_frame_o(cq_frame),

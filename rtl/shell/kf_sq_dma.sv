@@ -4,6 +4,8 @@
 // Corner behaviour: a descriptor waits until its last beat has come; one with the wrong phase, a reserved bit set or a read error is
 // handed on with everything of its first beat zeroed but the tag (opcode 0: the engine answers with status descriptor).
 // A doorbell that moves the tail backwards or further than the ring is long changes nothing and is reported.
+// Zeroisation: wipe_i begins a sweep over the buffer; first beats that wait are spared (the tag is for the answer), and while blank_i stands operands that
+// come are taken as 0.
 // Secret: operands may be (scalars of test builds). Public: indices, addresses, first beats.
 `default_nettype none
 
@@ -17,7 +19,9 @@ module kf_sq_dma #(
 ) (
     input  wire logic             clk,
     input  wire logic             rst,
-    input  wire logic             wipe_i,
+    input  wire logic             wipe_i,       // one cycle
+    output logic                  wiping_o,
+    input  wire logic             blank_i,
 
     // ring
     input  wire logic             fetch_i,      // new reads may be issued
@@ -119,8 +123,8 @@ module kf_sq_dma #(
   logic [LOG2_AHEAD+3:0] f_level;
 `endif
   kf_fifo #(.W(256), .LOG2_DEPTH(LOG2_AHEAD + 3)) beats (
-      .clk(clk), .rst(rst), .wipe_i(wipe_i),
-      .s_valid(take), .s_ready(fifo_ready), .s_data(m_axi_rdata),
+      .clk(clk), .rst(rst), .wipe_i(wipe_i), .wiping_o(wiping_o),
+      .s_valid(take), .s_ready(fifo_ready), .s_data(blank_i && beat_in_q != 3'd0 ? '0 : m_axi_rdata), .s_keep(beat_in_q == 3'd0),
       .m_valid(fifo_valid), .m_ready(m_job_valid && m_job_ready), .m_data(fifo_data)
 `ifdef FORMAL
       , .f_level_o(f_level)

@@ -86,7 +86,9 @@ def synthesise(family, ii, yosys, keep):
             f.write(f"module kf_synth (\n{ports}\n);\n  kf_ecc_top #(.STYLE(0), .II({ii}), .TA({ta}), .TB({tb}), .K({k})) u_top (.*);\nendmodule\n")
         netlist, log = os.path.join(keep or d, f"{family}-{ii}.json"), os.path.join(keep or d, f"{family}-{ii}.log")
         files = " ".join(table_ram(f, d, FAMILIES[family]["ultra"]) for f in sources())
-        script = f"read_verilog -sv {files} {wrapper}; {FAMILIES[family]['synth']}; check; stat; write_json {netlist}"
+        # The two copies of the control are kept apart until all is mapped: no pass may find that they are equal and merge them.
+        apart = "setattr -mod -unset keep_hierarchy A:keep_hierarchy; flatten"
+        script = f"read_verilog -sv {files} {wrapper}; {FAMILIES[family]['synth']}; {apart}; check; stat; write_json {netlist}"
         start = time.monotonic()
         run = subprocess.run([yosys, "-q", "-l", log, "-p", script], capture_output=True, text=True)
         text = open(log, encoding="utf-8", errors="replace").read() if os.path.exists(log) else ""

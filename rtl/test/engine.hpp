@@ -23,7 +23,10 @@
 namespace kf::rtl {
 
 enum Op : std::uint8_t { kNop, kGenerate, kEcka, kSign, kVerify, kCheck, kErase, kImport };
-enum Status : std::uint8_t { kOk, kOffCurve, kException, kEntropy, kBadSignature, kFault, kRange, kKey, kDescriptor, kAborted, kSelfTest };
+enum Status : std::uint8_t {
+  kOk = 0x96, kOffCurve = 0x0F, kException = 0x33, kEntropy = 0x3C, kBadSignature = 0x55, kFault = 0xF0, kRange = 0x5A, kKey = 0xC3, kDescriptor = 0xCC,
+  kAborted = 0xAA, kSelfTest = 0xA5,
+};
 
 struct Job {
   std::uint8_t op = 0, curve = 0;
@@ -31,12 +34,14 @@ struct Job {
   bool for_sign = false, given = false;
   std::uint64_t tag = 0;
   std::array<Num, 5> v{};
-  std::uint64_t reserved = 0;  // ORed into bits 35.. of the control word
+  std::uint64_t reserved = 0;  // ORed into bits 41.. of the control word
+  std::uint8_t generation = 0;
 };
 struct Completion {
-  std::uint8_t status = 0, op = 0, curve = 0, context = 0;
+  std::uint8_t status = kFault, op = 0, curve = 0, context = 0;
   std::uint64_t tag = 0;
   std::uint32_t cycles = 0;
+  std::uint8_t generation = 0;
   Num x{}, y{};
 };
 
@@ -90,8 +95,8 @@ class Engine {
   /// One cycle.
   void tick() {
     // Streams: what was taken at the last edge is replaced.
-    if (!top_.s_raw_valid && (!stuck_entropy || true)) {
-      top_.s_raw_data = stuck_entropy ? 0x55555555U : static_cast<std::uint32_t>(entropy_());
+    if (!top_.s_raw_valid && !dry_entropy) {
+      top_.s_raw_data = raw_sample();
       top_.s_raw_valid = 1;
     }
     if (!top_.s_job_valid && !jobs_.empty() && !(stalls && (rng_() & 3) == 0)) {
@@ -107,8 +112,10 @@ class Engine {
     mul_slots += top_.ev_mul_slot_o;
     mul_issued += top_.ev_mul_issue_o;
     busy_cycles += top_.busy_o;
-    parity_events += top_.ev_parity_o;
-    gate_events += top_.ev_cycle_gate_o;
+    if (!top_.rst) {  // before it, registers hold anything; the shell's counters stand still meanwhile
+      parity_events += top_.ev_parity_o;
+      gate_events += top_.ev_cycle_gate_o;
+    }
     top_.clk = 1;
     top_.eval();
     ++cycles;
@@ -134,16 +141,22 @@ class Engine {
   Vkf_engine& top() { return top_; }
   std::vector<Completion> done;
   std::uint64_t cycles = 0, mul_slots = 0, mul_issued = 0, busy_cycles = 0, parity_events = 0, gate_events = 0;
-  bool stalls = false, stuck_entropy = false;
+  bool stalls = false, stuck_entropy = false, dry_entropy = false;
+  std::vector<std::uint8_t> repeat_entropy;  // if not empty: these samples again and again
   unsigned corrupt_entry = ~0U;
 
  private:
+  std::uint8_t raw_sample() {
+    if (stuck_entropy) return 0x55;
+    if (!repeat_entropy.empty()) return repeat_entropy[repeated_++ % repeat_entropy.size()];
+    return static_cast<std::uint8_t>(entropy_());
+  }
   void drive_beat() {
     const Job& j = jobs_.front();
     for (int i = 0; i < 8; ++i) top_.s_job_data[i] = 0;
     if (beat_ == 0) {
       top_.s_job_data[0] = j.op | j.curve << 8 | static_cast<std::uint32_t>(j.slot) << 16;
-      top_.s_job_data[1] = (j.for_sign ? 2U : 0U) | (j.given ? 4U : 0U) | static_cast<std::uint32_t>(j.reserved << 3);
+      top_.s_job_data[1] = (j.for_sign ? 2U : 0U) | (j.given ? 4U : 0U) | static_cast<std::uint32_t>(j.reserved << 9 | (j.generation & 63U) << 3);
       top_.s_job_data[2] = static_cast<std::uint32_t>(j.tag);
       top_.s_job_data[3] = static_cast<std::uint32_t>(j.tag >> 32);
     } else {
@@ -168,6 +181,7 @@ class Engine {
     c.context = m[0] >> 24;
     c.tag = m[2] | static_cast<std::uint64_t>(m[3]) << 32;
     c.cycles = m[4];
+    c.generation = m[1] >> 3 & 63;
     done.push_back(c);
   }
 
@@ -175,6 +189,7 @@ class Engine {
   std::mt19937_64 rng_, entropy_;
   std::deque<Job> jobs_;
   int beat_ = 0, cpl_beat_ = 0;
+  std::size_t repeated_ = 0;
   std::array<Num, 4> cpl_{};
 };
 

@@ -52,6 +52,7 @@ struct Posted {
   bool written = false;        // memory has it
   bool lost = false;           // its write went wrong
   bool blank_allowed = false;  // a zeroisation was under way before its burst began
+  bool torn_allowed = false;   // or came while memory had taken a part of it
   bool blank_due = false;      // and certainly had reached the completion ring
 };
 

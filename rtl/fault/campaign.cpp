@@ -1,0 +1,363 @@
+// The fault campaign: one bit of one flop or memory of the engine is flipped in a random cycle of a batch, and what
+// comes out is judged.
+//
+//   campaign --table FILE [--program generate|ecka|sign|verify|all] [--curve 0|1] [--count N] [--seed N] [--target
+//   REGEX] [--by signal|bit]
+//            [--from CYCLE|-CYCLES] [--to CYCLE] [--list] [--events] [--open REGEX]
+//
+// Each flip happens in a child process that is forked from the undisturbed run at that cycle; so every flip meets the
+// same batch, and nothing is left behind. A line for each signal that did harm, then one line of counts for each
+// program. Exit status 0 when there was neither a wrong answer, nor a leak, forgery or hang outside of --open (a
+// regular expression: signals known to be unprotected).
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <regex>
+
+#include "../test/engine.hpp"
+#include "targets.hpp"
+
+namespace kf::fault {
+namespace {
+
+using namespace kf::rtl;
+
+// In the order of harm: the worst that happened to any job of the batch is what a flip is counted as.
+enum Outcome : int { kNothing, kAlarm, kError, kDenied, kHang, kWrong, kForged, kLeak, kOutcomes };
+const char* const kOutcomeNames[] = {"no effect", "alarm", "error", "refused", "hang", "wrong", "forged", "leak"};
+
+struct Options {
+  std::string table = "table.bin", program = "all";
+  int curve = 0;
+  std::size_t count = 200;
+  std::uint64_t seed = 0;
+  std::int64_t from = 0;  // cycles of the batch in which a flip may be; negative: before its end
+  std::uint64_t to = ~std::uint64_t{0};
+  std::regex target{".*"}, open{"^$"};
+  bool by_bit = false, list = false, events = false;
+};
+
+struct Expected {
+  std::uint8_t status = kOk;
+  Num x{}, y{};
+};
+
+struct Batch {
+  std::vector<Job> jobs;
+  std::vector<Expected> want;
+  std::vector<Num> secrets;
+};
+
+class Campaign {
+ public:
+  Campaign(const Options& o, const Curve& curve) : o_(o), curve_(curve), rng_(o.seed), engine_(o.seed) {
+    engine_.load_table(o.table);
+    if (!engine_.self_test()) throw std::runtime_error("the self-test fails without a fault");
+    while (!engine_.top().idle_o) engine_.tick();
+    targets_ = targets(engine_.top());
+    std::erase_if(targets_, [&](const Target& t) { return !std::regex_search(t.name, o.target); });
+    if (targets_.empty()) throw std::runtime_error("no flop or memory has such a name");
+  }
+  const std::vector<Target>& all() const { return targets_; }
+
+  /// Injects o.count faults into batches of one program; returns how many were unacceptable.
+  std::size_t run(const std::string& program) {
+    const Batch batch = make(program);
+    const std::uint64_t length = rehearse(batch);
+    const std::size_t first = engine_.done.size();
+
+    struct Shot {
+      std::uint64_t at;
+      std::size_t target, element, bit;
+      Outcome outcome;
+    };
+    auto* shots = static_cast<Shot*>(
+        mmap(nullptr, o_.count * sizeof(Shot), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+    if (shots == MAP_FAILED) throw std::runtime_error("no memory for the shots");
+    std::vector<double> weight;
+    for (const Target& t : targets_) weight.push_back(o_.by_bit ? static_cast<double>(t.all_bits()) : 1.0);
+    std::discrete_distribution<std::size_t> pick(weight.begin(), weight.end());
+    for (std::size_t i = 0; i < o_.count; ++i) {
+      const std::size_t t = pick(rng_);
+      const std::uint64_t to = std::min(o_.to, length);
+      const std::uint64_t begins = static_cast<std::uint64_t>(o_.from) + (o_.from < 0 ? length : 0);
+      const std::uint64_t from = std::min(begins, to - 1);
+      shots[i] = {from + rng_() % (to - from), t, rng_() % targets_[t].elements, rng_() % targets_[t].bits, kHang};
+    }
+    std::sort(shots, shots + o_.count, [](const Shot& a, const Shot& b) { return a.at < b.at; });
+
+    const std::uint64_t begin = engine_.cycles;
+    for (const Job& j : batch.jobs) engine_.submit(j);
+    for (std::size_t i = 0; i < o_.count; ++i) {
+      while (engine_.cycles - begin < shots[i].at) engine_.tick();
+      std::fflush(nullptr);
+      const pid_t child = fork();
+      if (child < 0) throw std::runtime_error("fork failed");
+      if (child == 0) {
+        flip(targets_[shots[i].target], shots[i].element, shots[i].bit);
+        shots[i].outcome = judge(batch, first, length);
+        _exit(0);
+      }
+      int status = 0;
+      waitpid(child, &status, 0);
+      if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+        throw std::runtime_error("a run ended by itself at a flip of " + targets_[shots[i].target].name);
+    }
+    engine_.run(first + batch.jobs.size() - engine_.done.size());
+
+    std::array<std::size_t, kOutcomes> counts{};
+    std::map<std::string, std::array<std::size_t, kOutcomes>> by_target;
+    std::size_t harmful = 0, excused = 0;
+    for (std::size_t i = 0; i < o_.count; ++i) {
+      const Shot& s = shots[i];
+      const std::string& name = targets_[s.target].name;
+      ++counts[s.outcome];
+      ++by_target[name][s.outcome];
+      if (s.outcome >= kHang) ++(std::regex_search(name, o_.open) ? excused : harmful);
+      if (o_.events && s.outcome >= kDenied)
+        std::printf("  %-9s %s[%zu] bit %zu at cycle %llu\n", kOutcomeNames[s.outcome], name.c_str(), s.element, s.bit,
+                    static_cast<unsigned long long>(s.at));
+    }
+    munmap(shots, o_.count * sizeof(Shot));
+    for (const auto& [name, c] : by_target) {
+      if (c[kHang] + c[kWrong] + c[kForged] + c[kLeak] == 0) continue;
+      std::size_t n = 0;
+      for (const std::size_t v : c) n += v;
+      std::printf("  %-40s %4zu flips: %zu hang, %zu wrong, %zu forged, %zu leak\n", name.c_str(), n, c[kHang],
+                  c[kWrong], c[kForged], c[kLeak]);
+    }
+    std::printf("%-8s %6zu flips in %llu cycles:", program.c_str(), o_.count, static_cast<unsigned long long>(length));
+    for (int i = 0; i < kOutcomes; ++i)
+      std::printf(" %zu %s%s", counts[i], kOutcomeNames[i], i + 1 < kOutcomes ? "," : "");
+    std::printf(" (%zu in signals known to be open)\n", excused);
+    std::fflush(stdout);
+    return harmful;
+  }
+
+ private:
+  static constexpr int kContexts = 64 / KF_II;
+
+  Job job(Op op, std::uint16_t slot) {
+    Job j{.op = op, .curve = static_cast<std::uint8_t>(o_.curve), .slot = slot};
+    j.tag = rng_();
+    return j;
+  }
+  void put(Batch& b, const Job& j, const Expected& e) {
+    b.jobs.push_back(j);
+    b.want.push_back(e);
+  }
+  void secret(Batch& b, const Num& v) {  // and its negative, which is as good
+    b.secrets.push_back(v);
+    b.secrets.push_back(curve_.mod_op('-', Num{}, v));
+  }
+  Num scalar() { return curve_.random_below(rng_, curve_.order()); }
+
+  Batch make(const std::string& program) {
+    Batch b;
+    for (std::uint16_t i = 0; i < kContexts; ++i) {
+      const Num d = scalar(), k = scalar(), e = scalar();
+      if (program == "generate") {
+        Job j = job(kGenerate, i);
+        j.given = true;
+        j.v[0] = k;
+        secret(b, k);
+        const auto q = curve_.mul(k, nullptr);
+        put(b, j, {kOk, q->x, q->y});
+      } else if (program == "ecka") {
+        Job j = job(kEcka, i);
+        const auto q = curve_.mul(e, nullptr);
+        j.v[0] = q->x;
+        j.v[1] = q->y;
+        keys_.emplace_back(d, false);
+        secret(b, d);
+        put(b, j, {kOk, curve_.mul(d, &*q)->x, {}});
+      } else if (program == "sign") {
+        Job j = job(kSign, i);
+        j.given = true;
+        j.v[0] = e;
+        j.v[1] = k;
+        keys_.emplace_back(d, true);
+        secret(b, d);
+        secret(b, k);
+        const auto s = curve_.sign(d, e, k);
+        put(b, j, {kOk, s->x, s->y});
+      } else if (program == "verify") {  // every other one is a random pair
+        Job j = job(kVerify, 0);
+        const auto q = curve_.mul(d, nullptr);
+        const bool good = i % 2 == 0;
+        const auto s = good ? *curve_.sign(d, e, k) : Point{scalar(), scalar()};
+        j.v = {q->x, q->y, e, s.x, s.y};
+        put(b, j, {good ? kOk : kBadSignature, {}, {}});
+      } else {
+        throw std::runtime_error("no such program: " + program);
+      }
+    }
+    return b;
+  }
+
+  void import_keys(const Batch& b) {
+    if (b.jobs[0].op == kGenerate || keys_.empty()) return;
+    for (std::size_t i = 0; i < keys_.size(); ++i) {
+      Job j{.op = kErase, .slot = static_cast<std::uint16_t>(i)};
+      engine_.submit(j);
+      j.op = kImport;
+      j.curve = static_cast<std::uint8_t>(o_.curve);
+      j.for_sign = keys_[i].second;
+      j.v[0] = keys_[i].first;
+      engine_.submit(j);
+    }
+    engine_.run(2 * keys_.size());
+    engine_.done.clear();
+  }
+  void clear_slots(const Batch& b) {
+    if (b.jobs[0].op != kGenerate) return;
+    for (const Job& j : b.jobs) engine_.submit({.op = kErase, .slot = j.slot});
+    engine_.run(b.jobs.size());
+    engine_.done.clear();
+  }
+  void rest() {
+    while (!engine_.top().idle_o) engine_.tick();
+    for (int i = 0; i < 2000; ++i) engine_.tick();
+  }
+
+  /// The batch once without a fault; returns its cycles. Keys are put in place again.
+  std::uint64_t rehearse(const Batch& b) {
+    engine_.done.clear();
+    clear_slots(b);
+    import_keys(b);
+    rest();
+    const std::uint64_t begin = engine_.cycles;
+    for (const Job& j : b.jobs) engine_.submit(j);
+    engine_.run(b.jobs.size());
+    const std::uint64_t length = engine_.cycles - begin;
+    for (std::size_t i = 0; i < b.jobs.size(); ++i) {
+      const Completion& c = engine_.done[i];
+      if (c.status != b.want[i].status || c.x != b.want[i].x || c.y != b.want[i].y)
+        throw std::runtime_error("wrong without a fault");
+    }
+    engine_.done.clear();
+    clear_slots(b);
+    import_keys(b);
+    rest();
+    keys_.clear();
+    return length;
+  }
+
+  /// Runs the disturbed engine to the end.
+  Outcome judge(const Batch& b, std::size_t first, std::uint64_t length) {
+    const std::uint64_t parity = engine_.parity_events, gate = engine_.gate_events;
+    const std::uint64_t limit = engine_.cycles + length + length / 2 + 200'000;
+    const std::size_t want = first + b.jobs.size();
+    bool frame_lost = false;
+    try {
+      while (engine_.done.size() < want && engine_.cycles < limit) engine_.tick();
+      for (int i = 0; i < 500; ++i) engine_.tick();
+    } catch (const std::runtime_error&) {
+      frame_lost = true;  // a completion of another length: the shell reports it
+    }
+    const bool alarm = engine_.parity_events != parity || engine_.gate_events != gate ||
+                       engine_.top().entropy_alarm_o || engine_.top().selftest_o != 2;
+    Outcome worst = alarm ? kAlarm : kNothing;
+    const auto raise = [&](Outcome o) { worst = std::max(worst, o); };
+    if (frame_lost || engine_.done.size() > want) raise(kError);
+    if (engine_.done.size() < want && !frame_lost) raise(alarm ? kAlarm : kHang);
+    for (std::size_t i = first; i < std::min(engine_.done.size(), want); ++i) {
+      const Completion& c = engine_.done[i];
+      const Job& j = b.jobs[i - first];
+      const Expected& e = b.want[i - first];
+      for (const Num& s : b.secrets) {
+        if (c.x == s || c.y == s) raise(kLeak);
+      }
+      if (c.tag != j.tag || c.op != j.op || c.curve != j.curve) {
+        raise(kError);  // the driver knows what is due and takes this for a fault of the device
+      } else if (c.status == kOk && e.status != kOk) {
+        raise(kForged);
+      } else if (c.status == kOk && (c.x != e.x || c.y != e.y)) {
+        raise(kWrong);
+      } else if (c.status != e.status) {
+        raise(c.status == kBadSignature || c.status == kOffCurve || c.status == kRange || c.status == kKey ? kDenied
+                                                                                                           : kError);
+      }
+    }
+    return worst;
+  }
+
+  const Options& o_;
+  const Curve& curve_;
+  std::mt19937_64 rng_;
+  Engine engine_;
+  std::vector<Target> targets_;
+  std::vector<std::pair<Num, bool>> keys_;
+};
+
+int run(const Options& o) {
+  const OpensslCurve curve(o.curve == 0 ? NID_X9_62_prime256v1 : NID_brainpoolP256r1);
+  Campaign c(o, curve);
+  std::size_t bits = 0;
+  for (const Target& t : c.all()) {
+    if (o.list) std::printf("%8zu %s\n", t.all_bits(), t.name.c_str());
+    bits += t.all_bits();
+  }
+  std::printf("%zu flops and memories, %zu bits, curve %d, seed %llu, drawn by %s\n", c.all().size(), bits, o.curve,
+              static_cast<unsigned long long>(o.seed), o.by_bit ? "bit" : "signal");
+  if (o.list) return 0;
+  std::size_t harmful = 0;
+  for (const char* p : {"generate", "ecka", "sign", "verify"}) {
+    if (o.program == "all" || o.program == p) harmful += c.run(p);
+  }
+  return harmful == 0 ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace kf::fault
+
+int main(int argc, char** argv) {
+  kf::fault::Options o;
+  o.seed = std::random_device{}();
+  try {
+    for (int i = 1; i < argc; ++i) {
+      const std::string a = argv[i];
+      const auto value = [&] {
+        if (i + 1 == argc) throw std::runtime_error(a + " wants a value");
+        return std::string(argv[++i]);
+      };
+      const auto one_of = [&](const std::string& v, const char* no, const char* yes) {
+        if (v != no && v != yes) throw std::runtime_error(a + ": " + no + " or " + yes);
+        return v == yes;
+      };
+      if (a == "--table")
+        o.table = value();
+      else if (a == "--program")
+        o.program = value();
+      else if (a == "--curve")
+        o.curve = std::stoi(value());
+      else if (a == "--count")
+        o.count = std::stoul(value());
+      else if (a == "--seed")
+        o.seed = std::stoull(value());
+      else if (a == "--from")
+        o.from = std::stoll(value());
+      else if (a == "--to")
+        o.to = std::max(std::stoull(value()), 1ULL);
+      else if (a == "--target")
+        o.target = value();
+      else if (a == "--open")
+        o.open = value();
+      else if (a == "--by")
+        o.by_bit = one_of(value(), "signal", "bit");
+      else if (a == "--list")
+        o.list = true;
+      else if (a == "--events")
+        o.events = true;
+      else
+        throw std::runtime_error("unknown option " + a);
+    }
+    return kf::fault::run(o);
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "campaign: %s\n", e.what());
+    return 2;
+  }
+}
