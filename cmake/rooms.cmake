@@ -3,14 +3,22 @@
 #   LIBS   third-party targets
 # kf_test(NAME SOURCES ... ROOMS ... [LABELS ...] [TIMEOUT seconds]): one GoogleTest program, registered with ctest.
 #   The label `threads` marks what has threads of its own: the tsan preset builds and runs just that (target tests_threads).
+#   What is labelled `measure` or `soak` is not built with sanitizers unless it is named.
 include(CMakeParseArguments)
 set_property(GLOBAL PROPERTY KF_EDGES "")
 add_custom_target(tests_threads)
+
+function(kf_unity name)
+  if(KEYFERRY_UNITY)
+    set_target_properties(${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 6)
+  endif()
+endfunction()
 
 function(kf_room name)
   cmake_parse_arguments(A "" "" "SOURCES;ROOMS;LIBS" ${ARGN})
   if(A_SOURCES)
     add_library(${name} STATIC ${A_SOURCES})
+    kf_unity(${name})
     target_link_libraries(${name} PUBLIC kf_options ${A_ROOMS} ${A_LIBS})
   else()
     add_library(${name} INTERFACE)
@@ -24,18 +32,27 @@ endfunction()
 function(kf_program name)
   cmake_parse_arguments(A "" "" "SOURCES;ROOMS;LIBS" ${ARGN})
   add_executable(${name} ${A_SOURCES})
+  kf_unity(${name})
   target_link_libraries(${name} PRIVATE kf_options ${A_ROOMS} ${A_LIBS})
 endfunction()
 
 function(kf_test name)
   cmake_parse_arguments(A "" "TIMEOUT" "SOURCES;ROOMS;LIBS;LABELS" ${ARGN})
   add_executable(${name} ${A_SOURCES})
+  kf_unity(${name})
   target_link_libraries(${name} PRIVATE kf_options ${A_ROOMS} ${A_LIBS} GTest::gtest GTest::gtest_main)
+  # The optimiser would take longer over a test than the test takes; what it calls is optimised. What measures is, too.
+  if(NOT A_LABELS MATCHES "measure|soak")
+    target_compile_options(${name} PRIVATE -O0)
+  endif()
   target_compile_definitions(${name} PRIVATE KF_SOURCE_DIR="${CMAKE_SOURCE_DIR}" KF_BIN_DIR="${CMAKE_BINARY_DIR}/bin")
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
   if("threads" IN_LIST A_LABELS)
     add_dependencies(tests_threads ${name})
+  endif()
+  if(KEYFERRY_SANITIZE AND A_LABELS MATCHES "measure|soak") # not run there: ./run
+    set_target_properties(${name} PROPERTIES EXCLUDE_FROM_ALL TRUE)
   endif()
   if(NOT A_TIMEOUT)
     set(A_TIMEOUT 300)

@@ -1,6 +1,7 @@
 # kf_core_model(NAME STYLE n II n TEST 0|1): kf_ecc_top as a static library NAME with the class V${NAME}.
 #   STYLE  1: written for simulation speed, 0: the pipelined one that is synthesised
 #   TEST   1: a test build (TEST_IMPORT: scalars and nonces may come from outside)
+#   REACHABLE  every flop and memory can be found by its name (rtl/fault/targets.hpp) and nothing sleeps: slower, for tests
 # Verilator's C++ is compiled as one unit: one rule, and the optimiser sees all of it. -O3 whatever the preset says: below that a core
 # simulates at two thirds of the speed or less. Its warnings are Verilator's business, so kf_options stays out.
 find_program(KF_VERILATOR verilator REQUIRED)
@@ -22,11 +23,11 @@ target_compile_options(kf_verilated PRIVATE ${kf_verilated_options})
 target_link_libraries(kf_verilated PUBLIC Threads::Threads)
 
 function(kf_core_model name)
-  cmake_parse_arguments(A "" "STYLE;II;TEST" "" ${ARGN})
+  cmake_parse_arguments(A "REACHABLE" "STYLE;II;TEST" "" ${ARGN})
   set(dir ${CMAKE_CURRENT_BINARY_DIR}/${name})
   list(JOIN kf_core_sources "|" sources)
   add_custom_command(OUTPUT ${dir}/all.cpp ${dir}/V${name}.h
-    COMMAND ${CMAKE_COMMAND} -DVERILATOR=${KF_VERILATOR} -DNAME=${name} -DSTYLE=${A_STYLE} -DII=${A_II} -DTEST=${A_TEST} -DDIR=${dir}
+    COMMAND ${CMAKE_COMMAND} -DVERILATOR=${KF_VERILATOR} -DNAME=${name} -DSTYLE=${A_STYLE} -DII=${A_II} -DTEST=${A_TEST} -DDIR=${dir} -DREACHABLE=${A_REACHABLE}
             "-DSOURCES=${sources}" -P ${CMAKE_SOURCE_DIR}/cmake/run-verilator.cmake
     DEPENDS ${kf_core_sources} ${CMAKE_SOURCE_DIR}/cmake/run-verilator.cmake
     COMMENT "Verilating ${name}" VERBATIM)
@@ -34,4 +35,7 @@ function(kf_core_model name)
   target_include_directories(${name} SYSTEM PUBLIC ${dir})
   target_compile_options(${name} PRIVATE ${kf_verilated_options})
   target_link_libraries(${name} PUBLIC kf_verilated)
+  if(A_REACHABLE)
+    target_sources(${name} PRIVATE ${KF_VERILATOR_ROOT}/include/verilated_vpi.cpp)
+  endif()
 endfunction()

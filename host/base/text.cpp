@@ -123,4 +123,17 @@ std::string one_line(std::string_view s) {
   return out;
 }
 
+std::string counted(unsigned long long n, std::string_view thing) {
+  return std::to_string(n) + " " + std::string(thing) + (n == 1 ? "" : "s");
+}
+std::string clean_lines(std::string_view s) {
+  std::string out;
+  out.reserve(s.size());
+  for (std::size_t end = s.find('\n'); end != std::string_view::npos; end = s.find('\n')) {
+    out += one_line(s.substr(0, end)) + '\n';
+    s.remove_prefix(end + 1);
+  }
+  return out + one_line(s);
+}
+
 }  // namespace kf

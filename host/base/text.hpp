@@ -27,4 +27,9 @@ std::string printable(std::string_view s, std::size_t max_bytes = 200);
 // nothing is cut, since most of the line is ours and the rest was made printable already.
 std::string one_line(std::string_view s);
 
+// "1 download", "2 downloads".
+std::string counted(unsigned long long n, std::string_view thing);
+// For a terminal: one_line() of each line of `s`; the line ends stay.
+std::string clean_lines(std::string_view s);
+
 }  // namespace kf

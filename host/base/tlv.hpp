@@ -1,6 +1,6 @@
 // BER-TLV (tags of one or two bytes, definite minimal lengths up to 65535) and GlobalPlatform DGIs.
 //
-// reference: sgp02-crypto.md section 2. Longer than minimal lengths, indefinite lengths and truncated values are
+// docs/spec/crypto.md 2. Longer than minimal lengths, indefinite lengths and truncated values are
 // refused; the one indefinite wrapper of the system (AE80/AF80) belongs to host/es8/script.
 #pragma once
 

@@ -1,4 +1,4 @@
-// The curves of the system by their F0 parameter value (sgp02-crypto.md section 3) and the fixed sizes on 256-bit
+// The curves of the system by their F0 parameter value (docs/spec/crypto.md 3) and the fixed sizes on 256-bit
 // curves.
 #pragma once
 

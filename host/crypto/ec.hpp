@@ -1,5 +1,5 @@
-// Elliptic-curve primitives in software (OpenSSL 3): point checks, plain ECDSA, ECKA. sgp02-crypto.md section 3
-// and 4.6. All functions are thread-safe. Curves: P-256, brainpoolP256r1, FRP256v1.
+// Elliptic-curve primitives in software (OpenSSL 3): point checks, plain ECDSA, ECKA. docs/spec/crypto.md 3, 4.6. All
+// functions are thread-safe. Curves: P-256, brainpoolP256r1, FRP256v1.
 #pragma once
 
 #include "host/base/secret.hpp"

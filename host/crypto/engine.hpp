@@ -6,7 +6,7 @@
 //  * event_fd() is readable while completions may be waiting (level-triggered; poll() until it returns 0 clears it).
 //  * one thread calls submit() and poll(); an engine's own threads are its own business.
 //  * every received point is checked (host/crypto/ec.hpp check_point) before it is submitted; engines check again.
-// SGP.02 v4.2 3.1.2; docs/architecture.md "engines".
+// SGP.02 v4.2 3.1.2; docs/architecture.md, "Custody".
 #pragma once
 
 #include <chrono>

@@ -41,9 +41,9 @@ Block16 aes_ecb_block(ByteView key, const Block16& in);
 void aes_cbc_encrypt(ByteView key, const Block16& iv, std::span<std::uint8_t> in_out);  // multiple of 16, no padding
 void aes_cbc_decrypt(ByteView key, const Block16& iv, std::span<std::uint8_t> in_out);
 
-// X9.63 with SHA-256 (BSI TR-03111 4.3.3; sgp02-crypto.md 4.7).
+// X9.63 with SHA-256 (BSI TR-03111 4.3.3; docs/spec/crypto.md 4.7).
 SecretBytes x963_kdf(ByteView z, ByteView shared_info, std::size_t length);
-// SCP03 KDF (sgp02-crypto.md 6.1): bits is a multiple of 8.
+// SCP03 KDF (docs/spec/crypto.md 6.1): bits is a multiple of 8.
 SecretBytes scp03_kdf(ByteView key, std::uint8_t derivation_constant, ByteView context, std::size_t bits);
 
 // Records at rest: nonce(12) || ciphertext || tag(16) under a 32-byte key; `aad` binds the record to its place.

@@ -1,4 +1,4 @@
-// Which status code each failure gets (sgp02-interfaces.md 4.2, 7.4).
+// Which status code each failure gets (docs/spec/interfaces.md 4.2, 7.4).
 #pragma once
 
 #include "host/download/machine.hpp"
@@ -6,7 +6,7 @@
 namespace kf::download {
 
 Cause certificate_cause(const Error& e, const Eid& eid);          // 8.1.3, 8.1.2 with 6.1 or 6.3
-Cause pe_cause(const profile::EuiccResponse& r, const Order& o);  // 7.4
+Cause pe_cause(const profile::EuiccResponse& r, const Order& o);  // docs/spec/interfaces.md 7.4
 // The SM-SR's codes, or ours when it gave none. Its text is cut to lengths that records and messages can hold.
 Cause passed_on(const es::Response& r, const Cause& when_missing);
 Cause expired_cause();  // 1.6/5.3

@@ -61,6 +61,8 @@ void Machine::probed_completing(const es::ProfileInfo* p, bool ours) {
 void Machine::call_enable() {
   const std::int64_t left = d().order.deadline_ms - c_.now_ms;
   if (left <= 0) return end_enabling(expired_cause());
+  out_.persist = out_.persist || d().enable_due;  // from now on the card may be at work
+  d().enable_due = false;
   es::Request r = request_iccid(es::Function::enable_profile, d().order.iccid.str());
   call(std::move(r), std::min(left, c_.timeouts.enable), false);
   if (d().enable_call == 0) d().enable_call = d().calls;  // a callback to any of them from here on may tell
@@ -86,6 +88,9 @@ void Machine::enable_again(const Cause& why) {
   ++d().tries;
   ms = std::min(ms, kLongestPause);
   if (c_.now_ms + ms >= d().order.deadline_ms) return end_enabling(why);
+  d().ask = Ask::none;    // the timer is for EnableProfile, also after a GetEIS without an answer
+  d().enable_due = true;  // stored, since no answer will come to a life of the server that begins in this pause
+  out_.persist = true;
   emit(StartTimer{ms});
 }
 void Machine::end_enabling(Cause why) {
@@ -99,8 +104,10 @@ void Machine::tell_not_enabled(const es::ProfileInfo* p, bool have) {
     text = "Profile installed; whether it is enabled is not known, its EIS could not be read";
   else if (p->state == "Created")  // it lags behind ProfileDownloadCompleted, so it cannot tell of EnableProfile
     text = "Profile installed; whether it is enabled is not known, its EIS still shows it as Created";
-  else if (p->state != "Disabled")
-    text = "Profile installed and not enabled; its EIS shows it as " + clip_text(p->state, 32);
+  else if (p->state == "Deleted")
+    text = "Profile installed and not enabled; its EIS shows it as Deleted";
+  else if (p->state != "Disabled")  // no state that we know
+    text = "Profile installed; whether it is enabled is not known, its EIS shows it as " + clip_text(p->state, 32);
   else if (d().enable_unsure || why.reason == "5.3")
     text = "Profile installed and Disabled when last asked; EnableProfile was not answered and may yet be executed";
   else
@@ -115,7 +122,8 @@ void Machine::tell_not_enabled(const es::ProfileInfo* p, bool have) {
 void Machine::probed_enabling(const es::ProfileInfo* p, bool have, bool ours) {
   if (ours && p->state == "Enabled") return succeed();
   if (d().not_enabled) return tell_not_enabled(ours ? p : nullptr, have);
-  if (!d().enable_unsure) return;  // after a restart: the callback, the notification or the deadline ends it
+  // After a restart with a call under way: the callback, the notification or the deadline ends it.
+  if (!d().enable_unsure && !d().enable_due) return;
   enable_again(down("EnableProfile"));
 }
 

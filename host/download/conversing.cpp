@@ -33,7 +33,7 @@ void Machine::send_cert() {
   send_data(isd_r_aid(), es8::wrap_c_apdus(apdus), true);
 }
 // The card's answers, or the cause when there are none that can be used. SCP03t answers are taken bare and inside 23,
-// whatever this SM-SR is configured to be sent (2.4: parse leniently).
+// whatever this SM-SR is configured to be sent (docs/spec/interfaces.md 2.4).
 Result<std::vector<es8::CardAnswer>> Machine::card_answers(const es::Response& r, bool scp03t) {
   if (r.bad_euicc_response_data) return Error{"bad-format", "EuiccResponseData is not hex"};
   if (!r.euicc_response_data) return Error{"missing-answer", "no EuiccResponseData"};
@@ -121,6 +121,7 @@ void Machine::on_key_answer(es::Response& r) {
   }
   d().secrets.keys = std::move(keys.keys);
   d().header_taken = true;  // from the next call on the card may know the profile's POL1
+  ledger().content_sent(iccid(), c_.now_ms);
   enter_persisted(State::installing);
   if (c_.scp03t_online) return emit(DrawChallenge{});
   emit(SealOffline{d().secrets.keys->clone(), isd_p()});
@@ -193,7 +194,7 @@ void Machine::on_scp_error(const Bytes& tlv) {
   }
   begin_delete({"8.3", "4.2", x.isd_p_aid, "SCP03t error " + code, ""});
 }
-// Once: a second session in online mode with a fresh HC (4.2).
+// Once: a second session in online mode with a fresh HC (docs/spec/interfaces.md 4.2).
 bool Machine::session_again() {
   Download& x = d();
   if (x.sessions_again != 0) return false;
@@ -224,7 +225,7 @@ void Machine::on_euicc_response() {
   complete();
 }
 
-// An SCP03t session with CC from the card (crypto 6.3): INITIALIZE UPDATE goes alone.
+// An SCP03t session with CC from the card (docs/spec/crypto.md 6.3): INITIALIZE UPDATE goes alone.
 void Machine::on_host_challenge(HostChallenge& h) {
   if (d().state != State::installing) return;
   d().online_hc = h.hc;

@@ -7,7 +7,6 @@ void Machine::begin_delete(Cause cause) {
   if (d().pol1_forbade) {  // entered at most once for one ISD-P
     emit(Alarm{"EID " + d().order.eid.str() + ": POL1 keeps the ISD-P of ICCID " + d().order.iccid.str() +
                " from being deleted and its completion failed; its EIS may show it as Created"});
-    d().leftover = true;
     d().warning = std::move(cause);
     return succeed();
   }
@@ -17,10 +16,7 @@ void Machine::begin_delete(Cause cause) {
   d().secrets.keys = std::move(keys);
   enter_persisted(State::deleting);
   if (d().isd_p_aid.empty()) return probe();  // not known whether the ISD-P was made
-  call_delete();
-}
-void Machine::call_delete() {
-  call(request_iccid(es::Function::delete_isdp, d().order.iccid.str()), c_.timeouts.card, true);
+  call_delete(iccid());
 }
 // Nothing of this order is on the card, as far as is known.
 void Machine::deleted(bool by_us) {
@@ -31,22 +27,17 @@ void Machine::deleted(bool by_us) {
     fresh.restarts = d().restarts;
     fresh.taken_up = d().taken_up;
     fresh.calls = d().calls;
-    fresh.on_card = d().on_card;
-    fresh.proved_gone = d().proved_gone;
-    fresh.open_creations = std::move(d().open_creations);
-    fresh.creation_doubted = d().creation_doubted;
-    fresh.deletion_open = d().deletion_open;
+    fresh.possession = std::move(d().possession);
     d() = std::move(fresh);
     return start();
   }
   if (by_us && d().cause) d().cause->message += "; ISD-P deleted";
-  if (!d().open_creations.empty() && d().cause)
+  if (may_appear() && d().cause)
     d().cause->message += "; whether an ISD-P is made yet is not known, it is looked after";
   end_deleting();
 }
 void Machine::left_behind(const std::string& why) {
   const auto& c = d().refused;  // says more than what came after it
-  d().leftover = true;
   d().cause->message += "; ISD-P left behind: " + (c ? c->subject + "/" + c->reason + " " + c->message : why);
   end_deleting();
 }
@@ -61,12 +52,9 @@ bool pol1_refusal(const es::Response& r) {
 }  // namespace
 
 void Machine::on_deleted(es::Response& r) {
-  if (executed(r) || unknown_profile(r)) {
-    if (d().open_creations.empty()) nothing_there();  // else another attempt may make one yet
-    return deleted(true);
-  }
+  if (executed(r) || unknown_profile(r)) return deleted(true);
   if (pol1_refusal(r)) {
-    if (!d().header_taken) {  // rule 11: a card fault
+    if (!d().header_taken) {  // a card fault: docs/spec/interfaces.md 10.11
       if (d().delete_probed) return left_behind("card refuses deletion");
       d().delete_probed = true;
       return probe();
@@ -77,7 +65,6 @@ void Machine::on_deleted(es::Response& r) {
     if (d().warning) d().warning->message += "; POL1 forbids deletion, counted as installed";
     return complete();
   }
-  if (end_unknown(r)) d().deletion_open = true;
   if (not_reached(r) && again_later(c_.timeouts.delete_tries)) return;
   d().refused = passed_on(r, {"8.4", "4.2", d().isd_p_aid, "refused without a code", ""});
   d().delete_probed = true;
@@ -87,21 +74,18 @@ void Machine::on_deleted(es::Response& r) {
 void Machine::probed_deleting(const es::ProfileInfo* p, bool have, bool ours) {
   if (!have) return left_behind("GetEIS not answered");
   if (p == nullptr || p->state == "Deleted") {
-    // What was made and whose deletion failed, and yet is not shown, is looked after: an EIS may lag behind.
-    if (d().isd_p_aid.empty()) nothing_made();
     return deleted(false);
   }
   if (ours && in_use(*p) && d().header_taken) {  // the completion was taken after all, and deletion is refused
-    if (d().deletion_open) return left_behind("a DeleteISDP may yet be executed");
+    if (may_vanish()) return left_behind("a DeleteISDP may yet be executed");
     d().warning = std::move(d().cause);
     if (d().warning) d().warning->message += "; the EIS shows the profile as " + p->state + ", counted as installed";
     return succeed();
   }
   if (d().delete_probed) return left_behind("card refuses deletion");
   if (!is_stale(*p, c_.smdp_oid)) return left_behind("the EIS shows an entry that is not ours to delete");
-  if (d().isd_p_aid.empty()) one_creation_ended();
   d().isd_p_aid = p->isd_p_aid;
-  call_delete();
+  call_delete(iccid());
 }
 
 // ---- probes: a GetEIS that decides what happened ----
@@ -109,6 +93,7 @@ void Machine::on_probe(es::Response& r) {
   const bool have = executed(r) && r.eis && r.eis->eid == d().order.eid.str();
   const es::ProfileInfo* p = have ? find_profile(*r.eis, d().order.iccid.str()) : nullptr;
   const bool ours = p != nullptr && (p->smdp_id.empty() || p->smdp_id == c_.smdp_oid);
+  if (have) ledger().seen(look_at(*r.eis), c_.settle_ms);
   switch (d().state) {
     case State::cleaning_stale:
       return probed_cleaning(r, have);

@@ -17,22 +17,18 @@ void Machine::on_call_failed(CallFailed& f) {
     if (!x.not_enabled && again_later(c_.timeouts.get_eis_tries)) return;  // ask is kept: on_timer asks again
     return on_probe_failed();
   }
+  // A 503 says that nothing was done, but the HTTP server that says it may stand before an SM-SR that is at work.
+  if ((f.fault == CallFault::unreachable && !f.answered) || f.fault == CallFault::refused)
+    ledger().not_executed(transaction(f.call), c_.now_ms);
   const bool not_executed = f.fault == CallFault::unreachable || f.fault == CallFault::refused;
   switch (x.state) {
     case State::cleaning_stale:
       return probe();
     case State::creating_isdp:
-      if (not_executed) {
-        creation_ended(f.call);
-        x.creation_doubted = x.creation_doubted || f.answered;
-      }
       if (f.fault != CallFault::unreachable) return probe();
       if (again_later(c_.timeouts.get_eis_tries)) return;
-      if (!x.creation_doubted) {  // it never reached the SM-SR: nothing was made
-        nothing_made();
-        return fail(down("CreateISDP"));
-      }
-      x.create_retried = true;  // the EIS is believed more than a 503
+      if (!may_appear()) return fail(down("CreateISDP"));  // it never reached the SM-SR: nothing was made
+      x.create_retried = true;                             // the EIS is believed more than a 503
       return probe();
     case State::sending_cert:
       if (!x.cert_repeated) {  // a new RC replaces the old; nothing after it was sent
@@ -55,16 +51,17 @@ void Machine::on_call_failed(CallFailed& f) {
       if (!again_later(c_.timeouts.completed_tries)) probe();
       return;
     case State::enabling:
-      if (f.fault == CallFault::timeout) {
+      // Also an SM-SR that is slow to acknowledge the call: there may be days of the ValidityPeriod left.
+      if (f.fault == CallFault::timeout && c_.now_ms >= x.order.deadline_ms) {
         x.enable_unsure = true;
         return end_enabling(expired_cause());
       }
       if (f.fault == CallFault::refused && x.tries + 1 >= kRefusedTries) return end_enabling(down("EnableProfile"));
+      if (f.fault != CallFault::refused && f.answered) x.enable_unsure = true;
       if (not_executed) return enable_again(down("EnableProfile"));
       x.enable_unsure = true;
       return ask_eis(Ask::probe);
     case State::deleting:
-      if (!not_executed || f.answered) x.deletion_open = true;
       if (again_later(c_.timeouts.delete_tries)) return;
       x.delete_probed = true;
       x.refused = down("DeleteISDP");
@@ -78,16 +75,14 @@ void Machine::on_probe_failed() {  // the GetEIS that was to decide, given up
   Download& x = d();
   switch (x.state) {
     case State::cleaning_stale:
-      x.leftover = true;
       return fail(x.refused.value_or(down("GetEIS")));
     case State::creating_isdp:
-      x.leftover = true;
       return fail(down("CreateISDP"));
     case State::completing:
       return begin_delete(x.cause.value_or(down("ProfileDownloadCompleted")));
     case State::enabling:
       if (x.not_enabled) return tell_not_enabled(nullptr, false);
-      if (x.enable_unsure) enable_again(down("EnableProfile"));
+      if (x.enable_unsure || x.enable_due) enable_again(down("EnableProfile"));
       return;
     case State::deleting:
       return left_behind("GetEIS not answered");
@@ -99,8 +94,6 @@ void Machine::on_probe_failed() {  // the GetEIS that was to decide, given up
 void Machine::on_deadline() {
   switch (d().state) {
     case State::cleaning_stale:
-      d().leftover = true;  // its deletion may be under way
-      [[fallthrough]];
     case State::received:
     case State::getting_eis:
     case State::checking:

@@ -5,11 +5,11 @@
 #include "host/base/text.hpp"
 #include "host/download/answers.hpp"
 #include "host/download/codes.hpp"
+#include "host/download/possession_record.hpp"
 
 namespace kf::download {
 namespace {
 using Json = nlohmann::json;
-constexpr std::size_t kMaxIccids = 64;  // merged into one; more would be a card that never gets clean
 
 class FollowUpMachine {
  public:
@@ -19,14 +19,17 @@ class FollowUpMachine {
   }
   FollowUpStep run(FollowUpEvent e) {
     if (ended(x())) return std::move(out_);
+    ledger().tick(now_);
     std::visit(Overload{[&](Look&) { look(); }, [&](Answer& a) { on_answer(a); }, [&](CallFailed& f) { on_failed(f); },
-                        [&](LateCreation& c) { on_late(c); }},
+                        [&](LateEnd& c) { on_late(c); }},
                e);
     return std::move(out_);
   }
 
  private:
   FollowUp& x() { return out_.follow_up; }
+  Possession& ledger() { return x().possession; }
+  std::string transaction(unsigned call) { return x().id + "." + std::to_string(call); }
 
   void call(es::Function f, const std::string& iccid, std::int64_t timeout) {
     CallEs3 c;
@@ -42,20 +45,24 @@ class FollowUpMachine {
   }
   void look() {
     if (x().pending_call != 0) return;
-    if (x().looks >= l_.max_looks || now_ >= x().give_up_ms) return give_up("time is over");
+    // Time counts that was waited, not that passed: an order that went first and a server that stood use none up.
+    if (!ledger().calls_under_way(now_)) x().left_ms -= std::exchange(x().pausing_ms, 0);
     ++x().looks;
     x().state = FollowUp::State::looking;
+    x().asked_ms = now_;
     call(es::Function::get_eis, "", l_.get_eis_ms);
   }
-  // Doubled from look to look; one more look when quiet begins.
-  void pause() {
+  // Doubled from look to look; one more look when an EIS may prove more than this one. Given up only here: after a
+  // look. `news`: something was just deleted, or came to its end, and the EIS has to say so soon, be it the last look.
+  void pause(bool news = false) {
+    const bool over = x().looks >= l_.max_looks || x().left_ms <= 0;
+    if (over && (!news || std::exchange(x().grace, true))) return give_up("time is over");
     x().state = FollowUp::State::waiting;
     std::int64_t ms = l_.backoff_ms;
-    for (unsigned i = 1; i < x().looks && ms < l_.longest_pause_ms; ++i) ms *= 2;
+    for (unsigned i = 1; !news && i < x().looks && ms < l_.longest_pause_ms; ++i) ms *= 2;
     ms = std::min(ms, l_.longest_pause_ms);
-    for (const std::int64_t t : {x().settle_ms, x().quiet_ms})
-      if (now_ < t) ms = std::min(ms, t - now_ + 1);
-    out_.pause_ms = ms;
+    if (const auto next = ledger().next_moment(now_, l_.settle_ms)) ms = std::min(ms, *next - now_ + 1);
+    out_.pause_ms = x().pausing_ms = ms;
     out_.persist = true;
   }
   void give_up(const std::string& why) {
@@ -68,12 +75,22 @@ class FollowUpMachine {
     x().pending_call = 0;
     return true;
   }
+  void note_end(const std::string& id, bool done) {
+    if (done)
+      ledger().executed(id, now_);
+    else
+      ledger().not_executed(id, now_);
+  }
   void on_answer(Answer& a) {
+    if (const std::string id = transaction(a.call); ledger().open(id))
+      if (const auto done = end_of(ledger(), id, a.response)) note_end(id, *done);
     if (!pending(a.call)) return;
     if (x().state == FollowUp::State::deleting) return on_deleted(a.response);
     on_eis(a.response);
   }
   void on_failed(CallFailed& f) {
+    if ((f.fault == CallFault::unreachable && !f.answered) || f.fault == CallFault::refused)
+      ledger().not_executed(transaction(f.call), now_);
     if (!pending(f.call)) return;
     x().trouble = std::string(x().state == FollowUp::State::deleting ? "DeleteISDP" : "GetEIS") +
                   " got no usable answer: " + (f.brief.empty() ? "no answer" : f.brief);
@@ -86,7 +103,13 @@ class FollowUpMachine {
       x().trouble = "GetEIS: " + c.subject + "/" + c.reason + " " + c.message;
       return pause();
     }
-    const auto stale = std::ranges::find_if(r.eis->profiles, [&](const auto& p) { return is_stale(p, smdp_); });
+    ledger().seen(look_at_eis(*r.eis, ledger(), smdp_, x().asked_ms, now_), l_.settle_ms);
+    ledger().compact(now_, l_.settle_ms);
+    // What counts as installed is not ours to delete, and an EIS that shows it as Created lags behind. That for which
+    // the ledger has no room has its turn when something else is gone.
+    const auto stale = std::ranges::find_if(r.eis->profiles, [&](const auto& p) {
+      return is_stale(p, smdp_) && ledger().knows(p.iccid) && !ledger().counts_as_installed(p.iccid);
+    });
     if (stale != r.eis->profiles.end()) {
       if (same_iccid(stale->iccid, x().deleted)) {  // an SM-SR that contradicts itself is not asked at once again
         x().trouble = "the EIS still shows ICCID " + x().deleted + " after its deletion";
@@ -94,56 +117,47 @@ class FollowUpMachine {
         if (++x().refusals >= l_.max_refusals) return give_up("");
         return pause();
       }
-      x().state = FollowUp::State::deleting;
-      x().deleting = clip_text(stale->iccid, 32);
-      return call(es::Function::delete_isdp, stale->iccid, l_.card_ms);
+      return call_delete(stale->iccid);
     }
-    if (now_ < (x().creations.empty() ? x().settle_ms : x().quiet_ms)) return pause();
-    settle(*r.eis);
-  }
-  // Nothing of ours is in state Created. What became of each ICCID stands in this EIS.
-  void settle(const es::Eis& e) {
-    for (const std::string& iccid : x().iccids) {
-      const es::ProfileInfo* p = find_profile(e, iccid);
-      if (p == nullptr || p->state == "Deleted") {
-        x().gone.push_back(iccid);
-      } else if (in_use(*p)) {
-        x().used.push_back(iccid);
-      } else {
-        return give_up("the EIS shows ICCID " + iccid + " as an entry that is not ours to delete");
-      }
+    if (!ledger().calls_under_way(now_)) {
+      std::set<std::string_view> mine;
+      for (const std::string& iccid : x().iccids) mine.insert(iccid_value(iccid));
+      for (const auto& p : r.eis->profiles)
+        if (p.state != "Deleted" && !in_use(p) && mine.contains(iccid_value(p.iccid)))
+          return give_up("the EIS shows ICCID " + clip_text(p.iccid, 32) + " as an entry that is not ours to delete");
     }
+    const bool more = std::ranges::any_of(  // for which the ledger had no room
+        r.eis->profiles, [&](const auto& p) { return is_stale(p, smdp_) && !ledger().knows(p.iccid); });
+    if (more || !ledger().clean(now_)) return pause();
     x().state = FollowUp::State::clean;
     out_.persist = true;
   }
+  void call_delete(const std::string& iccid) {
+    x().state = FollowUp::State::deleting;
+    x().deleting = clip_text(iccid, 32);
+    call(es::Function::delete_isdp, iccid, l_.card_ms);
+    // Not begun any more once its answer is not waited for: an order that comes then must not be met by it.
+    out_.call->not_after_ms = now_ + l_.card_ms;
+    // Sent within its time-out, its ValidityPeriod counts from when it arrives, and the card takes its time.
+    ledger().deletion_asked(transaction(x().calls), x().deleting, now_, now_ + 3 * l_.card_ms + 1000);
+  }
   void on_deleted(es::Response& r) {
     if (executed(r) || unknown_profile(r)) {
-      // One attempt made what is gone now. Another one of the same ICCID may be carried out yet, since its place is
-      // free.
-      const auto made =
-          std::ranges::find_if(x().creations, [&](const auto& c) { return same_iccid(c.iccid, x().deleting); });
-      if (made != x().creations.end()) x().creations.erase(made);
       x().deleted = x().deleting;
-      x().looks = std::min(x().looks, l_.max_looks - 1);  // one more look: it has to be seen gone
-      return look();
+      return pause(true);  // it has to be seen gone
     }
     const Cause c = passed_on(r, {"8.4", "4.2", "", "refused without a code", ""});
     x().trouble = "DeleteISDP of ICCID " + x().deleting + " refused: " + c.subject + "/" + c.reason + " " + c.message;
     if (!end_unknown(r) && !not_reached(r) && ++x().refusals >= l_.max_refusals) return give_up("");
     pause();
   }
-  void on_late(LateCreation& c) {
-    const auto it = std::ranges::find(x().creations, c.transaction, &FollowUp::Creation::transaction);
-    if (it == x().creations.end()) return;
-    const bool known = executed(c.response) || (c.response.code && !end_unknown(c.response));
-    if (known) x().creations.erase(it);  // whatever was made is in the EIS from now on
+  void on_late(LateEnd& c) {
+    if (!ledger().open(c.transaction)) return;
+    note_end(c.transaction, c.executed);
     out_.persist = true;
-    if (x().pending_call == 0) {
-      look();
-    } else if (x().state == FollowUp::State::looking) {
-      x().pending_call = 0;  // that EIS may be older
-      look();
-    }
+    if (x().state == FollowUp::State::deleting) return;  // its own call is under way, and a look follows
+    x().pending_call = 0;                                // an EIS that is under way may be older
+    pause(true);
   }
 
   std::int64_t now_;
@@ -153,27 +167,31 @@ class FollowUpMachine {
 };
 }  // namespace
 
-FollowUp follow_up_of(const Download& d, std::int64_t now_ms, const FollowUpLimits& l, std::optional<FollowUp> into) {
-  FollowUp f = into ? std::move(*into) : FollowUp{};
+FollowUp with_outcome(const std::optional<FollowUp>& into, const Download& d, std::int64_t now_ms,
+                      const FollowUpLimits& l) {
+  FollowUp f = into ? *into : FollowUp{};
   const Order& o = d.order;
+  f.requester = o.requester;
   if (f.id.empty()) {
     f.id = "after-" + o.id;
     f.eid = o.eid;
-    f.began_ms = now_ms;
+    f.smsr = o.smsr;
   }
-  f.smsr = o.smsr;
-  if (iccid_after(d) == IccidState::uncertain && f.iccids.size() < kMaxIccids &&
-      std::ranges::find(f.iccids, o.iccid.str()) == f.iccids.end())
-    f.iccids.push_back(o.iccid.str());
-  for (const unsigned n : d.open_creations)
-    if (f.creations.size() < kMaxIccids) f.creations.push_back({o.id + "." + std::to_string(n), o.iccid.str()});
-  // A command may have been given to the card at the very end of the ValidityPeriod.
-  f.settle_ms = now_ms + l.settle_ms;
-  f.quiet_ms = std::max({f.quiet_ms, f.settle_ms, d.open_creations.empty() ? now_ms : o.deadline_ms + l.card_ms});
-  f.give_up_ms = f.quiet_ms + l.give_up_ms;
-  f.looks = f.refusals = 0;
-  f.state = FollowUp::State::waiting;
-  f.pending_call = 0;
+  const bool first = !into || f.state == FollowUp::State::clean;
+  if (first) f.first_left_ms = now_ms, f.days_told = 0;
+  const Possession before = f.possession;
+  f.possession.tick(now_ms);
+  f.possession.merge(d.possession);
+  f.possession.compact(now_ms, l.settle_ms);
+  std::erase(f.iccids, o.iccid.str());
+  if (iccid_after(d, now_ms) == IccidState::uncertain) f.iccids.push_back(o.iccid.str());
+  // Orders that leave nothing must not put its end off, however many there are.
+  if (first || f.crowded || f.possession.adds_to(before, now_ms)) {
+    f.left_ms = l.give_up_ms;
+    f.looks = f.refusals = 0;
+    f.grace = false;
+  }
+  if (f.state != FollowUp::State::deleting) f.state = FollowUp::State::waiting;
   return f;
 }
 
@@ -182,34 +200,92 @@ FollowUpStep step(FollowUp f, FollowUpEvent e, std::int64_t now_ms, const std::s
   return FollowUpMachine(std::move(f), now_ms, smdp_oid, l).run(std::move(e));
 }
 
-std::string to_record(const FollowUp& f) {
-  Json creations = Json::array();
-  for (const auto& c : f.creations) creations.push_back(Json::array({c.transaction, c.iccid}));
-  const Json j{{"id", f.id},          {"eid", f.eid.str()},     {"smsr", f.smsr.str()},
-               {"iccids", f.iccids},  {"open", creations},      {"began", f.began_ms},
-               {"quiet", f.quiet_ms}, {"settle", f.settle_ms},  {"give_up", f.give_up_ms},
-               {"looks", f.looks},    {"refusals", f.refusals}, {"calls", f.calls},
-               {"trouble", f.trouble}};
-  return j.dump(-1, ' ', false, Json::error_handler_t::replace);
+void rest(FollowUp& f) {
+  f.pausing_ms = 0;
+  if (f.state != FollowUp::State::looking) return;
+  f.pending_call = 0;
+  f.state = FollowUp::State::waiting;
 }
 
-Result<FollowUp> follow_up_from_record(std::string_view record) {
+std::int64_t untold_days(const FollowUp& f, std::int64_t now_ms) {
+  constexpr std::int64_t kDay = 86'400'000;
+  const std::int64_t days = (now_ms - f.first_left_ms) / kDay;
+  return days > f.days_told ? days : 0;
+}
+
+Settled settled(const FollowUp& f, std::int64_t now_ms) {
+  Settled s;
+  for (const std::string& iccid : f.iccids) {
+    if (!f.possession.may_hold(iccid, now_ms))
+      s.gone.push_back(iccid);
+    else if (f.possession.in_use(iccid, now_ms))
+      s.used.push_back(iccid);
+  }
+  return s;
+}
+
+std::string to_record(const FollowUp& f) {
+  JsonText j;
+  j.begin('{')
+      .field("id", f.id)
+      .field("eid", f.eid.str())
+      .field("smsr", f.smsr.str())
+      .field("for", f.requester.str())
+      .field("crowded", f.crowded)
+      .key("iccids")
+      .begin('[');
+  for (const auto& iccid : f.iccids) j.value(iccid);
+  j.end(']').key("possession");
+  PossessionRecord::write(f.possession, j);
+  j.field("given_up", f.state == FollowUp::State::given_up)
+      .field("left", f.left_ms)
+      .field("looks", f.looks)
+      .field("refusals", f.refusals)
+      .field("calls", f.calls)
+      .field("trouble", f.trouble)
+      .field("first_left", f.first_left_ms)
+      .field("days_told", f.days_told)
+      .end('}');
+  return j.take();
+}
+
+namespace {
+// Of a record without a ledger: what it asked after may be there, and each CreateISDP it names may be under way as long
+// as it was to wait for it.
+Possession ledger_of_old(const Json& j, const std::vector<std::string>& iccids) {
+  Possession p;
+  const auto left = std::max<std::int64_t>(0, j.at("quiet").get<std::int64_t>() - j.at("began").get<std::int64_t>());
+  for (const auto& iccid : iccids) p.claimed(iccid, 0);
+  for (const auto& c : j.at("open")) p.creation_asked(c.at(0).get<std::string>(), c.at(1).get<std::string>(), 0, left);
+  return p;
+}
+}  // namespace
+
+Result<FollowUp> follow_up_from_record(std::string_view record, std::int64_t now_ms) {
   try {
     const Json j = Json::parse(record);
     FollowUp f;
     f.id = j.at("id").get<std::string>();
     f.eid = Eid::trusted(j.at("eid").get<std::string>());
     f.smsr = Oid::trusted(j.at("smsr").get<std::string>());
+    f.requester = Oid::trusted(j.value("for", ""));
+    f.crowded = j.value("crowded", false);
     f.iccids = j.at("iccids").get<std::vector<std::string>>();
-    for (const auto& c : j.at("open")) f.creations.push_back({c.at(0).get<std::string>(), c.at(1).get<std::string>()});
-    f.began_ms = j.at("began").get<std::int64_t>();
-    f.quiet_ms = j.at("quiet").get<std::int64_t>();
-    f.settle_ms = j.at("settle").get<std::int64_t>();
-    f.give_up_ms = j.at("give_up").get<std::int64_t>();
+    if (j.contains("possession")) {
+      f.possession = PossessionRecord::read(j.at("possession"));
+      f.left_ms = j.at("left").get<std::int64_t>();
+      if (j.at("given_up").get<bool>()) f.state = FollowUp::State::given_up;
+    } else {
+      f.possession = ledger_of_old(j, f.iccids);
+      f.left_ms = std::max<std::int64_t>(0, j.at("give_up").get<std::int64_t>() - j.at("quiet").get<std::int64_t>());
+    }
+    f.possession.resume(now_ms);
     f.looks = j.at("looks").get<unsigned>();
     f.refusals = j.at("refusals").get<unsigned>();
     f.calls = j.at("calls").get<unsigned>();
     f.trouble = j.at("trouble").get<std::string>();
+    f.first_left_ms = std::min(now_ms, j.value("first_left", now_ms));  // the clock may have been set back since
+    f.days_told = j.value("days_told", std::int64_t{0});
     return f;
   } catch (const Json::exception& e) {
     return Error{"bad-record", e.what()};

@@ -12,11 +12,16 @@ constexpr std::array<std::string_view, 15> kStates{"Received",        "GettingEi
                                                    "CreatingIsdp",    "SendingCert", "SendingKey", "Installing",
                                                    "Completing",      "Enabling",    "Deleting",   "Done",
                                                    "DoneWithWarning", "Failed",      "Expired"};
+constexpr std::int64_t kShortest = 1000;  // ms: a ValidityPeriod is whole seconds, and not 0
 
 }  // namespace
 
 Step Machine::run(Event e) {
   if (ended(d().state)) return std::move(out_);
+  if (std::holds_alternative<Restart>(e)) ledger().resume(c_.now_ms);
+  ledger().tick(c_.now_ms);
+  // So says the inventory; the ledger of that time may be lost.
+  if (d().order.iccid_was == IccidState::uncertain && !ledger().knows(iccid())) ledger().claimed(iccid(), c_.now_ms);
   std::visit(
       Overload{[&](Start&) { start(); }, [&](Restart& r) { restart(r.planned); }, [&](Answer& a) { on_answer(a); },
                [&](CallFailed& f) { on_call_failed(f); }, [&](CertificatesChecked& x) { on_certificates(x); },
@@ -53,8 +58,41 @@ es::Request Machine::request_iccid(es::Function f, const std::string& iccid) {
 }
 void Machine::call(es::Request r, std::int64_t timeout, bool resend_safe, Ask ask) {
   d().pending_call = ++d().calls;
+  // The next block of numbers belongs to the next life, unless the record says that this one has begun it.
+  if (d().calls % kCallsOfALife == 0) out_.persist = true;
   d().ask = ask;
   emit(CallEs3{d().calls, std::move(r), timeout, resend_safe});
+}
+void Machine::ask_eis(Ask ask) {
+  d().eis_asked_ms = c_.now_ms;
+  call(request(es::Function::get_eis), c_.timeouts.get_eis, true, ask);
+}
+// The ledger has a call that may change the card before it is made, and the record has the ledger. The SM-SR is not to
+// begin it later than we wait for it, or than the order is valid; the card may take its time after that. The request
+// leaves us within its time-out, and its ValidityPeriod, whole seconds, counts from when it arrives.
+std::int64_t Machine::latest_end(std::int64_t not_after) const { return not_after + 2 * c_.timeouts.card + kShortest; }
+void Machine::call_create() {
+  es::Request r = request_iccid(es::Function::create_isdp, iccid());
+  r.mno_id = d().order.requester.str();
+  r.required_memory = d().order.required_memory;
+  r.more_to_do = true;
+  const std::int64_t not_after =
+      std::min(std::max(d().order.deadline_ms, c_.now_ms + kShortest), c_.now_ms + kLongestCall);
+  call(std::move(r), c_.timeouts.card, false);
+  std::get<CallEs3>(out_.effects.back()).not_after_ms = not_after;
+  ledger().creation_asked(transaction(d().calls), iccid(), c_.now_ms, latest_end(not_after));
+  out_.persist = true;
+}
+void Machine::call_delete(const std::string& iccid) {
+  const std::int64_t left = d().order.deadline_ms - c_.now_ms;
+  const std::int64_t not_after = c_.now_ms + (left < kShortest ? c_.timeouts.card : std::min(left, c_.timeouts.card));
+  call(request_iccid(es::Function::delete_isdp, iccid), c_.timeouts.card, true);
+  std::get<CallEs3>(out_.effects.back()).not_after_ms = not_after;
+  ledger().deletion_asked(transaction(d().calls), iccid, c_.now_ms, latest_end(not_after));
+  out_.persist = true;
+}
+Possession::Eis Machine::look_at(const es::Eis& e) {
+  return look_at_eis(e, ledger(), c_.smdp_oid, d().eis_asked_ms, c_.now_ms);
 }
 void Machine::send_data(const Aid& target, Bytes data, bool more) {
   es::Request r = request(es::Function::send_data);
@@ -90,11 +128,12 @@ void Machine::finish(State s) {
   emit(Finish{});
 }
 void Machine::fail(Cause cause) {
-  if (!d().open_creations.empty()) cause.message += "; whether an ISD-P is made yet is not known, it is looked after";
+  if (may_appear()) cause.message += "; whether an ISD-P is made yet is not known, it is looked after";
   d().cause = std::move(cause);
   finish(d().expiring ? State::expired : State::failed);
 }
 void Machine::succeed() {
+  ledger().installed(iccid(), c_.now_ms);
   if (!d().warning) return finish(State::done);
   d().cause = d().warning;
   finish(State::done_with_warning);
@@ -113,15 +152,29 @@ void Machine::note_warning(const es::Response& r) {
 }
 
 // ---- dispatch ----
+// What an answer, late or not, says of a call that may have changed the card. Is it of a CreateISDP whose ISD-P, if it
+// made one, is there now?
+bool Machine::note_end(const Answer& a) {
+  const std::string id = transaction(a.call);
+  if (!ledger().open(id)) return false;
+  const bool creation = ledger().is_creation(id), gone = ledger().deleted_since(id);
+  const auto done = end_of(ledger(), id, a.response);
+  if (done && *done)
+    ledger().executed(id, c_.now_ms);
+  else if (done)
+    ledger().not_executed(id, c_.now_ms);
+  return creation && !gone;
+}
 void Machine::on_answer(Answer& a) {
   Download& x = d();
   if (a.call == 0) return;
+  const bool creation = note_end(a);
   // The callback of an EnableProfile that was given up for lost. That one of several failed decides nothing.
   const bool late_enable = x.state == State::enabling && a.call != x.pending_call && x.enable_call != 0 &&
                            a.call >= x.enable_call && a.response.function == es::Function::enable_profile &&
                            (executed(a.response) || (x.taken_up && x.pending_call == 0));
   if (a.call != x.pending_call && !late_enable) {  // late, repeated or superseded
-    if (std::ranges::find(x.open_creations, a.call) != x.open_creations.end()) on_late_creation(a.response, a.call);
+    if (creation) on_late_creation(a.response);
     return;
   }
   const Ask ask = late_enable ? Ask::step : x.ask;
@@ -135,7 +188,7 @@ void Machine::on_answer(Answer& a) {
     case State::cleaning_stale:
       return on_cleaned(a.response);
     case State::creating_isdp:
-      return on_created(a.response, a.call);
+      return on_created(a.response);
     case State::sending_cert:
       return on_cert_answer(a.response);
     case State::sending_key:
@@ -159,6 +212,8 @@ void Machine::on_timer() {
   if (x.ask == Ask::probe || x.state == State::getting_eis)
     return ask_eis(x.state == State::getting_eis ? Ask::step : Ask::probe);
   switch (x.state) {
+    case State::cleaning_stale:  // a DeleteISDP that might have struck what is made next is over
+      return clean_next();
     case State::creating_isdp: {
       const unsigned tries = x.tries;
       create();
@@ -173,7 +228,7 @@ void Machine::on_timer() {
     case State::enabling:
       return call_enable();
     case State::deleting:
-      return call_delete();
+      return call_delete(iccid());
     default:
       return;
   }
@@ -188,18 +243,15 @@ std::optional<State> state_by_name(std::string_view n) {
 
 Step step(Download d, Event e, const Context& c) { return Machine(std::move(d), c).run(std::move(e)); }
 
-IccidState iccid_after(const Download& d) {
+IccidState iccid_after(const Download& d, std::int64_t now_ms) {
   if (d.state == State::done || d.state == State::done_with_warning) return IccidState::installed;
-  if (d.order.iccid_was == IccidState::installed) return IccidState::installed;  // stays with its eUICC (10, rule 9)
-  if (d.on_card || (d.order.iccid_was == IccidState::uncertain && !d.proved_gone)) return IccidState::uncertain;
-  return IccidState::free;
+  // What was installed stays with its eUICC: docs/spec/interfaces.md 10.9.
+  if (d.order.iccid_was == IccidState::installed) return IccidState::installed;
+  return d.possession.may_hold(d.order.iccid.str(), now_ms) ? IccidState::uncertain : IccidState::free;
 }
 
-bool needs_follow_up(const Download& d) {
-  if (d.state != State::failed && d.state != State::expired) return false;
-  // An EIS that shows it gone is looked at again before it counts.
-  const bool settles = d.order.iccid_was == IccidState::uncertain && d.seen_gone && !d.proved_gone;
-  return d.leftover || d.on_card || settles;
+bool needs_follow_up(const Download& d, std::int64_t now_ms) {
+  return ended(d.state) && (!d.possession.clean(now_ms) || iccid_after(d, now_ms) == IccidState::uncertain);
 }
 
 }  // namespace kf::download

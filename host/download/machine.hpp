@@ -1,6 +1,6 @@
 // The profile-download procedure (SGP.02 v4.2 3.1.1 to 3.1.5) as a pure state machine.
 //
-// States, time-outs, retries: sgp02-interfaces.md 4.1; failures: 4.2; clean-up: 4.4, 4.5. A Download is owned by its
+// docs/spec/interfaces.md: 4.1 states, time-outs, tries; 4.2 failures; 4.4, 4.5 clean-up. A Download is owned by its
 // lane; step() consumes it and gives it back. Secrets (ShS, keys, the sealed script) live in Download::secrets, are
 // never part of a record (record.hpp) and are wiped when a state is left that needs them.
 #pragma once
@@ -13,6 +13,7 @@
 
 #include "host/base/ids.hpp"
 #include "host/crypto/engine.hpp"
+#include "host/download/possession.hpp"
 #include "host/es/types.hpp"
 #include "host/es8/parts.hpp"
 #include "host/es8/scp03t.hpp"
@@ -62,13 +63,17 @@ struct Order {     // what the Operator asked for; never changes
   std::string profile_type;      // of the reserved profile
   bool enable = false;
   IccidState iccid_was = IccidState::free;  // before this order; other than free only for the same eUICC
-  std::string smsr_was;                     // installed: the SM-SR that had it
+  std::string smsr_was, download_was;       // installed: the SM-SR that had it, the download that brought it
   std::int64_t received_ms = 0;             // Unix time
   std::int64_t deadline_ms = 0;             // received + ValidityPeriod
   std::uint64_t required_memory = 65536;
   es::SubscriptionAddress subscription;
   std::optional<es::Pol2> pol2;
 };
+
+// ms: the longest ValidityPeriod that an SM-SR is given, however long the order is valid. What the ledger waits for.
+inline constexpr std::int64_t kLongestCall = std::int64_t{30} * 86'400'000;
+inline constexpr unsigned kCallsOfALife = 1000;  // numbers that a life of the server has for the calls of an order
 
 struct Secrets {
   std::optional<Point> epk;
@@ -91,13 +96,11 @@ struct Download {
   bool pol1_forbade = false;
   bool completed = false;           // ProfileDownloadCompleted accepted
   bool again_after_delete = false;  // restart: once more from GettingEis with fresh keys
+  bool enable_due = false;          // the last EnableProfile did nothing at the card: another one is to be made
   unsigned restarts = 0;
-  bool leftover = false;                 // an ISD-P in state Created was left behind
-  unsigned calls = 0;                    // ES3 calls made: transaction ids are <id>.<n>
-  bool on_card = false;                  // an ISD-P that this order asked for may be on the eUICC
-  bool seen_gone = false;                // an EIS showed nothing under this ICCID; it may lag behind
-  bool proved_gone = false;              // a DeleteISDP did
-  std::vector<unsigned> open_creations;  // CreateISDP calls whose end is not known: an ISD-P may yet appear
+  unsigned calls = 0;  // ES3 calls made: transaction ids are <id>.<n>
+  // What this eUICC may hold of ours: a copy of the card's ledger when the order begins, and what it learnt since.
+  Possession possession;
 
   // kept in memory only
   unsigned tries = 0;         // of the call in hand
@@ -108,7 +111,8 @@ struct Download {
   unsigned initialize_repeats = 0;  // INITIALIZE UPDATE that the card refused
   bool ask_after_refusal = false, completing_repeated = false, ephemeral_asked = false;
   bool sign_wanted = false;        // RC is here, ePK is not yet
-  std::vector<std::string> stale;  // ICCIDs to delete before CreateISDP
+  std::vector<std::string> stale;  // ICCIDs to delete before CreateISDP, a few
+  unsigned cleanings = 0;          // DeleteISDPs made for that
   Curve curve = Curve::p256;
   std::optional<Point> pk_ecasd;
   Bytes rc, crt;
@@ -116,10 +120,9 @@ struct Download {
   std::size_t answered = 0;  // TLVs of the script answered so far
   std::size_t segments_accepted = 0;
   unsigned resends = 0;
-  bool taken_up = false;  // of an earlier life of the server
-  // Calls that may have done what nobody told: a CreateISDP turned away by an HTTP server that may stand before an SM-SR
-  // at work; a DeleteISDP whose end is not known, which may yet be executed.
-  bool creation_doubted = false, deletion_open = false;
+  bool taken_up = false;                    // of an earlier life of the server
+  std::int64_t eis_asked_ms = 0;            // the last GetEIS
+  std::optional<Possession::Eis> unproved;  // its EIS, until the certificates are known to be good
   unsigned in_creation_waits = 0;    // after a restart: the old life's CreateISDP may still be running at the SM-SR
   unsigned enable_call = 0;          // the first EnableProfile, also of a life before a restart: late callbacks count
   bool enable_unsure = false;        // it may have been executed
@@ -182,7 +185,8 @@ struct CallEs3 {
   unsigned call = 0;    // TransactionId and FunctionCallIdentifier derive from it
   es::Request request;  // without call identifier and ValidityPeriod: the caller fills them
   std::int64_t timeout_ms = 0;
-  bool resend_safe = false;  // may be sent again on a fresh connection
+  bool resend_safe = false;       // may be sent again on a fresh connection
+  std::int64_t not_after_ms = 0;  // not begun by the SM-SR, nor sent, after that moment; 0: the caller's choice
 };
 struct CheckCertificates {
   std::vector<Bytes> cert_ecasd;  // not empty; the first good one counts
@@ -229,7 +233,7 @@ struct Step {
   std::vector<Effect> effects;
 };
 
-struct Timeouts {  // milliseconds; defaults are the reference's (4.1)
+struct Timeouts {  // milliseconds; docs/spec/interfaces.md 4.1
   std::int64_t get_eis = 30'000, card = 600'000, completed = 30'000, enable = 86'400'000;
   std::int64_t backoff = 1'000;  // then x4 each time
   unsigned get_eis_tries = 3, completed_tries = 5, delete_tries = 3, not_reached_resends = 3;
@@ -245,7 +249,8 @@ struct Context {  // what a step may know besides the download; values only
   Bytes cert_dp_p256, cert_dp_brainpool;  // empty: no identity on that curve
   es8::KeySetPlan plan;
   Timeouts timeouts;
-  bool scp03t_in_22 = false;  // this SM-SR carries SCP03t TLVs inside 22
+  std::int64_t settle_ms = 10'000;  // an EIS lags behind by that at most
+  bool scp03t_in_22 = false;        // this SM-SR carries SCP03t TLVs inside 22
   bool scp03t_online =
       false;  // INITIALIZE UPDATE goes alone; else the card challenge is computed and all is one script
   std::vector<unsigned> rsp_majors{2, 3, 4};    // RemoteProvisioningVersion majors served
@@ -258,8 +263,8 @@ Step step(Download d, Event e, const Context& c);
 
 // What the inventory has to say of the ICCID once the download has ended. Every way out of `reserved` goes through
 // here.
-IccidState iccid_after(const Download& d);
-// The eUICC has to be looked at until its EIS is clean (follow_up.hpp).
-bool needs_follow_up(const Download& d);
+IccidState iccid_after(const Download& d, std::int64_t now_ms);
+// The eUICC has to be looked at until nothing of ours is left there that is not in use (follow_up.hpp).
+bool needs_follow_up(const Download& d, std::int64_t now_ms);
 
 }  // namespace kf::download

@@ -32,7 +32,11 @@ class Machine {
   void call(es::Request r, std::int64_t timeout, bool resend_safe, Ask ask = Ask::step);
   void send_data(const Aid& target, Bytes data, bool more);
   void send_data(const Aid& target, const es8::SendPart& part, bool more);
-  void ask_eis(Ask ask) { call(request(es::Function::get_eis), c_.timeouts.get_eis, true, ask); }
+  void ask_eis(Ask ask);
+  [[nodiscard]] std::int64_t latest_end(std::int64_t not_after) const;  // of a call that may change the card
+  void call_create();
+  void call_delete(const std::string& iccid);
+  std::string transaction(unsigned call) { return d().order.id + "." + std::to_string(call); }
   void probe();
   bool again_later(unsigned limit);
   Aid isd_p() { return Aid::of(d().isd_p_aid); }
@@ -49,6 +53,7 @@ class Machine {
   void start();
   void on_eis(es::Response& r);
   void read_stale(const es::Eis& e);
+  bool is_ordered_or_listed(std::string_view iccid);
   std::optional<Cause> eligibility(const es::Eis& e);
   const Bytes& cert_dp() { return d().curve == Curve::p256 ? c_.cert_dp_p256 : c_.cert_dp_brainpool; }
   void on_certificates(CertificatesChecked& x);
@@ -56,14 +61,17 @@ class Machine {
   void on_cleaned(es::Response& r);
   void probed_cleaning(const es::Response& r, bool have);
   void create();
-  void on_created(es::Response& r, unsigned call);
+  void on_created(es::Response& r);
   void created(std::string aid);
-  void creation_ended(unsigned call);
-  void one_creation_ended();  // nobody knows which; the others may still make an ISD-P when this one is deleted
-  void nothing_made() { d().on_card = !d().open_creations.empty(); }  // as far as the calls that ended say
-  void nothing_there();                                               // a deletion says so
   void probed_creating(const es::Response& r, const es::ProfileInfo* p, bool have);
-  void on_late_creation(es::Response& r, unsigned call);
+  void on_late_creation(es::Response& r);
+
+  // ---- the card's ledger, of the ordered ICCID ----
+  Possession& ledger() { return d().possession; }
+  const std::string& iccid() { return d().order.iccid.str(); }
+  bool may_appear() { return ledger().may_appear(iccid(), c_.now_ms); }
+  bool may_vanish() { return ledger().may_vanish(iccid(), c_.now_ms); }
+  Possession::Eis look_at(const es::Eis& e);
 
   // ---- SendingCert to Installing (conversing.cpp) ----
   void send_cert();
@@ -99,7 +107,6 @@ class Machine {
 
   // ---- Deleting (deleting.cpp) ----
   void begin_delete(Cause cause);
-  void call_delete();
   void deleted(bool by_us);
   void end_deleting() { finish(d().expiring ? State::expired : State::failed); }
   void left_behind(const std::string& why);
@@ -108,6 +115,7 @@ class Machine {
   void on_probe(es::Response& r);
 
   // ---- dispatch (machine.cpp), failures.cpp, restart.cpp ----
+  bool note_end(const Answer& a);
   void on_answer(Answer& a);
   void on_call_failed(CallFailed& f);
   void on_probe_failed();

@@ -1,12 +1,15 @@
 // GettingEis, Checking, CleaningStale, CreatingIsdp.
 #include <algorithm>
+#include <set>
 
 #include "host/base/text.hpp"
 #include "host/download/machine_impl.hpp"
 
 namespace kf::download {
 namespace {
-constexpr std::size_t kMaxCertificates = 16;  // of CA key sets that are tried
+constexpr std::size_t kMaxCertificates = 16;       // of CA key sets that are tried
+constexpr std::size_t kMaxStale = 16;              // cleaned away before CreateISDP; the rest is the follow-up's
+constexpr unsigned kMaxCleanings = 3 * kMaxStale;  // also where the EIS shows other ones each time
 
 std::vector<Bytes> ecasd_certificates(const es::Eis& e) {
   std::vector<Bytes> out;
@@ -42,26 +45,51 @@ void Machine::on_eis(es::Response& r) {
   const es::Eis& e = *r.eis;
   if (e.eid != x.order.eid.str()) return fail({"8.1.1", "3.8", x.order.eid.str(), "the EIS is of another EID", ""});
   enter(State::checking);
-  const es::ProfileInfo* p = find_profile(e, x.order.iccid.str());
-  if (p == nullptr || p->state == "Deleted") {
-    x.seen_gone = x.open_creations.empty();
-  } else if (in_use(*p) && x.order.iccid_was != IccidState::installed) {
-    x.on_card = true;  // whatever the inventory thought: no other eUICC may get it
+  const es::ProfileInfo* p = find_profile(e, iccid());
+  // Whatever the inventory thought, no other eUICC may get it.
+  if (p != nullptr && p->state != "Deleted" && x.order.iccid_was != IccidState::installed)
+    ledger().claimed(iccid(), c_.now_ms);
+  x.unproved = look_at(e);
+  read_stale(e);
+  // Before its certificates are good an EIS may say more of what we know, and make up nothing that we would have to
+  // look after.
+  if (!x.unproved->entries.empty()) {
+    Possession::Eis known = *x.unproved;
+    std::erase_if(known.entries, [&](const Possession::Entry& entry) {
+      return !ledger().knows(entry.iccid) && !same_iccid(entry.iccid, iccid());
+    });
+    ledger().shown(known);
   }
   x.ineligible = eligibility(e);
-  read_stale(e);
   std::vector<Bytes> certificates = ecasd_certificates(e);
   if (certificates.empty()) return fail({"8.1.3", "6.1", x.order.eid.str(), "no CERT.ECASD.ECKA in the EIS", ""});
   emit(CheckCertificates{std::move(certificates), e.eum_certificate});
 }
 
+// The ordered one first. Others that count as installed are not ours to delete, however the EIS shows them; of the rest
+// those that the ledger knows, or has room for.
 void Machine::read_stale(const es::Eis& e) {
-  d().stale.clear();
-  for (const auto& p : e.profiles)
-    if (is_stale(p, c_.smdp_oid)) d().stale.push_back(p.iccid);
+  auto& stale = d().stale;
+  stale.clear();
+  if (std::ranges::none_of(e.profiles, [&](const auto& p) { return is_stale(p, c_.smdp_oid); })) return;
+  const Possession::Eis look = look_at(e);
+  std::set<std::string_view> room;
+  for (const auto& entry : look.entries) room.insert(iccid_value(entry.iccid));
+  if (const auto* p = find_profile(e, iccid());
+      p != nullptr && is_stale(*p, c_.smdp_oid) && !ledger().lags(iccid(), d().eis_asked_ms, c_.settle_ms))
+    stale.push_back(iccid());
+  for (const auto& p : e.profiles) {
+    if (stale.size() >= kMaxStale) return;
+    if (is_stale(p, c_.smdp_oid) && room.contains(iccid_value(p.iccid)) && !ledger().counts_as_installed(p.iccid) &&
+        !is_ordered_or_listed(p.iccid))
+      stale.push_back(clip_text(p.iccid, 32));
+  }
+}
+bool Machine::is_ordered_or_listed(std::string_view i) {
+  return same_iccid(i, iccid()) || std::ranges::any_of(d().stale, [&](const auto& s) { return same_iccid(s, i); });
 }
 
-std::optional<Cause> Machine::eligibility(const es::Eis& e) {  // sgp02-interfaces.md 2.5, points 4 to 7
+std::optional<Cause> Machine::eligibility(const es::Eis& e) {  // docs/spec/interfaces.md 2.5, points 4 to 7
   const Order& o = d().order;
   auto no = [&](std::string why) -> Cause {
     return {o.by_profile_type ? "8.2.5" : "8.2.1", "2.1", o.by_profile_type ? o.profile_type : o.iccid.str(),
@@ -81,8 +109,8 @@ std::optional<Cause> Machine::eligibility(const es::Eis& e) {  // sgp02-interfac
   if (const auto* p = find_profile(e, o.iccid.str()); p != nullptr && p->state != "Created" && p->state != "Deleted")
     return Cause{"8.2.1", "3.3", o.iccid.str(), "ICCID is already on this eUICC", ""};
   std::uint64_t freed = 0;
-  for (const auto& p : e.profiles)
-    if (is_stale(p, c_.smdp_oid)) freed += p.allocated_memory;
+  for (const std::string& i : d().stale)
+    if (const auto* p = find_profile(e, i)) freed += p->allocated_memory;
   if (o.required_memory > e.remaining_memory + freed)
     return Cause{"8.1", "4.8", o.eid.str(),
                  "RequiredMemory " + std::to_string(o.required_memory) + " exceeds RemainingMemory " +
@@ -93,7 +121,10 @@ std::optional<Cause> Machine::eligibility(const es::Eis& e) {  // sgp02-interfac
 
 void Machine::on_certificates(CertificatesChecked& x) {
   if (d().state != State::checking) return;
+  // An SM-SR can show any ECASD; what it says of an eUICC that it does not prove to know frees nothing.
   if (!x.status) return fail(certificate_cause(x.status.error(), d().order.eid));
+  if (d().unproved) ledger().seen(*d().unproved, c_.settle_ms);
+  d().unproved.reset();
   d().curve = x.curve;
   d().pk_ecasd = x.pk_ecasd;
   if ((x.curve != Curve::p256 && x.curve != Curve::brainpool_p256r1) || cert_dp().empty())
@@ -106,21 +137,16 @@ void Machine::on_certificates(CertificatesChecked& x) {
 void Machine::clean_next() {
   if (d().stale.empty()) return create();
   if (d().state != State::cleaning_stale) enter(State::cleaning_stale);
-  call(request_iccid(es::Function::delete_isdp, d().stale.front()), c_.timeouts.card, true);
+  if (++d().cleanings > kMaxCleanings)
+    return fail({"8.2.1", "4.2", d().stale.front(), "the eUICC has no end of stale ISD-Ps", ""});
+  call_delete(d().stale.front());
 }
 void Machine::on_cleaned(es::Response& r) {
   if (!executed(r) && !unknown_profile(r)) {
     const Cause missing{"8.2.1", "4.2", d().stale.front(), "stale ISD-P could not be deleted", ""};
-    if (r.status == es::ExecStatus::expired) {
-      d().leftover = true;
-      return fail_as(r, missing);
-    }
+    if (r.status == es::ExecStatus::expired && c_.now_ms >= d().order.deadline_ms) return fail_as(r, missing);
     d().refused = passed_on(r, missing);
     return probe();  // it may be gone all the same: by a DeleteISDP of the old life, or by one given up for lost
-  }
-  if (same_iccid(d().stale.front(), d().order.iccid.str())) {
-    one_creation_ended();
-    if (d().open_creations.empty()) nothing_there();
   }
   d().stale.erase(d().stale.begin());
   d().tries = 0;
@@ -130,51 +156,33 @@ void Machine::probed_cleaning(const es::Response& r, bool have) {
   const std::string first = d().stale.front();
   if (have) read_stale(*r.eis);
   const bool there = std::find(d().stale.begin(), d().stale.end(), first) != d().stale.end();
-  if (d().refused && there) {
-    d().leftover = true;
-    return fail(*d().refused);
-  }
+  if (d().refused && there) return fail(*d().refused);
   d().refused.reset();
-  if (!have || (there && ++d().resends >= c_.timeouts.delete_tries)) {
-    d().leftover = true;
-    return have ? fail(down("DeleteISDP")) : fail_as(r, down("DeleteISDP"));
-  }
+  if (!have) return fail_as(r, down("DeleteISDP"));
+  if (there && ++d().resends >= c_.timeouts.delete_tries) return fail(down("DeleteISDP"));
   clean_next();
 }
 
 // ---- CreatingIsdp ----
 void Machine::create() {
+  if (may_vanish()) {  // a DeleteISDP that may yet be executed would take the new ISD-P away
+    if (d().state != State::cleaning_stale) enter(State::cleaning_stale);
+    return emit(StartTimer{ledger().vanishing_until(iccid()) - c_.now_ms + 1});
+  }
   enter_persisted(State::creating_isdp);
   if (!d().ephemeral_asked) emit(MakeEphemeral{d().curve, *d().pk_ecasd});
   d().ephemeral_asked = true;
-  es::Request r = request_iccid(es::Function::create_isdp, d().order.iccid.str());
-  r.mno_id = d().order.requester.str();
-  r.required_memory = d().order.required_memory;
-  r.more_to_do = true;
-  call(std::move(r), c_.timeouts.card, false);
-  d().open_creations.push_back(d().calls);
-  d().on_card = true;
-}
-void Machine::creation_ended(unsigned call) { std::erase(d().open_creations, call); }
-void Machine::one_creation_ended() {
-  if (!d().open_creations.empty()) d().open_creations.erase(d().open_creations.begin());
-}
-void Machine::nothing_there() {
-  d().open_creations.clear();
-  d().on_card = false;
-  d().seen_gone = d().proved_gone = true;
+  call_create();
 }
 
-void Machine::on_created(es::Response& r, unsigned call) {
+void Machine::on_created(es::Response& r) {
   d().ask_after_refusal = false;
   if (executed(r)) {
     if (r.status == es::ExecStatus::with_warning) note_warning(r);
-    if (r.isd_p_aid.empty()) return probe();  // stays open until the EIS shows it
-    creation_ended(call);
+    if (r.isd_p_aid.empty()) return probe();  // the EIS says which
     return created(to_hex(r.isd_p_aid));
   }
-  if (r.code && !end_unknown(r)) creation_ended(call);
-  if (says(r, "8.2.1", "3.3") && (!d().create_retried || !d().open_creations.empty())) {
+  if (says(r, "8.2.1", "3.3") && (!d().create_retried || may_appear())) {
     d().ask_after_refusal = true;
     return probe();
   }
@@ -187,7 +195,6 @@ void Machine::on_created(es::Response& r, unsigned call) {
       if (c.message.find(hex_sw) == std::string::npos) c.message += (c.message.empty() ? "SW " : ", SW ") + hex_sw;
     }
   }
-  nothing_made();
   if (r.status == es::ExecStatus::expired) return fail_as(r, c);
   fail(std::move(c));
 }
@@ -204,46 +211,33 @@ void Machine::probed_creating(const es::Response& r, const es::ProfileInfo* p, b
   const bool after_refusal = std::exchange(d().ask_after_refusal, false);
   if (!have) return fail_as(r, down("CreateISDP"));
   if (p != nullptr && is_stale(*p, c_.smdp_oid)) {
-    if (!after_refusal || d().create_retried) {
-      one_creation_ended();
-      return created(p->isd_p_aid);
-    }
+    if (!after_refusal || d().create_retried) return created(p->isd_p_aid);
     d().create_retried = true;  // 8.2.1/3.3: an ISD-P of ours from before: clean up and try once more
     read_stale(*r.eis);
     return clean_next();
   }
   if (p != nullptr && p->state != "Deleted") {
-    if (!in_use(*p) || p->smdp_id != c_.smdp_oid) nothing_made();
     return fail({"8.2.1", "3.3", d().order.iccid.str(), "ICCID is in use at the SM-SR", ""});
   }
   if (after_refusal) {
     // In-Creation entries are not shown: most likely a CreateISDP of ours that is still at work. Ask again later.
-    const bool perhaps_ours = d().taken_up || d().creation_doubted || !d().open_creations.empty();
+    const bool perhaps_ours = d().taken_up || may_appear();
     if (perhaps_ours && d().in_creation_waits < 8)
       return emit(StartTimer{c_.timeouts.backoff << d().in_creation_waits++});
-    nothing_made();
-    if (d().order.iccid_was == IccidState::uncertain || perhaps_ours) d().on_card = true;  // for all we know
+    if (perhaps_ours) ledger().claimed(iccid(), c_.now_ms);  // for all we know
     return fail({"8.2.1", "3.3", d().order.iccid.str(), "SM-SR says that the ICCID is in use", ""});
   }
-  if (d().create_retried) {
-    nothing_made();
-    return fail(down("CreateISDP"));
-  }
+  if (d().create_retried) return fail(down("CreateISDP"));
   d().create_retried = true;
   create();
 }
 
 // The answer to a CreateISDP that was given up for lost, or that a life before the restart had made.
-void Machine::on_late_creation(es::Response& r, unsigned call) {
+void Machine::on_late_creation(es::Response& r) {
   const State s = d().state;
-  if (!executed(r)) {
-    if (r.code && !end_unknown(r)) creation_ended(call);
-    return;
-  }
-  if (r.isd_p_aid.empty()) return;  // the EIS will tell
-  // Beside an ISD-P that is in hand, or just being deleted, it stays open: it is looked at when the order has ended.
+  if (!executed(r) || r.isd_p_aid.empty()) return;  // the EIS will tell
+  // Beside an ISD-P that is in hand, or just being deleted, it is looked at when the order has ended.
   if (!d().isd_p_aid.empty() && d().isd_p_aid != to_hex(r.isd_p_aid)) return;
-  creation_ended(call);
   if (s == State::creating_isdp) return created(to_hex(r.isd_p_aid));
   if (s == State::cleaning_stale) {
     if (std::ranges::none_of(d().stale, [&](const auto& i) { return same_iccid(i, d().order.iccid.str()); }))
@@ -251,7 +245,7 @@ void Machine::on_late_creation(es::Response& r, unsigned call) {
   } else if (s == State::deleting && d().isd_p_aid.empty()) {
     d().isd_p_aid = to_hex(r.isd_p_aid);
     enter_persisted(State::deleting);
-    call_delete();
+    call_delete(iccid());
   }
 }
 

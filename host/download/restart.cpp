@@ -1,4 +1,4 @@
-// Taken up again after a restart of the SM-DP: sgp02-interfaces.md 4.2, row "SM-DP restart".
+// Taken up again after a restart of the SM-DP: docs/spec/interfaces.md 4.2, "SM-DP restart".
 #include "host/download/machine_impl.hpp"
 
 namespace kf::download {
@@ -11,7 +11,7 @@ void Machine::restart(bool planned) {
   x.enable_call = x.calls;
   // The old life may have made calls that its last record does not know: a fresh block of numbers keeps
   // FunctionCallIdentifiers unique, and the commit keeps a second crash from taking the same block.
-  x.calls = (x.calls / 1000 + 1) * 1000;
+  x.calls = (x.calls / kCallsOfALife + 1) * kCallsOfALife;
   out_.persist = true;
   switch (x.state) {
     case State::received:
@@ -30,11 +30,10 @@ void Machine::restart(bool planned) {
     case State::enabling:
       return probe();
     case State::deleting:
-      x.deletion_open = true;  // the old life's
       if (!x.cause) x.cause = Cause{"1.2", "4.2", x.isd_p_aid, "interrupted by a restart of the SM-DP", ""};
       x.tries = 0;
       if (x.isd_p_aid.empty()) return probe();
-      return call_delete();
+      return call_delete(iccid());
     default:
       return;
   }

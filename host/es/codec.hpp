@@ -20,10 +20,18 @@ inline constexpr std::size_t kMaxUri = 2048;    // octets of an address, a Messa
 inline constexpr std::size_t kMaxEntity = 255;  // octets of EntityId, EntityName and TransactionId in them
 // Reads what is there into `h`, also when something else in the header is wrong. The fault of the first thing that is:
 // mustUnderstand blocks first, as SOAP demands.
-std::optional<Fault> read_header(const Element& header, MessageHeader& h);
+// `document`: of the header, to keep ReferenceParameters; without it they are not looked at.
+std::optional<Fault> read_header(const Element& header, MessageHeader& h, const Document* document);
 // What a message of that kind cannot do without; `of_response`: RelatesTo says what it belongs to, nothing else counts.
 std::optional<Fault> require_addressing(const MessageHeader& h, bool from_optional, bool of_response);
 void set_from(MessageHeader& h, std::string address);
+
+// --- parameters.cpp ---
+inline constexpr std::size_t kMaxReferenceParameters = 4096;  // octets
+inline constexpr std::size_t kMaxParameters = 16;
+// The children of a wsa:ReferenceParameters as header blocks for a message to that endpoint. What could pass for a
+// block of ours is refused. Reasons: schema, bad-xml.
+Status read_reference_parameters(const Element& e, const Document& document, std::string& out);
 
 // --- functions.cpp ---
 using Kind = Direction;
@@ -63,7 +71,8 @@ struct FieldUse {
 
 enum class Group : std::uint8_t { profile, platform, euicc };
 
-// One row of section 2: where the function exists, what it carries after the base elements, in the order of the schema.
+// One row of docs/spec/interfaces.md 2: where the function exists, what it carries after the base elements, in the
+// order of the schema.
 struct FunctionRow {
   Function function;
   std::string_view name;
@@ -88,7 +97,8 @@ struct Identity {
 };
 // From the local name of the body element; nothing for names that SGP.02 does not know on that interface.
 std::optional<Identity> identify(std::string_view element);
-// 1.3: tolerant of the spellings in the wild and of any group, false when the Action means something else.
+// docs/spec/interfaces.md 1.3: tolerant of the spellings in the wild and of any group, false when the Action means
+// something else.
 bool action_fits(std::string_view action, const Identity& id);
 
 Status read_request(const Element& e, const Context& c, const Identity& id, Request& out);  // reasons: schema, bad-xml

@@ -1,4 +1,4 @@
-// Reading the EIS. sgp02-interfaces.md 2.5: unknown children are ignored, known ones have to be right (rule 18).
+// Reading the EIS. docs/spec/interfaces.md 2.5, 10.18: unknown children are ignored, known ones have to be right.
 #include <algorithm>
 
 #include "host/es/codec.hpp"

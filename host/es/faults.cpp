@@ -1,4 +1,5 @@
-// SOAP 1.2 faults: the kinds the codec itself raises, the envelope, and reading one. sgp02-interfaces.md 6.1, 10.16.
+// SOAP 1.2 faults: the kinds the codec itself raises, the envelope, and reading one.
+// docs/spec/interfaces.md 6.1, 10.16.
 #include <algorithm>
 
 #include "host/es/codec.hpp"
@@ -105,6 +106,7 @@ std::string write_fault(const Fault& f) {
   h.to = f.header.from;
   h.relates_to = f.header.message_id;
   h.action = f.subcode.starts_with("wsa:") ? kWsaFaultAction : kSoapFaultAction;
+  h.reply_parameters = f.header.reply_parameters;
   append_header(out, h);
   if (f.code == "VersionMismatch") {
     out += "<s:Upgrade><s:SupportedEnvelope qname=\"s:Envelope\"/></s:Upgrade>";
@@ -170,14 +172,14 @@ Result<Fault> read_fault(std::string_view xml) {
       });
     });
   };
-  const Status s = read_children(Element{doc.root(), scope, "Envelope"}, env, kEnvelope,
-                                 [&](std::size_t i, const Element& x) -> Status {
-                                   if (i == 0) {
-                                     read_header(x, h);  // whatever can be read; a fault's header is not judged
-                                     return {};
-                                   }
-                                   return read_children(x, env, kBody, read_body);
-                                 });
+  const Status s = read_children(
+      Element{doc.root(), scope, "Envelope"}, env, kEnvelope, [&](std::size_t i, const Element& x) -> Status {
+        if (i == 0) {
+          read_header(x, h, nullptr);  // whatever can be read; a fault's header is not judged
+          return {};
+        }
+        return read_children(x, env, kBody, read_body);
+      });
   if (!s) return s.error().reason == "schema" ? no_fault : s.error();
   f.http_status = status_of(f.code);
   f.header = std::move(h);

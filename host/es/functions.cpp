@@ -1,5 +1,5 @@
 // The functions of ES2, ES3 and ES4: one table says which elements they carry, in which order, and serves reading,
-// writing (write.cpp) and wsa:Action. sgp02-interfaces.md 1.3, 1.5, 2.
+// writing (write.cpp) and wsa:Action. docs/spec/interfaces.md 1.3, 1.5, 2.
 #include <algorithm>
 #include <array>
 
@@ -124,7 +124,6 @@ constexpr std::array<std::string_view, 20> kFieldNames = {"Eid",
                                                           "Eis"};
 
 constexpr std::size_t kMaxCallIdentifier = 1000;          // characters
-constexpr std::size_t kMaxProfileType = 400;              // octets: the schema's 100 characters
 constexpr std::size_t kMaxCode = 64, kMaxMessage = 1024;  // octets kept of a status code and of the text beside it
 constexpr std::size_t kMaxRules = 64;                     // of a pol2: there are nine different ones
 
@@ -271,7 +270,7 @@ Status read_execution_status(const Element& e, const Context& c, Response& out) 
   bool known = false;
   out.status = parse_status(status, known);
   out.unknown_status = !known;
-  if (!known) {  // 6.1: taken as FAILED, and said so
+  if (!known) {  // taken as FAILED, and said so: docs/spec/interfaces.md 6.1
     if (!out.code) out.code = StatusCode{"1.2", "4.2", {}, {}};
     if (!out.code->message.empty()) out.code->message += "; ";
     out.code->message += "Status '" + clip(status) + "' is not known";
@@ -345,8 +344,7 @@ namespace {
 // The Actions of the interface descriptions. ES2 has no descriptions of answers to DownloadProfile, EnableProfile and
 // the like; they get the form that ES3 has for them.
 std::string wsdl3_action(const FunctionRow& row, std::string_view name, Interface i, Way way) {
-  const bool notification = name.ends_with("Notification");
-  const bool callback = way == Way::callback && !row.pair && !notification;
+  const bool callback = way == Way::callback && !row.pair;
   std::string s = "http://gsma.com/";
   s.append(interface_name(i)).append("/");
   if (row.function == F::get_eis && i == Interface::es2)
@@ -411,7 +409,8 @@ static Status read_rule(const Element& e, const Context& c, bool request, Policy
   return {};
 }
 
-// `request`: an order is held to the enumerations of 2.6, an EIS is not (newer schemas may know more).
+// `request`: an order is held to the enumerations of docs/spec/interfaces.md 2.6, an EIS is not (newer schemas may know
+// more).
 Status read_pol2(const Element& e, const Context& c, bool request, std::optional<Pol2>& out) {
   static constexpr Rule kRules[] = {{"Rule", false, true, "rules"}};
   out.emplace();

@@ -1,4 +1,5 @@
-// The SOAP header: WS-Addressing, mustUnderstand, the URIs that carry identities. sgp02-interfaces.md 1.2, 1.3, 6.1.
+// The SOAP header: WS-Addressing, mustUnderstand, the URIs that carry identities.
+// docs/spec/interfaces.md 1.2, 1.3, 6.1.
 #include <utility>
 
 #include "host/es/codec.hpp"
@@ -105,7 +106,8 @@ struct Slots {  // which headers were there, to see double ones
   bool from = false, to = false, reply_to = false, message_id = false, relates_to = false, action = false;
 };
 
-void read_wsa(const Element& e, std::string_view local, MessageHeader& h, Slots& seen, Problems& problems) {
+void read_wsa(const Element& e, std::string_view local, MessageHeader& h, Slots& seen, Problems& problems,
+              const Document* document) {
   const auto qname = [&] { return "wsa:" + std::string(local); };
   const auto once = [&](bool& slot) {
     if (slot) problems.add(invalid_header("wsa:InvalidCardinality", qname() + " occurs twice", qname()));
@@ -125,25 +127,31 @@ void read_wsa(const Element& e, std::string_view local, MessageHeader& h, Slots&
     if (auto s = read_text(e, out); !s) problems.add(invalid_header("wsa:InvalidAddress", s.error().detail, qname()));
     bounded(out);
   };
-  const auto endpoint = [&](bool& slot, std::string& out) {
+  const auto endpoint = [&](bool& slot, std::string& out, std::string* parameters) {
     if (!once(slot)) return;
+    bool address = false;
     for (pugi::xml_node n : e.node.children()) {
       if (n.type() != pugi::node_element) continue;
       const Scope scope(e.scope, n);
       const auto name = scope.name_of(n);
-      if (!name || name->ns != kNsWsa || name->local != "Address") continue;
-      if (auto s = read_text(Element{n, scope, "Address"}, out); !s) {
-        problems.add(invalid_header("wsa:InvalidAddress", s.error().detail, qname()));
+      if (!name || name->ns != kNsWsa) continue;
+      if (name->local == "Address" && !std::exchange(address, true)) {
+        if (auto s = read_text(Element{n, scope, "Address"}, out); !s)
+          problems.add(invalid_header("wsa:InvalidAddress", s.error().detail, qname()));
+      } else if (name->local == "ReferenceParameters" && parameters != nullptr && document != nullptr) {
+        if (auto s = read_reference_parameters(Element{n, scope, name->local}, *document, *parameters); !s)
+          problems.add(
+              invalid_header("wsa:InvalidEPR", "ReferenceParameters in " + qname() + ": " + s.error().detail, qname()));
+        parameters = nullptr;
       }
-      break;
     }
     if (out.empty()) problems.add(invalid_header("wsa:MissingAddressInEPR", qname() + " holds no Address", qname()));
     bounded(out);
   };
   if (local == "From") {
-    endpoint(seen.from, h.from);
+    endpoint(seen.from, h.from, nullptr);
   } else if (local == "ReplyTo") {
-    endpoint(seen.reply_to, h.reply_to);
+    endpoint(seen.reply_to, h.reply_to, &h.reply_parameters);
   } else if (local == "To") {
     plain(seen.to, h.to);
   } else if (local == "MessageID") {
@@ -164,7 +172,7 @@ void set_from(MessageHeader& h, std::string address) {
   h.from_name = percent_decoded(query_value(h.from, "EntityName"));
 }
 
-std::optional<Fault> read_header(const Element& header, MessageHeader& h) {
+std::optional<Fault> read_header(const Element& header, MessageHeader& h, const Document* document) {
   Problems problems;
   Slots seen;
   std::size_t blocks = 0;
@@ -187,7 +195,7 @@ std::optional<Fault> read_header(const Element& header, MessageHeader& h) {
     if (!attributes->for_us) continue;
     const Element e{n, scope, name->local};
     if (name->ns == kNsWsa) {
-      read_wsa(e, name->local, h, seen, problems);
+      read_wsa(e, name->local, h, seen, problems, document);
     } else if (name->ns == kNsWsmc && name->local == "MessagePending") {
       const std::string_view v = n.attribute("pending").value();
       h.message_pending = v == "true" || v == "1";

@@ -1,4 +1,4 @@
-// parse_message(): the order of the checks of sgp02-interfaces.md 6.1 that belong to the codec.
+// parse_message(): the order of the checks of docs/spec/interfaces.md 6.1 that belong to the codec.
 #include <algorithm>
 
 #include "host/es/codec.hpp"
@@ -54,7 +54,7 @@ class Parser {
       const Scope scope(envelope.scope, n);
       const auto name = scope.name_of(n);
       if (name && name->ns == ns && name->local == "Header") {
-        read_header(Element{n, scope, "Header"}, m_.header);
+        read_header(Element{n, scope, "Header"}, m_.header, nullptr);
         return;
       }
     }
@@ -70,7 +70,7 @@ class Parser {
       const bool known = name && name->ns == kNsEnv;
       if (known && name->local == "Header" && !header_seen && !body_seen) {
         header_seen = true;
-        header_fault = read_header(Element{n, scope, "Header"}, m_.header);
+        header_fault = read_header(Element{n, scope, "Header"}, m_.header, &doc_);
       } else if (known && name->local == "Body" && !body_seen) {
         body_seen = true;
         auto body_result = read_body(Element{n, scope, "Body"}, header_fault);
@@ -130,8 +130,8 @@ class Parser {
     const Context c{doc_, m_.ns, m_.unknown_elements};
     static constexpr Rule kRules[] = {{"Address", true}};
     auto& poll = m_.body.emplace<MakeConnection>();
-    const Status s = read_children(
-        e, c, kRules, [&](std::size_t, const Element& x) { return read_text(x, poll.address, kMaxUri); });
+    const Status s =
+        read_children(e, c, kRules, [&](std::size_t, const Element& x) { return read_text(x, poll.address, kMaxUri); });
     if (!s) return body_fault(s.error());
     if (poll.address.empty()) return body_fault(schema_error("Address is empty"));
     return {};

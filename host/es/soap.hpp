@@ -1,6 +1,6 @@
-// SOAP 1.2 envelopes with WS-Addressing, and the codec of every ES2/ES3/ES4 message. sgp02-interfaces.md sections 1,
-// 2, 6.1. Pure functions on strings (pugixml inside; no DTD, no entities, depth at most 64). Namespaces .../3 and a
-// configured one.
+// SOAP 1.2 envelopes with WS-Addressing, and the codec of every ES2/ES3/ES4 message.
+// docs/spec/interfaces.md 1, 2, 6.1. Pure functions on strings (pugixml inside; no DTD, no entities, depth at most 64).
+// Namespaces .../3 and a configured one.
 #pragma once
 
 #include <functional>
@@ -22,7 +22,10 @@ struct MessageHeader {
   std::string from_name;    // EntityName
   std::string to;
   std::string to_entity;
-  std::string reply_to;        // ReplyTo/Address; empty: absent
+  std::string reply_to;  // ReplyTo/Address; empty: absent
+  // ReplyTo/ReferenceParameters as the header blocks that an answer there has to carry: complete in themselves, none of
+  // SOAP or WS-Addressing, at most 4096 octets.
+  std::string reply_parameters;
   std::string message_id;      // the complete URI
   std::string transaction_id;  // TransactionId inside it; may be empty
   std::string relates_to;      // may be empty
@@ -75,6 +78,7 @@ std::variant<Message, Fault> parse_message(std::string_view xml, const CodecOpti
 struct SendHeader {
   std::string from, to, reply_to, message_id, relates_to, action;  // empty: left out
   std::optional<bool> message_pending;                             // wsmc:MessagePending
+  std::string reply_parameters = {};  // MessageHeader::reply_parameters of what is answered, as they stand
 };
 std::string write_message(const SendHeader& h, const Request& r, std::string_view ns = kNs3,
                           Dialect d = Dialect::wsdl3);
@@ -88,19 +92,19 @@ std::string write_fault(const Fault& f);
 // (not an acceptable document), no-fault (no SOAP 1.2 envelope with a Fault).
 Result<Fault> read_fault(std::string_view xml);
 
-// http://gsma.com/<interface>/<group>[CallBack]/<interface>-<function>[Request|Response]  (1.3)
+// http://gsma.com/<interface>/<group>[CallBack]/<interface>-<function>[Request|Response]  (docs/spec/interfaces.md 1.3)
 enum class Way { request, answer, callback };  // requests and notifications; same connection; POSTed to ReplyTo, polled
 std::string action_for(Interface i, Function f, Way way, Dialect d = Dialect::wsdl3);
 std::string action_of(const Request& r, Dialect d = Dialect::wsdl3);  // Function::other too
 std::string action_of(const Response& r, Way way, Dialect d = Dialect::wsdl3);
-// //<entity>/urn:uuid:<uuid>?TransactionId=<id>&MessageDate=<now>   (1.2)
+// //<entity>/urn:uuid:<uuid>?TransactionId=<id>&MessageDate=<now>   (docs/spec/interfaces.md 1.2)
 std::string make_message_id(std::string_view entity, std::string_view uuid, std::string_view transaction_id,
                             std::string_view date);
 // <url>?EntityId=<oid>&EntityName=<name>; the name is percent-encoded, empty: left out
 std::string make_address(std::string_view url, std::string_view entity_id, std::string_view entity_name);
 
-// The EIS element alone with its namespace declarations, for tests and relays. What a requester may not see (2.5) has
-// to be taken out of the value before.
+// The EIS element alone with its namespace declarations, for tests and relays. What a requester may not see
+// (docs/spec/interfaces.md 2.5) has to be taken out of the value before.
 std::string write_eis(const Eis& e, std::string_view ns = kNs3);
 
 inline constexpr std::string_view kSoapContentType = "application/soap+xml; charset=utf-8";

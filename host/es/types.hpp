@@ -1,5 +1,5 @@
 // ES2, ES3 and ES4 messages as values: what the SOAP codec reads and writes and what a download reasons about.
-// sgp02-interfaces.md section 2. No XML here.
+// docs/spec/interfaces.md 2. No XML here.
 //
 // hexBinary values held as strings (AIDs, TARs, SIN, SDIN) are upper case once parsed. Plain values: copy them freely,
 // share them between threads when nobody writes.
@@ -15,6 +15,8 @@
 #include "host/base/ids.hpp"
 
 namespace kf::es {
+
+inline constexpr std::size_t kMaxProfileType = 400;  // bytes of a ProfileType: the schema's 100 characters
 
 enum class Interface { es2, es3, es4 };
 
@@ -115,7 +117,7 @@ struct Eis {
   bool operator==(const Eis&) const = default;
 };
 
-// One request of any function; each function uses the members its table row of section 2 names.
+// One request of any function; each function uses the members its table row names (docs/spec/interfaces.md 2).
 struct Request {
   Interface interface = Interface::es2;
   Function function = Function::get_eis;
@@ -151,7 +153,8 @@ struct Response {
   std::string processing_start, processing_end;
   std::optional<std::uint32_t> acceptable_validity_period;
   ExecStatus status = ExecStatus::success;
-  bool unknown_status = false;  // what stood there is none of the four: taken as failed, anything may have been executed
+  bool unknown_status =
+      false;  // what stood there is none of the four: taken as failed, anything may have been executed
   std::optional<StatusCode> code;
   std::optional<std::string> iccid;
   Bytes isd_p_aid;

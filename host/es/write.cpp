@@ -1,4 +1,4 @@
-// Writing envelopes, by hand: one string, hex straight into it. sgp02-interfaces.md 1.2, 1.5, 2.
+// Writing envelopes, by hand: one string, hex straight into it. docs/spec/interfaces.md 1.2, 1.5, 2.
 #include <algorithm>
 #include <charconv>
 
@@ -44,7 +44,8 @@ void write_subscription(Body& b, std::string_view name, const SubscriptionAddres
   if (a.imsi.empty() && a.msisdn.empty()) return b.empty(name);
   b.open(name);
   b.text_if("Imsi", a.imsi);
-  b.text_if("Msisdn", a.msisdn);
+  const std::string_view msisdn = a.msisdn;  // the published schemas know digits only
+  b.text_if("Msisdn", msisdn.starts_with('+') ? msisdn.substr(1) : msisdn);
   b.close(name);
 }
 
@@ -292,6 +293,7 @@ void append_header(std::string& out, const SendHeader& h) {
   if (h.message_pending) {
     out.append("<wsmc:MessagePending pending=\"").append(*h.message_pending ? "true" : "false").append("\"/>");
   }
+  out += h.reply_parameters;  // last: whoever looks for a block of ours by name finds ours
 }
 
 std::string write_message(const SendHeader& h, const Request& r, std::string_view ns, Dialect d) {

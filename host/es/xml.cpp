@@ -127,6 +127,18 @@ Scope::Scope(const Scope& parent, pugi::xml_node element) : parent_(&parent) {
   in_force_ = parent.in_force_ + own_.size();
 }
 
+std::vector<std::pair<std::string_view, std::string_view>> Scope::in_force() const {
+  std::vector<std::pair<std::string_view, std::string_view>> out;
+  for (const Scope* s = this; s != nullptr; s = s->parent_) {
+    for (const Binding& b : s->own_) {
+      count_namespace_steps(out.size());
+      if (std::ranges::none_of(out, [&](const auto& x) { return x.first == b.prefix; }))
+        out.emplace_back(b.prefix, b.uri);
+    }
+  }
+  return out;
+}
+
 std::string_view Scope::uri(std::string_view prefix) const {
   if (cached_ && prefix == last_prefix_) return last_uri_;
   const auto mine = std::find_if(own_.begin(), own_.end(), [&](const Binding& b) { return b.prefix == prefix; });
@@ -309,7 +321,7 @@ Status read_oid(const Element& e, std::string& out) {
   return {};
 }
 
-// Check digits are not the codec's business: a wrong one is a FAILED answer, not a fault (6.1).
+// Check digits are not the codec's business: a wrong one is a FAILED answer, not a fault (docs/spec/interfaces.md 6.1).
 Status read_eid(const Element& e, std::string& out) {
   KF_CHECK(read_text(e, out));
   if (out.size() == 32 && digits(out)) return {};

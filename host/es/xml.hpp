@@ -1,5 +1,5 @@
 // XML for the codec: a gate that refuses what must never be parsed, pugixml behind it, namespaces, typed text.
-// Internal to host/es. sgp02-interfaces.md 6.1 (first rows), rule 18.
+// Internal to host/es. docs/spec/interfaces.md 6.1 (first rows), 10.18.
 #pragma once
 
 #include <cstdint>
@@ -69,6 +69,8 @@ class Scope {
   [[nodiscard]] std::string_view uri(std::string_view prefix) const;
   // Reasons: bad-xml (prefix not bound, more than kMaxNamespaces declarations in force).
   [[nodiscard]] Result<Name> name_of(pugi::xml_node child) const;  // the scope must be that of `child` itself
+  // Prefix and URI of all declarations in force, each prefix once.
+  [[nodiscard]] std::vector<std::pair<std::string_view, std::string_view>> in_force() const;
 
  private:
   struct Binding {

@@ -12,7 +12,7 @@ constexpr std::uint8_t kKeyTypeAes = 0x88;
 constexpr std::uint8_t kMoreBlocks = 0x09;  // DGI coding, an answer is expected
 constexpr std::uint8_t kLastBlock = 0x89;
 
-// Data cut into STORE DATA commands (A2): P2 counts on from `first`, Le = 00 on the last one.
+// Data cut into STORE DATA commands (docs/spec/crypto.md A2): P2 counts on from `first`, Le = 00 on the last one.
 std::vector<Bytes> store_data(ByteView data, std::uint8_t last_p1, std::uint8_t first) {
   std::vector<Bytes> out;
   std::uint8_t block = first;
@@ -118,7 +118,7 @@ Result<Bytes> rc_of(const std::vector<CardAnswer>& answers, std::size_t commands
   if (data.empty()) return Error{"bad-rc", "no data in the answer to STORE DATA #1"};
   KF_TRY(const Tlv t, read_tlv(data));
   if (t.tag != 0x85 || !data.empty()) return Error{"bad-rc", "expected one TLV 85"};
-  if (t.value.size() != 16 && t.value.size() != 32)  // A20
+  if (t.value.size() != 16 && t.value.size() != 32)  // docs/spec/crypto.md A20
     return Error{"bad-rc", "RC has 16 or 32 bytes, not " + std::to_string(t.value.size())};
   return to_bytes(t.value);
 }

@@ -17,7 +17,7 @@ struct SendPart {
 
 // Commands one behind the other, ends[i] the offset behind command i. As few parts as `limit` octets of Data each allow
 // (0: no limit), cut between commands only; a command longer than that goes alone. `in_22`: each command inside a 22,
-// for SM-SRs that want it (sgp02-interfaces.md 2.4).
+// for SM-SRs that want it (docs/spec/interfaces.md 2.4).
 std::vector<SendPart> send_parts(ByteView octets, std::span<const std::uint32_t> ends, std::size_t limit, bool in_22);
 
 }  // namespace kf::es8

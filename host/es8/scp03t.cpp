@@ -6,7 +6,6 @@
 
 namespace kf::es8 {
 namespace {
-constexpr std::size_t kMac = 8;
 
 Bytes context_of(const Challenge& hc, const Challenge& cc) { return concat(hc, cc); }
 
@@ -22,7 +21,8 @@ std::size_t max_segment(std::size_t max_tlv) {
   max_tlv = std::min<std::size_t>(max_tlv, 0xFFFF);
   // tag, length field for that size, ciphertext in whole blocks, MAC; one byte at least is padding.
   for (std::size_t cipher_size = max_tlv / 16 * 16; cipher_size >= 16; cipher_size -= 16)
-    if (1 + ber_length_size(cipher_size + kMac) + cipher_size + kMac <= max_tlv) return cipher_size - 1;
+    if (1 + ber_length_size(cipher_size + seal::kMacSize) + cipher_size + seal::kMacSize <= max_tlv)
+      return cipher_size - 1;
   return 0;
 }
 
@@ -55,7 +55,7 @@ Challenge host_cryptogram(const SessionKeys& s, const Challenge& hc, const Chall
 }
 
 Bytes initialize_update(std::uint8_t kvn, const Challenge& hc) {
-  Bytes b{0x84, 0x0A, kvn, 0x00};  // KID 00 (A13)
+  Bytes b{0x84, 0x0A, kvn, 0x00};  // KID 00 (docs/spec/crypto.md A13)
   append(b, hc);
   return b;
 }

@@ -1,4 +1,4 @@
-// SCP03t, host side: sealing a profile into 84, 85, 86 ... and opening the answers. sgp02-crypto.md section 6.
+// SCP03t, host side: sealing a profile into 84, 85, 86 ... and opening the answers. docs/spec/crypto.md 6.
 // i = '70', security level 33, offline mode (card challenge computed) or online mode (card challenge received).
 #pragma once
 
@@ -7,7 +7,7 @@
 
 namespace kf::es8 {
 
-inline constexpr std::size_t kMaxTlv = 1020;   // whole 86 TLV as sent (A16)
+inline constexpr std::size_t kMaxTlv = 1020;   // whole 86 TLV as sent (docs/spec/crypto.md A16)
 std::size_t max_segment(std::size_t max_tlv);  // 1020 and 1024 both give 1007
 std::vector<ByteView> cut_profile(ByteView profile, std::size_t max_tlv = kMaxTlv);
 
@@ -89,11 +89,11 @@ struct OpenedAnswers {
   Bytes data;                         // plaintext of protected 86 answers, concatenated (the EUICCResponse)
   std::optional<Bytes> error_tlv;     // 9F44, 9F45, 9F46 or another 9Fxx
   // The card challenge in 84 is not the computed one: the card's counter differs. Normally 9F45 follows; either way a
-  // new session in online mode is due (6.3).
+  // new session in online mode is due (docs/spec/crypto.md 6.3).
   std::optional<SequenceCounter> other_counter;
 };
 // Reasons: bad-cryptogram (card cryptogram in 84), bad-rmac, bad-padding, bad-format. An R-MAC on an empty answer is
-// taken when it is right (A17). A 9F.. is not an error of this function: it is in error_tlv.
+// taken when it is right (docs/spec/crypto.md A17). A 9F.. is not an error of this function: it is in error_tlv.
 Result<OpenedAnswers> open_answers(const SealedScript& s, std::size_t from, const std::vector<CardAnswer>& answers);
 // The same for many downloads in one call.
 struct AnswerSet {

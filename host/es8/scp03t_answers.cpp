@@ -1,4 +1,4 @@
-// The card's answers to a sealed session: cryptogram, R-MAC, R-ENCRYPTION, error tags. sgp02-crypto.md 6.2 to 6.6.
+// The card's answers to a sealed session: cryptogram, R-MAC, R-ENCRYPTION, error tags. docs/spec/crypto.md 6.2 to 6.6.
 #include <algorithm>
 
 #include "host/crypto/symmetric.hpp"
@@ -6,7 +6,6 @@
 
 namespace kf::es8 {
 namespace {
-constexpr std::size_t kMac = seal::kMacSize;
 bool is_error(const CardAnswer& a) { return a.tag >> 8 == 0x9F; }
 
 Error format_error(const CardAnswer& a, const char* expected) {
@@ -18,13 +17,13 @@ Error format_error(const CardAnswer& a, const char* expected) {
 Status check_segment_answer(const CardAnswer& a) {
   if (a.tag != 0x86) return format_error(a, "86");
   if (a.value.empty()) return {};
-  if (a.value.size() > 0xFFFF || a.value.size() < kMac || (a.value.size() - kMac) % 16 != 0)
+  if (a.value.size() > 0xFFFF || a.value.size() < seal::kMacSize || (a.value.size() - seal::kMacSize) % 16 != 0)
     return format_error(a, "86 with whole blocks and an R-MAC");
   return {};
 }
 
 // One set while it is opened: judged without keys first, then with what the engine says about its protected answers.
-struct Draft {
+struct DraftAnswers {
   const AnswerSet* set = nullptr;
   std::size_t clean = 0;      // answers in front of the first one that ends the set
   Status end;                 // its fault; none: an error tag, or all were taken
@@ -34,7 +33,7 @@ struct Draft {
 };
 
 // Everything but R-MACs and ciphertext. An error tag is never protected; the session is over whatever follows.
-void judge(Draft& d) {
+void judge(DraftAnswers& d) {
   const SealedScript& s = *d.set->script;
   const auto& answers = *d.set->answers;
   // An error tag may stand behind the last answer.
@@ -70,7 +69,7 @@ void judge(Draft& d) {
 }
 
 // The protected ones among the clean answers. `plain` of the draft gets room for all of their data.
-void collect(Draft& d, std::vector<seal::OpenJob>& jobs) {
+void collect(DraftAnswers& d, std::vector<seal::OpenJob>& jobs) {
   const SealedScript& s = *d.set->script;
   d.first_job = jobs.size();
   const auto protected_ones = [&](auto&& take) {
@@ -81,7 +80,7 @@ void collect(Draft& d, std::vector<seal::OpenJob>& jobs) {
     }
   };
   std::size_t room = 0;
-  protected_ones([&](const CardAnswer& a, std::size_t) { room += a.value.size() - kMac; });
+  protected_ones([&](const CardAnswer& a, std::size_t) { room += a.value.size() - seal::kMacSize; });
   d.plain.resize(room);
   std::size_t at = 0;
   protected_ones([&](const CardAnswer& a, std::size_t segment) {
@@ -91,12 +90,12 @@ void collect(Draft& d, std::vector<seal::OpenJob>& jobs) {
     j.mcv = s.mcv[segment + 1];
     j.counter = segment + 1;
     j.value = a.value;
-    j.plain = std::span(d.plain).subspan(at, a.value.size() - kMac);
+    j.plain = std::span(d.plain).subspan(at, a.value.size() - seal::kMacSize);
     at += j.plain.size();
   });
 }
 
-Result<OpenedAnswers> finish(Draft& d, std::span<const seal::OpenJob> jobs) {
+Result<OpenedAnswers> finish(DraftAnswers& d, std::span<const seal::OpenJob> jobs) {
   const SealedScript& s = *d.set->script;
   std::size_t job = d.first_job;
   for (std::size_t i = 0; i < d.clean; ++i) {
@@ -132,7 +131,7 @@ Result<InitializeUpdateAnswer> parse_initialize_update_answer(const CardAnswer& 
 }
 
 std::vector<Result<OpenedAnswers>> open_answers(std::span<const AnswerSet> sets, seal::ScriptSealer& engine) {
-  std::vector<Draft> drafts(sets.size());
+  std::vector<DraftAnswers> drafts(sets.size());
   std::vector<seal::OpenJob> jobs;
   for (std::size_t i = 0; i < sets.size(); ++i) {
     drafts[i].set = &sets[i];
@@ -142,7 +141,7 @@ std::vector<Result<OpenedAnswers>> open_answers(std::span<const AnswerSet> sets,
   engine.open(jobs);
   std::vector<Result<OpenedAnswers>> out;
   out.reserve(sets.size());
-  for (Draft& d : drafts) out.push_back(finish(d, jobs));
+  for (DraftAnswers& d : drafts) out.push_back(finish(d, jobs));
   return out;
 }
 

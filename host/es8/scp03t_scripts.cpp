@@ -1,5 +1,5 @@
 // Sealing many downloads at once: derivations, cryptograms, 85, segments; each step over all of them.
-// sgp02-crypto.md 6.1 to 6.5.
+// docs/spec/crypto.md 6.1 to 6.5.
 #include <algorithm>
 
 #include "host/es8/scp03t.hpp"
@@ -7,7 +7,6 @@
 namespace kf::es8 {
 namespace {
 constexpr std::uint8_t kSecurityLevel = 0x33;  // C-MAC, C-DECRYPTION, R-MAC, R-ENCRYPTION
-constexpr std::size_t kMac = seal::kMacSize;
 
 enum Constant : std::uint8_t {
   kCardCryptogram = 0x00,
@@ -31,7 +30,7 @@ class Derivations {
   Derivations(const Derivations&) = delete;
   Derivations& operator=(const Derivations&) = delete;
 
-  // `key`, `context` and `out` live until run(). 6.1: one CMAC for each 16 octets of output.
+  // `key`, `context` and `out` live until run(). docs/spec/crypto.md 6.1: one CMAC for each 16 octets of output.
   void add(ByteView key, Constant constant, ByteView context, std::span<std::uint8_t> out) {
     for (std::size_t at = 0; at < out.size(); at += 16) {
       seal::MacJob& j = jobs_.emplace_back();
@@ -61,7 +60,7 @@ class Derivations {
 };
 
 // What is known of one download while its script is made.
-struct Draft {
+struct DraftScript {
   const ScriptOrder* order = nullptr;
   ScriptRun run;
   Bytes challenge_context;
@@ -73,9 +72,9 @@ struct Draft {
 
 std::size_t segment_of(const ScriptOrder& o) { return std::max<std::size_t>(1, max_segment(o.max_tlv)); }
 
-void derive(std::vector<Draft>& drafts, seal::ScriptSealer& engine) {
+void derive(std::vector<DraftScript>& drafts, seal::ScriptSealer& engine) {
   Derivations d(engine, 6 * drafts.size());
-  for (Draft& x : drafts) {
+  for (DraftScript& x : drafts) {
     const ScriptOrder& o = *x.order;
     if (o.online != nullptr && o.online->kvn != o.keys->kvn) {
       x.error = Error{"bad-cryptogram", "the card answered for another key version"};
@@ -85,7 +84,7 @@ void derive(std::vector<Draft>& drafts, seal::ScriptSealer& engine) {
     d.add(o.keys->enc.expose(), kCardChallenge, x.challenge_context, x.challenge);
   }
   d.run();
-  for (Draft& x : drafts) {
+  for (DraftScript& x : drafts) {
     if (x.error) continue;
     const ScriptOrder& o = *x.order;
     if (o.online != nullptr && !equal_ct(x.challenge, o.online->cc)) {
@@ -104,48 +103,48 @@ void derive(std::vector<Draft>& drafts, seal::ScriptSealer& engine) {
     d.add(o.keys->mac.expose(), kSessionRmac, x.context, s.keys.s_rmac.expose_mut());
   }
   d.run();
-  for (Draft& x : drafts) {
+  for (DraftScript& x : drafts) {
     if (x.error) continue;
     const ByteView s_mac = x.run.session.keys.s_mac.expose();
     d.add(s_mac, kHostCryptogram, x.context, x.host);
     if (x.order->online != nullptr) d.add(s_mac, kCardCryptogram, x.context, x.card);
   }
   d.run();
-  for (Draft& x : drafts)
+  for (DraftScript& x : drafts)
     if (!x.error && x.order->online != nullptr && !equal_ct(x.card, x.order->online->cryptogram))
       x.error = Error{"bad-cryptogram", "the card does not know the key set"};
 }
 
 // [84,] 85 and the room for the segments.
-void begin_scripts(std::vector<Draft>& drafts, seal::ScriptSealer& engine) {
+void begin_scripts(std::vector<DraftScript>& drafts, seal::ScriptSealer& engine) {
   std::vector<seal::MacJob> macs;
   macs.reserve(drafts.size());
-  for (Draft& x : drafts) {
+  for (DraftScript& x : drafts) {
     if (x.error) continue;
     SealedScript& s = x.run.session;
     if (s.offline) s.tlvs.push_back(initialize_update(x.order->keys->kvn, s.hc));
     Bytes auth;
-    auth.reserve(2 + 1 + 8 + kMac);
-    append(auth, {0x85, 1 + 8 + kMac, kSecurityLevel});
+    auth.reserve(2 + 1 + 8 + seal::kMacSize);
+    append(auth, {0x85, 1 + 8 + seal::kMacSize, kSecurityLevel});
     append(auth, x.host);
     s.tlvs.push_back(std::move(auth));
     macs.push_back({s.keys.s_mac.expose(), {}, s.tlvs.back(), {}});
   }
   engine.cmac(macs);
   std::size_t at = 0;
-  for (Draft& x : drafts) {
+  for (DraftScript& x : drafts) {
     if (x.error) continue;
     SealedScript& s = x.run.session;
     const Block16& mac = macs[at++].mac;
-    append(s.tlvs.back(), ByteView(mac).first(kMac));
+    append(s.tlvs.back(), ByteView(mac).first(seal::kMacSize));
     s.mcv.push_back(mac);
   }
 }
 
-void seal_segments(std::vector<Draft>& drafts, seal::ScriptSealer& engine) {
+void seal_segments(std::vector<DraftScript>& drafts, seal::ScriptSealer& engine) {
   std::vector<seal::SealJob> jobs;
   jobs.reserve(drafts.size());
-  for (Draft& x : drafts) {
+  for (DraftScript& x : drafts) {
     if (x.error) continue;
     ScriptRun& r = x.run;
     SealedScript& s = r.session;
@@ -182,14 +181,14 @@ void seal_segments(std::vector<Draft>& drafts, seal::ScriptSealer& engine) {
 }  // namespace
 
 std::vector<Result<ScriptRun>> seal_scripts(std::span<const ScriptOrder> orders, seal::ScriptSealer& engine) {
-  std::vector<Draft> drafts(orders.size());
+  std::vector<DraftScript> drafts(orders.size());
   for (std::size_t i = 0; i < orders.size(); ++i) drafts[i].order = &orders[i];
   derive(drafts, engine);
   begin_scripts(drafts, engine);
   seal_segments(drafts, engine);
   std::vector<Result<ScriptRun>> out;
   out.reserve(drafts.size());
-  for (Draft& x : drafts) {
+  for (DraftScript& x : drafts) {
     if (x.error)
       out.emplace_back(std::move(*x.error));
     else

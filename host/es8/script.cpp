@@ -27,6 +27,9 @@ bool is_scp03t_tag(std::uint32_t tag) { return tag == 0x84 || tag == 0x85 || tag
 
 CardAnswer answer_of(const Tlv& t) { return {t.tag, to_bytes(t.value), to_bytes(t.whole)}; }
 
+// More than any script of ours has commands; in memory an answer of two octets takes fifty times as many.
+constexpr std::size_t kMostAnswers = 4096;
+
 // A peer that carries SCP03t answers as the value of 23, one or several, perhaps with a status word behind; anything
 // else is an R-APDU, and nothing comes back.
 std::vector<CardAnswer> scp03t_inside(ByteView r_apdu) {
@@ -34,13 +37,14 @@ std::vector<CardAnswer> scp03t_inside(ByteView r_apdu) {
   while (!r_apdu.empty()) {
     if (!out.empty() && r_apdu.size() == 2 && r_apdu[0] == 0x90 && r_apdu[1] == 0x00) break;
     const auto inner = read_tlv(r_apdu);
-    if (!inner || !is_scp03t_tag(inner->tag)) return {};
+    if (!inner || !is_scp03t_tag(inner->tag) || out.size() >= kMostAnswers) return {};
     out.push_back(answer_of(*inner));
   }
   return out;
 }
 
 Status take(const Tlv& t, bool unwrap_scp03t, std::vector<CardAnswer>& out) {
+  if (out.size() >= kMostAnswers) return Error{"bad-format", "more answers than any script has commands"};
   if (t.tag == 0x80 || t.tag == 0x83) return {};  // number of executed commands, chaining result
   if (t.tag == 0x90) return Error{"bad-format", "the card reports a bad script format: " + to_hex(t.whole)};
   if (t.tag == 0x23 && unwrap_scp03t) {

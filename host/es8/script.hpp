@@ -1,4 +1,5 @@
-// What goes into ES3.SendData and how the card's answers are read. sgp02-interfaces.md 2.4; sgp02-crypto.md section 7.
+// What goes into ES3.SendData and how the card's answers are read. docs/spec/interfaces.md 2.4,
+// docs/spec/crypto.md 7.
 #pragma once
 
 #include "host/base/tlv.hpp"

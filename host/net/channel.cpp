@@ -5,9 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/post.hpp>
-#include <boost/asio/use_awaitable.hpp>
 
 #include <algorithm>
 #include <cerrno>
@@ -18,8 +16,6 @@
 
 namespace kf::net::detail {
 namespace {
-
-constexpr auto by_tuple = asio::as_tuple(asio::use_awaitable);
 
 // OpenSSL's own socket BIO writes with write(), which raises SIGPIPE when the peer is gone; a library must not change
 // the process's signal handling, so this one sends with MSG_NOSIGNAL.
@@ -110,12 +106,13 @@ void Deadlines::remove(Deadline* d) {
 }
 
 void Deadlines::arm(Clock::time_point at) {
-  armed_ = at;
+  armed_ = Deadline::never;  // where waiting throws, the next deadline arms again
   timer_.expires_at(at);
   timer_.async_wait([weak = weak_from_this()](const boost::system::error_code& ec) {
     if (ec) return;
     if (const auto self = weak.lock()) self->sweep();
   });
+  armed_ = at;
 }
 
 void Deadlines::sweep() {
@@ -188,12 +185,15 @@ asio::awaitable<bool> Channel::wait(Socket::wait_type w) {
       co_return false;
     }
   }
-  if (expired_) {
+  co_return !over();
+}
+
+bool Channel::over() {
+  if (expired_)
     fail(End::expired, "timed out");
-  } else {
+  else if (interrupted_)
     fail(End::interrupted, "closing");
-  }
-  co_return false;
+  return expired_ || interrupted_;
 }
 
 asio::awaitable<bool> Channel::connect(Tcp::endpoint to) {
@@ -282,6 +282,8 @@ asio::awaitable<bool> Channel::handshake(SSL* ssl) {
 }
 
 asio::awaitable<Read> Channel::read_some(char* p, std::size_t n, bool wait_first) {
+  // Its time counts although its octets never run dry, and nothing is waited for.
+  if (over()) co_return Read{0, end_};
   if (wait_first && (ssl_ == nullptr || SSL_has_pending(ssl_) == 0)) {
     if (!co_await wait(Socket::wait_read)) co_return Read{0, end_};
   }

@@ -7,11 +7,13 @@
 
 #include <openssl/ssl.h>
 
+#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/basic_stream_socket.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
 
 #include <chrono>
 #include <memory>
@@ -24,6 +26,13 @@ namespace asio = boost::asio;
 using Tcp = asio::ip::tcp;
 using Socket = asio::basic_stream_socket<Tcp, asio::io_context::executor_type>;
 using Clock = std::chrono::steady_clock;
+
+// The plaintext of one TLS record.
+inline constexpr std::size_t record = 16 << 10;
+// Reads of a body that arrives without a pause, before others get their turn.
+inline constexpr unsigned reads_a_turn = 16;
+// The error beside the result, for co_await.
+inline constexpr auto by_tuple = asio::as_tuple(asio::use_awaitable);
 
 class Deadlines;
 
@@ -127,6 +136,7 @@ class Channel : public Deadline {
 
  private:
   asio::awaitable<bool> wait(Socket::wait_type w);
+  bool over();  // expired or interrupted: end() says so
   // Looks at what an OpenSSL call returned. True: wait for `w`, then call again. False: end() is set.
   bool ssl_wants(int ret, int saved_errno, Socket::wait_type& w);
   void fail(End e, std::string text);
@@ -148,7 +158,7 @@ bool out_of_descriptors(const boost::system::error_code& ec);
 // Bytes that were read and not yet used.
 class InBuffer {
  public:
-  static constexpr std::size_t size = 16 << 10;  // the plaintext of one TLS record
+  static constexpr std::size_t size = record;
   [[nodiscard]] std::string_view view() const { return {data_.get() + begin_, end_ - begin_}; }
   [[nodiscard]] bool empty() const { return begin_ == end_; }
   void used_to(std::string_view rest) { begin_ = end_ - rest.size(); }

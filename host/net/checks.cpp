@@ -1,6 +1,9 @@
 // What must hold before a server can start, asked without starting one.
+#include <openssl/core_names.h>
 #include <openssl/err.h>
+#include <openssl/evp.h>
 #include <openssl/ssl.h>
+#include <openssl/x509v3.h>
 
 #include <boost/asio/ip/tcp.hpp>
 
@@ -31,6 +34,28 @@ std::string cause() {
 
 }  // namespace
 
+namespace {
+// What would make every peer refuse it. Empty: nothing.
+std::string unusable(X509* cert) {
+  if (X509_cmp_current_time(X509_get0_notAfter(cert)) <= 0) return "has expired";
+  if (X509_cmp_current_time(X509_get0_notBefore(cert)) > 0) return "is not valid yet (or the clock is wrong)";
+  char group[64] = "";
+  EVP_PKEY* const key = X509_get0_pubkey(cert);
+  if (key != nullptr && EVP_PKEY_is_a(key, "EC") == 1 &&
+      EVP_PKEY_get_utf8_string_param(key, OSSL_PKEY_PARAM_GROUP_NAME, group, sizeof group, nullptr) == 1) {
+    const std::string_view curve = group;
+    if (curve != "prime256v1" && curve != "P-256" && curve != "secp384r1" && curve != "P-384")
+      return "is on " + std::string(curve) + ", which TLS does not take here: P-256, P-384, Ed25519 or RSA";
+  }
+  // This server is the client where it calls SM-SRs and Operators.
+  if (X509_check_purpose(cert, X509_PURPOSE_SSL_SERVER, 0) != 1)
+    return "may not be a server's (extendedKeyUsage lacks serverAuth)";
+  if (X509_check_purpose(cert, X509_PURPOSE_SSL_CLIENT, 0) != 1)
+    return "may not be a client's (extendedKeyUsage lacks clientAuth)";
+  return {};
+}
+}  // namespace
+
 Status check_tls_files(const TlsFiles& f) {
   const std::unique_ptr<SSL_CTX, ContextDelete> ctx(SSL_CTX_new(TLS_server_method()));
   if (!ctx) return Error{"certificate", "cannot set up TLS: " + cause()};
@@ -50,6 +75,8 @@ Status check_tls_files(const TlsFiles& f) {
                                 : f.key + ": no PEM private key without a passphrase: " + cause());
   }
   if (SSL_CTX_check_private_key(ctx.get()) != 1) return wrong("key", f.key + ": not the key of " + f.cert);
+  if (const std::string why = unusable(SSL_CTX_get0_certificate(ctx.get())); !why.empty())
+    return wrong("certificate", f.cert + ": " + why);
   if (SSL_CTX_load_verify_file(ctx.get(), f.ca.c_str()) != 1)
     return wrong("ca", f.ca + ": no PEM certificates: " + cause());
   return {};

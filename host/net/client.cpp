@@ -1,7 +1,5 @@
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/ip/address.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/asio/use_awaitable.hpp>
 
 #include <algorithm>
 #include <list>
@@ -18,9 +16,9 @@ using namespace detail;
 
 namespace {
 
-constexpr auto by_tuple = asio::as_tuple(asio::use_awaitable);
 constexpr std::size_t max_answer_header = 64 << 10;
-constexpr std::size_t record = 16 << 10;  // the plaintext of one TLS record
+// 100 Continue and the like before one answer. A peer at long work may send 102 Processing every second.
+constexpr unsigned max_interim = 900;
 
 }  // namespace
 
@@ -47,6 +45,7 @@ struct HttpClient::Impl : std::enable_shared_from_this<HttpClient::Impl> {
     explicit Waiter(asio::io_context& io, Clock::time_point deadline) : timer(io, deadline) {}
     asio::steady_timer timer;
     bool granted = false;  // a place in the pool is ours, with or without a connection in it
+    bool taken = false;    // and we know it
     ConnectionPtr connection;
   };
 
@@ -109,7 +108,8 @@ struct HttpClient::Impl : std::enable_shared_from_this<HttpClient::Impl> {
   std::string authority, peer, broken;
   std::shared_ptr<Deadlines> deadlines;
   std::unique_ptr<ClientTls> tls;
-  std::list<Waiter*> waiting;       // first come, first served
+  std::list<Waiter*> waiting;       // first come, first served; with those that do not know yet what they were granted
+  std::size_t hopeful = 0;          // of them: to whom nothing is granted
   std::vector<ConnectionPtr> idle;  // the back was used last: the warm ones work, the others time out
   std::size_t places = 0;           // in use, connecting or idle; never over max_connections
   bool closed = false;
@@ -146,6 +146,7 @@ void HttpClient::Impl::give_back(ConnectionPtr c) {
   for (Waiter* w : waiting) {
     if (w->granted) continue;
     w->granted = true;
+    --hopeful;
     w->connection = std::move(c);
     w->timer.cancel();
     return;
@@ -161,7 +162,7 @@ void HttpClient::Impl::give_back(ConnectionPtr c) {
 }
 
 asio::awaitable<Result<HttpClient::Impl::Lease>> HttpClient::Impl::acquire(Clock::time_point deadline) {
-  if (waiting.empty()) {
+  if (hopeful == 0) {
     while (!idle.empty()) {
       ConnectionPtr c = std::move(idle.back());
       idle.pop_back();
@@ -174,17 +175,20 @@ asio::awaitable<Result<HttpClient::Impl::Lease>> HttpClient::Impl::acquire(Clock
       co_return Lease(*this, nullptr);
     }
   }
-  if (waiting.size() >= o.max_waiting)
-    co_return Error{"net-busy", peer + ": " + std::to_string(waiting.size()) + " calls are waiting already"};
+  if (hopeful >= o.max_waiting)
+    co_return Error{"net-busy", peer + ": " + std::to_string(hopeful) + " calls are waiting already"};
 
   struct Queued {  // leaves the queue however the wait ends; passes on what was granted and not taken
     Impl& pool;
     Waiter waiter;
     std::list<Waiter*>::iterator at;
-    Queued(Impl& p, Clock::time_point d) : pool(p), waiter(p.io, d), at(p.waiting.insert(p.waiting.end(), &waiter)) {}
+    Queued(Impl& p, Clock::time_point d) : pool(p), waiter(p.io, d), at(p.waiting.insert(p.waiting.end(), &waiter)) {
+      ++pool.hopeful;
+    }
     ~Queued() {
       pool.waiting.erase(at);
-      if (waiter.granted) pool.give_back(std::move(waiter.connection));
+      if (!waiter.granted) --pool.hopeful;
+      if (waiter.granted && !waiter.taken) pool.give_back(std::move(waiter.connection));
     }
     Queued(const Queued&) = delete;
     Queued& operator=(const Queued&) = delete;
@@ -193,7 +197,7 @@ asio::awaitable<Result<HttpClient::Impl::Lease>> HttpClient::Impl::acquire(Clock
   co_await queued.waiter.timer.async_wait(by_tuple);
   if (!queued.waiter.granted)
     co_return Error{"net-busy", closed ? "the client was closed" : peer + ": no connection became free in time"};
-  queued.waiter.granted = false;
+  queued.waiter.taken = true;
   Lease lease(*this, std::move(queued.waiter.connection));
   if (lease.connection && !lease.connection->quiet()) lease.connection.reset();
   co_return lease;
@@ -203,7 +207,7 @@ asio::awaitable<Result<std::vector<Tcp::endpoint>>> HttpClient::Impl::resolve(Cl
   boost::system::error_code ec;
   if (const auto literal = asio::ip::make_address(o.host, ec); !ec)
     co_return std::vector<Tcp::endpoint>{Tcp::endpoint(literal, o.port)};
-  if (!lookup || lookup->done) lookup = Lookup::start(io, o.host, o.port);
+  if (!lookup || !lookup->usable()) lookup = Lookup::start(io, o.host, o.port);
   const auto mine = lookup;  // calls that come meanwhile wait for the same answer
   asio::steady_timer timer(io, deadline);
   const auto at = mine->waiting.insert(mine->waiting.end(), &timer);
@@ -249,12 +253,14 @@ asio::awaitable<Result<Response>> HttpClient::Impl::exchange(Connection& c, std:
   keep = false;
   c.reader.reset(is_head);
   bool heard = false;  // any octet of an answer
+  // What arrives and is no body: interim answers, chunk extensions. None of it may go on for ever, nor keep the loop.
+  unsigned reads = 0, interim = 0;
+  std::size_t octets = 0;
+  const std::size_t most_octets = 4 * o.max_body + (1 << 20);
   const auto lost = [&] {
     if (c.end() == End::expired) return Error{"net-timeout", peer + ": no answer in time"};
     if (heard) return Error{"net-lost", peer + ": connection lost within the answer: " + c.text()};
     if (reused) return Error{"net-stale", peer + ": kept connection was closed: " + c.text()};
-    // TLS 1.3: a server that refuses our certificate says so only after our side of the handshake is done.
-    if (c.end() == End::tls) return Error{"net-tls", peer + ": " + c.text()};
     return Error{"net-lost", peer + ": connection lost before the answer: " + c.text()};
   };
   bool sent = co_await c.write(head);
@@ -274,10 +280,15 @@ asio::awaitable<Result<Response>> HttpClient::Impl::exchange(Connection& c, std:
       if (r.n > 0) {
         heard = true;
         c.in.filled(r.n);
+        octets += r.n;
+        if (octets > most_octets) co_return Error{"net-answer", peer + ": an answer without end"};
+        if (++reads % reads_a_turn == 0) co_await c.yield();
         continue;
       }
       // A body that ends with the connection is whole only when the peer said goodbye (TLS) or closed (plain).
-      if (r.end != End::eof || !heard || c.reader.put_eof() != Step::done) co_return lost();
+      // An acknowledgement has nothing in it that could be missing, and simple servers just close behind it.
+      const bool acknowledged = r.end == End::truncated && m.status == 202 && m.body.empty();
+      if ((r.end != End::eof && !acknowledged) || !heard || c.reader.put_eof() != Step::done) co_return lost();
     } else if (step == Step::head_too_large || step == Step::body_too_large) {
       co_return Error{"net-answer", peer + (step == Step::head_too_large ? ": answer header over the limit of 64 KiB"
                                                                          : ": answer over the limit of " +
@@ -286,6 +297,7 @@ asio::awaitable<Result<Response>> HttpClient::Impl::exchange(Connection& c, std:
       co_return Error{"net-answer", peer + ": not an HTTP answer: " + c.reader.error()};
     }
     if (m.status < 200) {  // 100 Continue and the like
+      if (++interim > max_interim) co_return Error{"net-answer", peer + ": interim answers without end"};
       c.reader.reset(is_head);
       continue;
     }
@@ -304,37 +316,54 @@ asio::awaitable<Result<Response>> HttpClient::Impl::exchange(Connection& c, std:
 asio::awaitable<Result<Response>> HttpClient::Impl::call(std::shared_ptr<Impl> self, Request r, Millis timeout,
                                                          bool resend) {
   const auto deadline = Clock::now() + timeout;
+  const auto start_by = std::min(deadline, r.send_by);
+  const auto late = [&] { return Clock::now() >= r.send_by; };
+  const Error net_late{"net-late", self->peer + ": not sent in time"};
   if (!self->broken.empty()) co_return Error{"net-tls", self->broken};
   std::string head;
-  head.reserve(std::min<std::size_t>(record, 512 + r.body.size()));
-  if (!append_request(head, r, self->authority))
-    co_return Error{"net-request",
-                    "the method, the target or a header field holds a character that HTTP does not allow"};
   std::string_view body;
-  if (!r.chunked) {
+  const auto write = [&]() -> Status {
+    head.clear();
+    head.reserve(std::min<std::size_t>(record, 512 + r.body.size()));
+    if (!append_request(head, r, self->authority))
+      return Error{"net-request",
+                   "the method, the target or a header field holds a character that HTTP does not allow"};
+    if (r.chunked) return {};
     body = r.body;
     if (head.size() < record) {  // a small request is one record and one system call
       const auto part = body.substr(0, record - head.size());
       head.append(part);
       body.remove_prefix(part.size());
     }
-  }
-  auto place = co_await self->acquire(deadline);
-  if (!place) co_return std::move(place).error();
+    return {};
+  };
+  if (auto s = write(); !s) co_return s.error();
+  auto place = co_await self->acquire(start_by);
+  if (!place) co_return late() ? net_late : std::move(place).error();
   Lease lease = *std::move(place);
+  bool written = false;  // to any connection
   for (;;) {
     const bool reused = lease.connection != nullptr;
     if (!reused) {
-      auto fresh = co_await self->connect(deadline);
-      if (!fresh) co_return std::move(fresh).error();
+      auto fresh = co_await self->connect(start_by);
+      if (!fresh && written && fresh.error().reason != "net-timeout")
+        co_return Error{"net-lost", "kept connection was closed, and then: " + fresh.error().detail};
+      if (!fresh) co_return !written && late() ? net_late : std::move(fresh).error();
       lease.connection = *std::move(fresh);
+    }
+    if (late()) co_return written ? Error{"net-lost", self->peer + ": kept connection was closed"} : net_late;
+    if (r.compose) {
+      r.body = r.compose();
+      if (auto s = write(); !s) co_return s.error();
     }
     lease.connection->until(deadline);
     bool keep = false;
     auto answer = co_await self->exchange(*lease.connection, head, body, r.method == "HEAD", reused, keep);
+    if (answer.ok()) answer->resent = written;
+    written = true;
     if (!keep) {
       if (answer.ok()) lease.connection->close();
-      if (!answer.ok() && answer.error().reason == "net-tls" && self->tls) self->tls->forget_session();
+      if (!answer.ok() && lease.connection->end() == End::tls && self->tls) self->tls->forget_session();
       lease.connection.reset();
     }
     if (!answer.ok() && answer.error().reason == "net-stale" && resend) continue;  // once: the next one is not reused

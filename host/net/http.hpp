@@ -32,6 +32,7 @@ struct Peer {               // who is on the other end, from the verified certif
   std::string psk_identity;
   std::string names;  // SHA-256 of issuer, subject and SubjectAltName: what a renewal keeps; empty when one is missing
   std::string address;  // "127.0.0.1:40000", for the log
+  std::string network;  // what counts as one address: "127.0.0.1", "2001:db8:0:1::/64"
 };
 
 using Headers = std::vector<std::pair<std::string, std::string>>;
@@ -48,7 +49,11 @@ struct Request {
   Headers headers;
   std::string body;
   bool chunked = false;  // client: send the body chunked
-  Peer peer;             // server only
+  // Client: of a request that has not begun to be written by then nothing is written any more.
+  std::chrono::steady_clock::time_point send_by = std::chrono::steady_clock::time_point::max();
+  // Client: makes the body once a connection is there, for one that says how old it is; also for another try.
+  std::function<std::string()> compose;
+  Peer peer;  // server only
 };
 struct Response {
   unsigned status = 200;
@@ -56,7 +61,8 @@ struct Response {
   Headers headers;
   std::string body;
   bool chunked = false;
-  bool close = false;  // server: close after this answer
+  bool close = false;   // server: close after this answer
+  bool resent = false;  // client: to a second try; the peer may have received the first
 };
 
 using Handler = std::function<asio::awaitable<Response>(Request)>;
@@ -102,7 +108,8 @@ struct ServerOptions {
   Millis body_timeout{30'000};    // body incomplete: 408 and close; also for the peer to take the answer
   Millis idle_timeout{75'000};    // between requests; a running handler has no limit
   // Called before the body is read: a status other than 0 answers at once (403 for a party that may not use this path,
-  // 405, 415 ...). 405 gets "Allow: POST". The connection is kept when the request had no body.
+  // 405, 415 ...). 405 gets "Allow: POST", and a refusal without a reason gets one. The connection is kept when the
+  // request had no body.
   std::function<Admission(const Request& head)> admit;
   // The name under which connections of this verified peer are counted; empty: a stranger's, they count together and
   // are closed after each answer. Absent: certificate or PSK identity.
@@ -149,10 +156,12 @@ class HttpClient {  // one origin, a pool of keep-alive connections
   //   net-connect  no connection, also when connect_timeout passed
   //   net-busy     too many calls wait already, or no connection became free in time
   //   net-request  the request cannot be written as HTTP
-  //   net-tls      handshake, our files, or (the peer's HTTP has not seen the request) our certificate was refused
-  // and when the peer may have received it:
+  //   net-late     send_by passed first
+  //   net-tls      handshake, our files
+  // and when the peer may have received it, on whichever connection:
   //   net-timeout  also when the whole time went into connecting
-  //   net-lost     the connection ended before the answer was complete
+  //   net-lost     the connection ended before the answer was complete; also when our certificate was refused as late
+  //                as TLS 1.3 does it: a peer that has read the request can say the same
   //   net-stale    a pooled connection was closed by the peer and nothing was answered
   //   net-answer   what came is not HTTP or is over max_body
   // `resend_on_stale`: the caller says that the request may be repeated: one more try on a fresh connection.

@@ -29,7 +29,13 @@ std::shared_ptr<Lookup> Lookup::start(asio::io_context& io, std::string host, st
   auto self = std::make_shared<Lookup>();
   self->io_ = &io;
   try {
-    std::thread([self, host = std::move(host), port] { self->ask(host, port); }).detach();
+    std::thread([self, host = std::move(host), port] {
+      try {
+        self->ask(host, port);
+      } catch (...) {  // no memory: whoever waits for the answer has a deadline, and the next call asks again
+        self->lost();
+      }
+    }).detach();
   } catch (const std::system_error& e) {
     self->done = true;
     self->why = e.what();
@@ -58,6 +64,16 @@ void Lookup::finish(std::vector<Tcp::endpoint> endpoints, std::string reason) {
   found = std::move(endpoints);
   why = std::move(reason);
   for (asio::steady_timer* t : waiting) t->cancel();
+}
+
+void Lookup::lost() {
+  const std::lock_guard lock(mutex_);
+  lost_ = true;
+}
+
+bool Lookup::usable() {
+  const std::lock_guard lock(mutex_);
+  return !done && !lost_;
 }
 
 void Lookup::abandon() {

@@ -19,6 +19,9 @@ class Lookup : public std::enable_shared_from_this<Lookup> {
   // Nobody is interested any more, and the io_context may end: when getaddrinfo() returns at last, nothing happens.
   void abandon();
 
+  // False: it is over, or no answer will come. Whoever wants to know starts another one.
+  bool usable();
+
   // The loop's own:
   bool done = false;
   std::vector<Tcp::endpoint> found;  // empty: `why` says what is wrong
@@ -28,8 +31,10 @@ class Lookup : public std::enable_shared_from_this<Lookup> {
  private:
   void ask(const std::string& host, std::uint16_t port);
   void finish(std::vector<Tcp::endpoint> endpoints, std::string reason);
+  void lost();
 
   std::mutex mutex_;
+  bool lost_ = false;               // guarded by mutex_
   asio::io_context* io_ = nullptr;  // guarded by mutex_; nullptr: abandoned
 };
 

@@ -16,11 +16,12 @@ Occupancy::Limits limits_of(const ServerOptions& o) {
 }
 
 std::string address_key(const boost::asio::ip::address& a) {
-  if (a.is_v4()) return "a" + a.to_string();
-  auto octets = a.to_v6().to_bytes();
+  if (a.is_v4()) return a.to_string();
   if (a.to_v6().is_v4_mapped())
-    return "a" + boost::asio::ip::make_address_v4(boost::asio::ip::v4_mapped, a.to_v6()).to_string();
-  return "a" + std::string(octets.begin(), octets.begin() + 8);
+    return boost::asio::ip::make_address_v4(boost::asio::ip::v4_mapped, a.to_v6()).to_string();
+  auto octets = a.to_v6().to_bytes();
+  std::fill(octets.begin() + 8, octets.end(), 0);
+  return boost::asio::ip::make_address_v6(octets).to_string() + "/64";
 }
 
 Occupancy::Holder& Occupancy::holder(const std::string& key, Time now) {
@@ -60,12 +61,12 @@ void Occupancy::part(Guest& g) {
 
 void Occupancy::spare(Guest& g, bool is_spare) {
   if (g.holder_ == nullptr || g.spare_ == is_spare) return;
-  g.spare_ = is_spare;
   auto& list = g.holder_->spare;
   if (is_spare)
     g.at_ = list.insert(list.end(), &g);
   else
     list.erase(g.at_);
+  g.spare_ = is_spare;
 }
 
 Occupancy::Guest* Occupancy::oldest_of(Holder& h) {
@@ -82,7 +83,7 @@ Occupancy::Guest* Occupancy::sacrifice() {
 }
 
 Occupancy::Entry Occupancy::enter(Guest& g, const boost::asio::ip::address& from, Time now) {
-  Holder& h = holder(address_key(from), now);
+  Holder& h = holder("a" + address_key(from), now);
   Entry e;
   if (h.count >= limits_.per_address)
     e.victim = oldest_of(h);

@@ -99,7 +99,8 @@ class Occupancy {
 
 Occupancy::Limits limits_of(const ServerOptions& o);
 
-// What counts as one address: an IPv4 address, or the /64 of an IPv6 one, which a single machine has at its disposal.
+// What counts as one address, in shares and in the log: an IPv4 address, or the /64 of an IPv6 one, which a single
+// machine has at its disposal. As text: "192.0.2.7", "2001:db8:0:1::/64".
 std::string address_key(const boost::asio::ip::address& a);
 
 }  // namespace kf::net::detail

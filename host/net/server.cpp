@@ -1,10 +1,8 @@
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/basic_socket_acceptor.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/ip/address.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/asio/use_awaitable.hpp>
 
 #include <ctime>
 #include <unordered_set>
@@ -24,10 +22,7 @@ using namespace detail;
 
 namespace {
 
-constexpr auto by_tuple = asio::as_tuple(asio::use_awaitable);
 constexpr Millis linger_time{2'000};
-constexpr std::size_t record = 16 << 10;    // the plaintext of one TLS record
-constexpr unsigned reads_a_turn = 16;       // of a body that arrives without a pause
 constexpr unsigned go_on = 0, hang_up = 1;  // verdicts beside HTTP statuses
 
 enum class Phase { handshake, idle, head, body, handler, answer, linger };
@@ -40,11 +35,36 @@ struct Connection : Channel, Occupancy::Guest {
   InBuffer in;
   std::string out;  // reused for every answer
   Peer peer;
-  std::string host;   // the address without its port: whose log lines are counted together
   bool fresh = true;  // no request yet
   bool stranger = false;
   Phase phase = Phase::handshake;
 };
+
+// One line for whoever looks at the answer, where nobody has said more.
+std::string_view usual_reason(unsigned status) {
+  switch (status) {
+    case 400:
+      return "this is not an HTTP/1.1 request that is understood here";
+    case 403:
+      return "this certificate may not do that here";
+    case 404:
+      return "there is nothing at this path";
+    case 405:
+      return "this method is not served here; use POST";
+    case 408:
+      return "the request was not complete in time";
+    case 413:
+      return "the body is larger than what is taken here";
+    case 417:
+      return "the only expectation that is met is 100-continue";
+    case 431:
+      return "the header of the request is too large";
+    case 503:
+      return "too many large requests of yours are being received; send this one again later";
+    default:
+      return "internal failure";
+  }
+}
 
 // Absolute: a peer that trickles does not extend it.
 Clock::time_point after(Millis d) { return Clock::now() + d; }
@@ -61,7 +81,7 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
         places(limits_of(o)) {}
 
   static asio::awaitable<void> accept_loop(std::shared_ptr<Impl> self);
-  static asio::awaitable<void> serve(std::shared_ptr<Impl> self, std::unique_ptr<Connection> c);
+  static asio::awaitable<void> serve(std::shared_ptr<Impl> self, std::shared_ptr<Connection> c);
   asio::awaitable<void> talk(Connection& c);
   void welcome(Socket socket, const Tcp::endpoint& from);
   asio::awaitable<bool> first_octet(Connection& c);
@@ -90,7 +110,7 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
     if (auto more = lines.admit(kind, who, now)) o.log(printable(line, 500) + *more);
   }
   void note(const Connection& c, const char* kind, const std::string& what) {
-    note(kind, c.host, c.peer.address + ": " + what);
+    note(kind, c.peer.network, c.peer.address + ": " + what);
   }
   std::string_view date();
 
@@ -158,7 +178,11 @@ asio::awaitable<void> HttpServer::Impl::accept_loop(std::shared_ptr<Impl> self) 
     if (self->stopping) co_return;
     if (!ec) {
       ++self->stats.accepted;
-      self->welcome(std::move(socket), from);
+      try {
+        self->welcome(std::move(socket), from);
+      } catch (const std::exception& e) {  // no memory: this connection ends, others are accepted
+        self->note("dropped", "", std::string("connection dropped: ") + e.what());
+      }
       continue;
     }
     if (ec == asio::error::connection_aborted) continue;
@@ -171,21 +195,26 @@ asio::awaitable<void> HttpServer::Impl::accept_loop(std::shared_ptr<Impl> self) 
 }
 
 void HttpServer::Impl::welcome(Socket socket, const Tcp::endpoint& from) {
-  auto c = std::make_unique<Connection>(std::move(socket), deadlines, o);
+  const auto c = std::make_shared<Connection>(std::move(socket), deadlines, o);
   c->peer.address = text_of(from);
-  c->host = from.address().to_string();
-  const auto entry = places.enter(*c, from.address(), Clock::now());
-  make_room(entry.victim);
-  if (!entry.admitted) {  // destroying it closes it
-    ++stats.refused;
-    note("full", "", "connections refused: all " + std::to_string(o.max_connections) + " are at work");
-    return;
+  c->peer.network = address_key(from.address());
+  try {
+    const auto entry = places.enter(*c, from.address(), Clock::now());
+    make_room(entry.victim);
+    if (!entry.admitted) {  // destroying it closes it
+      ++stats.refused;
+      note("full", "", "connections refused: all " + std::to_string(o.max_connections) + " are at work");
+      return;
+    }
+    c->prepare();
+    asio::co_spawn(io, serve(shared_from_this(), c), asio::detached);
+  } catch (...) {  // no memory: it must not die with a place
+    places.leave(*c);
+    throw;
   }
-  c->prepare();
-  asio::co_spawn(io, serve(shared_from_this(), std::move(c)), asio::detached);
 }
 
-asio::awaitable<void> HttpServer::Impl::serve(std::shared_ptr<Impl> self, std::unique_ptr<Connection> c) {
+asio::awaitable<void> HttpServer::Impl::serve(std::shared_ptr<Impl> self, std::shared_ptr<Connection> c) {
   struct Registered {  // however the coroutine ends, destruction of the io_context included
     Impl& s;
     Connection* c;
@@ -259,6 +288,7 @@ asio::awaitable<bool> HttpServer::Impl::secure(Connection& c) {
     co_return false;
   }
   who->address = std::move(c.peer.address);
+  who->network = std::move(c.peer.network);
   c.peer = *std::move(who);
   co_return identify(c);
 }
@@ -440,6 +470,7 @@ asio::awaitable<void> HttpServer::Impl::talk(Connection& c) {
     Message& m = c.reader.message();
     Request request;
     Response response;
+    std::string reason;
     bool whole = false;  // understood, and nothing of it is left unread: the connection may go on
     if (status == go_on) {
       request.method = m.method;
@@ -452,10 +483,7 @@ asio::awaitable<void> HttpServer::Impl::talk(Connection& c) {
       try {
         Admission a = verdict(c, request);
         status = a.status;
-        if (!a.reason.empty()) {
-          response.content_type = "text/plain; charset=utf-8";
-          response.body = std::move(a.reason) + "\n";
-        }
+        reason = std::move(a.reason);
       } catch (const std::exception& e) {
         note(c, "handler", std::string("admission failed: ") + e.what());
         status = 500;
@@ -484,6 +512,8 @@ asio::awaitable<void> HttpServer::Impl::talk(Connection& c) {
       }
     } else {
       response.status = status;
+      response.content_type = "text/plain; charset=utf-8";
+      response.body = (reason.empty() ? std::string(usual_reason(status)) : std::move(reason)) + "\n";
       if (status == 405) response.headers.emplace_back("Allow", "POST");
       if (status == 503) response.headers.emplace_back("Retry-After", "10");
     }

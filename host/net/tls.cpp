@@ -97,7 +97,7 @@ bool certificate_covers(const std::string& pem_file, const std::string& host) {
 namespace detail {
 namespace {
 
-// GPC Amendment B and the interface reference, section 5, step 2: these two and no others.
+// GPC Amendment B, docs/spec/interfaces.md 5.2: these two and no others.
 constexpr const char* psk_ciphers = "PSK-AES128-GCM-SHA256:PSK-AES128-CBC-SHA256";
 constexpr const char* tls12_ciphers = "ECDHE+AESGCM:ECDHE+CHACHA20";
 // AES-128 first: the peers' certificates are P-256, more would only cost time.

@@ -1,6 +1,6 @@
 // TLS contexts for both ends, and what the verified peer is. TLS 1.2 and 1.3 with certificates on both sides, or
-// TLS 1.2 with a pre-shared key (the card's side, SGP.02 §2.4.3 and Annex H as far as published: interface reference,
-// section 5). Private to host/net.
+// TLS 1.2 with a pre-shared key (the card's side: SGP.02 2.4.3, Annex H, docs/spec/interfaces.md 5.2). Private to
+// host/net.
 #pragma once
 
 #include <openssl/ssl.h>

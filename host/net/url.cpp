@@ -64,6 +64,12 @@ class MediaTypeReader {
   bool value(std::string& out) {
     if (!take('"')) {
       out = token();
+      // Some write a URI here without its quotes.
+      for (; !out.empty() && !s_.empty() && s_.front() != ';' && s_.front() != ' ' && s_.front() != '\t';
+           s_.remove_prefix(1)) {
+        if (s_.front() == '"' || s_.front() == ',') return false;
+        out += s_.front();
+      }
       return !out.empty();
     }
     for (; !s_.empty() && s_.front() != '"'; s_.remove_prefix(1)) {

@@ -1,5 +1,5 @@
 // From orders to what is sent: personalised template -> segments -> sealed commands -> hexBinary of each SendData, for
-// many downloads side by side (SCP03t, sgp02-crypto.md 6).
+// many downloads side by side (SCP03t, docs/spec/crypto.md 6).
 //
 // Orders wait in a queue that holds keys only; a download that waits there simply does not go on, which is the
 // back-pressure. They are taken in batches, so that the segments of several downloads fill the lanes of the sealer

@@ -187,7 +187,8 @@ Status verify_eum(const X509Info& eum, std::span<const X509Info> roots, Date tod
     return Error{"not-ca", "basicConstraints does not say CA: " + (eum.is_ca ? root : &eum)->subject};
   if (!eum.key_cert_sign || !root->key_cert_sign)
     return Error{"bad-usage", "keyUsage lacks keyCertSign: " + (eum.key_cert_sign ? root : &eum)->subject};
-  if (eum.curve != root->curve) return Error{"bad-curve", "the EUM's key is not on the CI's curve"};  // A12
+  // docs/spec/crypto.md A12
+  if (eum.curve != root->curve) return Error{"bad-curve", "the EUM's key is not on the CI's curve"};
   const std::int64_t midnight = std::chrono::sys_days(today).time_since_epoch().count() * kDay;
   if (eum.not_before >= midnight + kDay) return Error{"not-yet-valid", eum.subject};
   if (eum.not_after < midnight) return Error{"expired", eum.subject};

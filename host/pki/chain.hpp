@@ -1,4 +1,4 @@
-// X.509 for CI and EUM and the chain CI -> EUM -> CERT.ECASD.ECKA. sgp02-crypto.md section 5.2.
+// X.509 for CI and EUM and the chain CI -> EUM -> CERT.ECASD.ECKA. docs/spec/crypto.md 5.2.
 #pragma once
 
 #include <map>
@@ -26,8 +26,9 @@ struct X509Info {  // what the chain needs of one X.509 certificate; parsed once
 // DER or PEM. Reasons: bad-x509, unknown-curve, bad-point.
 Result<X509Info> parse_x509(ByteView der_or_pem);
 
-// Steps 1 and 2 of 5.2: `eum` chains to one of `roots` (trusted by SKI). Reasons: untrusted-root, bad-issuer, bad-aki,
-// not-ca, bad-usage, bad-curve, not-yet-valid, expired, bad-signature. A day counts from 00:00 to 24:00 UTC.
+// Steps 1 and 2 of docs/spec/crypto.md 5.2: `eum` chains to one of `roots` (trusted by SKI). Reasons: untrusted-root,
+// bad-issuer, bad-aki, not-ca, bad-usage, bad-curve, not-yet-valid, expired, bad-signature. A day counts from 00:00 to
+// 24:00 UTC.
 Status verify_eum(const X509Info& eum, std::span<const X509Info> roots, Date today);
 GpIssuer issuer_of(const X509Info& x);
 

@@ -14,7 +14,7 @@ struct Rule {
   std::size_t min, max;
   bool mandatory;
 };
-// The order of 5.1. Of 53 and 73 only one may stand.
+// The order of docs/spec/crypto.md 5.1. Of 53 and 73 only one may stand.
 constexpr std::array<Rule, 11> kRules{{{kSerial, 1, 16, true},
                                        {kCaId, 1, 16, true},
                                        {kSubject, 1, 16, true},
@@ -134,7 +134,7 @@ Result<GpCertificate> parse_gp_certificate(ByteView der) {
 Status check_gp_certificate(const GpCertificate& c, GpRole role, const GpIssuer& issuer, Date today,
                             const std::optional<Eid>& eid) {
   if (role == GpRole::dp) {
-    if (c.key_usage != Bytes{0x88} && c.key_usage != Bytes{0x82})  // A8
+    if (c.key_usage != Bytes{0x88} && c.key_usage != Bytes{0x82})  // docs/spec/crypto.md A8
       return Error{"bad-usage", "95 is " + to_hex(c.key_usage) + ", not 88 or 82"};
     if (c.type != std::optional<std::uint8_t>{0x01}) return Error{"bad-type", "C8 does not say SM-DP"};
     if (c.aki && *c.aki != issuer.ski) return Error{"bad-aki", "C9 is not the issuer's key identifier"};
@@ -143,7 +143,7 @@ Status check_gp_certificate(const GpCertificate& c, GpRole role, const GpIssuer&
     if (c.type) return Error{"bad-type", "C8 in a certificate of an ECASD"};
     if (!c.aki || *c.aki != issuer.ski) return Error{"bad-aki", "C9 is not the issuer's key identifier"};
   }
-  if (c.curve != issuer.curve)  // A12
+  if (c.curve != issuer.curve)  // docs/spec/crypto.md A12
     return Error{"bad-curve",
                  std::string(curve_name(c.curve)) + " under an issuer on " + std::string(curve_name(issuer.curve))};
   if (c.effective && std::chrono::sys_days(today) < std::chrono::sys_days(*c.effective))

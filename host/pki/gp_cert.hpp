@@ -1,4 +1,4 @@
-// GlobalPlatform-format certificates (7F21): CERT.DP.ECDSA and CERT.ECASD.ECKA. sgp02-crypto.md section 5.1.
+// GlobalPlatform-format certificates (7F21): CERT.DP.ECDSA and CERT.ECASD.ECKA. docs/spec/crypto.md 5.1.
 #pragma once
 
 #include <functional>
@@ -27,8 +27,9 @@ struct GpCertificate {
   Bytes encoded;                       // the whole 7F21
 };
 
-// Parser rules of 5.1: any other order, unknown or double inner tags, bytes behind 7F21, bad BCD, unknown F0, a bad
-// point are refused. Reasons: truncated, bad-length, bad-tag, bad-format, bad-date, unknown-curve, bad-point.
+// Parser rules of docs/spec/crypto.md 5.1: any other order, unknown or double inner tags, bytes behind 7F21, bad BCD,
+// unknown F0, a bad point are refused. Reasons: truncated, bad-length, bad-tag, bad-format, bad-date, unknown-curve,
+// bad-point.
 Result<GpCertificate> parse_gp_certificate(ByteView der);
 
 enum class GpRole { dp, ecasd };

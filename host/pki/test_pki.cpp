@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -61,15 +62,26 @@ Result<IssuedX509> read_pair(const std::string& stem) {
 }
 
 template <class Make>
-Result<IssuedX509> ensure_pair(const std::string& stem, const Make& make) {
+Result<IssuedX509> ensure_pair(const std::string& stem, Curve c, std::vector<TestPkiFile>* made, const Make& make) {
   const bool cert = std::filesystem::exists(stem + ".pem");
   const bool key = std::filesystem::exists(stem + ".key");
   if (cert && key) return read_pair(stem);
-  if (cert) return Error{"pki-incomplete", stem + ".key is missing; remove " + stem + ".pem to have both made anew"};
-  IssuedX509 p = make();
-  // The key first: a certificate never stands there without its key. A key alone is left over from an interrupted run.
-  KF_CHECK(write_file(stem + ".key", p.key_pem, 0600));
+  if (cert) return Error{"pki-incomplete", stem + ".key is missing"};
+  std::string own_key;  // a key that is there is never replaced: others may know it, or its certificate was lost
+  if (key) {
+    KF_TRY(own_key, read_file(stem + ".key"));
+    const auto read = load_pem_key(own_key);
+    if (!read || read->curve != c) {
+      wipe(own_key);
+      return Error{"bad-key", stem + ".key: " + (read ? "a key on another curve" : read.error().text())};
+    }
+  }
+  IssuedX509 p = make(own_key);
+  wipe(own_key);
+  // The key first: a certificate never stands there without its key.
+  if (!key) KF_CHECK(write_file(stem + ".key", p.key_pem, 0600));
   KF_CHECK(write_file(stem + ".pem", p.cert_pem, 0644));
+  if (made != nullptr) made->push_back({stem + ".pem", !key});
   return p;
 }
 
@@ -113,7 +125,16 @@ TestPkiParties default_parties() {
   return p;
 }
 
-Status ensure_test_pki(const std::string& dir, Curve c, const TestPkiParties& p) {
+std::vector<std::string> test_pki_stems(const std::string& dir) {
+  std::vector<std::string> out;
+  for (const char* what : {"ci", "eum"})
+    for (const Curve c : {Curve::p256, Curve::brainpool_p256r1}) out.push_back(stem_of(dir, what, c));
+  for (const char* what : {"root", "smdp", "smsr", "operator", "m2m"}) out.push_back(dir + "/tls-" + what);
+  return out;
+}
+
+Status ensure_test_pki(const std::string& dir, Curve c, const TestPkiParties& p, const TestPkiHosts& hosts,
+                       std::vector<TestPkiFile>* made) {
   if (c != Curve::p256 && c != Curve::brainpool_p256r1)
     return Error{"unknown-curve",
                  "the test PKI is made for P-256 and brainpoolP256r1, not " + std::string(curve_name(c))};
@@ -125,27 +146,37 @@ Status ensure_test_pki(const std::string& dir, Curve c, const TestPkiParties& p)
   const Date tls_to = add_days(from, 365 * kTlsYears);
   const std::string suffix = " (" + std::string(curve_name(c)) + ")";
 
-  KF_TRY(auto ci_pair,
-         ensure_pair(stem_of(dir, "ci", c), [&] { return make_ci_root(c, "Test CI" + suffix, p.ci, from, ca_to); }));
+  KF_TRY(auto ci_pair, ensure_pair(stem_of(dir, "ci", c), c, made, [&](const std::string& key) {
+           return make_ci_root(c, "Test CI" + suffix, p.ci, from, ca_to, key);
+         }));
   const Wiped ci(std::move(ci_pair));
-  KF_TRY(auto eum_pair, ensure_pair(stem_of(dir, "eum", c),
-                                    [&] { return make_eum(c, "Test EUM" + suffix, p.eum, ci.x, from, ca_to); }));
+  KF_TRY(auto eum_pair, ensure_pair(stem_of(dir, "eum", c), c, made, [&](const std::string& key) {
+           return make_eum(c, "Test EUM" + suffix, p.eum, ci.x, from, ca_to, key);
+         }));
   const Wiped eum(std::move(eum_pair));
   KF_TRY(const X509Info ci_info, parse_x509(view(ci.x.cert_pem)));
   KF_TRY(const X509Info eum_info, parse_x509(view(eum.x.cert_pem)));
   if (auto s = verify_eum(eum_info, std::span(&ci_info, 1), today_utc()); !s.ok())
     return Error{"pki-mismatch", stem_of(dir, "eum", c) + ".pem: " + s.error().text()};
 
-  KF_TRY(auto root_pair, ensure_pair(dir + "/tls-root", [&] { return make_tls_root("Test TLS root", from, tls_to); }));
+  KF_TRY(auto root_pair, ensure_pair(dir + "/tls-root", Curve::p256, made, [&](const std::string& key) {
+           return make_tls_root("Test TLS root", from, tls_to, key);
+         }));
   const Wiped root(std::move(root_pair));
-  const std::vector<std::string> names{"localhost", "127.0.0.1", "::1"};
+  const std::vector<std::string> nobody;
   const struct {
     const char* name;
     const Oid& oid;
-  } leafs[] = {{"smdp", p.smdp}, {"smsr", p.smsr}, {"operator", p.op}, {"m2m", p.m2m}};
+    const std::vector<std::string>& hosts;
+  } leafs[] = {
+      {"smdp", p.smdp, hosts.smdp}, {"smsr", p.smsr, hosts.smsr}, {"operator", p.op, hosts.op}, {"m2m", p.m2m, nobody}};
   for (const auto& l : leafs) {
-    KF_TRY(auto leaf, ensure_pair(dir + "/tls-" + l.name,
-                                  [&] { return make_tls_leaf(l.name, l.oid, names, root.x, from, tls_to); }));
+    std::vector<std::string> names{"localhost", "127.0.0.1", "::1"};
+    for (const std::string& h : l.hosts)
+      if (std::find(names.begin(), names.end(), h) == names.end()) names.push_back(h);
+    KF_TRY(auto leaf, ensure_pair(dir + "/tls-" + l.name, Curve::p256, made, [&](const std::string& key) {
+             return make_tls_leaf(l.name, l.oid, names, root.x, from, tls_to, key);
+           }));
     wipe(leaf.key_pem);
   }
   return {};
@@ -167,7 +198,7 @@ Result<Bytes> issue_cert_dp(const std::string& dir, Curve c, const Point& q, con
   t.subject = oid_octets(smdp);
   if (t.subject.empty() || t.subject.size() > 16)
     return Error{"oid-format", "an SM-DP identifier has 1 to 16 bytes in 5F20"};
-  t.key_usage = {0x88};  // A8
+  t.key_usage = {0x88};  // docs/spec/crypto.md A8
   t.effective = add_days(today_utc(), -1);
   t.expiry = add_days(today_utc(), 365 * kTlsYears);
   t.type = 0x01;

@@ -66,10 +66,11 @@ void set_name(X509_NAME* n, const std::string& common_name) {
   add("CN", common_name);
 }
 
-// issuer null: self-signed.
+// issuer null: self-signed. own_key empty: a new one.
 IssuedX509 issue(const std::string& common_name, Curve c, const IssuedX509* issuer, Date from, Date to,
-                 const std::vector<Extension>& extensions) {
-  const ossl::PkeyPtr key = new_key(c);
+                 const std::vector<Extension>& extensions, const std::string& own_key) {
+  const ossl::PkeyPtr key = own_key.empty() ? new_key(c) : read_key(own_key);
+  must(key != nullptr);
   const ossl::X509Ptr x(must(X509_new()));
   must(X509_set_version(x.get(), X509_VERSION_3) == 1);
   Bytes serial = random_bytes(16);
@@ -114,24 +115,30 @@ std::vector<Extension> ca_extensions(const std::string& basic, const Oid* oid) {
 }
 
 bool is_address(const std::string& s) {
-  return s.find(':') != std::string::npos || s.find_first_not_of("0123456789.") == std::string::npos;
+  ASN1_OCTET_STRING* const octets = a2i_IPADDRESS(s.c_str());
+  ossl::clear_unless(octets != nullptr);
+  ASN1_OCTET_STRING_free(octets);
+  return octets != nullptr;
 }
 }  // namespace
 
-IssuedX509 make_ci_root(Curve c, const std::string& common_name, const Oid& oid, Date from, Date to) {
-  return issue(common_name, c, nullptr, from, to, ca_extensions("critical,CA:TRUE", &oid));
+IssuedX509 make_ci_root(Curve c, const std::string& common_name, const Oid& oid, Date from, Date to,
+                        const std::string& own_key) {
+  return issue(common_name, c, nullptr, from, to, ca_extensions("critical,CA:TRUE", &oid), own_key);
 }
 
-IssuedX509 make_eum(Curve c, const std::string& common_name, const Oid& oid, const IssuedX509& ci, Date from, Date to) {
-  return issue(common_name, c, &ci, from, to, ca_extensions("critical,CA:TRUE,pathlen:0", &oid));
+IssuedX509 make_eum(Curve c, const std::string& common_name, const Oid& oid, const IssuedX509& ci, Date from, Date to,
+                    const std::string& own_key) {
+  return issue(common_name, c, &ci, from, to, ca_extensions("critical,CA:TRUE,pathlen:0", &oid), own_key);
 }
 
-IssuedX509 make_tls_root(const std::string& common_name, Date from, Date to) {
-  return issue(common_name, Curve::p256, nullptr, from, to, ca_extensions("critical,CA:TRUE,pathlen:0", nullptr));
+IssuedX509 make_tls_root(const std::string& common_name, Date from, Date to, const std::string& own_key) {
+  return issue(common_name, Curve::p256, nullptr, from, to, ca_extensions("critical,CA:TRUE,pathlen:0", nullptr),
+               own_key);
 }
 
 IssuedX509 make_tls_leaf(const std::string& common_name, const Oid& oid, const std::vector<std::string>& dns_or_ip,
-                         const IssuedX509& root, Date from, Date to) {
+                         const IssuedX509& root, Date from, Date to, const std::string& own_key) {
   std::string names = "RID:" + oid.str();
   for (const std::string& n : dns_or_ip) names += (is_address(n) ? ",IP:" : ",DNS:") + n;
   return issue(common_name, Curve::p256, &root, from, to,
@@ -140,7 +147,8 @@ IssuedX509 make_tls_leaf(const std::string& common_name, const Oid& oid, const s
                 {NID_basic_constraints, "critical,CA:FALSE"},
                 {NID_key_usage, "critical,digitalSignature"},
                 {NID_ext_key_usage, "serverAuth,clientAuth"},
-                {NID_subject_alt_name, names}});
+                {NID_subject_alt_name, names}},
+               own_key);
 }
 
 Result<PemKey> load_pem_key(const std::string& pem) {

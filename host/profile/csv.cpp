@@ -30,6 +30,14 @@ bool digits(std::string_view s, std::size_t least, std::size_t most) {
          std::all_of(s.begin(), s.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
+// "8.9E+19": what a spreadsheet makes of many digits, and what they were is lost.
+bool as_spreadsheets_write(std::string_view s) {
+  const auto e = s.find_first_of("eE");
+  return e != std::string_view::npos && e + 1 < s.size() && s[e + 1] == '+' &&
+         s.find_first_not_of("0123456789.,eE+") == std::string_view::npos;
+}
+constexpr const char* kAsText = "format the column as text in the spreadsheet, enter the values again and save";
+
 // Views into the line, so that no key is copied. None of the columns may hold a quote, so "" needs no undoing.
 Result<std::vector<std::string_view>> split(std::string_view line, char separator) {
   std::vector<std::string_view> cells;
@@ -184,13 +192,17 @@ class Reader {
     return place;
   }
 
+  static std::string rounded(std::string_view value) {
+    return as_spreadsheets_write(value) ? std::string(": a spreadsheet has rounded the number; ") + kAsText
+                                        : std::string();
+  }
   void read_key(std::size_t line, Column c, std::string_view value, SecretBytes& to) {
     if (!take(line, c, value)) return;
     auto bytes = value.size() == 2 * *slot_size_[c] ? from_hex(value) : Result<Bytes>(Error{"bad-hex", ""});
     if (bytes)
       to = SecretBytes::adopt(std::move(*bytes));
     else
-      error(line, c, std::to_string(2 * *slot_size_[c]) + " hex digits expected");
+      error(line, c, std::to_string(2 * *slot_size_[c]) + " hex digits expected" + rounded(value));
   }
   void read_pin(std::size_t line, Column c, std::string_view value, PinText& to) {
     if (!take(line, c, value)) return;
@@ -215,11 +227,16 @@ class Reader {
       if (!fresh) error(line_no, iccid, "already in line " + std::to_string(at->second));
       row.personal.iccid = std::move(*parsed);
     } else {
-      error(line_no, iccid, id.empty() ? "value missing" : parsed.error().detail);
+      error(line_no, iccid, id.empty() ? "value missing" : parsed.error().detail + rounded(id));
     }
     if (const auto v = cell(*cells, imsi); take(line_no, imsi, v)) {
-      if (!digits(v, 6, 15)) {
-        error(line_no, imsi, "6 to 15 digits expected");
+      // Hardly an IMSI has 14 digits and none has fewer: what is missing are zeros at the beginning, as in 001.
+      if (digits(v, 1, 13)) {
+        error(line_no, imsi,
+              "15 digits expected (14 at least), " + std::to_string(v.size()) +
+                  " found: spreadsheets drop zeros at the beginning; " + kAsText);
+      } else if (!digits(v, 14, 15)) {
+        error(line_no, imsi, "15 digits expected (14 at least)" + rounded(v));
       } else {
         row.personal.imsi = std::string(v);
         const auto [at, fresh] = imsis_.try_emplace(row.personal.imsi, line_no);
@@ -235,7 +252,7 @@ class Reader {
       if (digits(v.substr(v[0] == '+' ? 1 : 0), 5, 15))
         row.msisdn = std::string(v);
       else
-        error(line_no, msisdn, "5 to 15 digits expected, + before them allowed");
+        error(line_no, msisdn, "5 to 15 digits expected, + before them allowed" + rounded(v));
     }
     if (addresses_ && cell(*cells, imsi).empty() && cell(*cells, msisdn).empty())
       error(line_no, "neither imsi nor msisdn");

@@ -26,8 +26,9 @@ struct CsvResult {
 // more than 4096 bytes and more than 1,000,000 rows are not. A value for which the template has no slot is an error of
 // its row; so is an empty imsi, ki or opc where the column is named and the template has the slot: it would leave the
 // template's own value. Double ICCIDs or IMSIs are errors. At most 1000 errors are listed; the last then says that
-// there are more. Errors never repeat what a cell holds. Columns of other names are an error, or skipped with
-// `skip_unknown`.
+// there are more. Errors never repeat what a cell holds. An
+// IMSI of fewer than 14 digits is one whose zeros a spreadsheet has dropped. Columns of other names are an error, or
+// skipped with `skip_unknown`.
 CsvResult parse_csv(std::string_view text, std::span<const Slot> slots, bool skip_unknown = false);
 // For complete packages: iccid (required) with imsi, msisdn, of which one is there in each row. Nothing else is
 // allowed.

@@ -11,7 +11,8 @@ using der::Node;
 
 constexpr unsigned kMaxDepth = 16;  // TS.48 needs 6
 
-// Position in the ProfileElement CHOICE; automatic tagging makes it the context tag number. 7.2.
+// Position in the ProfileElement CHOICE; automatic tagging makes it the context tag number.
+// docs/spec/interfaces.md 7.2.
 constexpr std::array<std::string_view, 34> kElementNames{"header",
                                                          "genericFileManagement",
                                                          "pinCodes",

@@ -1,4 +1,4 @@
-// SAIP profile packages: walk, look into the header, personalise, read the EUICCResponse. sgp02-interfaces.md 7.
+// SAIP profile packages: walk, look into the header, personalise, read the EUICCResponse. docs/spec/interfaces.md 7.
 // A package is the plain concatenation of DER ProfileElements, header first, end last. All functions are pure: no
 // state, no I/O, safe from any thread. They never log, and no error text carries a value of the package.
 #pragma once
@@ -17,7 +17,7 @@ namespace kf::profile {
 
 struct Element {
   std::uint32_t tag = 0;  // A0 header ... AA end, BF1F ...
-  std::string name;       // "header", "usim", ... of table 7.2; "unknown" for a tag from the future
+  std::string name;       // "header", "usim", ... of docs/spec/interfaces.md 7.2; "unknown" for a tag from the future
   std::optional<std::uint32_t> identification;
   bool mandated = false;
   std::size_t offset = 0, size = 0;  // of the whole element in the package
@@ -94,7 +94,7 @@ Bytes imsi_octets(std::string_view digits);
 // What the template holds now: the digits of the first IMSI slot, empty when there is none or it is not an IMSI.
 std::string template_imsi(ByteView der, std::span<const Slot> slots);
 
-// EUICCResponse (7.4).
+// EUICCResponse (docs/spec/interfaces.md 7.4).
 struct PeStatus {
   std::uint32_t status = 0;
   std::optional<std::uint32_t> identification;

@@ -12,7 +12,7 @@ namespace {
 
 // Chains under way at once: twice the library's widest lanes, so that one that has just ended is not waited for.
 constexpr unsigned kChains = 32;
-constexpr std::size_t kWaveSegments = 256;
+constexpr std::size_t kChainWaveSegments = 256;
 constexpr std::size_t kChainSegments = 64;
 
 struct FreeManager {
@@ -22,7 +22,7 @@ struct FreeManager {
 class IpsecSealer final : public EngineBase {
  public:
   explicit IpsecSealer(IMB_MGR* m)
-      : manager_(m), fallback_(make_openssl_sealer()), waves_(kChains, kWaveSegments, kChainSegments) {}
+      : manager_(m), fallback_(make_openssl_sealer()), waves_(kChains, kChainWaveSegments, kChainSegments) {}
   ~IpsecSealer() override { clear(); }
   [[nodiscard]] std::string_view name() const override { return "ipsec-mb"; }
 

@@ -13,7 +13,7 @@ namespace kf::seal {
 namespace {
 
 // A wave's plaintext and ciphertext together stay well below the second-level cache of the processors that have VAES.
-constexpr std::size_t kWaveSegments = 128;
+constexpr std::size_t kLaneWaveSegments = 128;
 constexpr std::size_t kLaneSegments = 64;
 // Blocks of one call at most: idle lanes read and write so much of nothing.
 constexpr std::size_t kCall = 64;
@@ -41,7 +41,7 @@ struct Bank {
 
 class LanesSealer final : public EngineBase {
  public:
-  explicit LanesSealer(const LaneKernel& k) : kernel_(k), waves_(k.lanes, kWaveSegments, kLaneSegments) { clear(); }
+  explicit LanesSealer(const LaneKernel& k) : kernel_(k), waves_(k.lanes, kLaneWaveSegments, kLaneSegments) { clear(); }
   ~LanesSealer() override { clear(); }
   [[nodiscard]] std::string_view name() const override { return kernel_.name; }
 

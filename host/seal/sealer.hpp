@@ -1,5 +1,5 @@
-// Protecting profile segments for many downloads at once (SCP03t, sgp02-crypto.md 6.5) and checking the protected
-// answers (6.6): the port, and the engines behind it.
+// Protecting profile segments for many downloads at once (SCP03t, docs/spec/crypto.md 6.5, 6.6) and checking the
+// protected answers: the port, and the engines behind it.
 //
 // A job is one download: its keys, its MAC chaining value, its package. Jobs of one call never share keys, lengths or
 // order; each leaves exactly the octets that it would leave alone. Nothing secret stays behind in an engine when a call

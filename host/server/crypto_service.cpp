@@ -8,6 +8,7 @@
 #include <chrono>
 
 #include "host/base/text.hpp"
+#include "host/server/guard.hpp"
 
 namespace kf::server {
 namespace {
@@ -76,7 +77,7 @@ const std::vector<std::size_t>& CryptoService::allowed(EccOp op) const {
   return op == EccOp::sign ? sign_ : op == EccOp::ephemeral_ecka ? ephemeral_ : verify_;
 }
 
-void CryptoService::hand(Job job) {
+void CryptoService::hand(Job&& job) {
   job.handed = Clock::now();
   const std::size_t i = split_.choose(allowed(job.request.op), job.handed);
   job.open_then = split_.open(i);
@@ -136,7 +137,11 @@ void CryptoService::flush() {
 void CryptoService::watch(Lane& l) {
   l.event.async_wait(asio::posix::stream_descriptor::wait_read, [this, &l](const boost::system::error_code& ec) {
     if (ec || stopped_) return;
-    drain(l);
+    try {
+      drain(l);
+    } catch (...) {  // this lane must be watched on: every key operation on its engine depends on it
+      spdlog::error("ALARM unexpected failure among the answers of an engine: {}", text_of(std::current_exception()));
+    }
     watch(l);
   });
 }
@@ -158,9 +163,12 @@ void CryptoService::drain(Lane& l) {
       if (may_come_back(c.status) && now - job.since < kHold) {
         ++l.counters.retries;
         job.not_before = now + kRetryPause;
-        hand(std::move(job));
-        retried = true;
-        continue;
+        try {
+          hand(std::move(job));
+          retried = true;
+          continue;
+        } catch (const std::bad_alloc&) {  // it was not taken: its owner hears of the failure now
+        }
       }
       switch (c.op) {
         case EccOp::sign:
@@ -178,8 +186,9 @@ void CryptoService::drain(Lane& l) {
           static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(now - job.since).count()));
       try {
         job.callback(c);
-      } catch (const std::exception& e) {  // the other completions have their owners too, and the lane is watched on
-        spdlog::error("ALARM unexpected failure in the answer to a key operation: {}", printable(e.what()));
+      } catch (...) {  // the other completions have their owners too, and the lane is watched on
+        spdlog::error("ALARM unexpected failure in the answer to a key operation: {}",
+                      text_of(std::current_exception()));
       }
       c = EccCompletion{};
     }

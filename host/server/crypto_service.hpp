@@ -50,7 +50,7 @@ class CryptoService {
   struct Lane;
   struct Job;
   void flush();
-  void hand(Job job);  // to one of the lanes that may do it
+  void hand(Job&& job);  // to one of the lanes that may do it; where it throws, the job is still the caller's
   std::vector<std::size_t> indices_of(const std::vector<EccEngine*>& engines);
   [[nodiscard]] const std::vector<std::size_t>& allowed(EccOp op) const;
   void drain(Lane& l);

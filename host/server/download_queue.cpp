@@ -3,17 +3,20 @@
 #include <boost/asio/post.hpp>
 
 #include <algorithm>
+#include <utility>
 
 #include "host/base/clock.hpp"
 #include "host/base/text.hpp"
 #include "host/server/download_service.hpp"
 
 namespace kf::server {
-namespace {
 // An eUICC has one SM-SR: an order that names another one fails there and holds up nobody here.
-std::string card_of(const download::Order& o) { return o.eid.str() + " " + o.smsr.str(); }
+using download::card_of;
+namespace {
+constexpr std::int64_t kLookAgainMs = 100;   // until a record is stored
+constexpr std::size_t kMostInstalled = 128;  // on one card that an order is told of
 
-Admission::Limits limits_of(const Config& c) {
+Admission::Limits limits_of(const Settings& c) {
   const auto several = [&c](Role role) { return std::ranges::count(c.parties, role, &Party::role) > 1; };
   return {.places = c.downloads_in_flight,
           .enabling = c.downloads_enabling,
@@ -21,26 +24,43 @@ Admission::Limits limits_of(const Config& c) {
           .share_operators = several(Role::operator_),
           .share_smsrs = several(Role::smsr)};
 }
-
+std::string profile_of(const download::Order& o) { return card_of(o) + " " + o.iccid.str(); }
 }  // namespace
 
 DownloadService::DownloadService(Parts p) : p_(std::move(p)), admission_(limits_of(p_.config)) {
   p_.follow_ups.idle = [this] { card_idle(); };
 }
 
-void DownloadService::start(download::Order o, store::ProfileRow profile) {
-  auto l = std::make_shared<Live>();
-  l->d.order = std::move(o);
-  l->profile = std::move(profile);
+void DownloadService::start(download::Order o, store::ProfileRow profile, std::vector<std::string> installed) noexcept {
   ++p_.metrics.accepted;
-  enqueue(l, download::Start{});
+  LivePtr l;
+  const bool begun = guarded(p_.metrics, "the beginning of a download", [&] {
+    l = std::make_shared<Live>();
+    l->order = l->d.order = std::move(o);
+    l->profile = std::move(profile);
+    l->installed = std::move(installed);
+    enqueue(l, download::Start{});
+  });
+  if (begun) return;
+  // Accepted, and nothing was asked of anybody. Without an object to end it waits in the store for the next start.
+  guarded(p_.metrics, "the end of a download", [&] {
+    if (!l || l->order.id.empty()) return;
+    in_queue_.erase(l->ticket);
+    admission_.withdraw(l->ticket);
+    live_[l->order.id] = l;
+    l->queued = false;
+    broke(l, "it could not be queued");
+  });
 }
 
-void DownloadService::take_up(download::Download d, store::ProfileRow profile, bool planned) {
+void DownloadService::take_up(download::Download d, store::ProfileRow profile, std::vector<std::string> installed,
+                              bool planned) {
   auto l = std::make_shared<Live>();
   l->d = std::move(d);
+  l->d.possession.resume(anchored_ms());
   l->record = std::make_shared<const std::string>(download::to_record(l->d));
   l->profile = std::move(profile);
+  l->installed = std::move(installed);
   ++p_.metrics.taken_up;
   enqueue(l, download::Restart{planned});
 }
@@ -57,11 +77,11 @@ void DownloadService::enqueue(const LivePtr& l, download::Event first) {
     if (auto x = w.lock(); x && !ec && !stopped_) on_deadline(x);
   });
   in_queue_[l->ticket] = l;
-  const std::string& eid = l->order.eid.str();
-  p_.follow_ups.hold(eid);
+  const std::string card = card_of(l->order);
+  p_.follow_ups.hold(card);
+  l->holds = true;
   vacate_idle_cards();
-  if (p_.follow_ups.busy(eid) && followed_up_.emplace(card_of(l->order), eid).second)
-    admission_.occupy(card_of(l->order));
+  if (p_.follow_ups.busy(card) && followed_up_.insert(card).second) admission_.occupy(card);
   admission_.add(l->ticket, l->order.requester.str(), l->order.smsr.str(), card_of(l->order));
   admit();
 }
@@ -73,15 +93,35 @@ void DownloadService::admit() {
     if (!ticket) break;
     const auto it = in_queue_.find(*ticket);
     const LivePtr l = it->second;
-    in_queue_.erase(it);
-    by_card_[card_of(l->order)] = l;
     live_[l->order.id] = l;
+    in_queue_.erase(it);
     l->queued = false;
-    asio::post(p_.io, [this, l] { advance(l); });
+    careful(l, [&] {
+      by_profile_[profile_of(l->order)] = l;
+      p_.follow_ups.brief(card_of(l->order), l->d.possession);
+      note_installed(*l);
+      asio::post(p_.io, [this, l] {
+        // Nobody knows any more how long it has had its card to itself.
+        if (l->d.state == download::State::enabling) careful(l, [&] { leave_card(l); });
+        advance(l);
+      });
+    });
   }
   p_.metrics.in_flight = live_.size();
   p_.metrics.peak_in_flight = std::max(p_.metrics.peak_in_flight, live_.size());
   p_.metrics.waiting = admission_.waiting();
+}
+
+// Beside what the inventory had as installed: what has been completed since by orders that now wait for enabling. A
+// ledger that knows of it knows more.
+void DownloadService::note_installed(Live& l) {
+  const std::string card = card_of(l.order) + " ";
+  for (auto it = by_profile_.lower_bound(card); it != by_profile_.end() && it->first.starts_with(card); ++it) {
+    if (l.installed.size() >= kMostInstalled) break;
+    if (it->second->left_card) l.installed.push_back(it->second->order.iccid.str());
+  }
+  for (const auto& iccid : l.installed)
+    if (!l.d.possession.knows(iccid)) l.d.possession.installed(iccid, anchored_ms());
 }
 
 // A follow-up's DeleteISDP has come to its end: orders for that eUICC may start.
@@ -93,11 +133,11 @@ void DownloadService::card_idle() {
 // Also asked at each order: a DeleteISDP that ends while no order waits for its eUICC is told to nobody.
 void DownloadService::vacate_idle_cards() {
   for (auto it = followed_up_.begin(); it != followed_up_.end();) {
-    if (p_.follow_ups.busy(it->second)) {
+    if (p_.follow_ups.busy(*it)) {
       ++it;
       continue;
     }
-    admission_.vacate(it->first);
+    admission_.vacate(*it);
     it = followed_up_.erase(it);
   }
 }
@@ -114,13 +154,73 @@ void DownloadService::on_deadline(const LivePtr& l) {
   post(l, download::DeadlinePassed{});
 }
 
+// EnableProfile is answered whenever the device can be reached, perhaps never. For as long as a call that the card
+// executes may take nothing else is asked of it; then others may use it, orders and follow-ups.
+void DownloadService::keep_card_for(const LivePtr& l, std::int64_t ms) {
+  l->at_card = std::make_unique<asio::steady_timer>(p_.io, std::chrono::milliseconds(ms));
+  l->at_card->async_wait([this, w = std::weak_ptr<Live>(l)](const boost::system::error_code& ec) {
+    if (auto x = w.lock(); x && !ec && !stopped_) careful(x, [&] { leave_card(x); });
+  });
+}
+
+// As at its end, what the order knows of the card goes over to the card's ledger, with its record, and from then on it
+// knows of its own profile only: the card changes without it, and what an EIS shows to it is another order's to judge.
+void DownloadService::leave_card(const LivePtr& l) {
+  if (l->d.state != download::State::enabling || l->left_card || live_.count(l->order.id) == 0) return;
+  if (l->busy) return keep_card_for(l, kLookAgainMs);
+  const std::int64_t now = anchored_ms();
+  auto left = std::make_shared<download::Download>();
+  left->order = l->order;
+  left->state = download::State::done;  // its completion was taken: the profile is there
+  left->possession = l->d.possession;
+  left->possession.installed(l->order.iccid.str(), now);
+  know_only_its_own(*l);
+  l->busy = true;
+  leave_card_commit(l, std::move(left));
+}
+
+void DownloadService::know_only_its_own(Live& l) {
+  l.d.possession = download::Possession{};
+  l.d.possession.installed(l.order.iccid.str(), anchored_ms());
+}
+
+void DownloadService::leave_card_commit(const LivePtr& l, std::shared_ptr<download::Download> left) {
+  auto record = std::make_shared<const std::string>(download::to_record(l->d));
+  p_.storage.submit(
+      [o = l->order, record, ledger = p_.follow_ups.outcome(*left)](store::Tx& tx) {
+        tx.put_download(o.id, *record, false, anchored_ms());
+        if (ledger) tx.put_follow_up(o.eid.str(), o.smsr.str(), *ledger);
+      },
+      [this, l, left, record, life = l->broken](const Status& s) {
+        if (stopped_ || l->broken != life) return;
+        careful(l, [&] {
+          if (!s) {
+            if (s.error().reason == "store-job") return broke(l, s.error().detail);
+            l->at_card = std::make_unique<asio::steady_timer>(p_.io, std::chrono::seconds(1));
+            l->at_card->async_wait([this, l, left](const boost::system::error_code& ec) {
+              if (!ec && !stopped_) careful(l, [&] { leave_card_commit(l, left); });
+            });
+            return;
+          }
+          l->record = record;
+          l->busy = false;
+          l->left_card = true;
+          p_.follow_ups.settled(*left);
+          admission_.leave_card(l->ticket);
+          if (std::exchange(l->holds, false)) p_.follow_ups.release(card_of(l->order));
+          admit();
+          turn(l);
+        });
+      });
+}
+
 void DownloadService::release(const LivePtr& l) {
-  if (l->timer) l->timer->cancel();
-  if (l->deadline) l->deadline->cancel();
-  if (const auto it = by_card_.find(card_of(l->order)); it != by_card_.end() && it->second == l) by_card_.erase(it);
+  l->cancel_all();
+  if (const auto it = by_profile_.find(profile_of(l->order)); it != by_profile_.end() && it->second == l)
+    by_profile_.erase(it);
   live_.erase(l->order.id);
   admission_.end(l->ticket);
-  p_.follow_ups.release(l->order.eid.str());
+  if (std::exchange(l->holds, false)) p_.follow_ups.release(card_of(l->order));
   admit();
 }
 
@@ -133,7 +233,9 @@ void DownloadService::broke(const LivePtr& l, const std::string& why) noexcept {
     spdlog::error("ALARM download {} EID {} ICCID {}: unexpected failure: {}", l->order.id, l->order.eid.str(),
                   l->order.iccid.str(), why);
     if (stopped_ || live_.count(l->order.id) == 0) return;
-    if (l->timer) l->timer->cancel();
+    l->timer.reset();
+    l->store_again.reset();
+    l->at_card.reset();
     l->events.clear();
     l->busy = false;
     ++l->broken;
@@ -143,6 +245,7 @@ void DownloadService::broke(const LivePtr& l, const std::string& why) noexcept {
     if (!d || d->state == download::State::received) return end_broken(l, why);
     d->order = l->order;
     d->restarts = std::max(d->restarts, 1U);  // not a second time from the start
+    d->possession.resume(anchored_ms());
     l->d = std::move(*d);
     l->events.push_back(download::Restart{});
     asio::post(p_.io, [this, l] { advance(l); });
@@ -156,13 +259,20 @@ void DownloadService::end_broken(const LivePtr& l, const std::string& why) {
   l->d = download::Download{};
   l->d.order = l->order;
   l->d.state = download::State::failed;
-  l->d.leftover = l->d.on_card = l->record != nullptr;  // for all we know
-  if (l->record)
-    if (const auto last = download::from_record(*l->record)) l->d.open_creations = last->open_creations;
-  l->d.cause = download::Cause{
-      "1.2", "4.2", "",
-      l->record ? "internal failure of the SM-DP; an ISD-P may have been left behind" : "internal failure of the SM-DP",
-      ""};
+  // A call that may change the card is in a record before it is made.
+  const std::int64_t now = anchored_ms();
+  if (l->record) {
+    if (auto last = download::from_record(*l->record)) {
+      l->d.possession = std::move(last->possession);
+      l->d.possession.resume(now);
+    } else {
+      l->d.possession.claimed(l->order.iccid.str(), now);
+    }
+  }
+  if (l->order.iccid_was == download::IccidState::uncertain) l->d.possession.claimed(l->order.iccid.str(), now);
+  std::string message = "internal failure of the SM-DP";
+  if (!l->d.possession.clean(now)) message += "; an ISD-P may have been left behind";
+  l->d.cause = download::Cause{"1.2", "4.2", "", std::move(message), ""};
   l->busy = true;
   try {
     finish(l);
@@ -191,8 +301,8 @@ void DownloadService::commit_failed(const LivePtr& l, std::shared_ptr<std::vecto
                                     unsigned attempt, const Error& why) {
   if (why.reason == "store-job") return broke(l, why.detail);
   if (attempt % 30 == 0) spdlog::error("download {}: state not stored, trying again: {}", l->order.id, why.text());
-  l->timer = std::make_unique<asio::steady_timer>(p_.io, std::chrono::seconds(1));
-  l->timer->async_wait([this, l, effects, attempt](const boost::system::error_code& ec) {
+  l->store_again = std::make_unique<asio::steady_timer>(p_.io, std::chrono::seconds(1));
+  l->store_again->async_wait([this, l, effects, attempt](const boost::system::error_code& ec) {
     if (!ec && !stopped_) careful(l, [&] { commit(l, effects, attempt + 1); });
   });
 }
@@ -201,22 +311,21 @@ void DownloadService::finish_failed(const LivePtr& l, std::shared_ptr<es::Respon
                                     const Error& why) {
   if (why.reason == "store-job") return broke(l, why.detail);
   if (attempt % 30 == 0) spdlog::error("download {}: outcome not stored, trying again: {}", l->order.id, why.text());
-  l->timer = std::make_unique<asio::steady_timer>(p_.io, std::chrono::seconds(1));
-  l->timer->async_wait([this, l, r, attempt](const boost::system::error_code& ec) {
+  l->store_again = std::make_unique<asio::steady_timer>(p_.io, std::chrono::seconds(1));
+  l->store_again->async_wait([this, l, r, attempt](const boost::system::error_code& ec) {
     if (!ec && !stopped_) careful(l, [&] { finish_commit(l, r, attempt + 1); });
   });
 }
 
 void DownloadService::enabled_seen(const std::string& eid, const std::string& smsr, const std::string& iccid) {
-  auto it = by_card_.find(eid + " " + smsr);
-  if (it != by_card_.end() && it->second->order.iccid.str() == iccid) post(it->second, download::EnabledSeen{});
+  const auto it = by_profile_.find(eid + " " + smsr + " " + iccid);
+  if (it != by_profile_.end()) post(it->second, download::EnabledSeen{});
 }
 
 void DownloadService::stop() {
   stopped_ = true;
   for (auto& [id, l] : live_) {
-    if (l->timer) l->timer->cancel();
-    if (l->deadline) l->deadline->cancel();
+    l->cancel_all();
   }
   for (auto& [ticket, l] : in_queue_)
     if (l->deadline) l->deadline->cancel();

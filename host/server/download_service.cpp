@@ -4,15 +4,20 @@
 #include <boost/asio/post.hpp>
 
 #include <algorithm>
+#include <charconv>
 
 #include "host/base/calendar.hpp"
 #include "host/base/clock.hpp"
 #include "host/base/random.hpp"
 #include "host/base/text.hpp"
+#include "host/download/answers.hpp"
 #include "host/download/codes.hpp"
+#include "host/server/peer_log.hpp"
 
 namespace kf::server {
 namespace {
+constexpr std::size_t kMostLateAnswers = 64;  // of one download
+
 es::Response outcome_of(const download::Download& d) {
   es::Response r;
   r.interface = es::Interface::es2;
@@ -41,7 +46,7 @@ es::Response outcome_of(const download::Download& d) {
 }  // namespace
 
 download::Context DownloadService::context(const Live& l) const {
-  const Config& c = p_.config;
+  const Settings& c = p_.config;
   download::Context x;
   x.now_ms = anchored_ms();
   x.smdp_oid = c.oid.str();
@@ -53,6 +58,7 @@ download::Context DownloadService::context(const Live& l) const {
   x.cert_dp_brainpool = cert(Curve::brainpool_p256r1);
   x.plan = c.plan;
   x.timeouts = c.timeouts;
+  x.settle_ms = c.follow_up.settle_ms;
   if (const Party* p = c.by_oid(l.d.order.smsr.str())) {
     x.scp03t_in_22 = p->scp03t_in_22;
     x.scp03t_online = p->scp03t_online;
@@ -72,6 +78,10 @@ void DownloadService::post(const LivePtr& l, download::Event e) {
   if (!l->queued) advance(l);
 }
 
+void DownloadService::post(const LivePtr& l, unsigned life, download::Event e) {
+  if (l->broken == life) post(l, std::move(e));
+}
+
 void DownloadService::advance(const LivePtr& l) {
   careful(l, [&] { turn(l); });
 }
@@ -86,6 +96,7 @@ void DownloadService::turn(const LivePtr& l) {
       s = download::step(std::move(l->d), std::move(e), context(*l));
     }
     l->d = std::move(s.download);
+    if (l->left_card) know_only_its_own(*l);
     if (download::ended(l->d.state)) {
       l->busy = true;
       carry_out(l, s.effects);  // alarms, and a key-set record that goes
@@ -94,6 +105,7 @@ void DownloadService::turn(const LivePtr& l) {
     }
     if (l->d.state == download::State::enabling) {
       admission_.only_waits(l->ticket);
+      if (!l->at_card && !l->left_card) keep_card_for(l, p_.config.timeouts.card);
       admit();
     }
     if (s.persist) {
@@ -122,6 +134,7 @@ void DownloadService::commit(const LivePtr& l, std::shared_ptr<std::vector<downl
 }
 
 void DownloadService::carry_out(const LivePtr& l, std::vector<download::Effect>& effects) {
+  const unsigned life = l->broken;
   for (download::Effect& e : effects) {
     if (auto* c = std::get_if<download::CallEs3>(&e)) {
       call(l, *c);
@@ -132,29 +145,32 @@ void DownloadService::carry_out(const LivePtr& l, std::vector<download::Effect>&
       r.op = EccOp::ephemeral_ecka;
       r.curve = m->curve;
       r.peer = m->peer;
-      p_.crypto.request(r, [this, l](EccCompletion& c2) { post(l, download::EccDone{std::move(c2)}); });
+      p_.crypto.request(r, [this, l, life](EccCompletion& c2) { post(l, life, download::EccDone{std::move(c2)}); });
     } else if (auto* s = std::get_if<download::Sign>(&e)) {
       EccRequest r;
       r.op = EccOp::sign;
       r.curve = s->curve;
       r.hash = s->hash;
-      p_.crypto.request(r, [this, l](EccCompletion& c2) { post(l, download::EccDone{std::move(c2)}); });
+      p_.crypto.request(r, [this, l, life](EccCompletion& c2) { post(l, life, download::EccDone{std::move(c2)}); });
     } else if (std::holds_alternative<download::SealOffline>(e) || std::holds_alternative<download::SealOnline>(e)) {
       seal(l, std::move(e));
     } else if (std::holds_alternative<download::DrawChallenge>(e)) {
       download::HostChallenge h;
       random_fill(h.hc);
-      post(l, h);
+      post(l, life, h);
     } else if (auto* t = std::get_if<download::StartTimer>(&e)) {
       l->timer = std::make_unique<asio::steady_timer>(p_.io, std::chrono::milliseconds(t->ms));
-      l->timer->async_wait([this, w = std::weak_ptr<Live>(l)](const boost::system::error_code& ec) {
-        if (auto x = w.lock(); x && !ec) post(x, download::TimerFired{});
+      l->timer->async_wait([this, life, w = std::weak_ptr<Live>(l)](const boost::system::error_code& ec) {
+        if (auto x = w.lock(); x && !ec) post(x, life, download::TimerFired{});
       });
     } else if (auto* k = std::get_if<download::KeepKeySet>(&e)) {
       keep_key_set(l, std::move(*k));
     } else if (std::holds_alternative<download::DropKeySet>(e)) {
-      p_.storage.submit([iccid = l->d.order.iccid.str()](store::Tx& tx) { tx.delete_key_set(iccid); },
-                        [](const Status&) {});
+      p_.storage.submit_until_stored(
+          "the end of the key set of ICCID " + l->d.order.iccid.str(),
+          [iccid = l->d.order.iccid.str(), id = l->order.id, latest = l->key_set, mine = ++*l->key_set](store::Tx& tx) {
+            if (*latest == mine) tx.delete_key_set(iccid, id);  // while the disk was full a newer one may have come
+          });
     } else if (auto* a = std::get_if<download::Alarm>(&e)) {
       ++p_.metrics.alarms;
       spdlog::error("ALARM download {}: {}", l->d.order.id, a->text);
@@ -169,32 +185,35 @@ void DownloadService::call(const LivePtr& l, download::CallEs3& c) {
     const std::string why = "SM-SR is no longer configured";
     return post(l, download::CallFailed{n, download::CallFault::unreachable, why, why});
   }
-  const std::int64_t left = std::max<std::int64_t>((l->d.order.deadline_ms - anchored_ms()) / 1000, 0);
-  const auto validity =
-      static_cast<std::uint32_t>(left > 0 ? std::min<std::int64_t>(left, 86'400 * 30) : c.timeout_ms / 1000);
+  const std::int64_t now = anchored_ms();
+  if (c.not_after_ms != 0 && now >= c.not_after_ms)  // it took that long to be stored
+    return post(l, download::CallFailed{n, download::CallFault::unreachable, "not made in time", "not made in time"});
+  std::int64_t left = std::max<std::int64_t>((l->d.order.deadline_ms - now) / 1000, 0);
+  if (left == 0) left = c.timeout_ms / 1000;
+  if (c.not_after_ms != 0) left = std::max<std::int64_t>((c.not_after_ms - now) / 1000, 1);
+  const auto validity = static_cast<std::uint32_t>(std::min(left, download::kLongestCall / 1000));
   const std::string function(es::function_name(c.request.function));
   p_.es3.call(*smsr, l->d.order.id + "." + std::to_string(n), std::move(c.request), c.timeout_ms, validity,
-              c.resend_safe, [this, l, n, smsr, function, asked = std::chrono::steady_clock::now()](CallResult r) {
-                if (auto* ok = std::get_if<es::Response>(&r)) {
-                  if (ok->eis) p_.follow_ups.seen(*smsr, *ok->eis, asked);
-                  return post(l, download::Answer{n, std::move(*ok)});
-                }
+              c.resend_safe, [this, l, n, smsr, function](CallResult r) {
+                if (auto* ok = std::get_if<es::Response>(&r)) return post(l, download::Answer{n, std::move(*ok)});
                 auto& f = std::get<CallFailure>(r);
-                spdlog::info("download {}: ES3.{} of SM-SR {} failed: {}", l->d.order.id, function, smsr->oid.str(),
-                             printable(f.detail, 500));
+                peer_line(spdlog::level::info, "es3 failure", smsr->oid.str(),
+                          "download " + l->d.order.id + ": ES3." + function + " of SM-SR " + smsr->oid.str() +
+                              " failed: " + f.detail);
                 post(l, download::CallFailed{n, f.fault, std::move(f.detail), std::move(f.brief), f.answered});
               });
 }
 
-// CERT.ECASD.ECKA against EUM and CI (crypto 5.2): the certificates of the CA key sets one after the other, until one
-// is good. The EUM link is cached a day; a leaf's signature goes to an engine.
+// CERT.ECASD.ECKA against EUM and CI (docs/spec/crypto.md 5.2): the certificates of the CA key sets one after the
+// other, until one is good. The EUM link is cached a day; a leaf's signature goes to an engine.
 void DownloadService::check_certificates(const LivePtr& l, std::shared_ptr<const download::CheckCertificates> c,
                                          std::size_t i, std::optional<Error> first) {
+  const unsigned life = l->broken;
   // The first one's fault is what is told: others may belong to other key sets altogether.
   auto refuse = [&](Error e) {
     if (!first) first = std::move(e);
     if (i + 1 < c->cert_ecasd.size()) return check_certificates(l, c, i + 1, std::move(first));
-    post(l, download::CertificatesChecked{Status(std::move(*first)), Curve::p256, {}});
+    post(l, life, download::CertificatesChecked{Status(std::move(*first)), Curve::p256, {}});
   };
   const Date today = today_utc();
   auto cert = parse_gp_certificate(c->cert_ecasd[i]);
@@ -222,7 +241,8 @@ void DownloadService::check_certificates(const LivePtr& l, std::shared_ptr<const
   r.peer = issuer.q;
   r.hash = sha256(cert->tbs);
   r.signature = cert->signature;
-  p_.crypto.request(r, [this, l, c, i, first, curve = cert->curve, q = cert->q](EccCompletion& done) {
+  p_.crypto.request(r, [this, l, life, c, i, first, curve = cert->curve, q = cert->q](EccCompletion& done) {
+    if (l->broken != life) return;
     if (done.status == EccStatus::ok) return post(l, download::CertificatesChecked{Status(), curve, q});
     Error e{"bad-signature", "signature of CERT.ECASD.ECKA"};
     if (done.status != EccStatus::bad_signature) e = {"engine", std::string(to_string(done.status))};
@@ -257,30 +277,36 @@ void DownloadService::seal(const LivePtr& l, download::Effect effect) {
     *optional = std::move(p.optional_elements);
     return pipeline::Package{std::move(p.keep), std::move(p.own), std::move(p.segments), p.bytes};
   };
-  p_.sealing.submit(std::move(o), [this, l, optional](pipeline::Sealed s) {
-    asio::post(p_.io, [this, l, optional, x = std::make_shared<pipeline::Sealed>(std::move(s))] {
+  p_.sealing.submit(std::move(o), [this, l, life = l->broken, optional](pipeline::Sealed s) {
+    asio::post(p_.io, [this, l, life, optional, x = std::make_shared<pipeline::Sealed>(std::move(s))] {
       l->optional_elements = std::move(*optional);
-      post(l, download::Sealed{std::move(x->status), std::move(x->session), std::move(x->parts)});
+      post(l, life, download::Sealed{std::move(x->status), std::move(x->session), std::move(x->parts)});
     });
   });
 }
 
-// The key set of the new ISD-P, sealed inside the token (crypto 8). Off the download's path: completion does not wait.
+// The key set of the new ISD-P, sealed inside the token (docs/spec/crypto.md 8). Off the download's path: completion
+// does not wait.
 void DownloadService::keep_key_set(const LivePtr& l, download::KeepKeySet k) {
   // Values only: the pool must not look into a download that the loop goes on with.
   auto keys = std::make_shared<download::KeepKeySet>(std::move(k));
   auto row = std::make_shared<store::KeySetRow>(
       store::KeySetRow{l->d.order.iccid.str(), l->d.order.eid.str(), keys->isd_p.str(), keys->keys.kvn, {}});
-  asio::post(p_.pool, [this, row, keys] {
+  asio::post(p_.pool, [this, row, keys, id = l->order.id, latest = l->key_set, mine = ++*l->key_set] {
     try {
-      seal_key_set(row, *keys);
+      if (!seal_key_set(*row, *keys)) return;
+      // Sealing may have taken so long that the ISD-P is gone again, or the ICCID another order's. The loop counts
+      // before it has a key set deleted, and the store keeps the order of its jobs.
+      p_.storage.submit_until_stored("the key set of ICCID " + row->iccid, [row, id, latest, mine](store::Tx& tx) {
+        if (*latest == mine) tx.put_key_set(*row, id);
+      });
     } catch (...) {  // on a thread of the pool, where it would end the server
       spdlog::error("ALARM key set of ICCID {} is not kept: {}", row->iccid, text_of(std::current_exception()));
     }
   });
 }
 
-void DownloadService::seal_key_set(const std::shared_ptr<store::KeySetRow>& row, const download::KeepKeySet& keys) {
+bool DownloadService::seal_key_set(store::KeySetRow& row, const download::KeepKeySet& keys) {
   Bytes plain;
   plain.reserve(128);
   append_tlv(plain, 0x81, keys.keys.enc.expose());
@@ -290,22 +316,20 @@ void DownloadService::seal_key_set(const std::shared_ptr<store::KeySetRow>& row,
                                             static_cast<std::uint8_t>(keys.sequence_counter >> 8),
                                             static_cast<std::uint8_t>(keys.sequence_counter)};
   append_tlv(plain, 0x84, counter);
-  const std::string place = "keyset:" + row->iccid;
-  auto sealed = p_.hsm.seal_record(view(place), plain);
+  const std::string place = "keyset:" + row.iccid;
+  auto sealed = p_.key_sets.seal_record(view(place), plain);
   wipe(plain);
   if (!sealed) {
-    spdlog::error("key set of ICCID {} could not be sealed by the token and is not kept: {}", row->iccid,
+    spdlog::error("key set of ICCID {} could not be sealed by the token and is not kept: {}", row.iccid,
                   sealed.error().text());
-    return;
+    return false;
   }
-  row->sealed = std::move(*sealed);
-  p_.storage.submit([row](store::Tx& tx) { tx.put_key_set(*row); },
-                    [](const Status& s) {
-                      if (!s) spdlog::error("key-set record not stored: {}", s.error().text());
-                    });
+  row.sealed = std::move(*sealed);
+  return true;
 }
 
 void DownloadService::finish(const LivePtr& l) {
+  l->told_ledger = l->left_card && download::iccid_after(l->d, anchored_ms()) == download::IccidState::installed;
   finish_commit(l, std::make_shared<es::Response>(outcome_of(l->d)), 0);
 }
 
@@ -314,30 +338,41 @@ namespace {
 void put_profile(store::Tx& tx, const download::Order& o, download::IccidState s, bool succeeded) {
   if (s == download::IccidState::free) return tx.set_profile(o.iccid.str(), store::ProfileState::free, "", "", "");
   const bool installed = s == download::IccidState::installed;
-  // An order for what was installed, by way of a wrong SM-SR, must not make the right one a stranger.
-  const std::string& smsr = succeeded || o.smsr_was.empty() ? o.smsr.str() : o.smsr_was;
+  // An order for what was installed, by way of a wrong SM-SR, must not make the right one a stranger; and what brought
+  // the profile is the download that did, not the one that failed to do so again.
+  const bool again_in_vain = installed && !succeeded;
+  const std::string& smsr = again_in_vain && !o.smsr_was.empty() ? o.smsr_was : o.smsr.str();
+  const std::string& by = again_in_vain && !o.download_was.empty() ? o.download_was : o.id;
   tx.set_profile(o.iccid.str(), installed ? store::ProfileState::installed : store::ProfileState::uncertain,
-                 o.eid.str(), smsr, o.id);
+                 o.eid.str(), smsr, by);
 }
 }  // namespace
 
 void DownloadService::finish_commit(const LivePtr& l, std::shared_ptr<es::Response> r, unsigned attempt) {
   auto delivery = std::make_shared<std::optional<store::DeliveryRow>>();
-  auto follow_up = p_.follow_ups.plan(l->d);
+  const auto iccid = download::iccid_after(l->d, anchored_ms());
   p_.storage.submit(
-      [this, o = l->d.order, record = download::to_record(l->d), iccid = download::iccid_after(l->d),
-       succeeded = l->d.state != download::State::failed && l->d.state != download::State::expired, r, delivery,
-       look_after = follow_up ? download::to_record(*follow_up) : std::string()](store::Tx& tx) {
+      [this, o = l->d.order, record = download::to_record(l->d), iccid,
+       ledger = l->told_ledger ? std::nullopt : p_.follow_ups.outcome(l->d),
+       succeeded = l->d.state != download::State::failed && l->d.state != download::State::expired, r,
+       delivery](store::Tx& tx) {
         tx.put_download(o.id, record, true, anchored_ms());
         put_profile(tx, o, iccid, succeeded);
-        if (!look_after.empty()) tx.put_follow_up(o.eid.str(), look_after);
+        if (ledger) tx.put_follow_up(o.eid.str(), o.smsr.str(), *ledger);
         *delivery = p_.replies.store_answer(tx, o.requester.str(), o.function_call_identifier, *r);
       },
-      [this, l, r, delivery, follow_up, attempt](const Status& s) {
+      [this, l, r, delivery, attempt](const Status& s) {
         if (stopped_) return;
         if (!s) return careful(l, [&] { finish_failed(l, r, attempt, s.error()); });
-        guarded(p_.metrics, "what an order left", [&] { p_.follow_ups.settled(l->d, follow_up); });
+        if (!l->told_ledger) guarded(p_.metrics, "what an order left", [&] { p_.follow_ups.settled(l->d); });
+        const auto late = std::exchange(l->events, {});
         release(l);
+        // What came while the outcome was being stored.
+        const Party* smsr = p_.config.by_oid(l->order.smsr.str());
+        for (const auto& e : late)
+          if (const auto* a = std::get_if<download::Answer>(&e); a != nullptr && smsr != nullptr)
+            guarded(p_.metrics, "a late callback",
+                    [&] { late_callback(*smsr, l->order.id + "." + std::to_string(a->call), a->response); });
         guarded(p_.metrics, "telling an outcome", [&] {
           tell_outcome(*l);
           if (*delivery) p_.delivery.add(std::move(**delivery));
@@ -367,7 +402,7 @@ void DownloadService::tell_outcome(const Live& l) {
       ++m.failed;
       break;
   }
-  if (d.leftover) ++m.left_behind;
+  if (download::needs_follow_up(d, anchored_ms())) ++m.left_behind;
   if (d.cause) {
     if (const std::string code = clip_text(d.cause->subject + "/" + d.cause->reason, 32);
         m.failures.size() < 256 || m.failures.count(code) != 0)  // a peer that makes codes up does not fill memory
@@ -382,19 +417,48 @@ void DownloadService::tell_outcome(const Live& l) {
   }
 }
 
+std::optional<unsigned> late_call(const download::Download& d, const std::string& transaction) {
+  const std::string number = transaction.substr(transaction.rfind('.') + 1);
+  unsigned n = 0;
+  const auto [end, ec] = std::from_chars(number.data(), number.data() + number.size(), n);
+  if (ec != std::errc() || end != number.data() + number.size() || n == 0 || n > d.calls) return std::nullopt;
+  const bool asked =
+      n == d.pending_call || (d.enable_call != 0 && n >= d.enable_call) || d.possession.open(transaction);
+  return asked ? std::optional(n) : std::nullopt;
+}
+
+// Of a running download. While its record cannot be stored no event is taken: one answer a call waits at most, and none
+// of a call that nobody asks about any more.
+void DownloadService::late_answer(const LivePtr& l, const std::string& transaction, const es::Response& r) {
+  const auto n = late_call(l->d, transaction);
+  // A creation that was denied and made after all: the next order for that card finds it in the EIS and cleans it away.
+  if (!n && r.function == es::Function::create_isdp && download::executed(r) && to_hex(r.isd_p_aid) != l->d.isd_p_aid) {
+    ++p_.metrics.alarms;
+    peer_line(spdlog::level::err, "late ISD-P", l->order.smsr.str(),
+              "ALARM download " + l->order.id + " EID " + l->order.eid.str() + ": SM-SR " + l->order.smsr.str() +
+                  " says that CreateISDP " + transaction + " made ISD-P " + to_hex(r.isd_p_aid) +
+                  ", and that call was over; the ISD-P may be left in state Created");
+  }
+  const bool waits = std::ranges::any_of(l->events, [n](const download::Event& e) {
+    const auto* a = std::get_if<download::Answer>(&e);
+    return a != nullptr && a->call == n;
+  });
+  if (!n || waits || l->events.size() >= kMostLateAnswers) return;
+  post(l, download::Answer{*n, r});  // the machine decides whether it still matters
+}
+
 void DownloadService::late_callback(const Party& from, const std::string& transaction, const es::Response& r) {
   const std::size_t dot = transaction.rfind('.');
-  auto it = dot == std::string::npos ? live_.end() : live_.find(transaction.substr(0, dot));
+  const auto it = dot == std::string::npos ? live_.end() : live_.find(transaction.substr(0, dot));
   if (it != live_.end() && it->second->order.smsr == from.oid) {
-    unsigned n = 0;
-    for (char ch : transaction.substr(dot + 1))
-      n = ch >= '0' && ch <= '9' ? n * 10 + static_cast<unsigned>(ch - '0') : 0;
-    return post(it->second, download::Answer{n, r});  // the machine decides whether it still matters
+    if (it->second->left_card && p_.follow_ups.late_callback(from, transaction, r)) return;
+    return late_answer(it->second, transaction, r);
   }
   if (p_.follow_ups.late_callback(from, transaction, r)) return;
   if (r.function == es::Function::create_isdp && r.status == es::ExecStatus::success)
-    spdlog::warn("late CreateISDP success of SM-SR {} for no order that waits for it: ISD-P {}", from.oid.str(),
-                 to_hex(r.isd_p_aid));
+    peer_warn("late CreateISDP", from.oid.str(),
+              "late CreateISDP success of SM-SR " + from.oid.str() + " for no order that waits for it: ISD-P " +
+                  to_hex(r.isd_p_aid));
 }
 
 }  // namespace kf::server

@@ -1,20 +1,24 @@
 // Runs downloads: carries out the effects of host/download's pure machine and feeds its events back. Bounded in flight
-// with fair shares (admission.hpp), at most one download of a card at a time, records committed before the effects that
-// depend on them. Whatever throws ends the one download it was about (broke()). Loop thread only; profile loading and
-// sealing run in the pipeline (host/pipeline).
+// with fair shares (admission.hpp), at most one download at work on a card at a time, records committed before the
+// effects that depend on them. Whatever throws ends the one download it was about (broke()). Loop thread only; profile
+// loading and sealing run in the pipeline (host/pipeline).
 #pragma once
 
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/thread_pool.hpp>
 
+#include <atomic>
 #include <deque>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
 
+#include "host/crypto/record_sealer.hpp"
 #include "host/download/record.hpp"
+#include "host/pipeline/seal_pipeline.hpp"
 #include "host/pki/chain.hpp"
 #include "host/server/admission.hpp"
 #include "host/server/crypto_service.hpp"
@@ -32,13 +36,16 @@ struct Trust {  // read at start from the configured files
   EumCache eum_cache;
 };
 
+// The number of the call, where what is told of it now may still matter to that download.
+std::optional<unsigned> late_call(const download::Download& d, const std::string& transaction);
+
 class DownloadService {
  public:
   struct Parts {
     asio::io_context& io;
     asio::thread_pool& pool;
     pipeline::SealPipeline& sealing;
-    const Config& config;
+    const Settings& config;
     Storage& storage;
     Metrics& metrics;
     CryptoService& crypto;
@@ -47,16 +54,17 @@ class DownloadService {
     Inventory& inventory;
     Replies& replies;
     DeliveryService& delivery;
-    hsm::HsmEngine& hsm;
+    RecordSealer& key_sets;  // seals what is kept of them
     Trust& trust;
     std::unordered_map<std::uint8_t, Bytes> cert_dp;  // by Curve
   };
   explicit DownloadService(Parts p);
 
   // A committed order; `profile` is its reserved inventory row.
-  void start(download::Order o, store::ProfileRow profile);
+  // `installed`: what the inventory has as installed on that eUICC at that SM-SR; it is not to be cleaned away.
+  void start(download::Order o, store::ProfileRow profile, std::vector<std::string> installed) noexcept;
   // After a restart: an unfinished record and its inventory row. `planned`: the old process was stopped in order.
-  void take_up(download::Download d, store::ProfileRow profile, bool planned);
+  void take_up(download::Download d, store::ProfileRow profile, std::vector<std::string> installed, bool planned);
   // Is there room for one more order of this Operator?
   [[nodiscard]] bool may_wait(const Oid& requester) const { return admission_.may_wait(requester.str()); }
   [[nodiscard]] const Admission& admission() const { return admission_; }
@@ -75,15 +83,26 @@ class DownloadService {
   struct Live {
     download::Download d;
     store::ProfileRow profile;
+    std::vector<std::string> installed;
     std::vector<std::uint32_t> optional_elements;
     std::deque<download::Event> events;
     download::Order order;                      // as taken: what is left to know when a step threw in the middle
     std::shared_ptr<const std::string> record;  // as last committed, if this process did
     Admission::Id ticket = 0;
-    unsigned broken = 0;  // how often something threw
-    bool busy = false;    // a commit is under way
-    bool queued = true;   // waits for its card or a place
-    std::unique_ptr<asio::steady_timer> timer, deadline;
+    unsigned broken = 0;       // how often something threw: answers of engines to the life before are dropped
+    bool busy = false;         // a commit is under way
+    bool queued = true;        // waits for its card or a place
+    bool holds = false;        // its card, against follow-ups
+    bool left_card = false;    // only waits for enabling, beside others
+    bool told_ledger = false;  // at that moment; its end says nothing new of the card
+    // Counts key sets kept and dropped: one that was sealed too late is not stored.
+    std::shared_ptr<std::atomic<unsigned>> key_set = std::make_shared<std::atomic<unsigned>>(0);
+    // The machine's own; at_card: how long enabling keeps it; store_again: of what could not be stored.
+    std::unique_ptr<asio::steady_timer> timer, deadline, at_card, store_again;
+    void cancel_all() const {
+      for (const auto* t : {&timer, &deadline, &at_card, &store_again})
+        if (*t) (*t)->cancel();
+    }
     std::chrono::steady_clock::time_point since;
   };
   using LivePtr = std::shared_ptr<Live>;
@@ -93,6 +112,11 @@ class DownloadService {
   void card_idle();
   void vacate_idle_cards();
   void on_deadline(const LivePtr& l);
+  void keep_card_for(const LivePtr& l, std::int64_t ms);
+  void leave_card(const LivePtr& l);
+  static void know_only_its_own(Live& l);
+  void note_installed(Live& l);
+  void leave_card_commit(const LivePtr& l, std::shared_ptr<download::Download> left);
   void release(const LivePtr& l);
   // Calls f, and ends this download where it throws.
   template <class F>
@@ -108,6 +132,8 @@ class DownloadService {
   void put_aside(const LivePtr& l, const std::string& why);
   void turn(const LivePtr& l);
   void post(const LivePtr& l, download::Event e);
+  // What an engine, a timer or the pipeline answers to the life of the download in which it was asked.
+  void post(const LivePtr& l, unsigned life, download::Event e);
   void advance(const LivePtr& l);
   void commit(const LivePtr& l, std::shared_ptr<std::vector<download::Effect>> effects, unsigned attempt);
   void commit_failed(const LivePtr& l, std::shared_ptr<std::vector<download::Effect>> effects, unsigned attempt,
@@ -121,17 +147,18 @@ class DownloadService {
   void check_certificates(const LivePtr& l, std::shared_ptr<const download::CheckCertificates> c, std::size_t i,
                           std::optional<Error> first);
   void seal(const LivePtr& l, download::Effect e);
+  void late_answer(const LivePtr& l, const std::string& transaction, const es::Response& r);
   void keep_key_set(const LivePtr& l, download::KeepKeySet k);
-  void seal_key_set(const std::shared_ptr<store::KeySetRow>& row, const download::KeepKeySet& keys);  // pool thread
+  bool seal_key_set(store::KeySetRow& row, const download::KeepKeySet& keys);  // pool thread
   download::Context context(const Live& l) const;
 
   Parts p_;
   Admission admission_;
   Admission::Id tickets_ = 0;
   std::unordered_map<std::string, LivePtr> live_;        // by download id: runs
-  std::unordered_map<std::string, LivePtr> by_card_;     // the running one of an eUICC at an SM-SR
+  std::map<std::string, LivePtr> by_profile_;            // the running one of an ICCID on an eUICC at an SM-SR
   std::unordered_map<Admission::Id, LivePtr> in_queue_;  // waits
-  std::map<std::string, std::string> followed_up_;       // cards that a follow-up's DeleteISDP keeps: card to EID
+  std::set<std::string> followed_up_;                    // cards that a follow-up's DeleteISDP keeps
   bool stopped_ = false, draining_ = false;
 };
 

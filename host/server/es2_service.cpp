@@ -14,10 +14,10 @@
 
 namespace kf::server {
 namespace {
-// The store's key: an ICCID that refuse() let pass, without padding.
-std::string canonical_iccid(std::string_view received) { return std::string(iccid_value(received)); }
+constexpr std::chrono::minutes kLongWait{5};  // silent connections are often cut by then on their way
 
-// "Identical body" is the same function and the same element values (rule 8): a canonical envelope of them, hashed.
+// "Identical body" is the same function and the same element values (docs/spec/interfaces.md 10.8): a canonical
+// envelope of them, hashed.
 Bytes digest_of(es::Request r) {
   r.function_call_identifier.clear();
   if (r.iccid) r.iccid = canonical_iccid(*r.iccid);
@@ -52,10 +52,11 @@ void show_only_to(const Party& op, es::Eis& eis) {
 }
 
 struct Es2Service::Accepted {
-  enum class Kind { started, running, answered, refused, over_quota } kind = Kind::started;
+  enum class Kind { started, running, answered, refused, over_quota, full } kind = Kind::started;
   std::optional<es::Response> response;        // answered, refused
   std::optional<store::DeliveryRow> delivery;  // answered by callback or polling
   store::ProfileRow profile;                   // started: the reserved one
+  std::vector<std::string> installed;          // started: on that eUICC
 };
 
 net::Admission Es2Service::admit(const net::Request& head) const {
@@ -83,7 +84,7 @@ asio::awaitable<net::Response> Es2Service::handle(net::Request http) {
   ++p_.metrics.es2_requests;
   const Party* from = p_.config.by_peer(http.peer);
   if (from == nullptr) co_return net::Response{.status = 403, .content_type = {}, .headers = {}, .body = {}};
-  if (http.method == "GET") co_return description_response(*from, http.target, "es2-smdp.wsdl", p_.config.es2_url);
+  if (http.method != "POST") co_return description_response(*from, http.target, "es2-smdp.wsdl", p_.config.es2_url);
   es::CodecOptions o;
   if (from->ns != es::kNs3) o.namespaces.push_back(from->ns);
   o.from_when_missing = es::make_address(from->url, from->oid.str(), "");
@@ -123,7 +124,7 @@ asio::awaitable<net::Response> Es2Service::handle(net::Request http) {
   co_return co_await relay(from, std::move(m));
 }
 
-// What is understood but cannot be done, before acceptance (6.1, in its order).
+// What is understood but cannot be done, before acceptance, in the order of docs/spec/interfaces.md 6.1.
 std::optional<es::Response> Es2Service::refuse(const Party& from, const es::Message& m, const es::Request& r) const {
   auto failed = [&](std::string subject, std::string reason, std::string id, std::string why) {
     return make_failed(es::Interface::es2, r, es::ExecStatus::failed, std::move(subject), std::move(reason),
@@ -180,6 +181,7 @@ store::CallRow Es2Service::call_row(const Party& from, const es::Message& m) con
   c.function = es::function_name(r.function);
   c.digest = digest_of(r);
   c.reply_to = m.header.reply_to;
+  c.reply_parameters = m.header.reply_parameters;
   c.message_id = m.header.message_id;
   c.ns = m.ns;
   c.received_ms = anchored_ms();
@@ -192,33 +194,36 @@ store::CallRow Es2Service::call_row(const Party& from, const es::Message& m) con
   return c;
 }
 
-namespace {
-// The part of acceptance that all functions share: a repeat is answered or bound to the new request (1.6).
-template <class A>
-bool settle_repeat(store::Tx& tx, const store::CallRow& c, const Replies& replies, const es::Request& r, A& a) {
+// The part of acceptance that all functions share: a repeat is answered or bound to the new request
+// (docs/spec/interfaces.md 1.6). What it adds to the store is a message in place of the one before, and it counts.
+bool Es2Service::settle_repeat(store::Tx& tx, const store::CallRow& c, const es::Request& r, Accepted& a) const {
   auto old = tx.find_call(c.requester, c.fcid);
   if (!old) return false;
   if (old->digest != c.digest || old->function != c.function) {
-    a.kind = A::Kind::refused;
+    a.kind = Accepted::Kind::refused;
     a.response = make_failed(es::Interface::es2, r, es::ExecStatus::failed, "1.6", "3.3", c.fcid,
                              "FunctionCallIdentifier was used for another request");
     return true;
   }
+  if (c.reply != store::ReplyKind::sync && tx.usage(c.requester).bytes >= p_.config.stored_bytes) {
+    a.kind = Accepted::Kind::over_quota;
+    return true;
+  }
   tx.rebind_call(c);
   if (old->response.empty()) {
-    a.kind = A::Kind::running;
+    a.kind = Accepted::Kind::running;
     return true;
   }
   store::CallRow bound = c;
   bound.response = old->response;
+  bound.delivery = old->delivery;
   auto stored = Replies::read_stored(old->response, old->ns);
   if (!stored) throw std::runtime_error("the stored answer cannot be read: " + stored.error().text());
-  a.kind = A::Kind::answered;
+  a.kind = Accepted::Kind::answered;
   a.response = std::move(*stored);
-  a.delivery = replies.store_repeat(tx, bound);
+  a.delivery = p_.replies.store_repeat(tx, bound);
   return true;
 }
-}  // namespace
 
 asio::awaitable<net::Response> Es2Service::order(const Party* from, es::Message m) {
   const es::Request r = std::get<es::Request>(m.body);
@@ -238,48 +243,19 @@ asio::awaitable<net::Response> Es2Service::order(const Party* from, es::Message 
   auto order = std::make_shared<download::Order>(std::move(o));
   const std::function<Accepted(store::Tx&)> work = [this, call, r, order](store::Tx& tx) {
     Accepted a;
-    if (settle_repeat(tx, call, p_.replies, r, a)) return a;
+    if (settle_repeat(tx, call, r, a)) return a;
     if (over_quota(tx, call.requester)) {
       a.kind = Accepted::Kind::over_quota;
       return a;
     }
-    auto refuse_with = [&](const char* subject, const char* reason, const std::string& id, const char* why) {
+    store::ProfileRow profile;
+    if (auto no = choose_profile(tx, call.requester, r, *order, profile)) {
       a.kind = Accepted::Kind::refused;
-      a.response = make_failed(es::Interface::es2, r, es::ExecStatus::failed, subject, reason, id, why);
+      a.response = make_failed(es::Interface::es2, r, es::ExecStatus::failed, std::move(no->subject),
+                               std::move(no->reason), std::move(no->identifier), std::move(no->message));
       return a;
-    };
-    std::string iccid = canonical_iccid(r.iccid.value_or(""));
-    if (iccid.empty()) {
-      if (!tx.profile_type_known(call.requester, *r.profile_type))
-        return refuse_with("8.2.5", "3.9", *r.profile_type, "ProfileType unknown");
-      auto free = tx.free_iccid(call.requester, *r.profile_type);
-      if (!free) return refuse_with("8.2.5", "3.7", *r.profile_type, "no free profile of this ProfileType is left");
-      iccid = *free;
     }
-    auto profile = tx.get_profile(iccid);
-    // The same answer for an unknown ICCID and another Operator's: nothing is learnt by guessing.
-    if (!profile || profile->owner != call.requester) return refuse_with("8.2.1", "3.9", iccid, "ICCID unknown");
-    if (r.profile_type && *r.profile_type != profile->profile_type)
-      return refuse_with("8.2.5", "3.10", *r.profile_type, "the ICCID is of another ProfileType");
-    // What is, or may be, on an eUICC may be ordered for that one again; its EIS decides whether there is room for it.
-    const bool same_euicc = profile->eid == order->eid.str();
-    if (profile->state == store::ProfileState::reserved)
-      return refuse_with("8.2.1", "3.3", iccid, "profile is in a running download");
-    if (profile->state == store::ProfileState::installed && !same_euicc)
-      return refuse_with("8.2.1", "3.3", iccid, "profile is already installed");
-    // Another SM-SR's EIS would prove nothing of where an uncertain one is.
-    if (profile->state == store::ProfileState::uncertain && (!same_euicc || profile->smsr != order->smsr.str()))
-      return refuse_with("8.2.1", "3.3", iccid, "profile may be on an eUICC, which is being looked after");
-    if (profile->state == store::ProfileState::installed) {
-      order->iccid_was = download::IccidState::installed;
-      order->smsr_was = profile->smsr;
-    }
-    if (profile->state == store::ProfileState::uncertain) order->iccid_was = download::IccidState::uncertain;
-    order->iccid = Iccid::trusted(iccid);
-    if (r.iccid && *r.iccid != iccid) order->iccid_as_ordered = *r.iccid;
-    order->profile_type = profile->profile_type;
-    order->required_memory = profile->required_memory;
-    order->pol2 = pol2_from_json(profile->pol2);
+    const std::string& iccid = profile.iccid;
     tx.set_profile(iccid, store::ProfileState::reserved, order->eid.str(), order->smsr.str(), order->id);
     store::CallRow row = call;
     row.download_id = order->id;
@@ -287,7 +263,8 @@ asio::awaitable<net::Response> Es2Service::order(const Party* from, es::Message 
     download::Download d;
     d.order = *order;
     tx.put_download(order->id, download::to_record(d), false, call.received_ms);
-    a.profile = std::move(*profile);
+    a.installed = tx.installed_profiles(order->eid.str(), order->smsr.str());
+    a.profile = std::move(profile);
     a.profile.state = store::ProfileState::reserved;
     return a;
   };
@@ -300,7 +277,7 @@ asio::awaitable<net::Response> Es2Service::order(const Party* from, es::Message 
     guarded(p_.metrics, "reading a subscription", [&] {
       if (auto s = p_.inventory.subscription(a.profile)) order->subscription = *s;
     });
-    downloads_.start(*order, a.profile);
+    downloads_.start(*order, a.profile, std::move(a.installed));  // never throws: it is committed
   } else if (a.kind == Accepted::Kind::refused) {
     log_refusal(*from, r.function, *a.response);
     ++p_.metrics.refused;
@@ -321,18 +298,21 @@ asio::awaitable<net::Response> Es2Service::answer_accepted(const Party* from, co
     co_return now(*from, *m, *a.response);
   }
   if (!synchronous) co_return accepted_response();
-  auto answer = co_await p_.replies.wait(from->oid.str(), r.function_call_identifier);
-  if (!answer) {  // the server stops; the outcome is kept and the call may be repeated
-    net::Response x;
-    x.status = 503;
-    x.headers.emplace_back("Retry-After", "10");
-    co_return x;
-  }
-  co_return now(*from, *m, *answer);
+  const auto since = std::chrono::steady_clock::now();
+  const Replies::Waited waited = co_await p_.replies.wait(from->oid.str(), r.function_call_identifier);
+  if (const auto took = std::chrono::steady_clock::now() - since; took >= kLongWait)
+    peer_line(spdlog::level::info, "long wait", from->oid.str(),
+              std::string(es::function_name(r.function)) + " " + r.function_call_identifier + " of " + from->oid.str() +
+                  " waited " + std::to_string(std::chrono::duration_cast<std::chrono::seconds>(took).count()) +
+                  " s on its connection; a callback would not need one");
+  if (waited.displaced) co_return displaced(*from, *m, r);
+  if (!waited.answer) co_return stopping(*m, r);
+  co_return now(*from, *m, *waited.answer);
 }
 
 asio::awaitable<net::Response> Es2Service::poll(const Party* from, es::Message m) {
-  // Only the party that placed the request may poll its address: the TLS identity decides (rule 3).
+  // Only the party that placed the request may poll its address: the TLS identity decides
+  // (docs/spec/interfaces.md 10.3).
   const std::string address = std::get<es::MakeConnection>(m.body).address;
   struct Polled {
     std::optional<store::DeliveryRow> row;
@@ -346,7 +326,7 @@ asio::awaitable<net::Response> Es2Service::poll(const Party* from, es::Message m
     return p;
   };
   auto got = co_await p_.storage.tx<Polled>(work);
-  if (!got) co_return net::Response{.status = 503, .content_type = {}, .headers = {}, .body = {}};
+  if (!got) co_return later(*from, m, "temporary failure");
   if (!got->row) co_return accepted_response();
   net::Response x;
   x.body = std::move(got->row->body);
@@ -362,12 +342,14 @@ asio::awaitable<net::Response> Es2Service::poll(const Party* from, es::Message m
 // ---- relays: everything but DownloadProfile ----
 asio::awaitable<net::Response> Es2Service::relay(const Party* from, es::Message m) {
   const es::Request r = std::get<es::Request>(m.body);
+  const Party* smsr = p_.config.by_oid(r.smsr_id);
   const store::CallRow call = call_row(*from, m);
-  const std::function<Accepted(store::Tx&)> work = [this, call, r](store::Tx& tx) {
+  const std::string full = relays_.reserve(*from, *smsr);
+  const std::function<Accepted(store::Tx&)> work = [this, call, r, full](store::Tx& tx) {
     Accepted a;
-    if (settle_repeat(tx, call, p_.replies, r, a)) return a;
-    if (over_quota(tx, call.requester)) {
-      a.kind = Accepted::Kind::over_quota;
+    if (settle_repeat(tx, call, r, a)) return a;
+    if (!full.empty() || over_quota(tx, call.requester)) {
+      a.kind = full.empty() ? Accepted::Kind::over_quota : Accepted::Kind::full;
       return a;
     }
     if (r.iccid) {  // all but GetEIS and AuditEIS name one
@@ -383,113 +365,16 @@ asio::awaitable<net::Response> Es2Service::relay(const Party* from, es::Message 
     return a;
   };
   auto accepted = co_await p_.storage.tx<Accepted>(work);
+  const bool begins = accepted.ok() && accepted->kind == Accepted::Kind::started;
+  if (full.empty() && !begins) relays_.cancel(*from);
   if (!accepted) {
     co_return not_stored(*from, m, accepted.error());
   }
-  if (accepted->kind == Accepted::Kind::started) {
-    const std::int64_t deadline =
-        call.received_ms + std::int64_t{r.validity_period.value_or(p_.config.default_validity_s)} * 1000;
-    ++relays_;
-    asio::co_spawn(p_.io, run_relay(from, r, deadline), [this, from, r](const std::exception_ptr& e) {
-      if (e) relay_broke(*from, r, e);
-    });
-  }
+  if (accepted->kind == Accepted::Kind::full) co_return later(*from, m, full);
+  if (begins)
+    relays_.begin(*from, *smsr, r,
+                  call.received_ms + std::int64_t{r.validity_period.value_or(p_.config.default_validity_s)} * 1000);
   co_return co_await answer_accepted(from, &m, std::move(*accepted));
-}
-
-asio::awaitable<void> Es2Service::run_relay(const Party* from, es::Request r, std::int64_t deadline_ms) {
-  const Party* smsr = p_.config.by_oid(r.smsr_id);
-  es::Request q;
-  q.function = r.function == es::Function::delete_profile ? es::Function::delete_isdp : r.function;  // rule 1
-  q.eid = r.eid;
-  if (r.iccid) q.iccid = canonical_iccid(*r.iccid);
-  q.pol2 = r.pol2;
-  q.subscription = r.subscription;
-  q.connectivity_parameters = r.connectivity_parameters;
-  const std::int64_t left_ms = std::max<std::int64_t>(1000, deadline_ms - anchored_ms());
-  const bool switches = q.function == es::Function::enable_profile || q.function == es::Function::disable_profile;
-  const std::int64_t limit = is_quick(q.function) ? p_.config.timeouts.get_eis
-                             : switches           ? p_.config.timeouts.enable
-                                                  : p_.config.timeouts.card;
-  const std::string start = iso_seconds(wall_now());
-  auto done = [this, from, smsr, r, start, asked = std::chrono::steady_clock::now()](CallResult result) {
-    try {
-      if (const auto* ok = std::get_if<es::Response>(&result); ok != nullptr && ok->eis)
-        p_.follow_ups.seen(*smsr, *ok->eis, asked);
-      relay_done(*from, r, start, std::move(result));
-    } catch (...) {
-      relay_broke(*from, r, std::current_exception());
-    }
-  };
-  p_.es3.call(*smsr, random_uuid(), std::move(q), std::min(limit, left_ms), static_cast<std::uint32_t>(left_ms / 1000),
-              true, done);
-  co_return;
-}
-
-void Es2Service::relay_done(const Party& from, const es::Request& r, const std::string& start, CallResult result) {
-  es::Response out;
-  if (auto* f = std::get_if<CallFailure>(&result)) {
-    const bool expired = f->fault == download::CallFault::timeout;
-    out = make_failed(es::Interface::es2, r, expired ? es::ExecStatus::expired : es::ExecStatus::failed,
-                      expired ? "1.6" : "8.7", expired ? "5.3" : "5.1", r.smsr_id,
-                      "no usable answer from the SM-SR: " + f->brief);
-    spdlog::warn("relay of {} to SM-SR {} failed: {}", es::function_name(r.function), r.smsr_id,
-                 printable(f->detail, 500));
-  } else {
-    out = std::move(std::get<es::Response>(result));
-    out.interface = es::Interface::es2;
-    out.function = r.function;
-    out.isd_p_aid.clear();
-    if (out.eis) show_only_to(from, *out.eis);
-    const bool carried_out = out.status == es::ExecStatus::success || out.status == es::ExecStatus::with_warning;
-    if (carried_out && r.iccid) follow_smsr(r);
-  }
-  out.processing_start = start;
-  out.processing_end = iso_seconds(wall_now());
-  answer_call(from.oid.str(), r.function_call_identifier, std::move(out));
-  --relays_;
-}
-
-// Another SM-SR than the download went through did what its Operator asked of it: it manages the card now, and its
-// notifications count.
-void Es2Service::follow_smsr(const es::Request& r) {
-  p_.storage.submit(
-      [iccid = canonical_iccid(*r.iccid), eid = r.eid, smsr = r.smsr_id](store::Tx& tx) {
-        const auto p = tx.get_profile(iccid);
-        if (p && p->state == store::ProfileState::installed && p->eid == eid && p->smsr != smsr)
-          tx.set_profile(iccid, p->state, eid, smsr, p->download_id);
-      },
-      [](const Status& s) {
-        if (!s) spdlog::warn("the SM-SR of a profile was not noted: {}", s.error().text());
-      });
-}
-
-void Es2Service::answer_call(const std::string& requester, const std::string& fcid, es::Response r) {
-  auto response = std::make_shared<es::Response>(std::move(r));
-  auto delivery = std::make_shared<std::optional<store::DeliveryRow>>();
-  p_.storage.submit([this, requester, fcid, response,
-                     delivery](store::Tx& tx) { *delivery = p_.replies.store_answer(tx, requester, fcid, *response); },
-                    [this, requester, fcid, response, delivery](const Status& s) {
-                      guarded(p_.metrics, "the answer to a relay", [&] {
-                        if (!s) answer_not_stored(requester, fcid, s.error());
-                        if (s.ok() && *delivery) p_.delivery.add(std::move(**delivery));
-                        p_.replies.wake(requester, fcid, *response);
-                      });
-                    });
-}
-
-void Es2Service::end_interrupted(std::vector<store::CallRow> calls) {
-  for (const auto& c : calls) {
-    es::Request r;
-    for (auto f :
-         {es::Function::get_eis, es::Function::enable_profile, es::Function::disable_profile,
-          es::Function::delete_profile, es::Function::update_policy_rules, es::Function::update_subscription_address,
-          es::Function::audit_eis, es::Function::update_connectivity_parameters})
-      if (c.function == es::function_name(f)) r.function = f;
-    answer_call(c.requester, c.fcid,
-                make_failed(es::Interface::es2, r, es::ExecStatus::failed, "1.2", "4.2", "",
-                            "interrupted by a restart of the SM-DP"));
-  }
 }
 
 }  // namespace kf::server

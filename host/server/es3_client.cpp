@@ -31,6 +31,8 @@ std::string brief_of(const Error& e) {
   if (e.reason == "net-connect") return "no connection";
   if (e.reason == "net-busy") return "too many calls are waiting";
   if (e.reason == "net-timeout") return "no answer in time";
+  if (e.reason == "net-late") return "not sent in time";
+  if (e.reason == "net-lost" && has(" alert ")) return "TLS: the SM-SR refused the connection";
   if (e.reason == "net-lost" || e.reason == "net-stale") return "connection lost";
   if (e.reason == "net-answer") return has("over the limit") ? "answer too large" : "not an HTTP answer";
   if (e.reason != "net-tls") return "not sent";
@@ -46,7 +48,7 @@ bool is_quick(es::Function f) {
          f == es::Function::update_policy_rules || f == es::Function::update_subscription_address;
 }
 
-net::ClientOptions client_options(const Config& c, const net::Url& u, std::size_t max_connections) {
+net::ClientOptions client_options(const Settings& c, const net::Url& u, std::size_t max_connections) {
   net::ClientOptions o;
   o.host = u.host;
   o.port = u.port;
@@ -64,7 +66,7 @@ net::HttpClient& Es3Client::client_of(const Party& p) {
 }
 
 void Es3Client::call(const Party& smsr, const std::string& transaction, es::Request r, std::int64_t timeout_ms,
-                     std::uint32_t validity_s, bool resend_safe, Done done) {
+                     std::uint32_t validity_s, bool resend_safe, Done done, Taken taken) {
   const bool synchronous = smsr.synchronous || is_quick(r.function);
   r.interface = es::Interface::es3;
   r.function_call_identifier = transaction;
@@ -83,18 +85,25 @@ void Es3Client::call(const Party& smsr, const std::string& transaction, es::Requ
   p.party = &smsr;
   p.function = r.function;
   p.done = std::move(done);
+  p.taken = std::move(taken);
   p.timer = std::make_unique<asio::steady_timer>(io_, std::chrono::milliseconds(std::max<std::int64_t>(1, timeout_ms)));
   p.timer->async_wait([this, transaction](const boost::system::error_code& ec) {
     if (!ec) finish(transaction, CallFailure{download::CallFault::timeout, "no answer in time", "no answer in time"});
   });
   pending_[transaction] = std::move(p);
   ++metrics_.es3_calls;
-  std::string body;
-  {
+  net::Request q;
+  q.target = net::parse_url(smsr.url)->target;
+  q.content_type = es::soap_content_type(h.action);
+  // ValidityPeriod counts from when the message is sent: whatever it waited for here is taken off.
+  q.send_by = std::chrono::steady_clock::now() + std::chrono::seconds(*r.validity_period);
+  q.compose = [this, &smsr, until = q.send_by, h = std::move(h), r = std::make_shared<es::Request>(std::move(r))] {
     Stopwatch w(metrics_.soap_ns);
-    body = es::write_message(h, r, smsr.ns, smsr.dialect);
-  }
-  asio::co_spawn(io_, send(transaction, &smsr, std::move(body), h.action, timeout_ms, resend_safe, synchronous),
+    const auto left = std::chrono::floor<std::chrono::seconds>(until - std::chrono::steady_clock::now()).count();
+    r->validity_period = static_cast<std::uint32_t>(std::max<std::int64_t>(1, left));
+    return es::write_message(h, *r, smsr.ns, smsr.dialect);
+  };
+  asio::co_spawn(io_, send(transaction, &smsr, std::move(q), timeout_ms, resend_safe, synchronous),
                  [this, transaction](const std::exception_ptr& e) {
                    if (!e) return;
                    report(metrics_, "a call to an SM-SR", e);
@@ -103,39 +112,46 @@ void Es3Client::call(const Party& smsr, const std::string& transaction, es::Requ
                  });
 }
 
-asio::awaitable<void> Es3Client::send(std::string transaction, const Party* p, std::string body, std::string action,
-                                      std::int64_t timeout_ms, bool resend_safe, bool synchronous) {
-  net::Request q;
-  q.target = net::parse_url(p->url)->target;
-  q.content_type = es::soap_content_type(action);
-  q.body = std::move(body);
+asio::awaitable<void> Es3Client::send(std::string transaction, const Party* p, net::Request q, std::int64_t timeout_ms,
+                                      bool resend_safe, bool synchronous) {
   // An acknowledgement (202) is quick; a synchronous answer takes as long as the function.
   const auto wait = net::Millis(synchronous ? timeout_ms : std::min<std::int64_t>(timeout_ms, 60'000));
   auto answer = co_await client_of(*p).call(std::move(q), wait, resend_safe);
   if (!answer) {
     const std::string& why = answer.error().reason;
-    const bool unreachable = why == "net-connect" || why == "net-tls" || why == "net-busy";
+    const bool unreachable = why == "net-connect" || why == "net-tls" || why == "net-busy" || why == "net-late";
     finish(transaction, CallFailure{unreachable            ? download::CallFault::unreachable
                                     : why == "net-timeout" ? download::CallFault::timeout
                                                            : download::CallFault::lost,
                                     answer.error().text(), brief_of(answer.error())});
     co_return;
   }
-  if (answer->status == 202 && answer->body.empty()) {
+  // Taken, and answered by a callback: 202 as a rule, with a line of text from some; stacks that know of no callbacks
+  // say 204, or 200 and nothing.
+  const bool nothing = answer->status / 100 == 2 && answer->body.empty();
+  if (nothing || (!synchronous && answer->status == 202 && !es::read_fault(answer->body))) {
     if (synchronous)
-      finish(transaction, CallFailure{download::CallFault::fault, "202 although a synchronous answer was asked for",
-                                      "HTTP 202 without an answer"});
+      finish(transaction,
+             CallFailure{download::CallFault::fault,
+                         "HTTP " + std::to_string(answer->status) + " although a synchronous answer was asked for",
+                         "HTTP " + std::to_string(answer->status) + " without an answer"});
+    if (const auto it = pending_.find(transaction); it != pending_.end() && it->second.taken)
+      std::exchange(it->second.taken, {})();
     co_return;  // the callback will come
   }
   if (answer->status != 200) {
     const std::string brief = "HTTP " + std::to_string(answer->status);
     auto f = es::read_fault(answer->body);
-    // 503, and the fault that says "nothing was done, send again", did not execute anything; nor did a 4xx.
+    // 503, and the fault that says "nothing was done, send again", did not execute anything; nor did a 4xx, but for
+    // 408: somebody's wait was over, and nobody knows for what.
     const bool nothing_done = answer->status == 503 || (answer->status == 500 && f && f->code == "Receiver");
-    const bool refused = answer->status >= 400 && answer->status < 500;
-    finish(transaction, CallFailure{nothing_done ? download::CallFault::unreachable
-                                    : refused    ? download::CallFault::refused
-                                                 : download::CallFault::fault,
+    const bool refused = answer->status >= 400 && answer->status < 500 && answer->status != 408;
+    // Said of a second try, it says nothing of the first.
+    const bool first_lost = answer->resent && (nothing_done || refused);
+    finish(transaction, CallFailure{first_lost     ? download::CallFault::lost
+                                    : nothing_done ? download::CallFault::unreachable
+                                    : refused      ? download::CallFault::refused
+                                                   : download::CallFault::fault,
                                     f ? brief + ": " + clip_text(f->reason, 300) : brief, brief, true});
     co_return;
   }

@@ -1,5 +1,5 @@
 // ES3 calls to SM-SRs: sends a request, waits for the answer on the same connection or by callback, reports exactly
-// once. SGP.02 5.4; sgp02-interfaces.md 1.4, 1.5. Loop thread only. Never retries by itself (that is the download's
+// once. SGP.02 5.4; docs/spec/interfaces.md 1.4, 1.5. Loop thread only. Never retries by itself (that is the download's
 // business), except once on a fresh connection where the caller says that the request may be repeated.
 #pragma once
 
@@ -12,8 +12,8 @@
 
 #include "host/download/machine.hpp"
 #include "host/es/soap.hpp"
-#include "host/server/config.hpp"
 #include "host/server/metrics.hpp"
+#include "host/server/settings.hpp"
 
 namespace kf::server {
 
@@ -29,15 +29,19 @@ using CallResult = std::variant<es::Response, CallFailure>;
 
 class Es3Client {
  public:
-  Es3Client(asio::io_context& io, const Config& c, Metrics& m) : io_(io), config_(c), metrics_(m) {}
+  Es3Client(asio::io_context& io, const Settings& c, Metrics& m) : io_(io), config_(c), metrics_(m) {}
   using Done = std::function<void(CallResult)>;
+  using Taken = std::function<void()>;
 
-  // `transaction` is unique per call; FunctionCallIdentifier is the same. validity_s goes into ValidityPeriod.
+  // `transaction` is unique per call; FunctionCallIdentifier is the same. validity_s, less what the message waited
+  // for a connection, goes into ValidityPeriod; it is not sent, and fails as unreachable, once that has passed.
+  // `taken`: the SM-SR has accepted it and holds no connection of ours any more; `done` comes by callback.
   void call(const Party& smsr, const std::string& transaction, es::Request r, std::int64_t timeout_ms,
-            std::uint32_t validity_s, bool resend_safe, Done done);
+            std::uint32_t validity_s, bool resend_safe, Done done, Taken taken = {});
 
   enum class Incoming { taken, unknown, wrong_party, wrong_function };
-  // A response element POSTed to our callback URL (1.4). `transaction` is filled in where it could be read.
+  // A response element POSTed to our callback URL (docs/spec/interfaces.md 1.4). `transaction` is filled in where it
+  // could be read.
   Incoming on_callback(const Party& from, const es::Message& m, std::string& transaction);
   void stop();
 
@@ -47,15 +51,16 @@ class Es3Client {
     const Party* party = nullptr;
     es::Function function{};
     Done done;
+    Taken taken;
     std::unique_ptr<asio::steady_timer> timer;
   };
-  asio::awaitable<void> send(std::string transaction, const Party* p, std::string body, std::string action,
-                             std::int64_t timeout_ms, bool resend_safe, bool synchronous);
+  asio::awaitable<void> send(std::string transaction, const Party* p, net::Request q, std::int64_t timeout_ms,
+                             bool resend_safe, bool synchronous);
   void finish(const std::string& transaction, CallResult r);
   net::HttpClient& client_of(const Party& p);
 
   asio::io_context& io_;
-  const Config& config_;
+  const Settings& config_;
   Metrics& metrics_;
   std::unordered_map<std::string, Pending> pending_;  // by transaction
   std::unordered_map<const Party*, std::unique_ptr<net::HttpClient>> clients_;
@@ -66,6 +71,6 @@ std::string brief_of(const Error& net_error);
 // GetEIS, ProfileDownloadCompleted, UpdatePolicyRules, UpdateSubscriptionAddress: no card is asked, so the answer is
 // wanted on the same connection.
 bool is_quick(es::Function f);
-net::ClientOptions client_options(const Config& c, const net::Url& u, std::size_t max_connections);
+net::ClientOptions client_options(const Settings& c, const net::Url& u, std::size_t max_connections);
 
 }  // namespace kf::server

@@ -1,7 +1,8 @@
 #include "host/server/es3_service.hpp"
 
 #include <spdlog/spdlog.h>
-#include <boost/asio/co_spawn.hpp>
+
+#include <algorithm>
 
 #include "host/base/calendar.hpp"
 #include "host/base/clock.hpp"
@@ -11,6 +12,9 @@
 #include "host/server/peer_log.hpp"
 
 namespace kf::server {
+namespace {
+constexpr std::int64_t kMostNotifications = 10'000;  // of one SM-SR that wait for one Operator
+}
 
 net::Admission Es3Service::admit(const net::Request& head) const {
   const auto u = net::parse_url(p_.config.es3_url);
@@ -23,7 +27,7 @@ net::Admission Es3Service::admit(const net::Request& head) const {
 asio::awaitable<net::Response> Es3Service::handle(net::Request http) {
   const Party* from = p_.config.by_peer(http.peer);
   if (from == nullptr) co_return net::Response{.status = 403, .content_type = {}, .headers = {}, .body = {}};
-  if (http.method == "GET")
+  if (http.method != "POST")
     co_return description_response(*from, http.target, "es3-smdp.wsdl", p_.config.es3_url + "/callback");
   es::CodecOptions o;
   if (from->ns != es::kNs3) o.namespaces.push_back(from->ns);
@@ -47,7 +51,7 @@ asio::awaitable<net::Response> Es3Service::handle(net::Request http) {
   const es::Message& m = std::get<es::Message>(parsed);
   note_unknown_elements(p_.metrics, from->oid.str(), m.unknown_elements);
   if (m.header.from_entity != from->oid.str() && !m.header.from_entity.empty()) {
-    // Rule 6: a well-formed message of another party than its certificate's is dropped, counted and logged.
+    // docs/spec/interfaces.md 10.6: a message of another party than its certificate's is dropped, counted and logged.
     ++p_.metrics.callbacks_dropped;
     peer_warn("es3 sender", from->oid.str(),
               "ES3 message dropped: certificate of " + from->oid.str() + ", EntityId " + m.header.from_entity);
@@ -60,8 +64,14 @@ asio::awaitable<net::Response> Es3Service::handle(net::Request http) {
   if (auto* r = std::get_if<es::Request>(&m.body);
       r != nullptr && r->interface == es::Interface::es3 && es::is_notification(*r)) {
     ++p_.metrics.notifications_in;
-    asio::co_spawn(p_.io, notification(from, *r), reporting(p_.metrics, "a notification of " + from->oid.str()));
-    co_return accepted_response();
+    // Accepted is what is stored: a sender that is faster than the store waits for it.
+    if (co_await notification(from, *r)) co_return accepted_response();
+    es::Fault f;
+    f.http_status = 503;
+    f.code = "Receiver";
+    f.reason = "The notification could not be stored, send again later";
+    f.header = m.header;
+    co_return refuse(std::move(f));
   }
   es::Fault f;
   f.subcode = "wsa:ActionNotSupported";
@@ -100,16 +110,17 @@ net::Response Es3Service::callback(const Party& from, const es::Message& m) {
   return accepted_response();
 }
 
-asio::awaitable<void> Es3Service::notification(const Party* from, es::Request r) {
+asio::awaitable<bool> Es3Service::notification(const Party* from, es::Request r) {
   if (r.function == es::Function::handle_smsr_change) co_return co_await smsr_change(from, std::move(r));
   const std::function<std::optional<store::ProfileRow>(store::Tx&)> look =
       [iccid = std::string(iccid_value(r.iccid.value_or("")))](store::Tx& tx) { return tx.get_profile(iccid); };
   auto row = co_await p_.storage.tx<std::optional<store::ProfileRow>>(look);
-  if (!row || !*row || (*row)->eid != r.eid) {
+  if (!row) co_return false;
+  if (!*row || (*row)->eid != r.eid) {
     peer_warn("notification", from->oid.str(),
               "notification " + std::string(es::function_name(r.function)) + " of " + from->oid.str() +
                   " for an EID or ICCID that is not ours: " + r.eid + " " + r.iccid.value_or(""));
-    co_return;
+    co_return true;
   }
   const store::ProfileRow& p = **row;
   if (p.smsr != from->oid.str()) {
@@ -117,38 +128,39 @@ asio::awaitable<void> Es3Service::notification(const Party* from, es::Request r)
     peer_line(spdlog::level::err, "foreign notification", from->oid.str(),
               "ALARM notification " + std::string(es::function_name(r.function)) + " for EID " + r.eid + " from " +
                   from->oid.str() + ", which does not manage it; dropped");
-    co_return;
+    co_return true;
   }
   if (r.function == es::Function::handle_profile_enabled) downloads_.enabled_seen(r.eid, p.smsr, p.iccid);
   const Party* op = p_.config.by_oid(p.owner);
-  if (op == nullptr) co_return;
+  if (op == nullptr) co_return true;
   // The published descriptions do not have it, and who ordered the download is told the outcome anyway.
-  if (r.function == es::Function::handle_profile_downloaded && op->dialect == es::Dialect::wsdl3) co_return;
+  if (r.function == es::Function::handle_profile_downloaded && op->dialect == es::Dialect::wsdl3) co_return true;
   r.iccid = p.iccid;
-  co_await pass_on(*op, std::move(r));
+  co_return co_await pass_on(*from, *op, std::move(r));
 }
 
 // The EIS that the new SM-SR shows of a card it has taken over. Which of our profiles that SM-SR serves is not changed
 // by it: the Operator names the SM-SR in every order and request.
-asio::awaitable<void> Es3Service::smsr_change(const Party* from, es::Request r) {
+asio::awaitable<bool> Es3Service::smsr_change(const Party* from, es::Request r) {
   if (r.eis->smsr_id != from->oid.str()) {
     ++p_.metrics.alarms;
     peer_line(spdlog::level::err, "foreign notification", from->oid.str(),
               "ALARM HandleSMSRChangeNotification for EID " + r.eis->eid + " from " + from->oid.str() +
                   ", whose EIS names another SM-SR; dropped");
-    co_return;
+    co_return true;
   }
   const Party* op = p_.config.by_oid(r.mno_id);
   if (op == nullptr || op->role != Role::operator_) {
     peer_warn("notification", from->oid.str(),
               "HandleSMSRChangeNotification of " + from->oid.str() + " for an Operator that is not ours: " + r.mno_id);
-    co_return;
+    co_return true;
   }
   show_only_to(*op, *r.eis);
-  co_await pass_on(*op, std::move(r));
+  co_return co_await pass_on(*from, *op, std::move(r));
 }
 
-asio::awaitable<void> Es3Service::pass_on(const Party& op, es::Request n) {
+// Each SM-SR has its even share of what may wait for an Operator. True: stored.
+asio::awaitable<bool> Es3Service::pass_on(const Party& from, const Party& op, es::Request n) {
   n.interface = es::Interface::es2;
   es::SendHeader h;
   h.from = es::make_address(p_.config.es2_url, p_.config.oid.str(), p_.config.name);
@@ -161,18 +173,23 @@ asio::awaitable<void> Es3Service::pass_on(const Party& op, es::Request n) {
   d.address = op.url;
   d.body = es::write_message(h, n, op.ns, op.dialect);
   d.created_ms = anchored_ms();
-  const std::function<std::int64_t(store::Tx&)> insert = [d, most = p_.config.stored_bytes](store::Tx& tx) {
-    if (tx.usage(store::usage_key(d.party, d.kind)).bytes >= most)
-      throw store::StoreError("too many notifications wait for it already");
+  d.source = from.oid.str();
+  const std::int64_t most = p_.config.stored_bytes / std::ranges::count(p_.config.parties, Role::smsr, &Party::role);
+  const std::function<std::int64_t(store::Tx&)> insert = [d, most](store::Tx& tx) {
+    const store::Usage u = tx.usage(store::usage_key(d.party, d.kind, d.source));
+    if (u.bytes >= most || u.calls >= kMostNotifications)
+      throw store::StoreError("too many of its notifications wait already");
     return tx.insert_delivery(d);
   };
   auto stored = co_await p_.storage.tx<std::int64_t>(insert);
   if (!stored) {
-    spdlog::error("notification for {} not stored: {}", op.oid.str(), stored.error().text());
-    co_return;
+    peer_line(spdlog::level::err, "notification not stored", d.source,
+              "notification of SM-SR " + d.source + " for " + d.party + " not stored: " + stored.error().text());
+    co_return false;
   }
   d.id = *stored;
   p_.delivery.add(std::move(d));
+  co_return true;
 }
 
 }  // namespace kf::server

@@ -1,5 +1,5 @@
 // ES3, the SM-DP's server side: callbacks of SM-SRs and their notifications, relayed to the owning Operator.
-// sgp02-interfaces.md 1.4, 2.2, 6.1. Loop thread only.
+// docs/spec/interfaces.md 1.4, 2.2, 6.1. Loop thread only.
 #pragma once
 
 #include "host/server/download_service.hpp"
@@ -14,9 +14,11 @@ class Es3Service {
 
  private:
   net::Response callback(const Party& from, const es::Message& m);
-  asio::awaitable<void> notification(const Party* from, es::Request r);
-  asio::awaitable<void> smsr_change(const Party* from, es::Request r);
-  asio::awaitable<void> pass_on(const Party& op, es::Request n);  // stored, then sent to that Operator
+  // False: it could not be stored, the sender may repeat it.
+  asio::awaitable<bool> notification(const Party* from, es::Request r);
+  asio::awaitable<bool> smsr_change(const Party* from, es::Request r);
+  asio::awaitable<bool> pass_on(const Party& from, const Party& op,
+                                es::Request n);  // stored, then sent to that Operator
 
   DownloadService::Parts& p_;
   DownloadService& downloads_;

@@ -2,160 +2,377 @@
 
 #include <spdlog/spdlog.h>
 
+#include <set>
+#include <tuple>
+#include <utility>
+
+#include "host/base/calendar.hpp"
 #include "host/base/clock.hpp"
 #include "host/base/text.hpp"
+#include "host/download/answers.hpp"
+#include "host/server/admission.hpp"
+#include "host/server/guard.hpp"
+#include "host/server/peer_log.hpp"
 
 namespace kf::server {
 namespace {
-constexpr unsigned kCallsAtOnce = 4;        // to one SM-SR: orders need its connections more
-constexpr std::int64_t kCrowdedMs = 1'000;  // until the next try to be one of them
-
-bool shows(const es::Eis& e, std::string_view iccid) {
-  return std::ranges::any_of(
-      e.profiles, [&](const es::ProfileInfo& p) { return same_iccid(p.iccid, iccid) && p.state != "Deleted"; });
-}
+constexpr unsigned kCallsAtOnce = 4;                    // to one SM-SR: orders need its connections more
+constexpr std::int64_t kCrowdedMs = 1'000;              // until the next try to be one of them
+constexpr std::string_view kSetAside = ", set aside ";  // in the name of a record: between its card and when
 }  // namespace
 
-void FollowUpService::load(const std::vector<std::string>& records, const std::vector<store::ProfileRow>& uncertain) {
-  for (const auto& p : uncertain) uncertain_[p.eid].push_back({p.iccid, p.smsr, Clock::now()});
-  for (const auto& text : records) {
-    auto f = download::follow_up_from_record(text);
-    if (f) {
-      add(std::move(*f));
-    } else {
-      ++metrics_.alarms;
-      spdlog::error("ALARM a follow-up of the old process cannot be read: {}", printable(text));
+bool FollowUpService::an_hour_since(std::optional<Clock::time_point>& last) {
+  const auto now = Clock::now();
+  if (last && now - *last < std::chrono::hours(1)) return false;
+  last = now;
+  return true;
+}
+
+// ---- what is known ----
+void FollowUpService::load(const std::vector<store::FollowUpRow>& records,
+                           const std::vector<store::ProfileRow>& uncertain, const std::set<std::string>& ordered,
+                           const std::vector<store::SetAsideRow>& aside) {
+  const std::int64_t now = anchored_ms();
+  std::set<std::tuple<std::string_view, std::string_view, std::string_view>> depend;
+  for (const auto& p : uncertain) depend.emplace(p.iccid, p.eid, p.smsr);
+  // What the operator released, or an order has taken meanwhile, does not depend on it any more.
+  const auto forget_settled = [&](download::FollowUp& f) {
+    std::erase_if(f.iccids, [&](const std::string& iccid) {
+      return !depend.contains({iccid, f.eid.str(), f.smsr.str()});
+    });
+  };
+  std::set<std::string> unread;  // cards whose ledgers are lost to this program
+  for (const auto& row : records) {
+    auto f = download::follow_up_from_record(row.record, now);
+    if (!f) {
+      set_aside(row, f.error());
+      unread.insert(row.eid + " " + row.smsr);
+      continue;
     }
+    forget_settled(*f);
+    add(std::move(*f))->begun = true;
   }
-  count();
+  for (const auto& kept : aside) {
+    auto f = download::follow_up_from_record(kept.record, now);
+    if (!f) {  // still; it was told at the start that found it so
+      unread.insert(kept.name.substr(0, kept.name.find(kSetAside)));
+      continue;
+    }
+    forget_settled(*f);
+    spdlog::info("{} {}, once set aside, can be read", kept.kind, printable(kept.name));
+    LivePtr l = find(download::card_of(*f));
+    if (l) {
+      l->f.possession.merge(f->possession);
+      if (download::ended(l->f) && !download::ended(*f)) revive(l);  // what stood in for it had been given up
+      index(l);
+    } else {
+      l = add(std::move(*f));
+    }
+    l->begun = true;
+    // Once: what cannot be stored now is still set aside at the next start. Later, this record would be an old one.
+    storage_.submit(
+        [kept, eid = l->f.eid.str(), smsr = l->f.smsr.str(), record = download::to_record(l->f)](store::Tx& tx) {
+          tx.put_follow_up(eid, smsr, record);
+          tx.delete_set_aside(kept);
+        },
+        [name = kept.name](const Status& s) {
+          if (!s) spdlog::error("{} stays set aside: {}", printable(name), s.error().text());
+        });
+  }
+  std::set<std::pair<std::string, const Live*>> noted;
+  for (const auto& [card, l] : live_)
+    for (const auto& iccid : l->f.iccids) noted.emplace(iccid, l.get());
+  std::set<LivePtr> substitutes;
+  for (const auto& p : uncertain) {
+    const Eid eid = Eid::trusted(p.eid);
+    const Oid smsr = Oid::trusted(p.smsr);
+    LivePtr l = find(download::card_of(eid, smsr));
+    if (!l) {  // given up by a program that kept no ledger of it, or one that cannot be read
+      download::FollowUp f;
+      f.id = "after-" + p.download_id + "-" + p.iccid;
+      f.eid = eid;
+      f.smsr = smsr;
+      f.state = download::FollowUp::State::given_up;
+      l = add(std::move(f));
+      if (unread.contains(l->card)) substitutes.insert(l);
+    }
+    if (noted.emplace(p.iccid, l.get()).second) l->f.iccids.push_back(p.iccid);
+    if (!l->f.possession.knows(p.iccid)) l->f.possession.claimed(p.iccid, now);
+    if (!substitutes.contains(l)) continue;
+    // Nobody knows which calls the lost ledger had: each may be executed as late as any call of ours.
+    const std::int64_t until = now + download::kLongestCall + 2 * config_.follow_up.card_ms;
+    l->f.possession.unnamed_creations(p.iccid, now, until);
+    l->f.possession.unnamed_deletions(p.iccid, now, until);
+  }
+  for (const auto& l : substitutes) keep(l);  // so that its time goes on where this process ends
+  std::vector<LivePtr> over;
+  for (const auto& [card, l] : live_)
+    if (!l->f.crowded && !ordered.contains(card) && nobody_depends_on(*l, now)) over.push_back(l);
+  for (const auto& l : over) settle(l, {}, true);
+  for (const auto& [card, l] : live_) {
+    if (!download::ended(l->f) && !held(card)) look_after(l, config_.follow_up.backoff_ms);
+    if (download::ended(l->f) && l->f.crowded) crowd(l);
+    count(l);
+  }
+  admit_crowded();
+  watch_days();
 }
 
-std::optional<download::FollowUp> FollowUpService::plan(const download::Download& d) {
-  if (!download::needs_follow_up(d)) return std::nullopt;
-  const std::string& eid = d.order.eid.str();
-  const auto it = live_.find(eid);
-  if (it == live_.end() && of(d.order.smsr) >= config_.follow_ups_per_smsr) {
-    ++metrics_.alarms;
-    spdlog::error(
-        "ALARM EID {}: an ISD-P for ICCID {} may be left, and too many eUICCs of SM-SR {} are looked after already",
-        eid, d.order.iccid.str(), d.order.smsr.str());
-    return std::nullopt;
-  }
-  std::optional<download::FollowUp> into;
-  if (it != live_.end()) into = it->second->f;
-  return download::follow_up_of(d, anchored_ms(), config_.follow_up, std::move(into));
+// The record goes, whole, to what is set aside: the next one of its card would take its place.
+void FollowUpService::set_aside(const store::FollowUpRow& row, const Error& why) {
+  const std::string card = row.eid + " " + row.smsr;
+  ++metrics_.alarms;
+  note_set_aside(metrics_, "follow-up " + card + ": " + why.text());
+  spdlog::error("ALARM follow-up of EID {} at SM-SR {} cannot be read and is set aside: {}", printable(row.eid, 64),
+                printable(row.smsr, 64), printable(why.text(), 400));
+  const store::SetAsideRow as{"follow-up",
+                              card + std::string(kSetAside) + iso_seconds(wall_now()),
+                              "",
+                              clip_text(why.text(), 1000),
+                              anchored_ms(),
+                              row.record};
+  storage_.submit_until_stored("follow-up " + card, [row, as](store::Tx& tx) { tx.set_aside_follow_up(row, as); });
 }
 
-void FollowUpService::settled(const download::Download& d, std::optional<download::FollowUp> f) {
-  const std::string& eid = d.order.eid.str();
-  forget(eid, d.order.iccid.str());
-  if (download::iccid_after(d) == download::IccidState::uncertain)
-    uncertain_[eid].push_back({d.order.iccid.str(), d.order.smsr.str(), Clock::now()});
-  if (f) {
+// Given up, and neither an ICCID nor a call waits for what its ledger knows. The next order for the card looks itself.
+bool FollowUpService::nobody_depends_on(const Live& l, std::int64_t now) {
+  return download::ended(l.f) && l.f.iccids.empty() && !l.f.possession.calls_under_way(now);
+}
+
+FollowUpService::LivePtr FollowUpService::find(const std::string& card) const {
+  const auto it = live_.find(card);
+  return it == live_.end() ? nullptr : it->second;
+}
+
+void FollowUpService::brief(const std::string& card, download::Possession& p) {
+  if (const LivePtr l = find(card)) p.merge(l->f.possession);
+  if (const auto it = installed_.find(card); it != installed_.end()) p.installed(it->second.iccid, it->second.at_ms);
+}
+
+void FollowUpService::remember_installed(const download::Download& d, std::int64_t now) {
+  while (!installed_by_age_.empty() && installed_by_age_.front().first + config_.follow_up.settle_ms < now) {
+    const auto it = installed_.find(installed_by_age_.front().second);
+    if (it != installed_.end() && it->second.at_ms == installed_by_age_.front().first) installed_.erase(it);
+    installed_by_age_.pop_front();
+  }
+  if (d.state != download::State::done && d.state != download::State::done_with_warning) return;
+  const std::string card = download::card_of(d.order);
+  installed_[card] = {d.order.iccid.str(), now};
+  installed_by_age_.emplace_back(now, card);
+}
+
+std::optional<std::string> FollowUpService::outcome(const download::Download& d) {
+  const std::int64_t now = anchored_ms();
+  remember_installed(d, now);
+  LivePtr l = find(download::card_of(d.order));
+  if (!l && !download::needs_follow_up(d, now)) return std::nullopt;
+  const bool begins = !l || download::ended(l->f);
+  const bool crowded = begins && !room_for(d.order.smsr, d.order.requester);
+  download::FollowUp next = download::with_outcome(l ? std::optional(l->f) : std::nullopt, d, now, config_.follow_up);
+  if (l) {
+    cancel_settling(l);
+    l->f = std::move(next);
+  } else {
+    l = add(std::move(next));
+  }
+  if (begins) l->begun = false;
+  l->f.crowded = crowded;
+  if (crowded) {
+    crowd(l);
+    l->f.state = download::FollowUp::State::given_up;
+    l->f.trouble = "too many eUICCs of this SM-SR are looked after already";
+  }
+  index(l);
+  count(l);
+  return download::to_record(l->f);
+}
+
+void FollowUpService::settled(const download::Download& d) {
+  const LivePtr l = find(download::card_of(d.order));
+  if (!l || l->begun) return;
+  l->begun = true;
+  if (!download::ended(l->f)) {
     ++metrics_.follow_ups_begun;
-    spdlog::info("EID {}: followed up after download {}, an ISD-P may be left", eid, d.order.id);
-    if (auto it = live_.find(eid); it != live_.end()) drop(it->second);
-    add(std::move(*f));
+    spdlog::info("EID {}: followed up after download {}, an ISD-P may be left", d.order.eid.str(), d.order.id);
+  } else if (l->f.iccids.empty() && l->f.possession.clean(anchored_ms())) {
+    settle(l, {}, true);
+  } else {
+    alarm_given_up(*l);
   }
-  count();
 }
 
-void FollowUpService::add(download::FollowUp f) {
+FollowUpService::LivePtr FollowUpService::add(download::FollowUp f) {
   auto l = std::make_shared<Live>();
   l->f = std::move(f);
-  for (const auto& c : l->f.creations) creations_[c.transaction] = l->f.eid.str();
-  live_[l->f.eid.str()] = l;
-  count();
-  if (!held(l->f.eid.str())) look_after(l, config_.follow_up.backoff_ms);
+  if (l->f.first_left_ms == 0) l->f.first_left_ms = anchored_ms();
+  l->card = download::card_of(l->f);
+  live_[l->card] = l;
+  index(l);
+  count(l);
+  return l;
 }
 
-void FollowUpService::hold(const std::string& eid) {
-  ++held_[eid];
-  const auto it = live_.find(eid);
-  if (it == live_.end()) return;
-  Live& l = *it->second;
-  l.timer.reset();
-  if (l.f.state != download::FollowUp::State::looking || l.committing) return;
-  // That EIS would show the order's own ISD-P, and later be taken for a reason to delete it.
-  l.f.pending_call = 0;
-  l.f.state = download::FollowUp::State::waiting;
+void FollowUpService::index(const LivePtr& l) {
+  if (l->f.possession.open_calls_are(l->indexed)) return;
+  std::vector<std::string> open = l->f.possession.open_calls();
+  for (const auto& transaction : l->indexed)
+    if (!l->f.possession.open(transaction)) open_.erase(transaction);
+  for (const auto& transaction : open) open_.insert_or_assign(transaction, l->card);
+  l->indexed = std::move(open);
 }
 
-void FollowUpService::release(const std::string& eid) {
-  const auto it = held_.find(eid);
+// ---- orders go first ----
+void FollowUpService::hold(const std::string& card) {
+  ++held_[card];
+  const LivePtr l = find(card);
+  if (!l) return;
+  l->timer.reset();
+  cancel_settling(l);  // the order takes the ledger along
+  // An EIS under way would show the order's own ISD-P, and later be taken for a reason to delete it. What is just being
+  // committed is not carried out.
+  if (!l->committing) download::rest(l->f);
+}
+
+void FollowUpService::release(const std::string& card) {
+  const auto it = held_.find(card);
   if (it == held_.end() || --it->second != 0) return;
   held_.erase(it);
-  const auto l = live_.find(eid);
-  if (l != live_.end() && !l->second->timer && !l->second->committing && l->second->f.pending_call == 0)
-    look_after(l->second, config_.follow_up.backoff_ms);
+  const LivePtr l = find(card);
+  if (!l || l->settling) return;
+  if (!l->f.crowded && nobody_depends_on(*l, anchored_ms())) return settle(l, {}, true);  // the hold had cancelled it
+  if (!download::ended(l->f) && !l->timer && !l->committing && l->f.pending_call == 0)
+    look_after(l, config_.follow_up.backoff_ms);
 }
 
-bool FollowUpService::busy(const std::string& eid) const {
-  const auto it = live_.find(eid);
-  return it != live_.end() && it->second->f.state == download::FollowUp::State::deleting &&
-         (it->second->f.pending_call != 0 || it->second->committing);
+bool FollowUpService::busy(const std::string& card) const {
+  const LivePtr l = find(card);
+  return l && deleting(*l);
 }
 
+// ---- steps ----
 void FollowUpService::look_after(const LivePtr& l, std::int64_t ms) {
   l->timer = std::make_unique<asio::steady_timer>(io_, std::chrono::milliseconds(ms));
   l->timer->async_wait([this, w = std::weak_ptr<Live>(l)](const boost::system::error_code& ec) {
     auto x = w.lock();
     if (!x || ec || stopped_) return;
     x->timer.reset();
-    if (held(x->f.eid.str())) return;  // release() goes on
+    if (held(x->card)) return;  // release() goes on
     if (calling_[x->f.smsr.str()] >= kCallsAtOnce) return look_after(x, kCrowdedMs);
     post(x, download::Look{});
   });
 }
 
-void FollowUpService::post(LivePtr l, download::FollowUpEvent e) {
-  if (stopped_) return;
+void FollowUpService::post(const LivePtr& l, download::FollowUpEvent e) {
+  if (stopped_ || l->dropped) return;
   l->events.push_back(std::move(e));
   advance(l);
 }
 
 void FollowUpService::advance(const LivePtr& l) {
-  while (!l->committing && !l->events.empty() && !download::ended(l->f)) {
+  const bool was_deleting = deleting(*l);
+  while (!l->committing && !l->events.empty() && !l->dropped && !download::ended(l->f)) {
     download::FollowUpEvent e = std::move(l->events.front());
-    l->events.erase(l->events.begin());
-    auto s = std::make_shared<download::FollowUpStep>(
-        download::step(std::move(l->f), std::move(e), anchored_ms(), config_.oid.str(), config_.follow_up));
-    l->f = std::move(s->follow_up);
-    if (download::ended(l->f)) return end(l);
-    if (s->persist) {
-      l->committing = true;
-      return commit(l, std::move(s), 0);
+    l->events.pop_front();
+    try {
+      auto s = std::make_shared<download::FollowUpStep>();
+      if (!turn(l, std::move(e), *s)) continue;
+      index(l);
+      count(l);
+      if (download::ended(l->f)) {
+        end(l);
+      } else if (s->persist) {
+        l->committing = true;
+        commit(l, s, 0);
+      } else {
+        carry_out(l, *s);
+      }
+    } catch (...) {
+      l->committing = false;
+      broke(l, text_of(std::current_exception()));
     }
-    carry_out(l, *s);
+  }
+  if (was_deleting && !deleting(*l) && idle) idle();
+}
+
+// One step. What it throws about costs no ledger: all goes on from what was before. An answer that cannot be dealt with
+// counts as none, so that the bounds on looks hold; an end that cannot be noted stays unknown.
+bool FollowUpService::turn(const LivePtr& l, download::FollowUpEvent e, download::FollowUpStep& out) {
+  download::FollowUp before = l->f;
+  const auto* answer = std::get_if<download::Answer>(&e);
+  const unsigned awaited = answer != nullptr && answer->call == l->f.pending_call ? answer->call : 0;
+  const bool late = std::holds_alternative<download::LateEnd>(e) || (answer != nullptr && awaited == 0);
+  try {
+    out = step(std::move(l->f), std::move(e), anchored_ms(), config_.oid.str(), config_.follow_up);
+    l->f = std::move(out.follow_up);
+    return true;
+  } catch (...) {
+    l->f = std::move(before);
+    const std::string why = text_of(std::current_exception());
+    if (awaited == 0 && !late) {
+      broke(l, why);
+      return false;
+    }
+    tell_broken(*l, why);
+    if (awaited != 0)
+      l->events.push_front(download::CallFailed{awaited, download::CallFault::fault, why, "internal failure", true});
+    return false;
   }
 }
 
+// It has its ledger and nothing that it waits for: it looks again after its longest pause, since what threw once may
+// throw at each look.
+void FollowUpService::broke(const LivePtr& l, const std::string& why) {
+  tell_broken(*l, why);
+  if (stopped_ || l->dropped) return;
+  cancel_settling(l);
+  if (download::ended(l->f)) return;
+  l->events.clear();
+  l->f.pending_call = 0;
+  l->f.pausing_ms = config_.follow_up.longest_pause_ms;
+  l->f.state = download::FollowUp::State::waiting;
+  if (!held(l->card)) look_after(l, config_.follow_up.longest_pause_ms);
+}
+
+void FollowUpService::tell_broken(const Live& l, const std::string& why) {
+  ++metrics_.exceptions;
+  ++metrics_.alarms;
+  peer_line(spdlog::level::err, "follow-up broke", l.card,
+            "ALARM EID " + l.f.eid.str() + " of SM-SR " + l.f.smsr.str() +
+                ": its follow-up met an unexpected failure: " + why);
+}
+
 void FollowUpService::commit(const LivePtr& l, std::shared_ptr<download::FollowUpStep> s, unsigned attempt) {
-  storage_.submit(
-      [eid = l->f.eid.str(), record = download::to_record(l->f)](store::Tx& tx) { tx.put_follow_up(eid, record); },
-      [this, l, s, attempt](const Status& stored) {
-        if (stopped_ || download::ended(l->f)) return;
-        if (!stored) {
-          if (attempt % 30 == 0)
-            spdlog::error("follow-up of EID {}: not stored, trying again: {}", l->f.eid.str(), stored.error().text());
-          l->retry = std::make_unique<asio::steady_timer>(io_, std::chrono::seconds(1));
-          l->retry->async_wait([this, l, s, attempt](const boost::system::error_code& ec) {
-            if (!ec && !stopped_) commit(l, s, attempt + 1);
-          });
-          return;
-        }
-        l->committing = false;
-        carry_out(l, *s);
-        advance(l);
-      });
+  storage_.submit([eid = l->f.eid.str(), smsr = l->f.smsr.str(),
+                   record = download::to_record(l->f)](store::Tx& tx) { tx.put_follow_up(eid, smsr, record); },
+                  [this, l, s, attempt](const Status& stored) {
+                    if (stopped_ || l->dropped) return;
+                    if (!stored) {
+                      if (attempt % 30 == 0)
+                        spdlog::error("follow-up of EID {}: not stored, trying again: {}", l->f.eid.str(),
+                                      stored.error().text());
+                      l->retry = std::make_unique<asio::steady_timer>(io_, std::chrono::seconds(1));
+                      l->retry->async_wait([this, l, s, attempt](const boost::system::error_code& ec) {
+                        if (!ec && !stopped_) commit(l, s, attempt + 1);
+                      });
+                      return;
+                    }
+                    const bool was_deleting = deleting(*l);
+                    l->committing = false;
+                    try {
+                      carry_out(l, *s);
+                      advance(l);
+                    } catch (...) {
+                      broke(l, text_of(std::current_exception()));
+                    }
+                    if (was_deleting && !deleting(*l) && idle) idle();
+                  });
 }
 
 void FollowUpService::carry_out(const LivePtr& l, const download::FollowUpStep& s) {
-  const std::string& eid = l->f.eid.str();
-  if (held(eid)) {  // an order came: it cleans up itself, and release() goes on
-    l->f.pending_call = 0;
-    l->f.state = download::FollowUp::State::waiting;
-    if (idle) idle();
+  if (held(l->card)) {  // an order came: it cleans up itself, and release() goes on
+    if (s.call)
+      post(l,
+           download::CallFailed{s.call->call, download::CallFault::unreachable, "", "not made, an order goes first"});
     return;
   }
   if (s.call) call(l, *s.call);
@@ -166,113 +383,155 @@ void FollowUpService::call(const LivePtr& l, const download::CallEs3& c) {
   const std::string oid = l->f.smsr.str();
   const Party* smsr = config_.by_oid(oid);
   const unsigned n = c.call;
+  const std::int64_t left = (c.not_after_ms == 0 ? c.timeout_ms : c.not_after_ms - anchored_ms());
   if (smsr == nullptr || smsr->role != Role::smsr)
     return post(l, download::CallFailed{n, download::CallFault::unreachable, "", "SM-SR is no longer configured"});
+  if (left <= 0)  // it took that long to be stored
+    return post(l, download::CallFailed{n, download::CallFault::unreachable, "", "not made in time"});
+  const auto validity = static_cast<std::uint32_t>(std::max<std::int64_t>(1, left / 1000));
   ++calling_[oid];
-  // Not executed any more once its answer is not waited for: an order that comes then must not be met by it.
-  const auto validity = static_cast<std::uint32_t>(std::max<std::int64_t>(1, c.timeout_ms / 1000));
-  es3_.call(*smsr, l->f.id + "." + std::to_string(n), c.request, c.timeout_ms, validity, c.resend_safe,
-            [this, l, n, oid, smsr, asked = Clock::now()](CallResult r) {
-              if (auto it = calling_.find(oid); it != calling_.end() && --it->second == 0) calling_.erase(it);
-              if (auto* ok = std::get_if<es::Response>(&r)) return post(l, download::Answer{n, std::move(*ok)});
-              auto& f = std::get<CallFailure>(r);
-              post(l, download::CallFailed{n, f.fault, std::move(f.detail), std::move(f.brief)});
-            });
-}
-
-void FollowUpService::end(const LivePtr& l) {
-  const auto& f = l->f;
-  const std::string& eid = f.eid.str();
-  const bool clean = f.state == download::FollowUp::State::clean;
-  if (clean) {
-    ++metrics_.follow_ups_clean;
-    spdlog::info("EID {}: followed up, nothing is left", eid);
-  } else {
-    ++metrics_.follow_ups_given_up;
-    ++metrics_.alarms;
-    spdlog::error("ALARM EID {} of SM-SR {}: an ISD-P may be left in state Created, given up after {} looks: {}", eid,
-                  f.smsr.str(), f.looks, printable(f.trouble, 400));
+  const auto called = [this, oid] {
+    if (auto it = calling_.find(oid); it != calling_.end() && --it->second == 0) calling_.erase(it);
+  };
+  try {
+    es3_.call(*smsr, l->f.id + "." + std::to_string(n), c.request, c.timeout_ms, validity, c.resend_safe,
+              [this, l, n, called](CallResult r) {
+                called();
+                if (auto* ok = std::get_if<es::Response>(&r)) return post(l, download::Answer{n, std::move(*ok)});
+                auto& f = std::get<CallFailure>(r);
+                post(l, download::CallFailed{n, f.fault, std::move(f.detail), std::move(f.brief), f.answered});
+              });
+  } catch (...) {  // it may have been on its way
+    called();
+    const std::string why = text_of(std::current_exception());
+    tell_broken(*l, why);
+    post(l, download::CallFailed{n, download::CallFault::lost, why, "internal failure"});
   }
-  for (const auto& iccid : f.used) {
-    ++metrics_.alarms;
-    spdlog::error("ALARM EID {}: ICCID {} was told as not installed, its EIS shows it as a profile; kept as installed",
-                  eid, iccid);
-  }
-  storage_.submit(
-      [eid, smsr = f.smsr.str(), gone = f.gone, used = f.used](store::Tx& tx) {
-        tx.delete_follow_up(eid);
-        // What another SM-SR may have put there is not for this one's EIS to say.
-        for (const auto& i : gone) tx.settle_uncertain(i, eid, smsr, store::ProfileState::free);
-        for (const auto& i : used) tx.settle_uncertain(i, eid, smsr, store::ProfileState::installed);
-      },
-      [eid](const Status& s) {  // the record stays: the next start looks once more
-        if (!s) spdlog::error("end of the follow-up of EID {} not stored: {}", eid, s.error().text());
-      });
-  for (const auto& i : f.gone) forget(eid, i, f.smsr.str());
-  for (const auto& i : f.used) forget(eid, i, f.smsr.str());
-  drop(l);
-  if (idle) idle();
 }
 
-void FollowUpService::drop(LivePtr l) {
-  l->timer.reset();
-  l->retry.reset();
-  l->f.state = download::FollowUp::State::given_up;  // whatever is still under way for it is ignored
-  l->events.clear();
-  std::erase_if(creations_, [&](const auto& c) { return c.second == l->f.eid.str(); });
-  live_.erase(l->f.eid.str());
-  count();
-}
-
+// ---- what others learn ----
 bool FollowUpService::late_callback(const Party& from, const std::string& transaction, const es::Response& r) {
-  const auto c = creations_.find(transaction);
-  if (c == creations_.end()) return false;
-  const auto it = live_.find(c->second);
-  if (it == live_.end() || it->second->f.smsr != from.oid) return false;
-  post(it->second, download::LateCreation{transaction, r});
+  const auto c = open_.find(transaction);
+  const LivePtr l = c == open_.end() ? nullptr : find(c->second);
+  if (!l || l->f.smsr != from.oid || !l->f.possession.open(transaction)) return false;
+  const auto done = download::end_of(l->f.possession, transaction, r);
+  const bool queued = std::ranges::any_of(l->events, [&](const auto& e) {
+    const auto* end = std::get_if<download::LateEnd>(&e);
+    return end != nullptr && end->transaction == transaction;
+  });
+  if (!done || queued) {  // says nothing, or nothing new
+    ++metrics_.callbacks_dropped;
+    return true;
+  }
+  cancel_settling(l);
+  if (download::ended(l->f)) {  // given up, but there is news: looked at once more, an SM-SR may not have it at will
+    if (l->f.crowded || !an_hour_since(l->revived)) {
+      const std::int64_t now = anchored_ms();
+      if (*done)
+        l->f.possession.executed(transaction, now);
+      else
+        l->f.possession.not_executed(transaction, now);
+      keep(l);
+      return true;
+    }
+    revive(l);
+  }
+  post(l, download::LateEnd{transaction, *done});
   return true;
 }
 
+void FollowUpService::revive(const LivePtr& l) {
+  l->f.state = download::FollowUp::State::waiting;
+  l->f.looks = l->f.refusals = 0;
+  l->f.left_ms = config_.follow_up.give_up_ms;
+  l->f.crowded = l->f.grace = false;
+  count(l);
+}
+
 void FollowUpService::seen(const Party& smsr, const es::Eis& e, Clock::time_point asked) {
-  if (uncertain_.empty()) return;
-  const auto it = uncertain_.find(e.eid);
-  if (it == uncertain_.end() || live_.count(e.eid) != 0) return;  // a follow-up knows what may yet appear
-  std::vector<std::string> gone;
-  const auto settled = asked - std::chrono::milliseconds(config_.follow_up.settle_ms);  // an EIS may lag behind
-  for (const auto& u : it->second)
-    if (u.smsr == smsr.oid.str() && u.since < settled && !shows(e, u.iccid)) gone.push_back(u.iccid);
-  for (const auto& iccid : gone) {
-    storage_.submit([iccid, eid = e.eid, at = smsr.oid.str()](
-                        store::Tx& tx) { tx.settle_uncertain(iccid, eid, at, store::ProfileState::free); },
-                    [iccid, eid = e.eid](const Status& s) {
-                      if (s) spdlog::info("ICCID {} is free again: the EIS of EID {} shows it gone", iccid, eid);
-                    });
-    forget(e.eid, iccid, smsr.oid.str());
+  const LivePtr l = find(e.eid + " " + smsr.oid.str());
+  // One that goes on looks for itself, and an order knows more.
+  if (!l || !download::ended(l->f) || l->settling || held(l->card)) return;
+  const std::int64_t now = anchored_ms();
+  const auto age = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - asked).count();
+  l->f.possession.seen(download::look_at_eis(e, l->f.possession, config_.oid.str(), now - age, now),
+                       config_.follow_up.settle_ms);
+  l->f.possession.compact(now, config_.follow_up.settle_ms);
+  download::Settled s = download::settled(l->f, now);
+  s.used.clear();  // that takes an alarm, and a look of our own
+  if (s.gone.empty()) return;
+  settle(l, s, l->f.possession.clean(now) && s.gone.size() == l->f.iccids.size());
+}
+
+// The rule of admission.hpp: an Operator's eUICCs may not fill all places that an SM-SR has.
+bool FollowUpService::room_for(const Oid& smsr, const Oid& requester) const {
+  const auto at = places_.find(smsr.str());
+  if (at == places_.end()) return config_.follow_ups_per_smsr != 0;
+  const std::size_t taken = at->second.taken;
+  if (taken >= config_.follow_ups_per_smsr) return false;
+  const auto of = at->second.by_operator.find(requester.str());
+  const std::size_t held = of == at->second.by_operator.end() ? 0 : of->second;
+  const bool shared = std::ranges::count(config_.parties, Role::operator_, &Party::role) > 1;
+  return !shared || held == 0 || held < Admission::kShare * (config_.follow_ups_per_smsr - taken - 1);
+}
+
+// Under the Operator whose order was the last; where it stood under another one before, that entry is void.
+void FollowUpService::crowd(const LivePtr& l) {
+  const std::pair key{l->f.smsr.str(), l->f.requester.str()};
+  if (l->crowd == key) return;
+  l->crowd = key;
+  crowded_[key].push_back(l->card);
+}
+
+// A place is free: the oldest one of each Operator that may have it is looked at.
+void FollowUpService::admit_crowded() {
+  for (auto at = crowded_.begin(); at != crowded_.end() && !stopped_;) {
+    auto& cards = at->second;
+    while (!cards.empty()) {
+      const LivePtr l = find(cards.front());
+      const bool here = l && l->crowd == at->first;
+      const bool waits = here && l->f.crowded && download::ended(l->f);
+      if (waits && !room_for(l->f.smsr, l->f.requester)) break;
+      cards.pop_front();
+      if (here) l->crowd.reset();
+      if (!waits) continue;
+      revive(l);
+      keep(l);
+      if (!held(l->card)) look_after(l, config_.follow_up.backoff_ms);
+    }
+    at = cards.empty() ? crowded_.erase(at) : std::next(at);
   }
 }
 
-void FollowUpService::forget(const std::string& eid, const std::string& iccid, const std::string& smsr) {
-  const auto it = uncertain_.find(eid);
-  if (it == uncertain_.end()) return;
-  std::erase_if(it->second, [&](const Uncertain& u) { return u.iccid == iccid && (smsr.empty() || u.smsr == smsr); });
-  if (it->second.empty()) uncertain_.erase(it);
-  count();
-}
-
-std::size_t FollowUpService::of(const Oid& smsr) const {
-  return static_cast<std::size_t>(
-      std::ranges::count_if(live_, [&](const auto& x) { return x.second->f.smsr == smsr; }));
-}
-
-void FollowUpService::count() {
-  metrics_.follow_ups = live_.size();
-  metrics_.uncertain = 0;
-  for (const auto& [eid, list] : uncertain_) metrics_.uncertain += list.size();
+// Places and figures follow what `l` is now; asked after every change of it.
+void FollowUpService::count(const LivePtr& l) {
+  metrics_.uncertain += l->f.iccids.size() - l->uncertain;
+  l->uncertain = l->f.iccids.size();
+  std::optional<std::pair<std::string, std::string>> takes;
+  // One that came to a clean end has its place until that is stored.
+  if (!l->dropped && l->f.state != download::FollowUp::State::given_up)
+    takes.emplace(l->f.smsr.str(), l->f.requester.str());
+  if (takes == l->place) return;
+  if (l->place) {
+    const auto at = places_.find(l->place->first);
+    const auto of = at->second.by_operator.find(l->place->second);
+    if (--of->second == 0) at->second.by_operator.erase(of);
+    if (--at->second.taken == 0) places_.erase(at);
+    --metrics_.follow_ups;
+  }
+  if (takes) {
+    Places& p = places_[takes->first];
+    ++p.taken;
+    ++p.by_operator[takes->second];
+    ++metrics_.follow_ups;
+  }
+  l->place = std::move(takes);
 }
 
 void FollowUpService::stop() {
   stopped_ = true;
-  for (auto& [eid, l] : live_) l->timer.reset(), l->retry.reset();
+  days_.cancel();
+  for (auto& [card, l] : live_) l->timer.reset(), l->retry.reset(), l->settle_retry.reset();
 }
 
 }  // namespace kf::server

@@ -16,7 +16,7 @@ namespace kf::server {
 std::string text_of(const std::exception_ptr& e);
 
 // One ALARM line and one count. `where` names what was at work ("delivery to 2.999.10").
-void report(Metrics& m, std::string_view where, const std::exception_ptr& e);
+void report(Metrics& m, std::string_view where, const std::exception_ptr& e) noexcept;
 
 // The completion handler for co_spawn where nobody waits for the coroutine: `detached` would swallow what it throws.
 inline auto reporting(Metrics& m, std::string where) {

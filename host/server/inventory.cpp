@@ -4,6 +4,9 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "host/base/text.hpp"
+#include "host/es/xml.hpp"
+
 namespace kf::server {
 namespace {
 using Json = nlohmann::json;
@@ -136,6 +139,19 @@ std::optional<es::Pol2> pol2_from_json(const std::string& s) {
   return p;
 }
 
+// What is wrong with it; empty: an order can name it.
+std::string fault_of_type(std::string_view type) {
+  if (type.size() > es::kMaxProfileType)
+    return "ProfileType: longer than " + std::to_string(es::kMaxProfileType) + " bytes, so no order could name it";
+  for (std::string_view rest = type; !rest.empty();) {
+    const std::size_t n = es::xml_char(rest);
+    if (n == 0 || static_cast<unsigned char>(rest.front()) < 0x20)
+      return "ProfileType \"" + printable(type, 60) + "\": holds a character that no order can carry";
+    rest.remove_prefix(n);
+  }
+  return {};
+}
+
 std::uint64_t memory_for(std::size_t package_bytes) {
   const std::uint64_t with_room = package_bytes + package_bytes / 4;
   return std::max<std::uint64_t>(65'536, (with_room + 1023) / 1024 * 1024);
@@ -161,6 +177,10 @@ ImportResult Inventory::import_packages(const std::vector<std::pair<std::string,
     row.iccid = iccid->str();
     row.owner = o.owner.str();
     row.profile_type = o.profile_type.empty() ? p->header.profile_type : o.profile_type;
+    if (const std::string fault = fault_of_type(row.profile_type); !fault.empty()) {
+      r.errors.push_back(name + ": " + fault);
+      continue;
+    }
     const auto address = o.addresses.find(row.iccid);
     if (address != o.addresses.end()) addressed.insert(row.iccid);
     const SecretBytes plain =
@@ -193,6 +213,11 @@ ImportResult Inventory::import_template(const std::string& name, const Bytes& de
     r.errors.push_back(name + ": " + package.error().text());
     return r;
   }
+  const std::string& type = o.profile_type.empty() ? package->header.profile_type : o.profile_type;
+  if (const std::string fault = fault_of_type(type); !fault.empty()) {
+    r.errors.push_back(name + ": " + fault);
+    return r;
+  }
   auto slots = profile::find_slots(der);
   if (!slots) {
     r.errors.push_back(name + ": " + slots.error().text());
@@ -212,7 +237,7 @@ ImportResult Inventory::import_template(const std::string& name, const Bytes& de
       store::ProfileRow p;
       p.iccid = row.personal.iccid.str();
       p.owner = o.owner.str();
-      p.profile_type = o.profile_type.empty() ? package->header.profile_type : o.profile_type;
+      p.profile_type = type;
       p.template_id = id;
       p.sealed = vault_.seal(place_of_profile(p.iccid), encode(row.personal, row.msisdn).expose());
       p.pol2 = pol2_json(o.pol2);

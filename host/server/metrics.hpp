@@ -37,7 +37,8 @@ class Stopwatch {  // adds the elapsed time of a scope to a counter of nanosecon
 struct Metrics {
   // downloads
   std::uint64_t accepted = 0, completed = 0, with_warning = 0, failed = 0, expired = 0, taken_up = 0, left_behind = 0;
-  std::uint64_t follow_ups_begun = 0, follow_ups_clean = 0, follow_ups_given_up = 0;  // given up: each with an alarm
+  // Given up: with an alarm, at most one a card and hour.
+  std::uint64_t follow_ups_begun = 0, follow_ups_clean = 0, follow_ups_given_up = 0;
   std::size_t follow_ups = 0, uncertain = 0;  // running now; ICCIDs in that state, as far as this process knows
   std::uint64_t set_aside = 0;                // records that wait for a person
   std::vector<std::string> set_aside_names;   // the first of them
@@ -47,15 +48,15 @@ struct Metrics {
   // messages
   std::uint64_t es2_requests = 0, es3_calls = 0, es3_callbacks = 0, notifications_in = 0, faults_sent = 0, refused = 0;
   std::uint64_t callbacks_dropped = 0, deliveries = 0, delivery_retries = 0, deliveries_kept = 0, alarms = 0;
-  std::uint64_t put_off = 0;                        // requests answered 503
-  std::map<std::string, std::uint64_t> put_off_by;  // by Operator
-  std::uint64_t exceptions = 0;                     // that a handler let out; each also an alarm
+  std::uint64_t notifications_lost = 0;  // given up: refused for good, or too old
+  std::uint64_t put_off = 0;             // requests answered 503
+  std::uint64_t exceptions = 0;          // that a handler let out; each also an alarm
   // where loop time goes, nanoseconds of wall time spent inside
   std::uint64_t soap_ns = 0, machine_ns = 0;
   // the store, as last looked at (upkeep.hpp)
   std::string store_trouble;  // empty: it can be written
   std::uint64_t store_free_bytes = 0;
-  std::set<std::string> unknown_elements;  // "OID element", logged when first seen (sgp02-interfaces.md 10, rule 18)
+  std::set<std::string> unknown_elements;  // "OID element", logged when first seen (docs/spec/interfaces.md 10.18)
 };
 
 // One log line per party and element that we do not know and ignore.

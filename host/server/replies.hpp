@@ -1,5 +1,5 @@
 // Answers to ES2 requests by the pattern that was asked for: waiting connections, callbacks, polled messages. Turns a
-// response value into the envelope of one requester. sgp02-interfaces.md 1.4, 1.6. Loop thread only.
+// response value into the envelope of one requester. docs/spec/interfaces.md 1.4, 1.6. Loop thread only.
 #pragma once
 
 #include <boost/asio/steady_timer.hpp>
@@ -11,20 +11,24 @@
 #include <vector>
 
 #include "host/es/soap.hpp"
-#include "host/server/config.hpp"
+#include "host/server/settings.hpp"
 #include "host/server/storage.hpp"
 
 namespace kf::server {
 
 class Replies {
  public:
-  Replies(asio::io_context& io, const Config& c) : io_(io), config_(c) {}
+  Replies(asio::io_context& io, const Settings& c) : io_(io), config_(c) {}
 
   // Within a transaction: stores the answer with its call and, for callback and polling, the message to deliver.
-  // Gives the delivery to hand to DeliveryService after the commit.
+  // Gives the delivery to hand to DeliveryService after the commit. What is larger than kMostKept is not kept: a call
+  // that asked for a callback or polls, and every repeat, is answered FAILED, 1.2/4.2.
+  static constexpr std::size_t kMostKept = 64
+                                           << 10;  // octets of an envelope: an SM-SR must not fill an Operator's share
   std::optional<store::DeliveryRow> store_answer(store::Tx& tx, const std::string& requester, const std::string& fcid,
                                                  const es::Response& r) const;
-  // A repeat of an answered call: the stored answer bound to the new request.
+  // A repeat of an answered call: the stored answer bound to the new request. Its message takes the place of the one
+  // before, if that still waits.
   std::optional<store::DeliveryRow> store_repeat(store::Tx& tx, const store::CallRow& call) const;
 
   // The envelope of an answer on the same connection.
@@ -35,20 +39,26 @@ class Replies {
 
   // Wakes connections that wait for this call.
   void wake(const std::string& requester, const std::string& fcid, const es::Response& r);
-  // Waits until wake() (or stop(): nothing).
-  asio::awaitable<std::shared_ptr<const es::Response>> wait(std::string requester, std::string fcid);
+  // Waits until wake() (or stop(): nothing). A call may be repeated on any number of connections: beyond
+  // kMostWaiting the oldest of them is let go, since whoever repeats has most likely given up that one.
+  static constexpr std::size_t kMostWaiting = 4;
+  struct Waited {
+    std::shared_ptr<const es::Response> answer;
+    bool displaced = false;  // by newer repeats
+  };
+  asio::awaitable<Waited> wait(std::string requester, std::string fcid);
   void stop();
 
  private:
   struct Waiter {
     explicit Waiter(asio::io_context& io) : timer(io, asio::steady_timer::time_point::max()) {}
     asio::steady_timer timer;
-    std::shared_ptr<const es::Response> answer;
+    Waited outcome;
   };
   std::string envelope(const store::CallRow& c, const es::Response& r) const;
   es::Dialect dialect_of(const std::string& requester) const;
   asio::io_context& io_;
-  const Config& config_;
+  const Settings& config_;
   std::multimap<std::pair<std::string, std::string>, std::shared_ptr<Waiter>> waiters_;
 };
 

@@ -21,6 +21,8 @@ net::Response description_response(const Party& to, std::string_view target, std
     r.body = std::move(*text);
   } else {
     r.status = 404;
+    r.content_type = "text/plain; charset=utf-8";
+    r.body = "there is no such description; ?wsdl names the others\n";
   }
   return r;
 }
@@ -63,7 +65,7 @@ bool declared_ascii(const net::Request& r) {
   return type.ok() && ascii_superset(type->parameter("charset"));
 }
 
-net::Admission admit_soap(const Config& c, const net::Request& head, Role role, std::string_view path,
+net::Admission admit_soap(const Settings& c, const net::Request& head, Role role, std::string_view path,
                           std::string_view second_path) {
   const Party* p = c.by_peer(head.peer);
   if (p == nullptr || p->role != role) {
@@ -74,17 +76,18 @@ net::Admission admit_soap(const Config& c, const net::Request& head, Role role, 
         why += "; issuer and names are those of " + known->oid.str() +
                ": if this is its new certificate, add it to the list or set match = \"subject\"";
     }
-    const std::string host = head.peer.address.substr(0, head.peer.address.rfind(':'));
-    peer_warn("refused", p == nullptr ? host : p->oid.str(),
+    peer_warn("refused", p == nullptr ? head.peer.network : p->oid.str(),
               "refused " + head.target.substr(0, 80) + " from " + (p == nullptr ? "" : p->oid.str() + " at ") +
                   head.peer.address + ": " + why);
-    return 403;
+    return {403, p == nullptr ? "the certificate of this connection is none that is registered here"
+                              : "this certificate is registered for the other interface"};
   }
+  const std::string served = "; messages are POSTed to " + std::string(path);
   const std::string_view target = std::string_view(head.target).substr(0, head.target.find('?'));
-  if (head.method == "GET" && asks_for_description(head.target))
-    return target == path || target == second_path ? 0 : 404;
-  if (head.method != "POST") return 405;
-  if (target != path && target != second_path) return 404;
+  if ((head.method == "GET" || head.method == "HEAD") && asks_for_description(head.target))
+    return target == path || target == second_path ? net::Admission() : net::Admission(404, "nothing is here" + served);
+  if (head.method != "POST") return {405, "this method is not served, except GET of ?wsdl and ?xsd" + served};
+  if (target != path && target != second_path) return {404, "nothing is here" + served};
   return admit_content(head);
 }
 

@@ -4,11 +4,11 @@
 
 #include "host/es/soap.hpp"
 #include "host/net/http.hpp"
-#include "host/server/config.hpp"
+#include "host/server/settings.hpp"
 
 namespace kf::server {
 
-net::Admission admit_soap(const Config& c, const net::Request& head, Role role, std::string_view path,
+net::Admission admit_soap(const Settings& c, const net::Request& head, Role role, std::string_view path,
                           std::string_view second_path);
 // The media type says ISO-8859-1 or US-ASCII: see es::CodecOptions::ascii.
 bool declared_ascii(const net::Request& r);

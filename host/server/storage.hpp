@@ -5,10 +5,14 @@
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
+
+#include <spdlog/spdlog.h>
 
 #include <optional>
 
+#include "host/base/text.hpp"
 #include "host/store/store.hpp"
 
 namespace kf::server {
@@ -24,6 +28,11 @@ class Storage {
     store_.submit(std::move(w),
                   [this, done = std::move(done)](Status s) { asio::post(io_, [done, s = std::move(s)] { done(s); }); });
   }
+  // Tried again every second until it is stored, for what nobody waits for and a full disk must not lose. What the job
+  // itself throws would be thrown again: that is given up. Any thread; `what` is for the log.
+  void submit_until_stored(std::string what, store::Store::Work w) {
+    store_until_done(std::make_shared<const Lasting>(Lasting{std::move(what), std::move(w)}), 0);
+  }
   // GCC 12 destroys a lambda temporary inside a co_await expression twice: give tx() a named std::function.
   template <class T>
   asio::awaitable<Result<T>> tx(const std::function<T(store::Tx&)>& work) {
@@ -34,6 +43,25 @@ class Storage {
   store::Store& store() { return store_; }
 
  private:
+  struct Lasting {
+    std::string what;
+    store::Store::Work work;
+  };
+  void store_until_done(const std::shared_ptr<const Lasting>& l, unsigned attempt) {
+    submit([l](store::Tx& tx) { l->work(tx); },
+           [this, l, attempt](const Status& s) {
+             if (s) return;
+             const bool again = s.error().reason != "store-job";
+             if (attempt % 30 == 0)
+               spdlog::error("{} not stored, {}: {}", printable(l->what, 200), again ? "trying again" : "given up",
+                             s.error().text());
+             if (!again) return;
+             auto pause = std::make_shared<asio::steady_timer>(io_, std::chrono::seconds(1));
+             pause->async_wait([this, l, pause, attempt](const boost::system::error_code& ec) {
+               if (!ec) store_until_done(l, attempt + 1);
+             });
+           });
+  }
   template <class T>
   struct State {
     std::function<T(store::Tx&)> work;

@@ -6,8 +6,8 @@
 
 #include <chrono>
 
-#include "host/server/config.hpp"
 #include "host/server/metrics.hpp"
+#include "host/server/settings.hpp"
 #include "host/server/storage.hpp"
 
 namespace kf::server {
@@ -23,7 +23,7 @@ struct UpkeepPace {
 
 class Upkeep {
  public:
-  Upkeep(asio::io_context& io, const Config& c, Storage& s, Metrics& m, const UpkeepPace& pace = {})
+  Upkeep(asio::io_context& io, const Settings& c, Storage& s, Metrics& m, const UpkeepPace& pace = {})
       : config_(c), storage_(s), metrics_(m), pace_(pace), look_(io), forget_(io) {}
   // `seen_ms`: the clock when the old process last forgot (meta, kSeen); 0: never. Where it has moved by more than a
   // day since, it may have been set: nothing is forgotten before this process has run for a day.
@@ -37,7 +37,7 @@ class Upkeep {
   void forget_in(std::chrono::milliseconds pause);
   void forget();
 
-  const Config& config_;
+  const Settings& config_;
   Storage& storage_;
   Metrics& metrics_;
   UpkeepPace pace_;

@@ -3,7 +3,13 @@
 
 #include <sqlite3.h>
 
+#include "host/store/trouble.hpp"
 #include "host/store/tx.hpp"
+
+// What one row of `calls` counts as: stored_bytes() in SQL. Octets, which length() of a text does not count.
+#define KF_CALL_BYTES                                                                                           \
+  "length(CAST(response AS BLOB))+length(CAST(message_id AS BLOB))+length(CAST(reply_to AS BLOB))+length(CAST(" \
+  "reply_parameters AS BLOB))+length(CAST(fcid AS BLOB))+200"
 
 namespace kf::store {
 
@@ -30,7 +36,7 @@ class Statement {
     const int rc = sqlite3_step(s_);
     if (rc == SQLITE_ROW) return true;
     if (rc == SQLITE_DONE) return false;
-    throw DatabaseError(sqlite3_errmsg(tx_.db_), rc);
+    throw DatabaseError(said_by(tx_.db_), rc);
   }
   void run() {
     while (row()) {
@@ -49,7 +55,7 @@ class Statement {
 
  private:
   Statement& check(int rc) {
-    if (rc != SQLITE_OK) throw DatabaseError(sqlite3_errmsg(tx_.db_), rc);
+    if (rc != SQLITE_OK) throw DatabaseError(said_by(tx_.db_), rc);
     return *this;
   }
   Tx& tx_;

@@ -1,6 +1,7 @@
 #include "host/store/store.hpp"
 
 #include "host/store/inspect.hpp"
+#include "host/store/trouble.hpp"
 
 #include <fcntl.h>
 #include <sqlite3.h>
@@ -9,8 +10,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
 #include <condition_variable>
+#include <cstring>
 #include <deque>
 #include <fstream>
 #include <future>
@@ -24,7 +27,8 @@ namespace {
 constexpr const char* kSchema = R"(
 CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS calls(requester TEXT, fcid TEXT, function TEXT, digest BLOB, reply INTEGER, reply_to TEXT,
-  message_id TEXT, ns TEXT, download_id TEXT, response TEXT, received_ms INTEGER, PRIMARY KEY(requester,fcid)) WITHOUT ROWID;
+  message_id TEXT, ns TEXT, download_id TEXT, response TEXT, received_ms INTEGER,
+  reply_parameters TEXT NOT NULL DEFAULT '', delivery INTEGER NOT NULL DEFAULT 0, PRIMARY KEY(requester,fcid)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS downloads(seq INTEGER PRIMARY KEY, id TEXT UNIQUE, record TEXT, ended INTEGER, updated_ms INTEGER);
 CREATE INDEX IF NOT EXISTS downloads_running ON downloads(seq) WHERE ended=0;
 CREATE TABLE IF NOT EXISTS templates(id INTEGER PRIMARY KEY, name TEXT, sealed BLOB, slots TEXT);
@@ -32,16 +36,50 @@ CREATE TABLE IF NOT EXISTS profiles(iccid TEXT PRIMARY KEY, owner TEXT, profile_
   pol2 TEXT, required_memory INTEGER, state INTEGER, eid TEXT, smsr TEXT, download_id TEXT) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS profiles_free ON profiles(owner,profile_type,iccid) WHERE state=0;
 CREATE INDEX IF NOT EXISTS profiles_type ON profiles(owner,profile_type);
+CREATE INDEX IF NOT EXISTS profiles_reserved ON profiles(eid) WHERE state=1;
 CREATE INDEX IF NOT EXISTS profiles_uncertain ON profiles(eid) WHERE state=3;
-CREATE TABLE IF NOT EXISTS follow_ups(eid TEXT PRIMARY KEY, record TEXT) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS profiles_installed ON profiles(eid) WHERE state=2;
+CREATE TABLE IF NOT EXISTS follow_ups(eid TEXT, smsr TEXT, record TEXT, PRIMARY KEY(eid,smsr)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS deliveries(id INTEGER PRIMARY KEY AUTOINCREMENT, party TEXT, kind INTEGER, address TEXT, body TEXT,
-  attempts INTEGER, created_ms INTEGER);
+  attempts INTEGER, created_ms INTEGER, source TEXT NOT NULL DEFAULT '');
 CREATE INDEX IF NOT EXISTS deliveries_polled ON deliveries(party,address) WHERE kind=2;
-CREATE TABLE IF NOT EXISTS set_aside(kind TEXT, name TEXT, iccid TEXT, why TEXT, at_ms INTEGER, PRIMARY KEY(kind,name)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS set_aside(kind TEXT, name TEXT, iccid TEXT, why TEXT, at_ms INTEGER,
+  record TEXT NOT NULL DEFAULT '', PRIMARY KEY(kind,name)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS deliveries_kept ON deliveries(party) WHERE kind=3;
 CREATE TABLE IF NOT EXISTS keysets(iccid TEXT PRIMARY KEY, eid TEXT, isd_p_aid TEXT, kvn INTEGER, sealed BLOB) WITHOUT ROWID;
 )";
-constexpr int kVersion = 2;  // 1: without set_aside; kSchema adds it
+// 1: without set_aside; kSchema adds it. 2: without the columns that bring_up() adds; one follow-up
+// an EID, its SM-SR only in the record. 3: set_aside without the records themselves.
+constexpr int kVersion = 4;
+constexpr const char* kFollowUpsBySmsr = R"(
+ALTER TABLE follow_ups RENAME TO follow_ups_2;
+CREATE TABLE follow_ups(eid TEXT, smsr TEXT, record TEXT, PRIMARY KEY(eid,smsr)) WITHOUT ROWID;
+INSERT INTO follow_ups SELECT eid,CASE WHEN json_valid(record) THEN IFNULL(json_extract(record,'$.smsr'),'') ELSE '' END,record
+  FROM follow_ups_2;
+DROP TABLE follow_ups_2;
+)";
+
+bool has_column(sqlite3* db, const char* table, const char* column) {
+  return sqlite3_table_column_metadata(db, "main", table, column, nullptr, nullptr, nullptr, nullptr, nullptr) ==
+         SQLITE_OK;
+}
+
+std::string version_of(Tx& tx, sqlite3* db) {  // empty: of a new store
+  if (!has_column(db, "meta", "value")) return {};
+  return std::string(text(tx.meta("version").value_or(Bytes())));
+}
+
+// A store of an older version that kSchema has been applied to. A server of that version could not go on with it.
+void bring_up(Tx& tx, sqlite3* db) {
+  const auto without = [&](const char* table, const char* column, const char* mend) {
+    if (!has_column(db, table, column)) tx.exec(mend);
+  };
+  without("calls", "reply_parameters", "ALTER TABLE calls ADD COLUMN reply_parameters TEXT NOT NULL DEFAULT ''");
+  without("calls", "delivery", "ALTER TABLE calls ADD COLUMN delivery INTEGER NOT NULL DEFAULT 0");
+  without("deliveries", "source", "ALTER TABLE deliveries ADD COLUMN source TEXT NOT NULL DEFAULT ''");
+  without("follow_ups", "smsr", kFollowUpsBySmsr);
+  without("set_aside", "record", "ALTER TABLE set_aside ADD COLUMN record TEXT NOT NULL DEFAULT ''");
+}
 
 // The file as it was when it was opened: another inode under its name, or none, means that it was deleted or replaced.
 struct FileMark {
@@ -102,6 +140,8 @@ struct Store::Impl {
   void loop() {
     std::vector<Job> group;
     std::vector<Status> results;
+    group.reserve(options.max_group);
+    results.reserve(options.max_group);
     while (true) {
       group.clear();
       results.clear();
@@ -115,7 +155,12 @@ struct Store::Impl {
         }
       }
       const auto t0 = std::chrono::steady_clock::now();
-      Status commit = carry_out(group, results);
+      Status commit;
+      try {
+        commit = carry_out(group, results);
+      } catch (...) {  // no memory to say why
+        commit = out_of_memory();
+      }
       const auto us =
           std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - t0).count();
       {
@@ -124,18 +169,28 @@ struct Store::Impl {
         stats.commit_us.add(static_cast<std::uint64_t>(us));
         stats.cpu_s = thread_cpu();
         if (!trouble.empty()) ++stats.failed_groups;
-        stats.trouble = trouble;
+        try {
+          stats.trouble = trouble;
+        } catch (...) {
+          stats.trouble.clear();
+        }
       }
-      for (std::size_t i = 0; i < group.size(); ++i)
-        tell(group[i], commit.ok() ? std::move(results[i]) : Status(commit));
+      for (std::size_t i = 0; i < group.size(); ++i) tell(group[i], commit.ok() ? results[i] : commit);
     }
   }
 
+  // Nothing is allocated, and nothing of the group is kept.
+  Status out_of_memory() {
+    if (sqlite3_get_autocommit(db) == 0) sqlite3_exec(db, "ROLLBACK", nullptr, nullptr, nullptr);
+    tx->group_over(false);
+    return Error{"store-commit", "no memory"};
+  }
+
   // A callback that throws has nobody above it: the writer must go on.
-  void tell(Job& j, Status s) {
+  void tell(Job& j, Status& s) {
     if (!j.done) return;
     try {
-      j.done(std::move(s));
+      j.done(s);
     } catch (...) {
       std::lock_guard lock(m);
       ++stats.lost_callbacks;
@@ -218,14 +273,14 @@ Result<std::unique_ptr<Store>> Store::open(const StoreOptions& o) {
   Impl& i = *s->impl_;
   i.options = o;
   i.fd = ::open(o.path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);  // before SQLite would make it readable to others
-  if (i.fd < 0) return Error{"store-open", o.path + ": cannot be opened for writing"};
+  if (i.fd < 0) return Error{"store-open", o.path + ": cannot be opened for writing: " + std::strerror(errno)};
   if (o.exclusive && ::flock(i.fd, LOCK_EX | LOCK_NB) != 0) {
     const std::string pid = lock_holder(i.fd);
     return Error{"store-in-use", o.path + ": in use by " + (pid.empty() ? "another process" : "process " + pid)};
   }
   i.file.take(o.path);
   if (sqlite3_open_v2(o.path.c_str(), &i.db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr) != SQLITE_OK)
-    return Error{"store-open", o.path + ": " + sqlite3_errmsg(i.db)};
+    return Error{"store-open", o.path + ": " + said_by(i.db)};
   sqlite3_busy_timeout(i.db, 10'000);
   i.tx = std::make_unique<Tx>(i.db);
   try {
@@ -234,18 +289,22 @@ Result<std::unique_ptr<Store>> Store::open(const StoreOptions& o) {
     i.tx->exec("PRAGMA synchronous=FULL");
     i.tx->exec("PRAGMA secure_delete=FAST");  // what is deleted is overwritten where that costs no more I/O
     i.tx->exec("BEGIN IMMEDIATE");
-    i.tx->exec(kSchema);
-    const auto v = i.tx->meta("version");
-    if (!v) {
-      i.tx->set_meta("version", view(std::to_string(kVersion)));
-    } else if (text(*v) == "1") {
-      i.tx->set_meta("version", view(std::to_string(kVersion)));
-    } else if (text(*v) != std::to_string(kVersion)) {
+    const auto v = version_of(*i.tx, i.db);
+    const bool older = v == "1" || v == "2" || v == "3";
+    if (!v.empty() && !older && v != std::to_string(kVersion)) {
       i.tx->exec("ROLLBACK");
-      return Error{"store-version", o.path + ": schema version " + std::string(text(*v)) + ", this program knows " +
-                                        std::to_string(kVersion)};
+      return Error{"store-version",
+                   o.path + ": schema version " + v + ", this program knows " + std::to_string(kVersion)};
     }
+    if (older && !o.exclusive && ::flock(i.fd, LOCK_EX | LOCK_NB) != 0) {
+      i.tx->exec("ROLLBACK");
+      return Error{"store-in-use", o.path + ": schema version " + v + ", a server of an older version runs on it"};
+    }
+    i.tx->exec(kSchema);
+    if (older) bring_up(*i.tx, i.db);
+    if (v != std::to_string(kVersion)) i.tx->set_meta("version", view(std::to_string(kVersion)));
     i.tx->exec("COMMIT");
+    if (!o.exclusive) ::flock(i.fd, LOCK_UN);
     i.log.take(o.path + "-wal");
   } catch (const StoreError& e) {
     return Error{"store-open", o.path + ": " + e.what()};

@@ -38,6 +38,8 @@ struct CallRow {  // one ES2 request, by (requester, FunctionCallIdentifier)
   std::string download_id;  // empty: a relay
   std::string response;     // the stored answer; empty: still running
   std::int64_t received_ms = 0;
+  std::string reply_parameters;  // header blocks that the answer repeats (es::MessageHeader)
+  std::int64_t delivery = 0;     // the message that carries the answer, as long as it waits; 0: none was made
 };
 
 // uncertain: its ISD-P, perhaps with the whole profile, may be on the eUICC that the row names; for no other one.
@@ -75,6 +77,8 @@ struct DeliveryRow {
   std::string body;     // the complete envelope
   int attempts = 0;
   std::int64_t created_ms = 0;
+  std::string source;         // of a notification: OID of the SM-SR that caused it
+  std::int64_t replaces = 0;  // not stored: the row that went for this one
 };
 
 struct KeySetRow {
@@ -92,15 +96,22 @@ struct DownloadRow {
   std::string id, record;
 };
 
-// What could not be taken up and waits for a person. The ICCID, where it is known, stays reserved.
-struct SetAsideRow {
-  std::string kind;  // "download", "relay", "message"
-  std::string name;  // id of the download, FunctionCallIdentifier, number of the message
-  std::string iccid, why;
-  std::int64_t at_ms = 0;
+struct FollowUpRow {  // one card: an EID at an SM-SR
+  std::string eid, smsr, record;
 };
 
-struct Usage {  // what one party has in the store: its calls with their answers, and messages for it
+// What could not be taken up and waits for a person. The ICCID, where it is known, stays reserved.
+struct SetAsideRow {
+  std::string kind;  // "download", "relay", "message", "follow-up"
+  std::string name;  // id of the download, FunctionCallIdentifier, number of the message, the card and when
+  std::string iccid, why;
+  std::int64_t at_ms = 0;
+  std::string record{};  // a follow-up's, which is kept nowhere else
+};
+
+// What one party has in the store: its calls with their answers, and messages for it. Under the key of notifications
+// `calls` is their number.
+struct Usage {
   std::int64_t calls = 0, bytes = 0;
 };
 
@@ -112,9 +123,9 @@ struct ForgetCursor {
 };
 
 std::int64_t stored_bytes(const CallRow& c);  // about
-// Under which name a message counts: notifications, which an SM-SR causes, are no burden on what the party itself may
-// store.
-std::string usage_key(const std::string& party, DeliveryKind kind);
+// Under which name a message counts: notifications are no burden on what the party itself may store, nor those of one
+// SM-SR on those of another.
+std::string usage_key(const std::string& party, DeliveryKind kind, const std::string& source);
 
 class Tx {
  public:
@@ -130,8 +141,11 @@ class Tx {
   // calls
   std::optional<CallRow> find_call(const std::string& requester, const std::string& fcid);
   void insert_call(const CallRow& c);
-  void rebind_call(const CallRow& c);  // reply, reply_to, message_id, ns of a repeat
-  void set_call_response(const std::string& requester, const std::string& fcid, const std::string& response);
+  void rebind_call(const CallRow& c);  // reply, reply_to, message_id, ns, reply_parameters of a repeat
+  // From then on its age counts from `now_ms`: an order may be valid for longer than outcomes are kept.
+  void set_call_response(const std::string& requester, const std::string& fcid, const std::string& response,
+                         std::int64_t now_ms);
+  void set_call_delivery(const std::string& requester, const std::string& fcid, std::int64_t delivery);
   std::vector<CallRow> unfinished_relays();
 
   // downloads
@@ -149,42 +163,59 @@ class Tx {
   std::optional<ProfileRow> get_profile(const std::string& iccid);
   std::optional<std::string> free_iccid(const std::string& owner, const std::string& profile_type);
   bool profile_type_known(const std::string& owner, const std::string& profile_type);
+  // Free again, nothing of it is on a card: its key set goes with it.
   void set_profile(const std::string& iccid, ProfileState s, const std::string& eid, const std::string& smsr,
                    const std::string& download_id);
   // Out of `uncertain`, as long as the row still is that and names this eUICC; false: it is not, nothing was done.
+  // Freed, its key set goes with it.
   bool settle_uncertain(const std::string& iccid, const std::string& eid, const std::string& smsr, ProfileState s);
   std::vector<ProfileRow> uncertain_profiles();  // without `sealed`
+  // ICCIDs that are installed on this eUICC at this SM-SR: the first 64.
+  std::vector<std::string> installed_profiles(const std::string& eid, const std::string& smsr);
+  // Of that owner: reserved for this eUICC at this SM-SR, or perhaps on it.
+  std::int64_t profiles_at_stake(const std::string& owner, const std::string& eid, const std::string& smsr);
   std::vector<ProfileCount> profile_counts();
   std::vector<ProfileRow> list_profiles(std::int64_t limit);  // without `sealed`
 
-  // follow-ups: eUICCs that are looked at after their order has ended (host/download/follow_up.hpp), one an EID
-  void put_follow_up(const std::string& eid, const std::string& record);
-  void delete_follow_up(const std::string& eid);
-  std::vector<std::string> follow_ups();  // records
+  // follow-ups: eUICCs that are looked at after their order has ended (host/download/follow_up.hpp), one a card: an EID
+  // at an SM-SR
+  void put_follow_up(const std::string& eid, const std::string& smsr, const std::string& record);
+  void delete_follow_up(const std::string& eid, const std::string& smsr);
+  std::vector<FollowUpRow> follow_ups();
 
   // deliveries
   std::int64_t insert_delivery(const DeliveryRow& d);
-  std::vector<DeliveryRow> pending_deliveries(std::int64_t limit);  // callbacks and notifications, oldest first
+  std::vector<DeliveryRow> pending_deliveries(std::int64_t limit);  // callbacks, notifications: oldest first, no body
+  std::optional<std::string> delivery_body(std::int64_t id);        // nothing: it is gone
   void delivery_attempted(std::int64_t id);
-  void keep_delivery(std::int64_t id);  // kind `kept`
-  void delete_delivery(std::int64_t id);
+  void keep_delivery(std::int64_t id);    // kind `kept`
+  bool delete_delivery(std::int64_t id);  // false: it was gone already
   std::optional<DeliveryRow> next_polled(const std::string& party, const std::string& address);
   std::int64_t polled_count(const std::string& party, const std::string& address);
 
   // key sets
-  void put_key_set(const KeySetRow& k);
-  void delete_key_set(const std::string& iccid);
+  // Only while the ICCID is that download's, reserved or on its card: sealing may have taken that long.
+  void put_key_set(const KeySetRow& k, const std::string& download_id);
+  // Only while the ICCID is nobody's or that download's: where the disk was full a newer one may have it meanwhile.
+  void delete_key_set(const std::string& iccid, const std::string& download_id);
   std::optional<KeySetRow> get_key_set(const std::string& iccid);
 
   // set aside
   void set_aside_download(const std::string& id, const std::string& why, std::int64_t now_ms);
   void set_aside(const SetAsideRow& r);
-  std::vector<SetAsideRow> set_aside_rows(std::int64_t limit);  // oldest first
+  std::vector<SetAsideRow> set_aside_rows(std::int64_t limit);  // oldest first; without what set_aside_records() gives
   std::int64_t set_aside_count();
-  void retry_set_aside();  // at the start: what was set aside is judged anew, by this program
+  // At the start: what was set aside is judged anew, by this program, but for what has a record of its own.
+  void retry_set_aside();
+  // A follow-up that cannot be read goes, whole, and out of the way of the next one of its card.
+  void set_aside_follow_up(const FollowUpRow& f, const SetAsideRow& as);
+  std::vector<SetAsideRow> set_aside_records();
+  void delete_set_aside(const SetAsideRow& r);
 
   // Retention. Looks at `rows` rows from the cursor on and deletes what is older (answered calls, ended downloads,
-  // messages that nobody fetched); gives the number deleted. The cursor is at `none` when all was looked at.
+  // messages that nobody fetched). Of downloads only those that the inventory names stay until `downloads_before_ms`:
+  // any number of others can be made with one ICCID. Gives the number deleted. The cursor is at `none` when all was
+  // looked at.
   std::int64_t forget_batch(ForgetCursor& at, std::int64_t outcomes_before_ms, std::int64_t downloads_before_ms,
                             std::int64_t rows);
   void give_back_pages(std::int64_t pages);  // of what was deleted, to the file system
@@ -206,6 +237,7 @@ class Tx {
   sqlite3_stmt* prepared(const char* sql);
   sqlite3* db_;
   void note(const std::string& party, std::int64_t calls, std::int64_t bytes);
+  void forget_key_set(const std::string& iccid);
   std::vector<std::pair<const char*, sqlite3_stmt*>> cache_;  // by address of the literal
   using Note = std::pair<std::string, Usage>;
   std::vector<Note> job_notes_, group_notes_;

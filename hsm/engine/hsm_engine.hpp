@@ -18,6 +18,7 @@
 
 #include "host/base/histogram.hpp"
 #include "host/crypto/engine.hpp"
+#include "host/crypto/record_sealer.hpp"
 
 namespace kf::hsm {
 
@@ -92,7 +93,7 @@ struct KeyFacts {
   bool value_readable;
 };
 
-class HsmEngine final : public EccEngine {
+class HsmEngine final : public EccEngine, public RecordSealer {
  public:
   // Starts the workers and waits until each has logged in and found the keys.
   // Reasons: hsm-worker, hsm-module, hsm-token, hsm-pin, hsm-key; detail says what to do about it.
@@ -109,12 +110,10 @@ class HsmEngine final : public EccEngine {
   Result<Point> public_key(Curve c);                      // of the identity key
   Result<SecretBytes> unwrap_data_key(ByteView wrapped);  // the 32-byte data key of the store
   Result<Bytes> new_wrapped_data_key();                   // generated in the token, wrapped under wrap_key_label
-  // Any thread: seals a short record (a key set) under the wrap key inside the token; result by callback-free waiting.
-  // At most 16384 octets; layout IV (12) || ciphertext || tag (16), AES-256-GCM. Reasons: hsm-seal, hsm-open, hsm-key,
-  // hsm-worker (no worker could answer in time), hsm-busy (too many callers wait). A call overtakes the jobs that wait
-  // in its worker: it takes one job's time and its own.
-  Result<Bytes> seal_record(ByteView aad, ByteView plain);
-  Result<SecretBytes> open_record(ByteView aad, ByteView sealed);
+  // Under the wrap key inside the token. A call overtakes the jobs that wait in its worker: it takes one job's time and
+  // its own.
+  Result<Bytes> seal_record(ByteView aad, ByteView plain) override;
+  Result<SecretBytes> open_record(ByteView aad, ByteView sealed) override;
 
   // Any thread.
   Result<Bytes> random(std::size_t n);  // 1..16384 octets from a token
@@ -133,19 +132,5 @@ class HsmEngine final : public EccEngine {
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
-
-// `keyferry init`: creates the token in a free slot when no token of that label exists, the identity key pairs
-// (non-extractable, sensitive, sign only) and the wrap key (AES-256, non-extractable). Idempotent. Runs in a worker
-// process.
-struct TokenSetup {
-  HsmConfig config;
-  std::string token_label;
-  std::string so_pin_file;
-};
-struct TokenSetupReport {
-  bool token_created = false;
-  std::vector<std::string> keys_created;
-};
-Result<TokenSetupReport> set_up_token(const TokenSetup& s);
 
 }  // namespace kf::hsm

@@ -240,7 +240,8 @@ void Scheduler::receive(Lane& l, Ns now) noexcept {
   std::uint32_t slot = 0;
   wire::DoneEntry d{};
   bool any = false;
-  while (l.link->ring->pop_done(slot)) {
+  // No more than can be under way at once: a worker gone mad could go on for ever.
+  for (std::uint32_t left = wire::kSlots; left != 0 && l.link->ring->pop_done(slot); --left) {
     if (slot >= wire::kSlots || l.job_of[slot] == kNone) continue;  // a worker gone mad: its numbers are not believed
     l.link->ring->read_done(slot, d);
     complete(l, slot, d, now);

@@ -246,7 +246,7 @@ void Supervisor::run() {
   shut_down(lock);
 }
 
-// One state change of a token, one line in the log (L11).
+// One state change of a token, one line in the log (docs/spec/pkcs11.md L11).
 void Supervisor::settle(std::size_t token, TokenState s, std::string why) {
   Token& t = tokens_[token];
   if (t.state == s) return;

@@ -2,9 +2,10 @@
 // sees a job: those travel between the engine's thread and the workers through the rings.
 //
 // A worker: waiting -> starting -> live (-> retiring) -> waiting. Per token one start at a time, so that a wrong PIN
-// costs exactly one login (L20). A token is up while a worker of it lives; it is down after a failed start with nobody
+// costs exactly one login. A token is up while a worker of it lives; it is down after a failed start with nobody
 // alive, or when the engine says so (report_broken); then one worker is tried every second, and the first that gets
-// ready brings it back (L11, L12). Re-initialising a module always means replacing its process (L13).
+// ready brings it back. Re-initialising a module always means replacing its process. docs/spec/pkcs11.md L11 to L13,
+// L20.
 #pragma once
 
 #include <condition_variable>

@@ -15,7 +15,8 @@ class Module {
   static Result<std::unique_ptr<Module>> load(const std::string& path);
   Module(const Module&) = delete;
   Module& operator=(const Module&) = delete;
-  ~Module();  // C_Finalize; never dlclose: vendor libraries leave threads and exit handlers behind (L15)
+  // C_Finalize; never dlclose: vendor libraries leave threads and exit handlers behind (docs/spec/pkcs11.md L15).
+  ~Module();
 
   [[nodiscard]] CK_FUNCTION_LIST& f() const noexcept { return *functions_; }
   [[nodiscard]] bool one_thread_only() const noexcept { return one_thread_; }  // it cannot lock

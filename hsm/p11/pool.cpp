@@ -55,7 +55,8 @@ CK_RV SessionPool::open(Session& s, int tries, std::unique_lock<std::mutex>& loc
       ++generation_;
       return rv;
     }
-    // Only "full right now" gets better by waiting; some modules say ARGUMENTS_BAD when opens come too fast (L7).
+    // Only "full right now" gets better by waiting; some modules say ARGUMENTS_BAD when opens come too fast
+    // (docs/spec/pkcs11.md L7).
     if (rv_class(rv) != RvClass::busy && rv != CKR_ARGUMENTS_BAD) return rv;
     if (i + 1 == tries) break;
     lock.unlock();

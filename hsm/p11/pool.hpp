@@ -1,11 +1,12 @@
-// The sessions of one token in this process, and the lease of one: never two threads on one session (L4).
+// The sessions of one token in this process, and the lease of one: never two threads on one session.
+// docs/spec/pkcs11.md L4 to L8, L10 say why it is as it is.
 //
 // A lease is held for as long as its thread works and given back; a session that went bad is replaced in place and
-// never comes back (L5). No session is probed before use (L6). What a token announces as its limits is not believed:
-// the pool opens what it is asked for until the token refuses (L7, L8), and lends the keeper session itself when
-// nothing else can be had. Opening is limited to a burst and a rate, with growing pauses after a refusal (L7).
+// never comes back. No session is probed before use. What a token announces as its limits is not believed:
+// the pool opens what it is asked for until the token refuses, and lends the keeper session itself when
+// nothing else can be had. Opening is limited to a burst and a rate, with growing pauses after a refusal.
 //
-// Each opened session has a generation of its own; a handle found under another generation is looked up again (L10).
+// Each opened session has a generation of its own; a handle found under another generation is looked up again.
 // Threading: any. Errors: the CK_RV of C_OpenSession.
 #pragma once
 

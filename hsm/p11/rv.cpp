@@ -24,8 +24,8 @@ constexpr CK_RV CKR_KEY_EXHAUSTED_ = 0x203;
   RvRow { code, #code, RvClass::cls }
 #define KF_RV_STANDARD(code, cls) \
   RvRow { standard::code##_, #code, RvClass::cls }
-// Judged from the public threads behind each code (L5, L7, L11, L18): a vendor's FUNCTION_FAILED is mostly throttling,
-// DEVICE_MEMORY and SESSION_COUNT mean "full right now".
+// Judged from the public threads behind each code (docs/spec/pkcs11.md L5, L7, L11, L18): a vendor's FUNCTION_FAILED is
+// mostly throttling, DEVICE_MEMORY and SESSION_COUNT mean "full right now".
 constexpr std::array kTable{
     KF_RV(CKR_OK, ok),
     KF_RV(CKR_ARGUMENTS_BAD, job),
@@ -106,7 +106,7 @@ constexpr std::array kTable{
     KF_RV(CKR_CANT_LOCK, fatal),
     KF_RV(CKR_MUTEX_BAD, fatal),
     KF_RV(CKR_MUTEX_NOT_LOCKED, fatal),
-    // The worker wiped its PIN after the one login: only a new process can log in again (L2, L13).
+    // The worker wiped its PIN after the one login: only a new process can log in again (docs/spec/pkcs11.md L2, L13).
     KF_RV(CKR_USER_NOT_LOGGED_IN, fatal),
 };
 #undef KF_RV

@@ -1,4 +1,5 @@
-// One PKCS#11 session, and the session objects that live no longer than a scope. One thread at a time per Session (L4).
+// One PKCS#11 session, and the session objects that live no longer than a scope. One thread at a time per
+// Session (docs/spec/pkcs11.md L4).
 //
 // Methods return the CK_RV of the failing call and allocate nothing unless they say so.
 #pragma once
@@ -11,6 +12,9 @@
 #include "hsm/p11/module.hpp"
 
 namespace kf::p11 {
+
+// For parameters that a module only reads, though the interface says that it might write.
+inline unsigned char* mutable_octets(ByteView v) noexcept { return const_cast<unsigned char*>(v.data()); }
 
 inline constexpr CK_BBOOL kTrue = 1;
 inline constexpr CK_BBOOL kFalse = 0;
@@ -39,14 +43,14 @@ class Session {
   [[nodiscard]] CK_FUNCTION_LIST& f() const noexcept { return module_->f(); }
   [[nodiscard]] CK_SESSION_HANDLE handle() const noexcept { return h_; }
   // Every answer of a call on this session passes here: after "no such session" the handle is used once more, to close
-  // it in case that the module is wrong (L5), and not to destroy objects: they go with the session.
+  // it in case that the module is wrong (docs/spec/pkcs11.md L5), and not to destroy objects: they go with the session.
   CK_RV seen(CK_RV rv) noexcept {
     dead_ = dead_ || rv == CKR_SESSION_HANDLE_INVALID || rv == CKR_SESSION_CLOSED;
     return rv;
   }
   [[nodiscard]] bool is_open() const noexcept { return h_ != CK_INVALID_HANDLE && !dead_; }
 
-  // Handles of all objects that match; allocates. Not for the hot path (L9).
+  // Handles of all objects that match; allocates. Not for the hot path (docs/spec/pkcs11.md L9).
   CK_RV find(std::span<CK_ATTRIBUTE> match, std::vector<CK_OBJECT_HANDLE>& out);
   // A variable-length attribute; allocates.
   CK_RV read(CK_OBJECT_HANDLE o, CK_ATTRIBUTE_TYPE type, Bytes& out);

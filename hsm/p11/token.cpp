@@ -3,6 +3,7 @@
 #include <p11-kit/uri.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cstring>
 
 namespace kf::p11 {
@@ -10,14 +11,29 @@ namespace {
 
 using Uri = std::unique_ptr<P11KitUri, decltype(&p11_kit_uri_free)>;
 
-std::string names_of(Module& m, const std::vector<CK_SLOT_ID>& slots) {
+// By what a token is named in a configuration.
+std::string uri_of(std::string_view label) {
+  std::string out = "pkcs11:token=";
+  for (const char c : label) {
+    const auto u = static_cast<std::uint8_t>(c);
+    if (std::isalnum(u) != 0 || c == '-' || c == '_' || c == '.') {
+      out += c;
+    } else {
+      out += '%';
+      append_hex(out, ByteView(&u, 1));
+    }
+  }
+  return out;
+}
+
+std::string uris_of(Module& m, const std::vector<CK_SLOT_ID>& slots) {
   std::string out;
   for (const CK_SLOT_ID id : slots) {
     CK_TOKEN_INFO i{};
     if (m.f().C_GetTokenInfo(id, &i) != CKR_OK || (i.flags & CKF_TOKEN_INITIALIZED) == 0) continue;
-    out += (out.empty() ? "'" : ", '") + padded_text(i.label) + "'";
+    out += (out.empty() ? "" : ", ") + uri_of(padded_text(i.label));
   }
-  return out.empty() ? "none" : out;
+  return out;
 }
 
 template <class Match>
@@ -66,8 +82,12 @@ Result<TokenInfo> find_token(Module& m, const std::string& uri_text) {
   if (found.size() == 1) return std::move(found.front());
   KF_TRY(const auto slots, m.slots_with_token());
   if (found.empty()) {
-    return Error{"hsm-token", "no token matches '" + uri_text + "'; tokens present: " + names_of(m, slots) +
-                                  ". Create it with `keyferry init` or correct the URI"};
+    const std::string there = uris_of(m, slots);
+    return Error{"hsm-token",
+                 "no token matches '" + uri_text + "'" +
+                     (there.empty() ? ": the module shows no initialised token. Initialise one with your vendor's "
+                                      "tools (the private SoftHSM of `keyferry init`: put token/ back from a backup)"
+                                    : "; correct the URI to one of those that are there: " + there)};
   }
   return Error{"hsm-token",
                std::to_string(found.size()) + " tokens match '" + uri_text + "'; add serial=... to the URI"};
@@ -108,9 +128,12 @@ Status Token::login(const SecretBytes& pin, bool read_write) {
     case CKR_PIN_LEN_RANGE:
     case CKR_PIN_EXPIRED:
     case CKR_PIN_LOCKED:
-    case CKR_USER_PIN_NOT_INITIALIZED:
       return rv_error("hsm-pin", "C_Login on token '" + info_.label + "'", rv,
                       "tried once and not again: correct the PIN file, then restart");
+    case CKR_USER_PIN_NOT_INITIALIZED:
+      return rv_error("hsm-pin", "C_Login on token '" + info_.label + "'", rv,
+                      "the token has no user PIN yet: its security officer sets one (pkcs11-tool --login --login-type "
+                      "so --init-pin, or the maker's own tool), then restart");
     default:
       return rv_error("hsm-token", "C_Login on token '" + info_.label + "'", rv);
   }

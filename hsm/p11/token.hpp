@@ -1,4 +1,5 @@
-// A token found by its RFC 7512 URI, logged in once, kept logged in by one keeper session (L2, L3, L20).
+// A token found by its RFC 7512 URI, logged in once, kept logged in by one keeper session.
+// docs/spec/pkcs11.md L2, L3, L20.
 #pragma once
 
 #include <memory>

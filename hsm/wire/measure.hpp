@@ -1,6 +1,6 @@
 // AdminOp::measure on the wire: what to measure, and what came out. Times in nanoseconds.
 //
-// hsm/engine/direct.hpp explains the kinds. Values only; decode() says nothing when the message is malformed.
+// hsm/direct/direct.hpp explains the kinds. Values only; decode() says nothing when the message is malformed.
 #pragma once
 
 #include "hsm/wire/wire.hpp"

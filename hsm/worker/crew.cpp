@@ -54,7 +54,8 @@ void Crew::leave(const Error& why) {
   log_line("this process ends, the engine starts another one: " + why.text());
   const SecretBytes answer = wire::encode_answer(why);
   wire::send_message(control_fd_, wire::Kind::leaving, 0, answer.expose());
-  ::_exit(3);  // other threads may be inside the module: neither C_Finalize nor exit handlers (L13, L15)
+  // Other threads may be inside the module: neither C_Finalize nor exit handlers (docs/spec/pkcs11.md L13, L15).
+  ::_exit(3);
 }
 
 void Crew::work(std::uint32_t thread, std::uint32_t slot, TokenOps& ops) noexcept {
@@ -140,8 +141,8 @@ void Crew::work_until_stopped(std::uint32_t thread) {
     if (keep_alive != 0) {
       const std::uint64_t now = wire::now_ns();
       if (now - active_at >= keep_alive) {
-        // Idle tokens drop their connections (L22): a signature now and then, and a look whether the key is still
-        // there.
+        // Idle tokens drop their connections (docs/spec/pkcs11.md L22): a signature now and then, and a look whether
+        // the key is still there.
         ring_.set_busy(thread, wire::kSlots, now);
         const CK_RV rv = ops.health();
         ring_.set_busy(thread, wire::kSlots, 0);

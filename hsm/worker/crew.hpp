@@ -20,7 +20,7 @@ class Crew {
   Crew& operator=(const Crew&) = delete;
   ~Crew();
   // Until the socket closes (0) or a protocol error (1). Orderly: jobs in hand are finished, no call is made after it
-  // (L13).
+  // (docs/spec/pkcs11.md L13).
   int run();
 
  private:

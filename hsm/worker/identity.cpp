@@ -1,7 +1,9 @@
 // Which key is whose: lookup by label at start-up only, the self test, and what the probe prints about keys and token.
 #include <algorithm>
+#include <array>
 
 #include "host/base/random.hpp"
+#include "host/base/text.hpp"
 #include "host/crypto/ec.hpp"
 #include "hsm/worker/log.hpp"
 #include "hsm/worker/token_ops.hpp"
@@ -14,6 +16,21 @@ using p11::attr_octets;
 
 // Tells the copies of identity keys, which live as long as their session, from what a job has left behind.
 constexpr std::string_view kCopyLabel = "Keyferry work copy";
+
+// What objects of this class there are, for whoever mistyped a name.
+std::string labels_of(p11::Session& s, CK_OBJECT_CLASS cls) {
+  constexpr std::size_t kShown = 8;
+  std::array match{attr(CKA_CLASS, cls)};
+  std::vector<CK_OBJECT_HANDLE> all;
+  std::string out;
+  if (s.find(match, all) != CKR_OK || all.empty()) return "none";
+  for (std::size_t i = 0; i < std::min(all.size(), kShown); ++i) {
+    Bytes label;
+    if (s.read(all[i], CKA_LABEL, label) != CKR_OK) continue;
+    out += (out.empty() ? "'" : ", '") + printable(text(label)) + "'";
+  }
+  return all.size() > kShown ? out + " and " + std::to_string(all.size() - kShown) + " more" : out;
+}
 
 // The handle of the one object of this class and name. Reasons: hsm-key; `rv` is the code of a failed call, if any.
 Result<CK_OBJECT_HANDLE> only_object(p11::Session& s, CK_OBJECT_CLASS cls, std::string_view kind,
@@ -29,10 +46,9 @@ Result<CK_OBJECT_HANDLE> only_object(p11::Session& s, CK_OBJECT_CLASS cls, std::
                      "' in the token, which takes none to keep: it is write-protected, as the PKCS#11 module "
                      "of an ECC core is. Identity and wrap keys need another token"};
   }
-  if (found.empty()) {
-    return Error{"hsm-key", "no " + std::string(kind) + " named '" + name.text() +
-                                "' in the token; create it with `keyferry init` or correct the name"};
-  }
+  if (found.empty())
+    return Error{"hsm-key", "no " + std::string(kind) + " named '" + name.text() + "' in the token, which has " +
+                                labels_of(s, cls) + ": correct the name, or make the key with your vendor's tools"};
   return Error{"hsm-key", std::to_string(found.size()) + " objects of kind " + std::string(kind) + " are named '" +
                               name.text() + "'; the name must be unique in the token"};
 }
@@ -58,16 +74,24 @@ Result<std::unique_ptr<TokenOps>> TokenOps::open(p11::Token& token, p11::Session
     });
     return s;
   };
+  // Names that the token does not know are told all at once; a token that fails ends it here.
+  std::string wrong;
+  const auto note = [&](Status s) -> Status {
+    if (ops->last_rv_ != CKR_OK || s.error().reason != "hsm-key") return s;
+    wrong += (wrong.empty() ? "" : "; ") + s.error().detail;
+    return {};
+  };
   for (const auto& k : c.keys) {
     IdentityKey key;
     key.curve = static_cast<Curve>(k.curve);
     key.label = k.label;
     KF_TRY(key.name, p11::KeyName::parse(k.label));
     if (ec_params(key.curve).empty()) return Error{"hsm-key", "key '" + k.label + "': curve not supported in the HSM"};
-    KF_CHECK(looked_up([&] { return ops->find_identity_key(key); }));
+    if (Status s = looked_up([&] { return ops->find_identity_key(key); }); !s) KF_CHECK(note(std::move(s)));
     ops->keys_.push_back(std::move(key));
   }
-  KF_CHECK(looked_up([&] { return ops->find_wrap_key(); }));
+  if (Status s = looked_up([&] { return ops->find_wrap_key(); }); !s) KF_CHECK(note(std::move(s)));
+  if (!wrong.empty()) return Error{"hsm-key", wrong};
   if (learnt != nullptr) {
     ops->learnt_ = *learnt;
     for (IdentityKey& k : ops->keys_) k.stamp = 0;  // copies are made at first use
@@ -118,7 +142,7 @@ Status TokenOps::find_wrap_key() {
 }
 
 // A handle of an earlier generation may point at another key: it is looked up, and the same public point is demanded
-// (L10).
+// (docs/spec/pkcs11.md L10).
 CK_RV TokenOps::refresh(IdentityKey& k) noexcept {
   IdentityKey fresh = k;
   last_rv_ = CKR_OK;
@@ -176,7 +200,7 @@ void TokenOps::try_copies() {
   }
 }
 
-// Every way that a module may want its ECDH, until one works (L21); else the code of the first.
+// Every way that a module may want its ECDH, until one works (docs/spec/pkcs11.md L21); else the code of the first.
 CK_RV TokenOps::learn_ecka(Curve c, const Point& peer, Point& epk, std::span<std::uint8_t, 32> shs) {
   Encodings& e = learnt_.encodings;
   const Encodings before = e;

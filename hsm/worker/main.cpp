@@ -1,7 +1,7 @@
 // keyferry-hsm-worker: one process, one PKCS#11 module, one token. See README.md of this folder.
 //
-// Exit status: 0 the engine closed the socket; 1 protocol error; 2 refused to start (the reason was sent); 3 fatal
-// CK_RV; 64 not started by the engine.
+// Exit status: 0 the engine closed the socket; 1 protocol error; 2 refused to start (the reason was sent; not started
+// by the engine); 3 fatal CK_RV.
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -25,7 +25,8 @@ namespace {
 void process_hygiene() {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // beside the closed socket: also ends a worker that hangs inside the module
   ::signal(SIGPIPE, SIG_IGN);
-  ::signal(SIGHUP, SIG_IGN);  // the server turns its log at it; this process has none
+  ::signal(SIGHUP, SIG_IGN);   // the server turns its log at it; this process has none
+  ::signal(SIGINT, SIG_IGN);   // Ctrl-C reaches the whole group: the engine decides, and no call is cut in the middle
   const rlimit no_core{0, 0};  // a core file would hold the PIN and keys
   ::setrlimit(RLIMIT_CORE, &no_core);
   ::umask(077);
@@ -98,8 +99,8 @@ Result<std::vector<std::unique_ptr<TokenOps>>> open_sessions(p11::Token& token, 
 int run() {
   constexpr int fd = wire::kWorkerFd;
   if (!is_socket(fd)) {
-    std::fprintf(stderr, "keyferry-hsm-worker is started by keyferry itself, not by hand\n");
-    return 64;
+    std::fprintf(stderr, "keyferry-hsm-worker: started by keyferry itself, not by hand; it takes no options\n");
+    return 2;
   }
   process_hygiene();
   wire::Configuration config;
@@ -139,7 +140,8 @@ int run() {
 
 int main() {
   const int status = kf::hsm::worker::run();
-  // Not through exit(): OpenSSL's and the module's exit handlers run in an order that crashes some modules (L15).
+  // Not through exit(): OpenSSL's and the module's exit handlers run in an order that crashes some modules
+  // (docs/spec/pkcs11.md L15).
   std::fflush(nullptr);
   ::_exit(status);
 }

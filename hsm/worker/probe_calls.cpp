@@ -13,6 +13,7 @@ using p11::attr;
 using p11::attr_octets;
 using p11::kFalse;
 using p11::kTrue;
+using p11::mutable_octets;
 using p11::Object;
 using p11::Session;
 
@@ -28,8 +29,6 @@ DerPoint der_point(ByteView q65) noexcept {
   std::copy(q65.begin(), q65.end(), d.begin() + 2);
   return d;
 }
-
-unsigned char* mutable_octets(ByteView v) noexcept { return const_cast<unsigned char*>(v.data()); }
 
 }  // namespace
 

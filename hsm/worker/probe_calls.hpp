@@ -1,7 +1,8 @@
 // The C_ calls that the probe and the direct measurement are made of: each function is the shortest sequence that does
 // its job, and says which call failed and with what. No retries, no checks beyond what the caller must have.
 //
-// How the module wants things is in Dialect, learnt by trying. One thread at a time per Session. sgp02-crypto 3, 4.6.
+// How the module wants things is in Dialect, learnt by trying. One thread at a time per Session.
+// docs/spec/crypto.md 3, 4.6.
 #pragma once
 
 #include <span>

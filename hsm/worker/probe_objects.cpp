@@ -13,13 +13,12 @@ using p11::attr;
 using p11::attr_octets;
 using p11::kFalse;
 using p11::kTrue;
+using p11::mutable_octets;
 using p11::Object;
 using p11::Session;
 
 constexpr std::size_t kMaxKeys = 100;      // listed; all are counted
 constexpr std::size_t kMaxSessions = 256;  // asked for by the step
-
-unsigned char* mutable_octets(ByteView v) { return const_cast<unsigned char*>(v.data()); }
 
 Status open(ProbeContext& x, Session& s) {
   if (const CK_RV rv = x.token->open_session(s, false); rv != CKR_OK)

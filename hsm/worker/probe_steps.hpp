@@ -1,7 +1,7 @@
 // The steps of the probe: each asks the module one thing, by trying it, and answers with JSON. Independent of each
 // other and of their order, so that a crash or a hang costs one step.
 //
-// An attempt is {"ok": true} or {"ok": false, "why": "C_DeriveKey: CKR_MECHANISM_INVALID"}; hsm/engine/probe.cpp reads
+// An attempt is {"ok": true} or {"ok": false, "why": "C_DeriveKey: CKR_MECHANISM_INVALID"}; hsm/probe/probe.cpp reads
 // what is written here.
 #pragma once
 

@@ -81,7 +81,7 @@ Json names(std::span<const Flag> table, CK_FLAGS set) {
 
 std::string version_text(const CK_VERSION& v) { return std::to_string(v.major) + "." + std::to_string(v.minor); }
 
-// Two values have a meaning of their own, and modules mix them up (L8).
+// Two values have a meaning of their own, and modules mix them up (docs/spec/pkcs11.md L8).
 std::string limit_text(CK_ULONG n) {
   if (n == CK_UNAVAILABLE_INFORMATION) return "not told";
   if (n == CK_EFFECTIVELY_INFINITE) return "no limit";

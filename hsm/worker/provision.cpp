@@ -21,14 +21,29 @@ Result<std::size_t> count_of(p11::Session& s, CK_OBJECT_CLASS cls, const std::st
   return found.size();
 }
 
-// Half a pair, or two of one name, is a state to be looked at by a person, not to be papered over.
+Status remove_public(p11::Session& s, const std::string& label) {
+  const CK_OBJECT_CLASS cls = CKO_PUBLIC_KEY;
+  std::array match{attr(CKA_CLASS, cls), attr_octets(CKA_LABEL, view(label)), attr(CKA_TOKEN, kTrue)};
+  std::vector<CK_OBJECT_HANDLE> found;
+  if (const CK_RV rv = s.find(match, found); rv != CKR_OK) return p11::rv_error("hsm-key", "C_FindObjects", rv);
+  for (const CK_OBJECT_HANDLE h : found)
+    if (const CK_RV rv = s.f().C_DestroyObject(s.handle(), h); rv != CKR_OK)
+      return p11::rv_error("hsm-key", "C_DestroyObject of the public half of '" + label + "'", rv);
+  return {};
+}
+
+// A private half alone, or two of one name, is a state to be looked at by a person, not to be papered over.
 Result<bool> identity_key(p11::Session& s, Curve curve, const std::string& label) {
   const ByteView params = ec_params(curve);
   if (params.empty()) return Error{"hsm-key", "key '" + label + "': curve not supported in the HSM"};
   if (label.empty()) return Error{"hsm-key", "an identity key needs a label"};
   KF_TRY(const std::size_t privates, count_of(s, CKO_PRIVATE_KEY, label));
-  KF_TRY(const std::size_t publics, count_of(s, CKO_PUBLIC_KEY, label));
+  KF_TRY(std::size_t publics, count_of(s, CKO_PUBLIC_KEY, label));
   if (privates == 1 && publics == 1) return false;
+  if (privates == 0 && publics == 1) {  // generating was cut off in the middle: what is left has no use for anybody
+    KF_CHECK(remove_public(s, label));
+    publics = 0;
+  }
   if (privates != 0 || publics != 0) {
     return Error{"hsm-key", "key '" + label + "': " + std::to_string(privates) + " private and " +
                                 std::to_string(publics) +
@@ -108,7 +123,11 @@ Result<SecretBytes> provision(p11::Module& m, const wire::Configuration& c, wire
   const std::string label = args.string();
   if (!args.at_end()) return Error{"hsm-call", "malformed arguments"};
   KF_TRY(const SecretBytes pin, user_pin(c));
-  KF_TRY(const SecretBytes so_pin, read_pin_file(so_pin_file, "SO PIN"));
+  KF_TRY(const auto before, p11::find_token_by_label(m, label));
+  SecretBytes so_pin;  // not asked for where it has done its work: it may be kept elsewhere
+  if (!before || (before->flags & CKF_USER_PIN_INITIALIZED) == 0) {
+    KF_TRY(so_pin, read_pin_file(so_pin_file, "SO PIN"));
+  }
   KF_TRY(const bool created, p11::initialise_token(m, label, so_pin, pin));
   KF_TRY(auto info, p11::find_token_by_label(m, label));
   if (!info) return Error{"hsm-token", "the token '" + label + "' disappeared"};

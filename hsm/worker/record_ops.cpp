@@ -10,13 +10,12 @@ namespace {
 using p11::attr;
 using p11::kFalse;
 using p11::kTrue;
+using p11::mutable_octets;
 
 constexpr std::size_t kDataKey = 32;
 constexpr std::size_t kWrappedDataKey = 40;
 constexpr std::size_t kIv = 12;
 constexpr std::size_t kTag = 16;
-
-unsigned char* mutable_octets(ByteView v) { return const_cast<unsigned char*>(v.data()); }
 
 CK_GCM_PARAMS gcm(ByteView iv, ByteView aad) {
   CK_GCM_PARAMS p{};

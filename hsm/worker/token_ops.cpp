@@ -16,6 +16,7 @@ using p11::attr;
 using p11::attr_octets;
 using p11::kFalse;
 using p11::kTrue;
+using p11::mutable_octets;
 using p11::Object;
 using p11::RvClass;
 
@@ -31,8 +32,6 @@ DerPoint der_point(ByteView q65) {
   std::copy(q65.begin(), q65.end(), d.begin() + 2);
   return d;
 }
-
-unsigned char* mutable_octets(ByteView v) { return const_cast<unsigned char*>(v.data()); }
 
 }  // namespace
 
@@ -159,7 +158,7 @@ bool TokenOps::have_session() noexcept {
   return false;
 }
 
-// One line in ten seconds: a dead device must not fill the log (L11).
+// One line in ten seconds: a dead device must not fill the log (docs/spec/pkcs11.md L11).
 void TokenOps::note(CK_RV rv, std::string_view what) noexcept {
   const RvClass cls = p11::rv_class(rv);
   if (cls == RvClass::fatal && !must_exit_) must_exit_ = p11::rv_error("hsm-worker", what, rv);
@@ -210,8 +209,8 @@ CK_RV TokenOps::health() noexcept {
     return with_retry([&] { return ephemeral_ecka(learnt_.curves.front(), peer.q, epk, shs.expose_mut()); });
   }
   IdentityKey& k = keys_.front();
-  // Signed with the identity key, because the health of another key would prove nothing (L22); the text says what it
-  // is.
+  // Signed with the identity key, because the health of another key would prove nothing (docs/spec/pkcs11.md L22); the
+  // text says what it is.
   std::array<std::uint8_t, 16> fresh{};
   random_fill(fresh);
   const Bytes text = concat(view("Keyferry keep-alive "), fresh);

@@ -1,8 +1,8 @@
 // What one thread of a worker does with the token, on a session of its own: jobs, records, facts for people.
 // One thread; each thread of a worker has its own TokenOps, its own handles, its own copies of keys.
 //
-// Jobs: sgp02-crypto 3 (plain r||s, x coordinate with its leading zeros), 4.6. Every session object is destroyed on
-// every path. Every point that comes from outside is checked here again before the token sees it.
+// Jobs: docs/spec/crypto.md 3, 4.6 (plain r||s, x coordinate with its leading zeros). Every session object is destroyed
+// on every path. Every point that comes from outside is checked here again before the token sees it.
 #pragma once
 
 #include <chrono>
@@ -25,10 +25,10 @@ struct IdentityKey {
   Point q{};                                    // what the token said at start; a handle found later must belong to it
   CK_OBJECT_HANDLE handle = CK_INVALID_HANDLE;  // in the token
   CK_OBJECT_HANDLE copy = CK_INVALID_HANDLE;    // session object in the token, faster where it can be had; else invalid
-  std::uint64_t stamp = 0;                      // generation of the session under which both were found (L10)
+  std::uint64_t stamp = 0;  // generation of the session under which both were found (docs/spec/pkcs11.md L10)
 };
 
-// How this module wants things encoded; learnt by the self test, printed by the probe (L21).
+// How this module wants things encoded; learnt by the self test, printed by the probe (docs/spec/pkcs11.md L21).
 struct Encodings {
   bool ecdh_point_der = false;  // peer point of ECDH as DER OCTET STRING, else raw 65 octets
   bool value_len = true;        // CKA_VALUE_LEN in the template of the derived key; a few modules refuse it
@@ -118,8 +118,8 @@ class TokenOps {
   std::chrono::milliseconds pause_{0};
 };
 
-// A session that went bad is replaced; a handle that went stale is looked up once more (L5, L10). `f` looks at the
-// stamps of its keys itself: sign_identity(), refresh_wrap_key().
+// A session that went bad is replaced; a handle that went stale is looked up once more (docs/spec/pkcs11.md L5, L10).
+// `f` looks at the stamps of its keys itself: sign_identity(), refresh_wrap_key().
 template <class F>
 CK_RV TokenOps::with_retry(F&& f) {
   constexpr int kSessions = 4;
