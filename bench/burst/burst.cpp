@@ -1,6 +1,8 @@
 #include "bench/burst/burst.hpp"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
@@ -16,8 +18,10 @@
 #include "bench/burst/subscriptions.hpp"
 #include "bench/process/limits.hpp"
 #include "bench/report/burst_report.hpp"
+#include "bench/report/numbers.hpp"
 #include "generated/version.hpp"
 #include "host/base/calendar.hpp"
+#include "host/base/text.hpp"
 
 namespace kf::bench {
 namespace {
@@ -26,7 +30,7 @@ namespace fs = std::filesystem;
 
 int complain(int status, const std::string& lines) {
   std::istringstream in(lines);
-  for (std::string line; std::getline(in, line);) std::fprintf(stderr, "keyferry-bench: %s\n", line.c_str());
+  for (std::string line; std::getline(in, line);) std::fprintf(stderr, "keyferry-bench: %s\n", one_line(line).c_str());
   return status;
 }
 
@@ -45,7 +49,21 @@ Status write_file(const std::string& path, std::string_view text) {
   return {};
 }
 
-void say(const std::string& what) { std::fprintf(stderr, "burst  %s\n", what.c_str()); }
+void say(const std::string& what) { std::fprintf(stderr, "burst  %s\n", one_line(what).c_str()); }
+
+// The disk below `dir`, when nothing more can be written to it: SM-DP, simulators and logs all stop at that.
+std::string full_disk(const std::string& dir) {
+  struct statvfs v {};
+  struct stat here {};
+  if (::statvfs(dir.c_str(), &v) != 0 || ::stat(dir.c_str(), &here) != 0) return {};
+  if (v.f_bavail * v.f_frsize >= 128 << 10) return {};
+  std::error_code ec;
+  fs::path mount = fs::absolute(dir, ec).lexically_normal();
+  for (struct stat up{}; mount.has_relative_path(); mount = mount.parent_path())
+    if (::stat(mount.parent_path().c_str(), &up) != 0 || up.st_dev != here.st_dev) break;
+  return fmt::format("the disk that holds {} is full ({}, {:.0f} MiB in all): nothing measured on it means anything",
+                     dir, mount.string(), static_cast<double>(v.f_blocks) * static_cast<double>(v.f_frsize) / kMiB);
+}
 
 std::vector<std::string> command_line() {
   std::ifstream f("/proc/self/cmdline", std::ios::binary);
@@ -262,10 +280,13 @@ int run_burst(const BurstOptions& asked) {
   proc::catch_interrupts();
 
   Run run{.options = o, .profile = std::move(*profile), .world = {}, .subscriptions = {}, .report = {}};
-  if (const Status s = run.set_up(); !s) return complain(s.error());
+  if (const Status s = run.set_up(); !s) {
+    const std::string disk = full_disk(o.dir);
+    return disk.empty() || s.error().reason == "interrupted" ? complain(s.error()) : complain(1, disk);
+  }
   const Status measured = run.measure();
   const BurstReport& r = run.report;
-  std::fputs(to_table(r).c_str(), stdout);
+  std::fputs(clean_lines(to_table(r)).c_str(), stdout);
   std::fflush(stdout);
   if (!o.report_json.empty())
     if (const Status s = write_file(o.report_json, to_json(r).dump(2) + "\n"); !s) return complain(s.error());
@@ -274,6 +295,8 @@ int run_burst(const BurstOptions& asked) {
   for (const std::string& path : {o.report_json, o.report_html})
     if (!path.empty()) std::printf("  written      %s\n", path.c_str());
   std::fflush(stdout);
+  const std::string disk = measured && r.clean() ? std::string() : full_disk(o.dir);
+  if (!disk.empty()) return complain(1, disk);
   if (!measured) return complain(measured.error());
   if (r.interrupted) return 130;
   if (r.clean()) return 0;

@@ -3,7 +3,7 @@
 
 #include "bench/report/burst_report.hpp"
 #include "host/crypto/curve.hpp"
-#include "host/server/config.hpp"
+#include "host/main/config/config.hpp"
 
 namespace kf::bench {
 

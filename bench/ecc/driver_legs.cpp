@@ -14,12 +14,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kSigners = 16;
-constexpr std::chrono::seconds kPatience{60};  // without an answer, then a core counts as silent
-
-double seconds_between(Clock::time_point a, Clock::time_point b) {
-  return std::chrono::duration<double>(b - a).count();
-}
-
 // The CPU time of this thread between its making and its end, added to a sum.
 class Cpu {
  public:

@@ -11,12 +11,6 @@ namespace kf::bench {
 namespace {
 
 using Clock = Player::Clock;
-constexpr std::chrono::seconds kPatience{60};
-
-double seconds_between(Clock::time_point a, Clock::time_point b) {
-  return std::chrono::duration<double>(b - a).count();
-}
-
 // The engine, with the CPU time that its caller spends in it.
 class Metered final : public EccEngine {
  public:

@@ -7,12 +7,12 @@ namespace {
 
 constexpr std::uint64_t kStep = 128;  // cycles between two looks at the ring: the error of a span's ends
 
-struct Look {
+struct Reading {
   std::uint64_t cycle = 0, mul_issued = 0, mul_slots = 0, busy_cycles = 0;
   double cpu_s = 0;
 };
-Look look(ecc::CoreSession& s) {
-  Look l;
+Reading look(ecc::CoreSession& s) {
+  Reading l;
   l.cycle = s.board().cycles();
   l.cpu_s = s.board().cpu_seconds();
   l.mul_issued = s.counter(ecc::kCountMulIssued);
@@ -32,7 +32,7 @@ Result<Played> play(ecc::CoreSession& s, std::span<const ecc::Descriptor> jobs, 
   const std::size_t n = s.contexts();
   const std::size_t first = warm_up * n;
   const std::size_t last = jobs.size() - kTrailing * n;
-  Look begin, end;
+  Reading begin, end;
   std::size_t sent = 0, got = 0;
   constexpr std::uint64_t kPatience = 8'000'000;  // a batch takes some 300 000 cycles at II = 1
   std::uint64_t limit = s.board().cycles() + kPatience;

@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -13,6 +14,12 @@
 #include "drivers/core/sim_transport.hpp"
 
 namespace kf::bench {
+
+inline constexpr std::chrono::seconds kPatience{60};  // without an answer, then a core counts as silent
+
+inline double seconds_between(std::chrono::steady_clock::time_point a, std::chrono::steady_clock::time_point b) {
+  return std::chrono::duration<double>(b - a).count();
+}
 
 // Of one core, since its reset.
 struct CoreCounts {

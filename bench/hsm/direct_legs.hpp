@@ -6,7 +6,7 @@
 
 #include "bench/load/player.hpp"
 #include "bench/report/hsm_report.hpp"
-#include "hsm/engine/direct.hpp"
+#include "hsm/direct/direct.hpp"
 
 namespace kf::bench {
 

@@ -16,6 +16,7 @@
 #include "bench/report/hsm_report.hpp"
 #include "generated/version.hpp"
 #include "host/base/calendar.hpp"
+#include "host/base/text.hpp"
 
 namespace kf::bench {
 namespace {
@@ -336,7 +337,7 @@ int run_hsm(const HsmBenchOptions& o) {
   if (const Status s = run.set_up(); !s) return complain_of(s.error());
   const Status measured = run.measure();
   const HsmReport& r = run.report();
-  std::fputs(to_table(r).c_str(), stdout);
+  std::fputs(clean_lines(to_table(r)).c_str(), stdout);
   std::fflush(stdout);
   if (!o.report_json.empty())
     if (const Status s = write_file(o.report_json, to_json(r).dump(2) + "\n"); !s) return complain_of(s.error());
@@ -348,7 +349,7 @@ int run_hsm(const HsmBenchOptions& o) {
   if (!measured) return complain_of(measured.error());
   if (r.interrupted) return 130;
   if (r.clean()) return 0;
-  for (const std::string& m : run.messages()) std::fprintf(stderr, "%s\n", m.c_str());
+  for (const std::string& m : run.messages()) std::fprintf(stderr, "%s\n", one_line(m).c_str());
   return complain(1, fmt::format("not clean: {} wrong, {} lost, {} failed, {} ephemeral keys came twice", r.wrong,
                                  r.lost, r.failed, r.repeated_keys));
 }

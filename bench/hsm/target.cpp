@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
-#include "host/server/config.hpp"
-#include "hsm/engine/softhsm.hpp"
-#include "hsm/engine/test_token.hpp"
+#include "host/main/config/config.hpp"
+#include "hsm/setup/softhsm.hpp"
+#include "hsm/setup/test_token.hpp"
 
 namespace kf::bench {
 namespace {

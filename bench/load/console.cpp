@@ -8,10 +8,12 @@
 #include <filesystem>
 #include <fstream>
 
+#include "host/base/text.hpp"
+
 namespace kf::bench {
 
 int complain(int status, const std::string& line) {
-  std::fprintf(stderr, "keyferry-bench: %s\n", line.c_str());
+  std::fprintf(stderr, "keyferry-bench: %s\n", one_line(line).c_str());
   return status;
 }
 

@@ -286,7 +286,7 @@ Result<std::string> sibling(const std::string& program) {
     if (::access(p.c_str(), X_OK) == 0) return p.string();
   }
   return Error{"proc-missing",
-               program + " is not beside " + self.string() + "; build it first (./run test builds everything)"};
+               program + " is not beside " + self.string() + "; build it first (./run build programs)"};
 }
 
 void catch_interrupts() {

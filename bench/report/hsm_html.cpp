@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "bench/report/hsm_report.hpp"
+#include "bench/report/numbers.hpp"
 #include "bench/report/page.hpp"
 #include "bench/report/svg.hpp"
 
@@ -10,7 +11,6 @@ namespace {
 
 using svg::escape;
 using svg::number;
-constexpr double kMiB = 1024.0 * 1024.0;
 
 std::string with_processes(std::string_view what, unsigned n) {
   return fmt::format("{}, {} process{}", what, n, n == 1 ? "" : "es");

@@ -1,12 +1,12 @@
 #include <algorithm>
 
 #include "bench/report/hsm_report.hpp"
+#include "bench/report/numbers.hpp"
 #include "bench/report/text.hpp"
 
 namespace kf::bench {
 namespace {
 
-constexpr double kMiB = 1024.0 * 1024.0;
 double mib(std::uint64_t octets) { return static_cast<double>(octets) / kMiB; }
 
 void rates(Text& t, const HsmReport& r) {

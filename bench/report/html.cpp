@@ -2,30 +2,32 @@
 #include <algorithm>
 
 #include "bench/report/burst_report.hpp"
+#include "bench/report/numbers.hpp"
 #include "bench/report/page.hpp"
 #include "bench/report/svg.hpp"
+#include "host/base/text.hpp"
 
 namespace kf::bench {
 namespace {
 
 using svg::escape;
 using svg::number;
-constexpr double kMiB = 1024.0 * 1024.0;
 
 void head(Page& p, const BurstReport& r, const std::vector<double>& sorted) {
   p.add(
-      "<h1>Keyferry burst report</h1><p class=\"dim\">{} downloads, {} in flight, custody {}, {}, profile {} ({} "
+      "<h1>Keyferry burst report</h1><p class=\"dim\">{}, {} in flight, custody {}, {}, profile {} ({} "
       "bytes), {}. "
       "keyferry {} ({}).{}</p>",
-      r.requested, r.concurrency, escape(r.custody), escape(r.curve), escape(r.profile_name),
+      counted(r.requested, "download"), r.concurrency, escape(r.custody), escape(r.curve), escape(r.profile_name),
       number(static_cast<double>(r.profile_bytes)), escape(r.started), escape(r.version), escape(r.commit),
       r.interrupted ? " <b class=\"bad\">Interrupted.</b>" : "");
   p.add("<div class=\"tiles\">");
-  p.tile(number(r.downloads_per_s()), "downloads per second");
+  p.tile(r.completed == 0 ? "–" : number(r.downloads_per_s()), "downloads per second");
   p.tile(r.ratio() > 0 ? fmt::format("{:.2f}×", r.ratio()) : "–", "SM-DP CPU time against the crypto floor");
-  p.tile(
-      fmt::format("{:.0f} / {:.0f} / {:.0f}", percentile(sorted, 50), percentile(sorted, 95), percentile(sorted, 99)),
-      "ms latency, p50 / p95 / p99", "long");
+  p.tile(r.completed == 0 ? "–"
+                          : fmt::format("{:.0f} / {:.0f} / {:.0f}", percentile(sorted, 50), percentile(sorted, 95),
+                                        percentile(sorted, 99)),
+         "ms latency, p50 / p95 / p99", "long");
   p.tile(fmt::format("{} / {}", r.euicc_verified, r.requested), "profiles verified at their eUICC",
          r.clean() ? "long ok" : "long bad");
   p.add("</div>");
@@ -51,7 +53,7 @@ void latency(Page& p, const std::vector<double>& sorted) {
   std::vector<svg::Column> data;
   for (const auto& b : bins)
     data.push_back({static_cast<double>(b.count),
-                    fmt::format("{} to {} ms: {} downloads", number(b.low), number(b.high), b.count)});
+                    fmt::format("{} to {} ms: {}", number(b.low), number(b.high), counted(b.count, "download"))});
   const auto mark = [&](const char* name, double at) { return svg::Mark{at, fmt::format("{} {:.0f} ms", name, at)}; };
   p.raw(svg::columns(
       data, {"ms", 0, bins.back().high}, "downloads",
@@ -144,21 +146,34 @@ void cores(Page& p, const BurstReport& r) {
   p.open("ECC cores",
          "Key pairs are made ahead inside a core, serve one agreement there and are erased by it. A core in "
          "keyferry-ecc-sim is simulated: its speed says nothing about an FPGA's.");
-  p.add(
-      "<table><tr><th>core</th><th>where</th><th class=\"n\">key pairs</th><th class=\"n\">agreements</th><th "
-      "class=\"n\">verifications</th><th class=\"n\">batches</th><th class=\"n\">known answers right</th><th "
-      "class=\"n\">exceptional cases</th><th class=\"n\">faults</th><th class=\"n\">wrong cycle counts</th><th "
-      "class=\"n\">impossible completions</th><th class=\"n\">losses</th></tr>");
-  std::size_t i = 0;
-  for (const Json& c : all) {
-    p.add("<tr><td>{} ({})</td><td>{}</td>", i++, escape(c.value("state", "")), escape(c.value("where", "")));
-    for (const char* key : {"generated", "agreed", "verified", "batches", "known_answers", "exceptions"})
-      p.add("<td class=\"n\">{}</td>", number(c.value(key, 0.0)));
-    for (const std::uint64_t n : {core_faults(c), c.value("cycle_gate_faults", std::uint64_t{0}),
-                                  c.value("bad_completions", std::uint64_t{0}), c.value("losses", std::uint64_t{0})})
-      p.add("<td class=\"n{}\">{}</td>", n == 0 ? "" : " bad", n);
+  // A row for each count and a column for each core: few cores, many counts.
+  p.add("<table><tr><th></th>");
+  for (std::size_t i = 0; i < all.size(); ++i)
+    p.add("<th class=\"n\">core {} ({})</th>", i, escape(all[i].value("state", "")));
+  p.add("</tr>");
+  const auto row = [&](const char* name, const auto& value, bool bad_unless_zero) {
+    p.add("<tr><th>{}</th>", name);
+    for (const Json& c : all) {
+      const double n = value(c);
+      p.add("<td class=\"n{}\">{}</td>", bad_unless_zero && n != 0 ? " bad" : "", number(n));
+    }
     p.add("</tr>");
-  }
+  };
+  const auto member = [](const char* key) { return [key](const Json& c) { return c.value(key, 0.0); }; };
+  p.add("<tr><th>where</th>");
+  for (const Json& c : all) p.add("<td class=\"n\">{}</td>", escape(c.value("where", "")));
+  p.add("</tr>");
+  row("key pairs", member("generated"), false);
+  row("agreements", member("agreed"), false);
+  row("verifications", member("verified"), false);
+  row("batches", member("batches"), false);
+  row("known answers right", member("known_answers"), false);
+  row("exceptional cases", member("exceptions"), false);
+  row(
+      "faults", [](const Json& c) { return static_cast<double>(core_faults(c)); }, true);
+  row("wrong cycle counts", member("cycle_gate_faults"), true);
+  row("impossible completions", member("bad_completions"), true);
+  row("losses", member("losses"), true);
   p.add("</table>");
   p.close();
 }
@@ -199,7 +214,7 @@ void facts(Page& p, const BurstReport& r) {
 std::string to_html(const BurstReport& r) {
   std::vector<double> sorted = r.latency_ms;
   std::sort(sorted.begin(), sorted.end());
-  Page p(fmt::format("Keyferry burst: {} downloads, {}", r.requested, r.custody));
+  Page p(fmt::format("Keyferry burst: {}, {}", counted(r.requested, "download"), r.custody));
   head(p, r, sorted);
   latency(p, sorted);
   over_time(p, r);

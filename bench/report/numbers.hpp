@@ -9,6 +9,8 @@
 
 namespace kf::bench {
 
+inline constexpr double kMiB = 1024.0 * 1024.0;
+
 // Nearest rank; p in 0..100. 0 for no samples. `sorted` in rising order.
 double percentile(const std::vector<double>& sorted, double p);
 double round_up_nice(double v);  // 1, 2, 2.5, 5 times a power of ten

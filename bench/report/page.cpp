@@ -35,7 +35,9 @@ td,th{text-align:left;padding:4px 14px 4px 0;border-top:1px solid var(--line);ve
 th{color:var(--dim);font-weight:500}td.n,th.n{text-align:right}td.n{white-space:nowrap}
 .two{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(380px,100%),1fr));gap:0 30px}
 .card{overflow-x:auto}
-@media (max-width:700px){main{padding:16px 10px 40px}.card{padding:12px}svg.wide{min-width:640px}svg.half{min-width:400px}.two>div{overflow-x:auto}}
+svg.narrow{display:none}svg.half{max-width:560px}
+@media (max-width:700px){main{padding:16px 10px 40px}.card{padding:12px}svg.wide{display:none}svg.narrow{display:block}.two>div{min-width:0}
+.tiles{grid-template-columns:repeat(auto-fit,minmax(150px,1fr))}.tile{padding:10px 12px}.tile b{font-size:24px}.tile b.long{font-size:18px}td,th{padding-right:10px}td:last-child:not(.n){overflow-wrap:anywhere}}
 )";
 
 }  // namespace

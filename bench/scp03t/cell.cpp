@@ -7,7 +7,6 @@
 
 namespace kf::bench {
 namespace {
-constexpr std::size_t kSegment = 1007;
 constexpr std::size_t kKept = 64;  // packages whose octets are compared
 
 void fill(std::span<std::uint8_t> out, std::mt19937_64& g) {
@@ -16,12 +15,13 @@ void fill(std::span<std::uint8_t> out, std::mt19937_64& g) {
     std::memcpy(out.data() + at, &v, std::min<std::size_t>(8, out.size() - at));
   }
 }
+}  // namespace
+
 Bytes random_octets(std::size_t n, std::mt19937_64& g) {
   Bytes b(n);
   fill(b, g);
   return b;
 }
-}  // namespace
 
 Cell::Cell(std::size_t bytes, std::size_t in_flight, std::size_t key_size, std::uint64_t seed) : bytes_(bytes) {
   std::mt19937_64 g(seed);

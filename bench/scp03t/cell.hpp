@@ -9,6 +9,10 @@
 
 namespace kf::bench {
 
+inline constexpr std::size_t kSegment = 1007;  // octets of a profile in one command
+
+Bytes random_octets(std::size_t n, std::mt19937_64& g);
+
 class Cell {
  public:
   Cell(std::size_t bytes, std::size_t in_flight, std::size_t key_size, std::uint64_t seed);

@@ -5,6 +5,7 @@
 #include <random>
 
 #include "bench/process/usage.hpp"
+#include "bench/scp03t/cell.hpp"
 #include "bench/scp03t/naive.hpp"
 #include "host/base/secret.hpp"
 #include "host/es8/parts.hpp"
@@ -12,14 +13,7 @@
 
 namespace kf::bench {
 namespace {
-constexpr std::size_t kSegment = 1007;
 const char* const kIsdp = "A0000005591010FFFFFFFF8900001300";
-
-Bytes random_octets(std::size_t n, std::mt19937_64& g) {
-  Bytes b(n);
-  for (auto& x : b) x = static_cast<std::uint8_t>(g());
-  return b;
-}
 
 // Adds what has passed since the last call to one of the times.
 class Lap {

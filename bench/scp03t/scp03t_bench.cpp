@@ -17,6 +17,7 @@
 #include "bench/scp03t/path.hpp"
 #include "generated/version.hpp"
 #include "host/base/calendar.hpp"
+#include "host/base/text.hpp"
 
 namespace kf::bench {
 namespace {
@@ -25,7 +26,7 @@ namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
 int complain(int status, const std::string& line) {
-  std::fprintf(stderr, "keyferry-bench: %s\n", line.c_str());
+  std::fprintf(stderr, "keyferry-bench: %s\n", one_line(line).c_str());
   return status;
 }
 

@@ -96,5 +96,11 @@ TEST(Text, AnyBytesComeBackValid) {
   }
 }
 
+TEST(Text, LinesForATerminalStayLines) {
+  EXPECT_EQ(clean_lines("one\x1B[2J\ntwo\r\n\nC:\\x"), "one\\x1B[2J\ntwo\\x0D\n\nC:\\x");
+  EXPECT_EQ(clean_lines(""), "");
+  EXPECT_EQ(clean_lines("\n"), "\n");
+}
+
 }  // namespace
 }  // namespace kf

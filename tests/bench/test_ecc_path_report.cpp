@@ -5,15 +5,10 @@
 #include <set>
 
 #include "bench/report/ecc_path_report.hpp"
+#include "tests/bench/json_keys.hpp"
 
 namespace kf::bench {
 namespace {
-
-std::set<std::string> keys(const Json& j) {
-  std::set<std::string> out;
-  for (const auto& [k, v] : j.items()) out.insert(k);
-  return out;
-}
 
 PathRow row(const char* path, const char* operation, const char* curve, unsigned depth) {
   PathRow r;
@@ -36,7 +31,7 @@ PathRow row(const char* path, const char* operation, const char* curve, unsigned
   return r;
 }
 
-EccPathReport sample() {
+EccPathReport sample_path_report() {
   EccPathReport r;
   r.version = "1.2.3";
   r.commit = "abc";
@@ -94,7 +89,7 @@ TEST(EccPathReport, OneRow) {
 }
 
 TEST(EccPathReport, TheWorstStandsAtTheTop) {
-  const EccPathReport r = sample();
+  const EccPathReport r = sample_path_report();
   EXPECT_DOUBLE_EQ(busy_while_queued(r, "driver").value(), 0.995);  // the row with one in flight has no say
   EXPECT_DOUBLE_EQ(busy_while_queued(r, "engine").value(), 0.99);
   EXPECT_DOUBLE_EQ(cost_us_a_job(r, "driver").value(), 2.5);
@@ -108,18 +103,18 @@ TEST(EccPathReport, TheWorstStandsAtTheTop) {
 }
 
 TEST(EccPathReport, CleanOnlyWhenEverythingCameAndWasRight) {
-  EXPECT_TRUE(sample().clean());
+  EXPECT_TRUE(sample_path_report().clean());
   EXPECT_FALSE(EccPathReport{}.clean());
   for (auto member :
        {&EccPathReport::wrong, &EccPathReport::lost, &EccPathReport::failed, &EccPathReport::repeated_keys}) {
-    EccPathReport r = sample();
+    EccPathReport r = sample_path_report();
     r.*member = 1;
     EXPECT_FALSE(r.clean());
   }
 }
 
 TEST(EccPathReport, JsonHasItsKeys) {
-  const Json j = Json::parse(to_json(sample()).dump());
+  const Json j = Json::parse(to_json(sample_path_report()).dump());
   EXPECT_EQ(keys(j),
             (std::set<std::string>{"version", "commit", "build", "started", "command", "interrupted", "machine",
                                    "other_cpus", "configuration", "core", "ratios", "busy_while_queued",
@@ -145,7 +140,7 @@ TEST(EccPathReport, JsonHasItsKeys) {
 }
 
 TEST(EccPathReport, TableAndPageCarryTheNumbers) {
-  EccPathReport r = sample();
+  EccPathReport r = sample_path_report();
   r.lost = 1;
   r.failures["driver: an <odd> answer"] = 1;
   const std::string table = to_table(r);

@@ -5,15 +5,10 @@
 #include <set>
 
 #include "bench/report/ecc_report.hpp"
+#include "tests/bench/json_keys.hpp"
 
 namespace kf::bench {
 namespace {
-
-std::set<std::string> keys(const Json& j) {
-  std::set<std::string> out;
-  for (const auto& [k, v] : j.items()) out.insert(k);
-  return out;
-}
 
 EccRow row(const char* style, const char* curve, const char* operation, std::uint64_t cycles, double cpu_s) {
   EccRow r;
@@ -30,7 +25,7 @@ EccRow row(const char* style, const char* curve, const char* operation, std::uin
   return r;
 }
 
-EccReport sample() {
+EccReport sample_ecc_report() {
   EccReport r;
   r.version = "1.2.3";
   r.commit = "abc";
@@ -59,7 +54,7 @@ TEST(EccReport, OneRow) {
 }
 
 TEST(EccReport, TheWorseCurveStandsAtTheTop) {
-  const EccReport r = sample();
+  const EccReport r = sample_ecc_report();
   EXPECT_DOUBLE_EQ(worst_cycles(r, "ecka"), 4000);
   EXPECT_DOUBLE_EQ(worst_cycles(r, "ecka", "brainpoolP256r1"), 3900);
   EXPECT_EQ(worst_cycles(r, "verify"), 0);
@@ -69,7 +64,7 @@ TEST(EccReport, TheWorseCurveStandsAtTheTop) {
 }
 
 TEST(EccReport, JsonHasItsKeys) {
-  const Json j = Json::parse(to_json(sample()).dump());
+  const Json j = Json::parse(to_json(sample_ecc_report()).dump());
   EXPECT_EQ(keys(j), (std::set<std::string>{"version",
                                             "commit",
                                             "build",
@@ -107,7 +102,7 @@ TEST(EccReport, JsonHasItsKeys) {
 }
 
 TEST(EccReport, TableAndPageCarryTheNumbers) {
-  EccReport r = sample();
+  EccReport r = sample_ecc_report();
   EXPECT_TRUE(r.clean());
   r.wrong = 1;
   r.failures["sign: the same <nonce> twice"] = 1;

@@ -8,15 +8,10 @@
 
 #include "bench/report/hsm_report.hpp"
 #include "bench/report/svg.hpp"
+#include "tests/bench/json_keys.hpp"
 
 namespace kf::bench {
 namespace {
-
-std::set<std::string> keys(const Json& j) {
-  std::set<std::string> out;
-  for (const auto& [k, v] : j.items()) out.insert(k);
-  return out;
-}
 
 RateRow rate(const char* kind, Way way, unsigned processes, std::vector<double> per_s) {
   RateRow r;
@@ -35,7 +30,7 @@ Histogram histogram(std::initializer_list<std::uint64_t> values) {
   return h;
 }
 
-HsmReport sample() {
+HsmReport sample_hsm_report() {
   HsmReport r;
   r.version = "1.2.3";
   r.target = "a <token>";
@@ -124,7 +119,7 @@ TEST(Distribution, MergesAndBinsLoseNothing) {
 }
 
 TEST(Ratios, AreTakenRoundByRound) {
-  const HsmReport r = sample();
+  const HsmReport r = sample_hsm_report();
   // sign: 0.9, 0.95, 1.1. The ratio of the medians would be 1.1.
   EXPECT_NEAR(headline(r, "sign_engine_vs_direct")->median, 0.95, 1e-12);
   EXPECT_NEAR(headline(r, "sign_engine_vs_direct")->high, 1.1, 1e-12);
@@ -153,7 +148,7 @@ TEST(Ratios, AreTakenRoundByRound) {
 }
 
 TEST(Ratios, ARunThatWasBrokenOffComparesTheRoundsThereAre) {
-  HsmReport r = sample();
+  HsmReport r = sample_hsm_report();
   r.rates[1].per_s = {900};  // sign through the engine: one round
   r.rates[6].per_s = {0, 90};
   EXPECT_NEAR(headline(r, "sign_engine_vs_direct")->median, 0.9, 1e-12);
@@ -164,7 +159,7 @@ TEST(Ratios, ARunThatWasBrokenOffComparesTheRoundsThereAre) {
 }
 
 TEST(HsmJson, HasExactlyTheKeysThatComparisonsRelyOn) {
-  const Json j = Json::parse(to_json(sample()).dump());
+  const Json j = Json::parse(to_json(sample_hsm_report()).dump());
   using Set = std::set<std::string>;
   EXPECT_EQ(keys(j), (Set{"version", "commit", "build", "started", "machine", "other_cpus", "interrupted", "target",
                           "configuration", "ratios", "ratio_rows", "rates", "saturation", "open_loop", "direct",
@@ -195,7 +190,7 @@ TEST(HsmJson, HasExactlyTheKeysThatComparisonsRelyOn) {
 }
 
 TEST(HsmJson, ComputesWhatTheReaderExpects) {
-  const Json j = Json::parse(to_json(sample()).dump());
+  const Json j = Json::parse(to_json(sample_hsm_report()).dump());
   EXPECT_DOUBLE_EQ(j["ratios"]["set_two_workers_vs_one_direct"], 1.8);
   EXPECT_DOUBLE_EQ(j["open_loop"][0]["latency_ms"]["p50"], 2);
   EXPECT_DOUBLE_EQ(j["open_loop"][0]["latency_ms"]["max"], 3);
@@ -212,7 +207,7 @@ void each_number(const Json& j, const std::function<void(double)>& f) {
 }
 
 TEST(HsmJson, AnEmptyOrHalfRunDividesByNothing) {
-  HsmReport half = sample();
+  HsmReport half = sample_hsm_report();
   for (auto& r : half.rates) r.per_s = {0, 0};
   half.open[0].latency_ms.clear();
   half.endurance->seconds = 0;
@@ -268,7 +263,7 @@ TEST(HsmSvg, DrawsWhiskersPowersAndLines) {
 }
 
 TEST(HsmHtml, StandsAloneAndEscapes) {
-  HsmReport r = sample();
+  HsmReport r = sample_hsm_report();
   r.target = "<script>alert(1)</script>";
   r.failures = {{"direct: <b>", 1}};
   const std::string page = to_html(r);

@@ -3,19 +3,15 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <regex>
 #include <set>
 
 #include "bench/report/burst_report.hpp"
 #include "bench/report/svg.hpp"
+#include "tests/bench/json_keys.hpp"
 
 namespace kf::bench {
 namespace {
-
-std::set<std::string> keys(const Json& j) {
-  std::set<std::string> out;
-  for (const auto& [k, v] : j.items()) out.insert(k);
-  return out;
-}
 
 BurstReport sample() {
   BurstReport r;
@@ -58,6 +54,20 @@ BurstReport sample() {
   r.scp03t_segments = 15;
   r.scp03t_cpu_s = 0.001;
   return r;
+}
+
+TEST(BurstReport, WhereNothingWasCompletedNothingIsSaidOfADownload) {
+  BurstReport r = sample();
+  r.completed = r.with_warning = r.euicc_verified = 0;
+  r.failed = r.requested;
+  r.latency_ms.clear();
+  r.done_s.clear();
+  const std::string table = to_table(r);
+  EXPECT_NE(table.find("nothing was completed"), std::string::npos) << table;
+  for (const char* odd : {"0.0 downloads", "p50", "ms a download =", "times that", "nan", "inf"})
+    EXPECT_EQ(table.find(odd), std::string::npos) << odd << table;
+  EXPECT_EQ(to_html(r).find("0 / 0 / 0"), std::string::npos);
+  EXPECT_NE(to_table(sample()).find("what did not complete is in it"), std::string::npos);
 }
 
 TEST(BurstReport, ShowsTheCoresAndTheRoutes) {
@@ -252,6 +262,34 @@ TEST(Svg, EveryDrawingSaysInWordsWhatItShows) {
   const std::string columns =
       svg::columns({{1, "one"}, {7, "the most"}, {2, "two"}}, {"ms", 0, 9}, "downloads", {{3, "p50 3 ms"}});
   EXPECT_NE(columns.find("downloads by ms, from 0 to 9. Highest: the most. p50 3 ms."), std::string::npos);
+}
+
+// A telephone gets drawings of its own width, whose letters are as large as the page's and of which nothing is cut.
+TEST(Svg, EveryDrawingHasAFormForTelephones) {
+  BurstReport r = sample();
+  r.cpu.push_back({"long", "a thread with quite a long name that says much", 12.5, true});
+  const std::string page = to_html(r);
+  EXPECT_EQ(page.find("min-width:640px"), std::string::npos) << "nothing to scroll sideways for";
+  std::size_t wide = 0, narrow = 0;
+  for (std::size_t at = 0; (at = page.find("<svg", at)) != std::string::npos; ++at) {
+    const std::string drawing = page.substr(at, page.find("</svg>", at) - at);
+    if (drawing.find("class=\"wide") != std::string::npos) ++wide;
+    if (drawing.find("class=\"narrow\"") == std::string::npos) continue;
+    ++narrow;
+    EXPECT_EQ(drawing.find("viewBox=\"0 0 340 "), 5U) << drawing.substr(0, 80);
+    const std::regex text(
+        "<text class=\"(row|value|label)\" x=\"([0-9.]+)\" y=\"[0-9.]+\"( text-anchor=\"end\"| "
+        "text-anchor=\"start\")?>([^<]*)<");
+    for (auto i = std::sregex_iterator(drawing.begin(), drawing.end(), text); i != std::sregex_iterator(); ++i) {
+      const double x = std::stod((*i)[2]);
+      const double width = 6.6 * static_cast<double>((*i)[4].length());
+      const bool to_the_left = (*i)[3].str().find("end") != std::string::npos;
+      EXPECT_GE(to_the_left ? x - width : x, -8) << (*i)[4];
+      EXPECT_LE(to_the_left ? x : x + width, 348) << (*i)[4];
+    }
+  }
+  EXPECT_GE(narrow, 5U);
+  EXPECT_EQ(narrow, wide);
 }
 
 // Drawings that are compared have the same axis.

@@ -122,7 +122,7 @@ TEST_F(OnBoard, RefusesWrongDescriptors) {
   std::vector<Descriptor> jobs{
       bad([](auto& d) { d.opcode = 0; }),      bad([](auto& d) { d.opcode = 8; }),
       bad([](auto& d) { d.opcode = 255; }),    bad([](auto& d) { d.curve = 2; }),
-      bad([](auto& d) { d.flags = 1U << 3; }), bad([](auto& d) { d.flags = 1U << 31; }),
+      bad([](auto& d) { d.flags = 1U << 9; }), bad([](auto& d) { d.flags = 1U << 31; }),
       bad([](auto& d) { d.reserved[0] = 1; }), bad([](auto& d) { d.reserved[15] = 0x80; }),
   };
   const auto bad_before = session().counter(kCountBadDescriptors);

@@ -108,7 +108,7 @@ TEST(Styles, EveryWriteBackIsEqual) {
     EXPECT_EQ(answers[0][i].status, answers[1][i].status);
     EXPECT_TRUE(std::ranges::equal(answers[0][i].x, answers[1][i].x) &&
                 std::ranges::equal(answers[0][i].y, answers[1][i].y));
-    ok += answers[0][i].status == 0 ? 1 : 0;
+    ok += status_of(answers[0][i]) == JobStatus::ok ? 1 : 0;
   }
   std::printf("%llu write-backs compared over %zu jobs\n", static_cast<unsigned long long>(compared), jobs.size());
   EXPECT_GT(ok, jobs.size() * 3 / 4);

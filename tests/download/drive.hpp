@@ -39,6 +39,12 @@ struct Drive {
     effects = std::move(s.effects);
     persisted = s.persist;
   }
+  [[nodiscard]] IccidState iccid_state() const { return iccid_after(d, c.now_ms); }
+  [[nodiscard]] bool followed() const { return needs_follow_up(d, c.now_ms); }
+  // Number of the n-th call whose end is open.
+  [[nodiscard]] unsigned open_call(std::size_t n) const {
+    return static_cast<unsigned>(std::stoul(d.possession.open_calls().at(n).substr(d.order.id.size() + 1)));
+  }
   template <class T>
   T* find() {
     for (auto& e : effects)

@@ -53,6 +53,37 @@ TEST(Enabling, OneFailureCostsNothing) {
   }
 }
 
+// Seen: "not enabled", of a profile whose state the EIS gave in letters that mean nothing.
+TEST(Enabling, AStateThatNobodyKnowsSaysNothing) {
+  for (const std::string state : {"ssss", "Deleted", "Disabled"}) {
+    Drive t;
+    to_enabling(t);
+    t.fail(F::enable_profile, CallFault::refused);
+    while (t.find<StartTimer>() != nullptr) {
+      t.feed(TimerFired{});
+      t.fail(F::enable_profile, CallFault::refused);
+    }
+    t.answer_eis(t.eis_with(state));
+    t.expect_end(State::done_with_warning, "8.7", "5.1");
+    EXPECT_EQ(told(t, "not known"), state == "ssss") << t.d.cause->message;
+  }
+}
+
+// Seen: a 503, though the card was at work; the next EnableProfile was refused since the profile was enabled already,
+// and an EIS that lagged behind was believed.
+TEST(Enabling, A503IsNoProofThatNothingWasEnabled) {
+  for (const bool answered : {false, true}) {
+    Drive t;
+    to_enabling(t);
+    t.fail(F::enable_profile, CallFault::unreachable, answered);
+    t.feed(TimerFired{});
+    t.answer(F::enable_profile, Drive::failed(F::enable_profile, "8.2.1", "3.5"));
+    t.answer_eis(t.eis_with("Disabled"));
+    t.expect_end(State::done_with_warning, "8.2.1", "3.5");
+    EXPECT_EQ(told(t, "may yet be executed"), answered) << t.d.cause->message;
+  }
+}
+
 TEST(Enabling, WhatHttpTurnsAwayIsNotTriedForEver) {
   Drive t;
   to_enabling(t);
@@ -129,6 +160,73 @@ TEST(Enabling, ALostCallIsMadeAgainAndEitherAnswerCounts) {
   EXPECT_EQ(t.d.state, State::enabling) << "that one of two failed decides nothing";
   t.feed(Answer{first, Drive::ok(F::enable_profile)});
   t.expect_end(State::done);
+}
+
+// Seen: told "not answered and may yet be executed" at the end of the ValidityPeriod, of a card that nobody had asked
+// since the restart.
+TEST(Enabling, ARestartWithinThePauseAsksTheCardAgain) {
+  for (const bool eis_answers : {true, false}) {
+    Drive t;
+    to_enabling(t);
+    t.answer(F::enable_profile, Drive::failed(F::enable_profile, "8.1", "5.1"));
+    ASSERT_NE(t.find<StartTimer>(), nullptr);
+    EXPECT_TRUE(t.persisted);
+    t.d = *from_record(to_record(t.d));
+    t.c.now_ms += 600'000;
+    t.feed(Restart{});
+    if (eis_answers) {
+      t.answer_eis(t.eis_with("Disabled"));
+    } else {
+      t.fail(F::get_eis, CallFault::timeout);
+      while (t.find<StartTimer>() != nullptr && t.d.pending_call == 0) {
+        t.feed(TimerFired{});
+        if (auto* x = t.find<CallEs3>(); x == nullptr || x->request.function != F::get_eis) break;
+        t.fail(F::get_eis, CallFault::timeout);
+      }
+    }
+    if (t.find<CallEs3>() == nullptr) {
+      ASSERT_NE(t.find<StartTimer>(), nullptr);
+      t.feed(TimerFired{});
+    }
+    ASSERT_NE(t.call(F::enable_profile), nullptr);
+    EXPECT_TRUE(t.persisted) << "another restart must not think that none is under way";
+    EXPECT_FALSE(from_record(to_record(t.d))->enable_due);
+    t.answer(F::enable_profile, Drive::ok(F::enable_profile));
+    t.expect_end(State::done);
+  }
+}
+
+// Seen: an acknowledgement that came after 61 s, once, ended the enabling of an order with two days left.
+TEST(Enabling, ASlowAcknowledgementIsNotTheEndOfTheValidityPeriod) {
+  Drive t;
+  to_enabling(t);
+  t.fail(F::enable_profile, CallFault::timeout);
+  t.answer_eis(t.eis_with("Disabled"));
+  ASSERT_NE(t.find<StartTimer>(), nullptr);
+  t.feed(TimerFired{});
+  t.answer(F::enable_profile, Drive::ok(F::enable_profile));
+  t.expect_end(State::done);
+}
+
+// Seen: numbers of calls used again after a restart, once enabling had taken more than a thousand.
+TEST(Enabling, CallsOfALongOrderNeverShareANumberWithTheNextLife) {
+  Drive t;
+  to_enabling(t);
+  t.d.order.deadline_ms = t.c.now_ms + std::int64_t{60} * 86'400'000;
+  Download stored = *from_record(to_record(t.d));
+  unsigned last = 0;
+  for (int i = 0; i < 2500; ++i) {
+    last = t.call(F::enable_profile)->call;
+    t.fail(F::enable_profile, CallFault::unreachable);
+    ASSERT_NE(t.find<StartTimer>(), nullptr);
+    t.c.now_ms += t.find<StartTimer>()->ms;
+    t.d.enable_due = false;  // as if it were not stored for another reason
+    t.feed(TimerFired{});
+    if (t.persisted) stored = *from_record(to_record(t.d));
+  }
+  t.d = std::move(stored);
+  t.feed(Restart{});
+  EXPECT_GT(t.find<CallEs3>()->call, last);
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // The golden run, SM-DP side, message by message: the sample answers go in as XML, what the machine sends must be the
-// Data of samples 08, 10, 12, 14 (sgp02 samples/README.md, "How to replay" 1).
+// Data of samples 08, 10, 12, 14 (docs/spec/interfaces.md 8).
 #include <gtest/gtest.h>
 
 #include <fstream>

@@ -1,9 +1,10 @@
-// The download procedure, state by state: every failure row of sgp02-interfaces.md 4.2. Restarts:
+// The download procedure, state by state: every failure row of docs/spec/interfaces.md 4.2. Restarts:
 // test_machine_restart.cpp.
 #include <gtest/gtest.h>
 
 #include <set>
 
+#include "host/download/follow_up.hpp"
 #include "tests/download/drive.hpp"
 
 namespace kf::download {
@@ -160,7 +161,7 @@ TEST(Download, StaleIsdpThatCannotBeDeletedEndsTheOrder) {
   t.answer(F::delete_isdp, Drive::failed(F::delete_isdp, "8.4", "4.2"));
   t.answer_eis(e);  // still there
   t.expect_end(State::failed, "8.4", "4.2");
-  EXPECT_TRUE(t.d.leftover);
+  EXPECT_TRUE(t.followed());
 }
 
 TEST(Download, CreateRefusedForMemoryBySw) {
@@ -193,9 +194,9 @@ TEST(Download, CreateTimeoutWithoutEntryIsRetriedOnce) {
   t.fail(F::create_isdp, CallFault::timeout);
   t.answer_eis(t.eis());
   t.expect_end(State::failed, "8.7", "5.1");
-  EXPECT_EQ(t.d.open_creations.size(), 2U);
-  EXPECT_TRUE(needs_follow_up(t.d));
-  EXPECT_EQ(iccid_after(t.d), IccidState::uncertain);
+  EXPECT_EQ(t.d.possession.open_calls().size(), 2U);
+  EXPECT_TRUE(t.followed());
+  EXPECT_EQ(t.iccid_state(), IccidState::uncertain);
 }
 
 TEST(Download, IccidInUseByOurOwnCreatedEntryIsCleanedOnce) {
@@ -210,7 +211,7 @@ TEST(Download, IccidInUseByOurOwnCreatedEntryIsCleanedOnce) {
   EXPECT_EQ(t.d.state, State::creating_isdp);
   t.answer(F::create_isdp, Drive::failed(F::create_isdp, "8.2.1", "3.3"));
   t.expect_end(State::failed, "8.2.1", "3.3");
-  EXPECT_FALSE(needs_follow_up(t.d));
+  EXPECT_FALSE(t.followed());
 }
 
 TEST(Download, CardRefusesOurCertificate) {
@@ -452,7 +453,7 @@ TEST(Download, Pol1RefusalBeforeTheHeaderIsACardFault) {
   e.profiles.push_back(t.entry(kIccid, "Created"));
   t.answer_eis(e);
   t.expect_end(State::failed, "8.8", "6.1");
-  EXPECT_TRUE(t.d.leftover);
+  EXPECT_TRUE(t.followed());
 }
 
 TEST(Download, DeleteImpossibleKeepsTheOriginalCause) {
@@ -464,7 +465,7 @@ TEST(Download, DeleteImpossibleKeepsTheOriginalCause) {
   e.profiles.push_back(t.entry(kIccid, "Created"));
   t.answer_eis(e);
   t.expect_end(State::failed, "8.4", "6.1");
-  EXPECT_TRUE(t.d.leftover);
+  EXPECT_TRUE(t.followed());
   EXPECT_NE(t.d.cause->message.find("ISD-P left behind: 8.4/4.2 because"), std::string::npos) << t.d.cause->message;
 }
 
@@ -479,8 +480,8 @@ TEST(Download, DeleteIsTriedThreeTimes) {
   t.fail(F::delete_isdp, CallFault::lost);
   t.answer_eis(t.eis_with("Created"));
   t.expect_end(State::failed, "8.4", "6.1");
-  EXPECT_TRUE(t.d.leftover);
-  EXPECT_EQ(iccid_after(t.d), IccidState::uncertain);
+  EXPECT_TRUE(t.followed());
+  EXPECT_EQ(t.iccid_state(), IccidState::uncertain);
 }
 
 TEST(Download, CompletedRefusedButDisabledIsSuccess) {
@@ -575,6 +576,132 @@ TEST(Download, EndedDownloadsIgnoreEverything) {
   EXPECT_TRUE(t.effects.empty());
   t.feed(Restart{});
   EXPECT_TRUE(t.effects.empty());
+}
+
+// Thousands of entries that an SM-SR shows as ours: a few are cleaned away, the ordered one first, and the rest is left
+// to the follow-up.
+TEST(Download, OfManyStaleEntriesAFewAreCleanedAway) {
+  Drive t;
+  t.feed(Start{});
+  es::Eis e = t.eis();
+  for (int n = 0; n < 2000; ++n) e.profiles.push_back(t.entry("8" + std::to_string(100'000 + n), "Created"));
+  e.profiles.push_back(t.entry(std::string(100'000, '8'), "Created"));
+  e.profiles.push_back(t.entry(kIccid, "Created"));
+  t.answer_eis(e);
+  t.certificates_good();
+  EXPECT_EQ(t.call(F::delete_isdp)->request.iccid, kIccid);
+  unsigned deletions = 0;
+  for (; t.d.state == State::cleaning_stale && deletions < 3000; ++deletions)
+    t.answer(F::delete_isdp, Drive::ok(F::delete_isdp));
+  EXPECT_EQ(t.d.state, State::creating_isdp);
+  EXPECT_EQ(deletions, 16U);
+  EXPECT_LE(t.d.possession.iccids().size(), 70U);
+}
+// Every DeleteISDP ends without a word, and the EIS then shows other entries.
+TEST(Download, CleaningHasItsEnd) {
+  Drive t;
+  t.feed(Start{});
+  unsigned strange = 0;
+  const auto others = [&] {
+    es::Eis e = t.eis();
+    for (int n = 0; n < 20; ++n) e.profiles.push_back(t.entry("8" + std::to_string(100'000 + ++strange), "Created"));
+    return e;
+  };
+  t.answer_eis(others());
+  t.certificates_good();
+  unsigned rounds = 0;
+  for (; t.d.state == State::cleaning_stale && rounds < 3000; ++rounds) {
+    t.answer(F::delete_isdp, Drive::failed(F::delete_isdp, "8.4", "5.3"));
+    if (t.d.state == State::cleaning_stale) t.answer_eis(others());
+  }
+  EXPECT_NE(t.d.state, State::cleaning_stale);
+  EXPECT_LE(rounds, 100U);
+  EXPECT_LE(t.d.possession.iccids().size(), 70U);
+}
+
+// The bare word of an SM-SR frees no ICCID of which the card may have the whole profile: an EIS has to show it gone.
+TEST(Download, ADeletionThatIsOnlySaidFreesNoProfileThatWasSent) {
+  for (const bool sent : {false, true}) {
+    Drive t;
+    if (sent)
+      t.to_installing();
+    else
+      t.to_sending_key();
+    t.feed(DeadlinePassed{});
+    t.answer(F::delete_isdp, Drive::ok(F::delete_isdp));
+    t.expect_end(State::expired, "1.6", "5.3");
+    EXPECT_EQ(t.iccid_state(), sent ? IccidState::uncertain : IccidState::free);
+    EXPECT_EQ(t.followed(), sent);
+    const auto again = follow_up_from_record(to_record(with_outcome(std::nullopt, t.d, t.c.now_ms, {})), t.c.now_ms);
+    EXPECT_EQ(again->possession.may_hold(kIccid, t.c.now_ms), sent) << "also in the card's record";
+    t.d.possession.seen({t.c.now_ms + t.c.settle_ms, t.c.now_ms + t.c.settle_ms, {}}, t.c.settle_ms);
+    EXPECT_EQ(t.iccid_state(), IccidState::free);
+  }
+}
+// Nor does it in the order after that, which finds the ISD-P and cleans it away before its CreateISDP fails.
+TEST(Download, NorDoesTheNextOrdersDeletion) {
+  Drive first;
+  first.to_completing();
+  first.feed(DeadlinePassed{});
+  first.answer(F::delete_isdp, Drive::failed(F::delete_isdp, "8.4", "4.2"));
+  first.answer_eis(first.eis_with("Created"));
+  ASSERT_EQ(first.iccid_state(), IccidState::uncertain);
+  Drive t;
+  t.d.possession =
+      follow_up_from_record(to_record(with_outcome(std::nullopt, first.d, t.c.now_ms, {})), t.c.now_ms)->possession;
+  t.d.order.iccid_was = IccidState::uncertain;
+  t.d.order.id = "dl2";
+  t.feed(Start{});
+  t.answer_eis(t.eis_with("Created"));
+  t.certificates_good();
+  t.answer(F::delete_isdp, Drive::ok(F::delete_isdp));
+  t.answer(F::create_isdp, Drive::failed(F::create_isdp, "8.1", "4.8"));
+  t.expect_end(State::failed, "8.1", "4.8");
+  EXPECT_EQ(t.iccid_state(), IccidState::uncertain);
+}
+
+// A request leaves us within its time-out, its ValidityPeriod counts from when it arrives, and the card takes its time.
+TEST(Download, ACallMayBeExecutedForAsLongAsItTakesAtMost) {
+  Drive t;
+  t.to_creating();
+  const std::int64_t not_after = t.call(F::create_isdp)->not_after_ms;
+  EXPECT_TRUE(t.d.possession.may_appear(kIccid, not_after + 2 * t.c.timeouts.card + 999));
+}
+
+// An SM-SR is given thirty days at most, so nothing of such a call has to be waited for after them.
+TEST(Download, AnOrderThatIsValidForYearsLeavesNothingToWaitForAsLong) {
+  Drive t;
+  t.d.order.deadline_ms = t.c.now_ms + std::int64_t{4'000'000'000} * 1000;
+  t.to_creating();
+  const std::int64_t not_after = t.call(F::create_isdp)->not_after_ms;
+  EXPECT_EQ(not_after, t.c.now_ms + kLongestCall);
+  EXPECT_FALSE(t.d.possession.may_appear(kIccid, not_after + 3 * t.c.timeouts.card));
+}
+
+// A callback whose number is that of a CreateISDP, and that answers something else, says nothing of it.
+TEST(Download, AnAnswerToAnotherFunctionEndsNoCreation) {
+  Drive t;
+  t.to_creating();
+  const unsigned n = t.call(F::create_isdp)->call;
+  t.feed(CallFailed{n, CallFault::timeout, "", ""});
+  es::Response r = Drive::failed(F::delete_isdp, "8.1", "4.8");
+  t.feed(Answer{n, r});
+  EXPECT_TRUE(t.d.possession.may_appear(kIccid, t.c.now_ms));
+  r.function = F::create_isdp;
+  t.feed(Answer{n, r});
+  EXPECT_FALSE(t.d.possession.may_appear(kIccid, t.c.now_ms));
+}
+
+// What the inventory has as installed on this eUICC is not another order's to clean away, however the EIS shows it.
+TEST(Download, WhatIsInstalledIsNotStale) {
+  Drive t;
+  const std::string other = "89000123456789012358";
+  t.d.possession.installed(other, t.c.now_ms);
+  t.c.now_ms += 10 * t.c.settle_ms;
+  t.feed(Start{});
+  t.answer_eis(t.eis_with("Created", other));
+  t.certificates_good();
+  EXPECT_EQ(t.d.state, State::creating_isdp);
 }
 
 }  // namespace

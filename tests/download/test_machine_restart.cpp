@@ -112,7 +112,7 @@ TEST(DownloadRestart, ADeletionThatTheOldLifeHadUnderWayCounts) {
   t.answer(F::delete_isdp, Drive::failed(F::delete_isdp, "8.4", "4.2"));
   t.answer_eis(t.eis());
   EXPECT_EQ(t.d.state, State::getting_eis) << "deleted: once more with fresh keys";
-  EXPECT_FALSE(t.d.leftover);
+  EXPECT_FALSE(t.followed());
 }
 
 // Found by kill -9 in a burst: calls made after the last record were made again under the same FunctionCallIdentifier,

@@ -2,14 +2,16 @@
 // goes on looking after the eUICC.
 #include <gtest/gtest.h>
 
+#include <nlohmann/json.hpp>
+
 #include "tests/download/drive.hpp"
 
 namespace kf::download {
 namespace {
 
 void expect_iccid(const Drive& t, IccidState s, bool followed) {
-  EXPECT_EQ(static_cast<int>(iccid_after(t.d)), static_cast<int>(s)) << (t.d.cause ? t.d.cause->message : "");
-  EXPECT_EQ(needs_follow_up(t.d), followed);
+  EXPECT_EQ(static_cast<int>(t.iccid_state()), static_cast<int>(s)) << (t.d.cause ? t.d.cause->message : "");
+  EXPECT_EQ(t.followed(), followed);
 }
 void refuse_deletion(Drive& t) {
   t.answer(F::delete_isdp, Drive::failed(F::delete_isdp, "8.4", "4.2"));
@@ -55,8 +57,7 @@ TEST(Possession, FreeWhenNothingWasMade) {
 
 TEST(Possession, FreeAfterDeletion) {
   Drive t;
-  t.to_installing();
-  t.sealed();
+  t.to_sending_key();
   t.feed(DeadlinePassed{});
   t.answer(F::delete_isdp, Drive::ok(F::delete_isdp));
   expect_iccid(t, IccidState::free, false);
@@ -85,7 +86,7 @@ TEST(Possession, UncertainWhileACreationIsOpen) {
   t.feed(DeadlinePassed{});
   t.answer_eis(t.eis());  // In-Creation is not shown
   t.expect_end(State::expired, "1.6", "5.3");
-  EXPECT_EQ(t.d.open_creations.size(), 1U);
+  EXPECT_EQ(t.d.possession.open_calls().size(), 1U);
   expect_iccid(t, IccidState::uncertain, true);
   EXPECT_NE(t.d.cause->message.find("not known"), std::string::npos) << t.d.cause->message;
 }
@@ -135,7 +136,7 @@ TEST(Possession, ACreationStillAtWorkIsWaitedFor) {
   t.answer(F::create_isdp, Drive::failed(F::create_isdp, "8.2.1", "3.3"));
   t.answer_eis(t.eis_with("Created"));
   EXPECT_EQ(t.d.state, State::sending_cert) << "the ISD-P of the first call is the one";
-  EXPECT_TRUE(t.d.open_creations.empty());
+  EXPECT_TRUE(t.d.possession.open_calls().empty());
 }
 
 TEST(Possession, ACreationStillAtWorkAtTheEndIsFollowedUp) {
@@ -150,7 +151,7 @@ TEST(Possession, ACreationStillAtWorkAtTheEndIsFollowedUp) {
     t.feed(TimerFired{});
   }
   t.expect_end(State::failed, "8.2.1", "3.3");
-  EXPECT_EQ(t.d.open_creations.size(), 1U);
+  EXPECT_EQ(t.d.possession.open_calls().size(), 1U);
   expect_iccid(t, IccidState::uncertain, true);
 }
 
@@ -212,14 +213,14 @@ TEST(Possession, ADeletionSaysNothingOfTheOtherOpenCreations) {
   a.to_creating();
   Drive t;
   t.d = *from_record(to_record(a.d));
-  ASSERT_EQ(t.d.open_creations.size(), 1U);
+  ASSERT_EQ(t.d.possession.open_calls().size(), 1U);
   t.feed(Restart{});
   t.answer_eis(t.eis());
   t.feed(CertificatesChecked{});
   es::Response created = Drive::ok(F::create_isdp);
   created.isd_p_aid = hex("A0000005591010FFFFFFFF8900001300");
   t.answer(F::create_isdp, created);
-  ASSERT_EQ(t.d.open_creations.size(), 1U) << "the first one is still open";
+  ASSERT_EQ(t.d.possession.open_calls().size(), 1U) << "the first one is still open";
   t.feed(DeadlinePassed{});
   t.answer(F::delete_isdp, Drive::ok(F::delete_isdp));
   t.expect_end(State::expired, "1.6", "5.3");
@@ -248,7 +249,7 @@ TEST(Possession, ALateIsdpBesideTheOneBeingDeletedIsLookedAfter) {
   a.to_creating();
   Drive t;
   t.d = *from_record(to_record(a.d));
-  const unsigned first = t.d.open_creations.at(0);
+  const unsigned first = t.open_call(0);
   t.feed(Restart{});
   t.answer_eis(t.eis());
   t.feed(CertificatesChecked{});
@@ -271,7 +272,7 @@ TEST(Possession, WhatWasUncertainStaysSoUntilAnEisShowsItGone) {
     t.d.order.iccid_was = IccidState::uncertain;
     t.feed(Start{});
     t.feed(DeadlinePassed{});
-    expect_iccid(t, IccidState::uncertain, false);
+    expect_iccid(t, IccidState::uncertain, true);  // an order that could not look is a reason to look again
   }
   {
     Drive t;
@@ -368,19 +369,149 @@ TEST(Possession, IccidsAreComparedByValue) {
 TEST(Possession, RecordsOfTheFirstVersionAreTakenForTheWorst) {
   Drive a;
   a.to_creating();
-  std::string text = to_record(a.d);
-  const auto cut = [&](const std::string& from, const std::string& to) {
-    const auto i = text.find(from), j = text.find(to, i);
-    ASSERT_NE(i, std::string::npos);
-    text.erase(i, j - i);
-  };
-  cut("\"on_card\"", "\"pol1\"");
-  cut(",\"seen_gone\"", ",\"smsr\"");
-  cut(",\"was\"", "}");
-  const auto d = from_record(text);
+  auto json = nlohmann::json::parse(to_record(a.d));
+  for (const char* later : {"possession", "was", "was_at"}) ASSERT_EQ(json.erase(later), 1U) << later;
+  const std::string text = json.dump();
+  auto d = from_record(text);
   ASSERT_TRUE(d.ok()) << d.error().text() << text;
-  EXPECT_TRUE(d->on_card);
-  EXPECT_EQ(d->open_creations.size(), 1U);
+  d->possession.resume(a.c.now_ms);
+  EXPECT_TRUE(d->possession.may_hold(kIccid, a.c.now_ms));
+  EXPECT_TRUE(d->possession.may_appear(kIccid, a.c.now_ms));
+  EXPECT_TRUE(d->possession.may_vanish(kIccid, a.c.now_ms)) << "nobody knows what was under way";
+}
+
+// What the SM-SR refuses the second time says nothing of the ISD-P that the first CreateISDP made.
+TEST(Possession, ARefusedSecondCreationDoesNotWipeTheFirst) {
+  Drive t;
+  t.to_creating();
+  t.fail(F::create_isdp, CallFault::timeout);
+  const unsigned first = t.open_call(0);
+  t.answer_eis(t.eis());
+  const unsigned second = t.call(F::create_isdp)->call;
+  t.feed(Answer{first, [] {
+                  es::Response r = Drive::ok(F::create_isdp);  // made, and which one it is the EIS will say
+                  return r;
+                }()});
+  t.feed(Answer{second, Drive::failed(F::create_isdp, "8.1", "4.8")});
+  t.expect_end(State::failed, "8.1", "4.8");
+  expect_iccid(t, IccidState::uncertain, true);
+}
+
+// An SM-SR can show the ECASD of a card that it does not manage, or none that is good: such an EIS frees nothing,
+// however long ago the ICCID became uncertain.
+TEST(Possession, AnEisWithoutGoodCertificatesProvesNothing) {
+  for (const bool good : {true, false}) {
+    Drive t;
+    t.d.order.iccid_was = IccidState::uncertain;
+    t.d.possession.claimed(kIccid, t.c.now_ms - 2 * t.c.settle_ms);
+    t.feed(Start{});
+    t.answer_eis(t.eis());
+    if (good) {
+      t.certificates_good();
+      t.feed(DeadlinePassed{});
+      t.answer_eis(t.eis());
+      expect_iccid(t, IccidState::uncertain, true);  // its own CreateISDP is under way
+      EXPECT_FALSE(t.d.possession.may_hold(kIccid, t.c.now_ms) && !t.d.possession.may_appear(kIccid, t.c.now_ms));
+    } else {
+      t.feed(CertificatesChecked{Status(Error{"bad-signature", ""}), Curve::p256, {}});
+      expect_iccid(t, IccidState::uncertain, true);
+    }
+  }
+}
+
+// Nor can it make anything up that we would have to look after: one SM-SR could show some of it for every EID.
+TEST(Possession, AnEisWithoutGoodCertificatesLeavesNothingToFollowUp) {
+  Drive t;
+  t.feed(Start{});
+  t.answer_eis(t.eis_with("Created", "89000123456789012358"));
+  t.feed(CertificatesChecked{Status(Error{"bad-signature", ""}), Curve::p256, {}});
+  EXPECT_EQ(t.d.state, State::failed);
+  expect_iccid(t, IccidState::free, false);
+}
+
+// A 503 says that nothing was done, but the HTTP server that says it may stand before an SM-SR that is at work.
+TEST(Possession, A503IsNoProofThatNothingWasMade) {
+  Drive t;
+  t.to_creating();
+  for (int i = 0; i < 3; ++i) {
+    t.fail(F::create_isdp, CallFault::unreachable, true);
+    if (t.find<StartTimer>() != nullptr) t.feed(TimerFired{});
+  }
+  t.answer_eis(t.eis());
+  t.expect_end(State::failed, "8.7", "5.1");
+  expect_iccid(t, IccidState::uncertain, true);
+}
+
+// A DeleteISDP of an earlier order whose end nobody knows would take the new ISD-P away.
+TEST(Possession, NothingIsMadeWhileADeletionMayYetStrike) {
+  Drive t;
+  t.d.possession.deletion_asked("after-x.1", kIccid, t.c.now_ms - 10, t.c.now_ms + 5'000);
+  t.feed(Start{});
+  t.answer_eis(t.eis());
+  t.certificates_good();
+  ASSERT_NE(t.find<StartTimer>(), nullptr);
+  EXPECT_EQ(t.find<StartTimer>()->ms, 5'001);
+  EXPECT_EQ(t.find<CallEs3>(), nullptr);
+  t.c.now_ms += 5'001;
+  t.feed(TimerFired{});
+  EXPECT_NE(t.call(F::create_isdp), nullptr);
+}
+
+TEST(Possession, ACallThatMayChangeTheCardIsInTheRecordBeforeItIsMade) {
+  Drive t;
+  t.feed(Start{});
+  es::Eis e = t.eis();
+  e.profiles.push_back(t.entry("89000123456789099959", "Created"));
+  t.answer_eis(e);
+  t.certificates_good();
+  ASSERT_NE(t.call(F::delete_isdp), nullptr);
+  EXPECT_TRUE(t.persisted);
+  auto again = from_record(to_record(t.d));
+  ASSERT_TRUE(again.ok());
+  again->possession.resume(t.c.now_ms);
+  EXPECT_TRUE(again->possession.may_vanish("89000123456789099959", t.c.now_ms));
+  t.fail(F::delete_isdp, CallFault::lost);
+  t.answer_eis(e);
+  ASSERT_NE(t.call(F::delete_isdp), nullptr) << "once more";
+  EXPECT_TRUE(t.persisted);
+  EXPECT_GT(t.call(F::delete_isdp)->not_after_ms, t.c.now_ms);
+}
+
+// Order after order for one card: what was just installed is not taken for stale by an EIS that lags behind.
+TEST(Possession, WhatWasJustInstalledIsNotCleanedAway) {
+  Drive t;
+  t.d.possession.installed("89000123456789099959", t.c.now_ms - 100);
+  t.feed(Start{});
+  es::Eis e = t.eis();
+  e.profiles.push_back(t.entry("89000123456789099959", "Created"));
+  t.answer_eis(e);
+  t.certificates_good();
+  EXPECT_NE(t.call(F::create_isdp), nullptr);
+}
+
+// Found by kill -9: the callback of the old life's CreateISDP came when its ISD-P had been cleaned away, and was taken
+// for the new one.
+TEST(Possession, ALateCallbackOfWhatWasCleanedAwayIsNotTakenForTheNewIsdp) {
+  Drive a;
+  a.to_creating();
+  Drive t;
+  t.d = *from_record(to_record(a.d));
+  t.c.now_ms = a.c.now_ms;
+  const unsigned old = t.open_call(0);
+  t.feed(Restart{});
+  t.answer_eis(t.eis_with("Created"));
+  t.certificates_good();
+  t.answer(F::delete_isdp, Drive::ok(F::delete_isdp));
+  ASSERT_NE(t.call(F::create_isdp), nullptr);
+  const unsigned mine = t.call(F::create_isdp)->call;
+  es::Response created = Drive::ok(F::create_isdp);
+  created.isd_p_aid = hex("A0000005591010FFFFFFFF8900001400");
+  t.feed(Answer{old, created});
+  EXPECT_EQ(t.d.state, State::creating_isdp);
+  created.isd_p_aid = hex(kAid);
+  t.feed(Answer{mine, created});
+  EXPECT_EQ(t.d.state, State::sending_cert);
+  EXPECT_EQ(t.d.isd_p_aid, kAid);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // What is persisted of a download, and that nothing secret is.
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include "host/download/codes.hpp"
 #include "host/download/record.hpp"
@@ -65,6 +66,53 @@ TEST(Record, TextOfAPeerCanAlwaysBeWritten) {
     const auto r = from_record(to_record(d));
     ASSERT_TRUE(r.ok()) << r.error().text();
     EXPECT_EQ(r->order.id, "abc");
+  }
+}
+
+// What an order knew of its card is the card's when it has ended: in each of its orders' records it would be kept for
+// months, as often as there were orders.
+TEST(Record, OneThatHasEndedHoldsNoLedger) {
+  Download d;
+  d.order.id = "abc";
+  d.order.iccid = Iccid::trusted("89000123456789012341");
+  for (int i = 0; i < 200; ++i) d.possession.claimed("89000123456789" + std::to_string(100'000 + i), 0);
+  d.possession.creation_asked("abc.2", d.order.iccid.str(), 0, 1000);
+  d.calls = 2;
+  d.state = State::creating_isdp;
+  const std::string running = to_record(d);
+  EXPECT_EQ(from_record(running)->possession.size(), 201U);
+  d.state = State::failed;
+  const std::string over = to_record(d);
+  EXPECT_LT(over.size(), 500U) << running.size() << " octets while it runs";
+  ASSERT_TRUE(from_record(over).ok());
+  EXPECT_EQ(from_record(over)->possession.size(), 0U) << "nor is one made up";
+  // Of a program that wrote it all the same.
+  auto old = nlohmann::json::parse(running);
+  old["state"] = "Failed";
+  EXPECT_EQ(from_record(old.dump())->possession.size(), 201U);
+}
+
+// Of a program without a ledger: taken up once it stood in GettingEis, whatever the life before had made.
+TEST(Record, OldOnesThatMayHaveMadeSomethingAreTakenForTheWorst) {
+  const std::string iccid = "89000123456789012341";
+  const auto read = [&](const char* state, const std::function<void(nlohmann::json&)>& change) {
+    Download d;
+    d.order.id = "abc";
+    d.order.iccid = Iccid::trusted(iccid);
+    d.order.deadline_ms = 1000;
+    auto j = nlohmann::json::parse(to_record(d));
+    j.erase("possession");
+    j["state"] = state;
+    j["on_card"] = false;
+    j["open"] = nlohmann::json::array();
+    change(j);
+    return from_record(j.dump())->possession;
+  };
+  for (const char* state : {"GettingEis", "Checking"}) {
+    EXPECT_FALSE(read(state, [](auto& j) { j["calls"] = 1; }).knows(iccid));
+    EXPECT_TRUE(read(state, [](auto& j) { j["on_card"] = true; }).may_hold(iccid, 0));
+    EXPECT_TRUE(read(state, [](auto& j) { j["open"] = {3}; }).may_appear(iccid, 999));
+    EXPECT_TRUE(read(state, [](auto& j) { j["calls"] = 1001; }).may_appear(iccid, 999));
   }
 }
 

@@ -37,6 +37,7 @@ class Walk {
   }
   [[nodiscard]] const std::string& path() const { return path_; }
   [[nodiscard]] const Download& download() const { return d_; }
+  [[nodiscard]] bool followed() const { return needs_follow_up(d_, c_.now_ms); }
 
  protected:
   virtual void reply(CallEs3& call) = 0;  // the SM-SR
@@ -112,7 +113,11 @@ class Walk {
     feed("seal", Sealed{Status(), std::make_shared<es8::SealedScript>(std::move(*b)), std::move(parts)});
   }
   void reply(DrawChallenge&) { feed("challenge", HostChallenge{{9, 9, 9, 9, 9, 9, 9, 9}}); }
-  void reply(StartTimer&) { feed("timer", TimerFired{}); }
+  void reply(StartTimer& t) {
+    c_.now_ms += t.ms;
+    feed("timer", TimerFired{});
+  }
+  [[nodiscard]] bool time_is_over() const { return c_.now_ms >= d_.order.deadline_ms; }
   void reply(KeepKeySet&) {}
   void reply(DropKeySet&) {}
   void reply(Alarm&) {}

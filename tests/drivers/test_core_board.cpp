@@ -149,6 +149,33 @@ TEST_F(OnCore, ZeroisesAndATakeoverDoesSo) {
   }
 }
 
+TEST_F(OnCore, AStaleHandleTouchesNoStrangersKey) {
+  const auto d = open();
+  ASSERT_TRUE(d);
+  std::vector<Completion> answers;
+  const auto one = [&](Descriptor j, std::uint32_t generation) {
+    j.flags |= kDescriptorGeneration.put(generation);
+    all(*d, {j}, answers);
+    return answers.empty() ? Completion{} : answers[0];
+  };
+  const Completion first = one(job(Opcode::generate, CurveNumber::p256, 3, 1), 0);
+  ASSERT_EQ(status_of(first), JobStatus::ok);
+  const std::uint32_t old = kCompletionGeneration.get(first.flags);
+  EXPECT_NE(old, 0U);
+  const Completion erased = one(job(Opcode::erase, CurveNumber::p256, 3, 2), old);
+  EXPECT_EQ(status_of(erased), JobStatus::ok);
+  EXPECT_EQ(erased.flags, 0U);
+  const Completion second = one(job(Opcode::generate, CurveNumber::p256, 3, 3), 0);
+  ASSERT_EQ(status_of(second), JobStatus::ok);
+  const std::uint32_t now = kCompletionGeneration.get(second.flags);
+  EXPECT_NE(now, old);
+  EXPECT_EQ(status_of(one(job(Opcode::erase, CurveNumber::p256, 3, 4), old)), JobStatus::key);
+  Descriptor use = job(Opcode::ecka, CurveNumber::p256, 3, 5);
+  set_point(use, random_key(random_, Curve::p256).q);
+  EXPECT_EQ(status_of(one(use, old)), JobStatus::key);
+  EXPECT_EQ(status_of(one(use, now)), JobStatus::ok);
+}
+
 TEST_F(OnCore, AResetIsSeenAndSurvived) {
   const auto d = open();
   ASSERT_TRUE(d);
@@ -184,6 +211,37 @@ TEST(Open, RefusesRingsThatDoNotFit) {
   const auto d = Device::open(std::make_unique<BoardTransport>(**board), o);
   ASSERT_FALSE(d.ok());
   EXPECT_EQ(d.error().reason, "bad-option");
+}
+
+TEST(Open, NamesWhatIsWrongWithTheNoiseSource) {
+  std::vector<std::uint8_t> circle(32);
+  for (std::size_t i = 0; i < circle.size(); ++i) circle[i] = static_cast<std::uint8_t>(37 * i + 1);
+  struct Broken {
+    std::vector<std::uint8_t> samples;
+    std::uint64_t good;  // samples before
+    const char* says;
+  };
+  const Broken all[] = {{{0x55}, 0, "repetition count"},
+                        {{1, 2}, 100, "adaptive proportion"},
+                        {circle, 0, "came twice"},
+                        {{}, 0, "no sample"},
+                        {{}, 4600, "no sample"}};  // the second seed is not complete
+  for (const Broken& b : all) {
+    BoardOptions options = test_build();
+    options.broken_samples = b.samples;
+    options.good_samples = b.good;
+    auto board = Board::make(options);
+    ASSERT_TRUE(board.ok());
+    DeviceOptions o;
+    o.allow_test_build = true;
+    const auto d = Device::open(std::make_unique<BoardTransport>(**board), o);
+    ASSERT_FALSE(d.ok()) << b.says;
+    EXPECT_EQ(d.error().reason, "entropy");
+    EXPECT_NE(d.error().text().find(b.says), std::string::npos) << d.error().text();
+  }
+  BoardOptions product;
+  product.broken_samples.emplace();
+  EXPECT_FALSE(Board::make(product).ok());
 }
 
 }  // namespace

@@ -61,6 +61,7 @@ TEST(Probe, RefusesWhatItDoesNotKnow) {
       {"a later minor version", kRegVersion, kVersionWord + 0x100, "self-test"},
       {"nothing there", kAllOnes, 0, "device-gone"},
       {"another device", kRegId, 0x12345678, "not-a-core"},
+      {"an older minor version", kRegVersion, kVersionWord - 0x100, "unknown-core"},
       {"a major version", kRegVersion, kVersionWord + 0x10000, "unknown-core"},
       {"a reserved bit", kRegCap0, g0 | 1U << 22, "unknown-core"},
       {"another reserved bit", kRegCap1, g1 | 1U << 31, "unknown-core"},

@@ -280,6 +280,65 @@ TEST_F(Attacks, OrdersToASilentSmsr) {
   EXPECT_GE(field_->strange_smsr().calls, before + 20) << "the silent SM-SR was hardly asked";
 }
 
+// An SM-SR that both Operators use takes its time, and B never stops asking it for an EIS.
+TEST_F(Attacks, RelaysAtASlowSmsr) {
+  Rig& rig = field_->rig();
+  Rig::must(rig.world().sim_hostile("slow=100,slow_ms=1500,seed=1"));
+  unsigned put_off = 0, explained = 0, accepted = 0;
+  const auto answered = std::make_shared<unsigned>(0);
+  for (unsigned i = 0; i < 4; ++i) {  // A asks, too
+    es::Request q = rig.request(F::get_eis, i);
+    q.validity_period = 40;
+    asio::co_spawn(rig.io(), rig.op().call(q, Pattern::callback, seconds(60)),
+                   [answered](const std::exception_ptr&, const Outcome& o) {
+                     if (o.succeeded())
+                       ++*answered;
+                     else
+                       std::cout << "A's request: " << o.text() << "\n";
+                   });
+  }
+  under("requests to a slow SM-SR that both use, without end", 96, 48, [&](Attack& a) {
+    asio::io_context io(1);
+    const auto b = field_->operator_b(io);
+    const auto ask = [&]() -> asio::awaitable<void> {
+      while (!a.stop) {
+        es::Request q = field_->order_of_b(accepted, World::kSmsrOid);
+        q.function = F::get_eis;
+        q.eid = rig.order_of(accepted % 30).eid;
+        q.profile_type.reset();
+        q.function_call_identifier = "relay-" + random_uuid();
+        q.validity_period = 30;
+        sim::Operator::Raw raw;
+        raw.body = b->envelope(q, b->new_message_id(), std::string(es::kMakeConnectionPrefix) + random_uuid());
+        const auto answer = co_await b->raw_post(std::move(raw), seconds(60));
+        if (answer && answer->status == 202) ++accepted;
+        if (answer && answer->status == 503) {
+          ++put_off;
+          if (answer->body.find("wait for SM-SR") != std::string::npos) ++explained;
+        }
+        if (accepted > 700) a.begun = true;
+        asio::steady_timer pause(io, milliseconds(put_off > 0 ? 100 : 0));
+        co_await pause.async_wait(asio::use_awaitable);
+      }
+    };
+    int asking = 8;
+    for (int i = asking; i > 0; --i)
+      asio::co_spawn(io, ask(), [&](const std::exception_ptr&) {
+        if (--asking == 0) io.stop();
+      });
+    std::thread watch([&] {
+      std::this_thread::sleep_for(seconds(20));
+      a.begun = a.over = true;
+    });
+    io.run();
+    watch.join();
+  });
+  Rig::must(rig.world().sim_hostile(""));
+  EXPECT_EQ(*answered, 4U) << "A's own requests to that SM-SR";
+  EXPECT_GT(put_off, 0U) << accepted << " were accepted";
+  EXPECT_EQ(explained, put_off);
+}
+
 TEST_F(Attacks, LongHeadersAndManyPorts) {
   const unsigned ports = full_size() ? 3000 : 400;
   under("900 kB MessageIDs, polls never fetched, ReplyTo on many ports", 48, 24, [&](Attack& a) {

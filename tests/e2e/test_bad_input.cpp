@@ -1,4 +1,4 @@
-// The bad-input table of sgp02-interfaces.md 6.1, row by row, over the real listeners. After all of it the server
+// The bad-input table of docs/spec/interfaces.md 6.1, row by row, over the real listeners. After all of it the server
 // serves.
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -252,7 +252,7 @@ TEST_F(BadInput, APartyOnTheWrongInterfaceGets403) {
   auto r = rig_->run(c.call(q, std::chrono::seconds(10), false));
   ASSERT_TRUE(r.ok()) << r.error().text();
   EXPECT_EQ(r->status, 403U);
-  EXPECT_TRUE(r->body.empty());
+  EXPECT_EQ(r->body, "this certificate is registered for the other interface\n");
   net::HttpClient m(rig_->io(), client_to(rig_->world(), "m2m", es2.port));  // trusted certificate, no registered party
   auto s = rig_->run(m.call(q, std::chrono::seconds(10), false));
   ASSERT_TRUE(s.ok()) << s.error().text();

@@ -3,7 +3,9 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <map>
 #include <sstream>
 
 #include "bench/process/usage.hpp"
@@ -125,6 +127,33 @@ TEST(CoreCrash, KillingTheCoreLosesNoDownload) {
   EXPECT_EQ(s["downloads"]["completed"], 40);
   EXPECT_EQ(s["operations"]["ecka"], (Json{{"core", 40}}));
   EXPECT_GE(s["core"]["cores"][0]["losses"], 1);
+}
+
+// One bit of one flop or memory of the core flips every few jobs. A core that answers with a wrong number would end in
+// a wrong receipt or a card that refuses its profile; each flip ends in a repeated job, a new core, or nothing.
+TEST(CoreFaults, FlippedBitsDeliverNoWrongKeyAndLoseNoDownload) {
+  const char* many = std::getenv("KF_FLIP_DOWNLOADS");  // the soak test's
+  const unsigned downloads = many == nullptr ? 150 : static_cast<unsigned>(std::stoul(many));
+  const std::string flips = (fs::temp_directory_path() / ("kf-flips-" + random_uuid())).string();
+  const std::map<std::string, std::string> environment{{"KEYFERRY_TEST_FLIPS", flips},
+                                                       {"KEYFERRY_TEST_FLIP_EVERY", "200000"},
+                                                       {"KEYFERRY_TEST_FLIP_ONLY", "^(?!u_entropy)"},
+                                                       {"KEYFERRY_TEST_FLIP_SEED", "12"}};
+  for (const auto& [name, value] : environment) ASSERT_EQ(::setenv(name.c_str(), value.c_str(), 1), 0);
+  RigOptions o;
+  o.custody = "core";
+  o.euiccs = downloads;
+  o.settings = {{"core.simulator", std::string(KF_BIN_DIR) + "/../tests/keyferry-ecc-sim-faulty"}};
+  Rig rig(o);
+  for (const auto& [name, value] : environment) ::unsetenv(name.c_str());
+  expect_good(rig, rig.download_all());
+  const Json s = Rig::must(rig.world().smdp_status());
+  EXPECT_EQ(s["operations"]["ecka"], (Json{{"core", downloads}}));
+  const std::string all = slurp(flips);
+  const auto count = std::ranges::count(all, '\n');
+  EXPECT_GE(count, 1) << "nothing was disturbed";
+  std::printf("%ld flips, seen by the driver: %s\n", static_cast<long>(count), s["core"]["cores"].dump().c_str());
+  fs::remove(flips);
 }
 
 // No ephemeral scalar was ever in the server's memory, nor in an HSM worker's: not whole, not a half of it, in neither

@@ -1,4 +1,4 @@
-// Each fault of the simulator ends in the outcome that sgp02-interfaces.md 4.2 names, and leaves no ISD-P in state
+// Each fault of the simulator ends in the outcome that docs/spec/interfaces.md 4.2 names, and leaves no ISD-P in state
 // Created unless DeleteISDP itself was made to fail.
 #include "tests/e2e/rig.hpp"
 
@@ -40,7 +40,7 @@ TEST(Faults, EachEndsAsTheSpecificationSays) {
       {{"truncated-ecasd"}, "FAILED 8.1.3/6.1"},
       {{"nonminimal-ecasd"}, "FAILED 8.1.3/6.1"},
       {{"other-eid-ecasd"}, "FAILED 8.1.3/6.1"},
-      {{"bad-eum-signature"}, "EXECUTED_SUCCESS", false, 0, true},  // not checked, as the reference allows (2.5)
+      {{"bad-eum-signature"}, "EXECUTED_SUCCESS", false, 0, true},  // not checked: docs/spec/interfaces.md 2.5
       {{"bad-hex-answer=odd"}, "FAILED 8.4/4.2"},
       {{"bad-hex-answer=nothex"}, "FAILED 8.4/4.2"},
       {{"bad-hex-answer=truncated"}, "FAILED 8.4/4.2"},

@@ -249,21 +249,32 @@ TEST(Dialects, StrictPeersCarryAHundredDownloads) {
   es::Request q = rig.request(F::update_policy_rules, 1);
   q.pol2 = es::Pol2{{"PROFILE", "DELETE", "Not-Allowed"}};
   EXPECT_EQ(told(rig.call(q, Pattern::sync)), "EXECUTED_SUCCESS");
-  EXPECT_EQ(rig.op().counters().refused, 0U) << rig.op().counters().complaint;
+  const auto& seen = rig.op().counters();
+  EXPECT_EQ(seen.refused, 0U) << seen.complaint;
+  EXPECT_GE(seen.callbacks, 40U);
+  EXPECT_GE(seen.notifications, 1U);
+  EXPECT_EQ(seen.with_action, seen.callbacks + seen.notifications) << "SOAP 1.2, 6.5.3: the media type says it, too";
   EXPECT_EQ(rig.created_left(), 0U);
 }
 
-// They are strict in fact: the other dialect gets nowhere with them.
+// They are strict in fact: the other dialect gets nowhere with them, and for that reason.
 TEST(Dialects, StrictPeersRefuseTheOtherDialect) {
   RigOptions o;
   o.euiccs = 1;
   o.strict = true;
   o.record = false;
-  o.settings = {{"smsr.dialect", std::string("reference")}};
+  o.settings = {{"smsr.dialect", std::string("reference")}, {"operator.dialect", std::string("reference")}};
   Rig rig(o);
-  const Outcome out = rig.download(0);
-  ASSERT_TRUE(out.response) << out.text();
-  EXPECT_EQ(out.response->status, es::ExecStatus::failed) << out.text();
+  const std::string get_eis =
+      "wsa:Action http://gsma.com/ES3/ProfileManagement/ES3-GetEIS belongs to no operation with "
+      "ES3-GetEISRequest";
+  const Outcome out = rig.call(rig.request(F::get_eis, 0), Pattern::sync);
+  EXPECT_EQ(out.error,
+            "strict: wsa:Action http://gsma.com/ES2/ProfileManagement/ES2-GetEIS belongs to no operation with "
+            "ES2-GetEISResponse");
+  const Json failed = Rig::must(rig.world().sim_summary())["counters"]["es3"]["failed"];
+  EXPECT_EQ(failed.size(), 1U) << failed.dump();
+  EXPECT_GE(failed.value("strict: " + get_eis, 0), 1) << failed.dump();
 }
 
 // A stack that fills in only what WS-Addressing 1.0 demands: no From, no To, no EntityId anywhere.

@@ -12,11 +12,9 @@ namespace {
 RigOptions options(unsigned euiccs) {
   RigOptions o;
   o.euiccs = euiccs;
-  o.settings = {{"limits.min_validity_s", std::int64_t{1}},
-                {"timeouts.card_s", std::int64_t{6}},
-                {"timeouts.get_eis_s", std::int64_t{4}},
-                {"timeouts.follow_up_pause_s", std::int64_t{1}},
-                {"timeouts.backoff_ms", std::int64_t{20}}};
+  o.settings = {{"limits.min_validity_s", std::int64_t{1}},    {"timeouts.card_s", std::int64_t{6}},
+                {"timeouts.get_eis_s", std::int64_t{4}},       {"timeouts.follow_up_pause_s", std::int64_t{1}},
+                {"timeouts.eis_settle_ms", std::int64_t{300}}, {"timeouts.backoff_ms", std::int64_t{20}}};
   return o;
 }
 Json status(Rig& rig) { return Rig::must(rig.world().smdp_status()); }
@@ -167,6 +165,28 @@ TEST(LeftBehind, ReasonsAreToldAndDialectsUnderstood) {
   Rig::must(rig.world().sim_clear_faults());
   Rig::must(rig.world().sim_fault("more-ecasd"));
   EXPECT_EQ(told(order(rig, 2, false)), "EXECUTED_SUCCESS") << "the second certificate is the good one";
+}
+
+// Memory runs out while a call is written: that one order is cleaned up and ends, with a line in the log; the server
+// and the card go on.
+TEST(LeftBehind, AnOrderWhoseCallBreaksInTheServerIsCleanedUpAndEnds) {
+  const std::string library = std::string(KF_BIN_DIR) + "/../tests/libkf_short_memory.so";
+  if (!fs::exists(library)) GTEST_SKIP() << "not built with sanitizers";
+  RigOptions o = options(2);
+  const std::string file = (fs::temp_directory_path() / ("kf-short-memory-" + std::to_string(::getpid()))).string();
+  o.smdp_environment = {{"LD_PRELOAD", library}, {"KF_SHORT_MEMORY", file}};
+  Rig rig(o);
+  EXPECT_EQ(told(order(rig, 0, false)), "EXECUTED_SUCCESS") << "memory is there";
+  std::ofstream(file) << "short";
+  const Outcome out = order(rig, 1, false);
+  EXPECT_FALSE(fs::exists(file)) << "or nothing was shown";
+  fs::remove(file);
+  EXPECT_EQ(told(out), "FAILED 8.7/5.1") << out.text();
+  EXPECT_NE(out.response->code->message.find("internal failure; ISD-P deleted"), std::string::npos) << out.text();
+  EXPECT_EQ(rig.created_left(), 0U);
+  EXPECT_NE(slurp(rig.world().smdp_log()).find("unexpected failure in a call to an SM-SR"), std::string::npos);
+  EXPECT_EQ(told(order(rig, 1, false)), "EXECUTED_SUCCESS") << "the card is free, and so is the ICCID";
+  EXPECT_EQ(status(rig)["downloads"]["uncertain"], 0);
 }
 
 }  // namespace

@@ -184,7 +184,7 @@ TEST(Operations, APlannedStopCostsNoDownloadAndASecondSignalStopsAtOnce) {
   o.euiccs = 1;
   o.radio = "constant:600";  // far longer than the strike takes
   Rig rig(o);
-  // Twice in the middle of one order: as crashes they would end it (interfaces 4.2).
+  // Twice in the middle of one order: as crashes they would end it (docs/spec/interfaces.md 4.2).
   for (int round = 0; round < 2; ++round) {
     bool struck = false;
     asio::steady_timer t(rig.io());
@@ -262,6 +262,30 @@ TEST(Operations, AFullDiskIsSaidAndOrdersArePutOffUntilThereIsRoom) {
   EXPECT_EQ(told(rig.download(1)), "EXECUTED_SUCCESS");
 }
 
+// Told before it is stored, it could be another one after a restart.
+TEST(Operations, TheAnswerToARelayIsToldWhenTheDiskHasRoomForIt) {
+  RigOptions o;
+  o.euiccs = 1;
+  Rig rig(o);
+  EXPECT_EQ(told(rig.download(0)), "EXECUTED_SUCCESS");
+  Rig::must(rig.world().sim_fault("slow-radio=1000"));
+  const pid_t pid = rig.world().smdp().pid();
+  rlimit room{};
+  ASSERT_EQ(::prlimit(pid, RLIMIT_FSIZE, nullptr, &room), 0);
+  rlimit none = room;
+  none.rlim_cur = 4096;
+  bool emptied = false;
+  asio::steady_timer fill(rig.io(), std::chrono::milliseconds(700)), empty(rig.io(), std::chrono::seconds(12));
+  fill.async_wait([&](auto) { ::prlimit(pid, RLIMIT_FSIZE, &none, nullptr); });
+  empty.async_wait([&](auto) {
+    ::prlimit(pid, RLIMIT_FSIZE, &room, nullptr);
+    emptied = true;
+  });
+  EXPECT_EQ(told(rig.call(rig.request(es::Function::enable_profile, 0))), "EXECUTED_SUCCESS");
+  EXPECT_TRUE(emptied) << "it was told though it could not be stored";
+  EXPECT_TRUE(has(slurp(rig.world().smdp_log()), "not stored, trying again: "));
+}
+
 TEST(Operations, WhatCannotBeReadIsSetAsideByNameAndTheRestGoesOn) {
   RigOptions o;
   o.euiccs = 3;
@@ -284,7 +308,8 @@ TEST(Operations, WhatCannotBeReadIsSetAsideByNameAndTheRestGoesOn) {
           "null,"
           "\"expiring\":false,\"header_taken\":false,\"pol1\":false,\"completed\":false,\"again\":false,\"restarts\":0,"
           "\"leftover\":false,\"calls\":0}',0,1);"
-          "INSERT INTO calls VALUES('2.999.10','odd','Nonsense',x'00',1,'no address','m','ns','','',1);"
+          "INSERT INTO calls(requester,fcid,function,digest,reply,reply_to,message_id,ns,download_id,response,"
+          "received_ms) VALUES('2.999.10','odd','Nonsense',x'00',1,'no address','m','ns','','',1);"
           "INSERT INTO deliveries(party,kind,address,body,attempts,created_ms) VALUES('2.999.99',0,'\xff "
           "nowhere','x',0,1);");
   Rig::must(rig.world().start_smdp());

@@ -3,10 +3,11 @@
 #include <netinet/in.h>
 #include <sqlite3.h>
 #include <sys/socket.h>
+#include <csignal>
 
 #include <thread>
 
-#include "tests/e2e/rig.hpp"
+#include "tests/e2e/other_smsr.hpp"
 
 namespace kf::e2e {
 namespace {
@@ -103,6 +104,25 @@ TEST(Sharing, DevicesThatNeverAnswerEnableProfileHoldNoPlaces) {
   EXPECT_EQ(told(rig.download(4)), "EXECUTED_SUCCESS");
 }
 
+// Its callback was lost, and it is valid for a day. It has its eUICC to itself for as long as a card's call may take.
+TEST(Sharing, AnOrderThatWaitsForEnablingLeavesItsEuiccToOthersInTime) {
+  RigOptions o;
+  o.euiccs = 2;
+  o.settings = {{"timeouts.card_s", std::int64_t{5}}};
+  o.faults = {"dropped-answer=EnableProfile"};
+  Rig rig(o);
+  sim::Order first = rig.order_of(0, true);
+  first.validity = 86'400;
+  asio::co_spawn(rig.io(), rig.op().order(first, Pattern::callback, std::chrono::seconds(1)),
+                 [](std::exception_ptr, Outcome) {});
+  const auto enabling = [&rig] { return Rig::must(rig.world().smdp_status())["downloads"]["enabling"] == 1; };
+  run_until(rig, enabling);
+  sim::Order second = rig.order_of(1);
+  second.eid = first.eid;
+  EXPECT_EQ(told(rig.run(rig.op().order(second, Pattern::callback, std::chrono::seconds(120)))), "EXECUTED_SUCCESS");
+  EXPECT_TRUE(enabling()) << "and the first one waits on";
+}
+
 TEST(Sharing, ThePartyThatFillsTheStoreIsPutOff) {
   RigOptions o;
   o.euiccs = 4;
@@ -166,6 +186,217 @@ TEST(Sharing, AnOutcomeThatItsReceiverRefusesIsKeptForAPoll) {
   // And the ledger answers a repetition of the call.
   const Outcome again = rig.run(rig.op().call(q, Pattern::callback, std::chrono::seconds(20)));
   EXPECT_EQ(told(again), "EXECUTED_SUCCESS");
+}
+
+// One number out of the server's store.
+std::int64_t in_store(Rig& rig, const std::string& query) {
+  sqlite3* db = nullptr;
+  EXPECT_EQ(sqlite3_open_v2((rig.dir() + "/store.db").c_str(), &db, SQLITE_OPEN_READWRITE, nullptr), SQLITE_OK);
+  sqlite3_busy_timeout(db, 10'000);
+  sqlite3_stmt* s = nullptr;
+  EXPECT_EQ(sqlite3_prepare_v2(db, query.c_str(), -1, &s, nullptr), SQLITE_OK) << query;
+  const std::int64_t n = sqlite3_step(s) == SQLITE_ROW ? sqlite3_column_int64(s, 0) : -1;
+  sqlite3_finalize(s);
+  sqlite3_close(db);
+  return n;
+}
+
+net::Response posted(Rig& rig, std::string body) {
+  return rig.run([](Rig& r, std::string xml) -> asio::awaitable<net::Response> {
+    sim::Operator::Raw what;
+    what.body = std::move(xml);
+    const auto x = co_await r.op().raw_post(std::move(what), std::chrono::seconds(30));
+    co_return x ? *x : net::Response{.status = 0, .content_type = {}, .headers = {}, .body = x.error().text()};
+  }(rig, std::move(body)));
+}
+
+es::Request an_order(const Rig& rig, unsigned i, const std::string& call) {
+  es::Request q;
+  q.interface = es::Interface::es2;
+  q.function = es::Function::download_profile;
+  q.function_call_identifier = call;
+  q.eid = rig.order_of(i).eid;
+  q.smsr_id = World::kSmsrOid;
+  q.iccid = rig.order_of(i).iccid;
+  return q;
+}
+
+TEST(Sharing, RepeatsOfAnAnsweredCallAreOneMessage) {
+  RigOptions o;
+  o.euiccs = 1;
+  Rig rig(o);
+  const std::string address = es::make_address(rig.op().callback_url(), World::kOperatorOid, "");
+  const std::string polled = std::string(es::kMakeConnectionPrefix) + "repeats";
+  rig.op().stop();  // nobody is at the callback address any more
+  const es::Request q = an_order(rig, 0, "repeated");
+  const auto ask = [&](const std::string& reply_to) {
+    return posted(rig, rig.op().envelope(q, rig.op().new_message_id(), reply_to)).status;
+  };
+  ASSERT_EQ(ask(address), 202U);
+  run_until(rig, [&] { return Rig::must(rig.world().smdp_status())["downloads"]["completed"] == 1; });
+  for (int i = 0; i < 60; ++i) ASSERT_EQ(ask(i % 3 == 0 ? polled : address), 202U);
+  EXPECT_EQ(in_store(rig, "SELECT COUNT(*) FROM deliveries"), 1) << "each repeat added a message";
+  EXPECT_LE(Rig::must(rig.world().smdp_status())["messages"]["deliveries_waiting"], 1);
+}
+
+TEST(Sharing, RepeatsAreNoWayAroundTheQuota) {
+  RigOptions o;
+  o.euiccs = 2;
+  o.settings = {{"limits.stored_mib", std::int64_t{1}}};
+  Rig rig(o);
+  ASSERT_EQ(told(rig.run(rig.op().call(an_order(rig, 0, "answered"), Pattern::callback, std::chrono::seconds(60)))),
+            "EXECUTED_SUCCESS");
+  in_store(rig,
+           "INSERT INTO deliveries(party,kind,address,body,attempts,created_ms) VALUES('2.999.10',2,'x',"
+           "hex(zeroblob(600000)),0,9e12)");
+  Rig::must(rig.world().stop_smdp());
+  Rig::must(rig.world().start_smdp());  // counts what is there
+  const auto again = posted(rig, rig.op().envelope(an_order(rig, 0, "answered"), rig.op().new_message_id(),
+                                                   std::string(es::kMakeConnectionPrefix) + "full"));
+  EXPECT_EQ(again.status, 503U) << again.body;
+  EXPECT_NE(again.body.find("has reached its limit"), std::string::npos) << again.body;
+  const auto on_the_same = posted(rig, rig.op().envelope(an_order(rig, 0, "answered"), rig.op().new_message_id(), ""));
+  EXPECT_EQ(on_the_same.status, 200U) << "what takes no room is answered as ever";
+}
+
+TEST(Sharing, AnSmsrThatFillsItsShareOfNotificationsLeavesTheOthersTheirs) {
+  RigOptions o;
+  o.euiccs = 1;
+  o.settings = {{"limits.stored_mib", std::int64_t{1}}};
+  Rig rig(o);
+  ASSERT_EQ(told(rig.download(0)), "EXECUTED_SUCCESS");
+  const Outcome eis = rig.call(rig.request(es::Function::get_eis, 0), Pattern::sync);
+  ASSERT_TRUE(eis.response && eis.response->eis) << eis.text();
+  OtherSmsr other(rig);
+  rig.op().stop();  // nothing is taken
+  es::Request n;
+  n.interface = es::Interface::es3;
+  n.function = es::Function::handle_smsr_change;
+  n.eis = eis.response->eis;
+  n.mno_id = World::kOperatorOid;
+  n.completion_timestamp = "2026-03-02T09:00:00Z";
+  es::Request flood = n;
+  flood.eis->smsr_id = OtherSmsr::kOid;
+  flood.eis->profiles.insert(flood.eis->profiles.end(), 40, flood.eis->profiles.at(0));
+  unsigned status = 202;
+  for (int i = 0; i < 1000 && status == 202; ++i) status = other.notify(flood);
+  ASSERT_EQ(status, 503U) << "there is no end to it";
+  ASSERT_EQ(other.notify(n, "smsr"), 202U);
+  run_until(rig, [&] {
+    return in_store(rig, "SELECT COUNT(*) FROM deliveries WHERE kind=1 AND body NOT LIKE '%" +
+                             std::string(OtherSmsr::kOid) + "%'") == 1;
+  });
+}
+
+TEST(Sharing, AnSmsrThatCarriedOutARequestIsBelieved) {
+  RigOptions o;
+  o.euiccs = 1;
+  Rig rig(o);
+  ASSERT_EQ(told(rig.download(0)), "EXECUTED_SUCCESS");
+  OtherSmsr other(rig);
+  es::Request n;
+  n.interface = es::Interface::es3;
+  n.function = es::Function::handle_profile_disabled;
+  n.eid = rig.order_of(0).eid;
+  n.iccid = rig.order_of(0).iccid;
+  n.completion_timestamp = "2026-03-02T09:00:00Z";
+  const auto alarms = [&] { return Rig::must(rig.world().smdp_status())["messages"]["alarms"].get<int>(); };
+  ASSERT_EQ(other.notify(n), 202U);
+  run_until(rig, [&] { return alarms() == 1; });
+  EXPECT_TRUE(rig.op().notifications().empty()) << "of an SM-SR that has nothing to do with the card";
+  es::Request q = rig.request(es::Function::enable_profile, 0);
+  q.smsr_id = OtherSmsr::kOid;
+  ASSERT_EQ(told(rig.call(q)), "EXECUTED_SUCCESS");
+  EXPECT_EQ(other.calls, 1U);
+  ASSERT_EQ(other.notify(n), 202U);
+  EXPECT_TRUE(rig.run(rig.op().wait_notification(n.function, *n.iccid, std::chrono::seconds(20))));
+  EXPECT_EQ(alarms(), 1);
+}
+
+TEST(Sharing, RequestsBeyondTheBoundArePutOffByName) {
+  RigOptions o;
+  o.euiccs = 1;
+  o.settings = {{"limits.relays_per_smsr", std::int64_t{4}}, {"limits.relays_per_operator", std::int64_t{200}}};
+  Rig rig(o);
+  const SilentPort silent;
+  add_silent_smsr(rig, silent.port());
+  es::Request q = rig.request(es::Function::get_eis, 0);
+  q.smsr_id = kSilentOid;
+  const auto ask = [&](int i) {
+    q.function_call_identifier = "ask-" + std::to_string(i);
+    return posted(rig, rig.op().envelope(q, rig.op().new_message_id(), std::string(es::kMakeConnectionPrefix) + "x"));
+  };
+  int accepted = 0;
+  net::Response last;
+  for (; accepted < 40; ++accepted) {
+    last = ask(accepted);
+    if (last.status != 202) break;
+  }
+  EXPECT_EQ(accepted, 8 + 4) << "a quarter of the connections and the queue";
+  EXPECT_EQ(last.status, 503U);
+  EXPECT_NE(last.body.find("wait for SM-SR 2.999.31"), std::string::npos) << last.body;
+  EXPECT_NE(net::find_header(last.headers, "Retry-After"), nullptr);
+  EXPECT_EQ(ask(0).status, 202U) << "a repeat of what was accepted";
+  EXPECT_EQ(told(rig.call(rig.request(es::Function::get_eis, 0))), "EXECUTED_SUCCESS") << "another SM-SR's";
+}
+
+// A callback or answer carries the ReferenceParameters of the ReplyTo, also after a restart.
+TEST(Sharing, ReferenceParametersComeBack) {
+  RigOptions o;
+  o.euiccs = 1;
+  Rig rig(o);
+  const auto with_parameters = [&](const std::string& reply_to) {
+    std::string xml = rig.op().envelope(an_order(rig, 0, "with-parameters"), rig.op().new_message_id(), reply_to);
+    const std::string end = "</wsa:ReplyTo>";
+    xml.insert(xml.find(end),
+               "<wsa:ReferenceParameters><k:Key xmlns:k=\"urn:key\">4711</k:Key></wsa:ReferenceParameters>");
+    return xml;
+  };
+  const std::string polled = std::string(es::kMakeConnectionPrefix) + "with-parameters";
+  ASSERT_EQ(posted(rig, with_parameters(polled)).status, 202U);
+  run_until(rig, [&] { return Rig::must(rig.world().smdp_status())["downloads"]["completed"] == 1; });
+  const std::string block = "IsReferenceParameter=\"true\">4711</k:Key>";
+  EXPECT_EQ(in_store(rig, "SELECT COUNT(*) FROM deliveries WHERE body LIKE '%" + block + "</s:Header>%'"), 1);
+  Rig::must(rig.world().stop_smdp());
+  Rig::must(rig.world().start_smdp());
+  const auto now = posted(rig, with_parameters(std::string(es::kWsaAnonymous)));
+  EXPECT_EQ(now.status, 200U);
+  EXPECT_NE(now.body.find(block), std::string::npos) << now.body;
+}
+
+TEST(Sharing, WhatOthersWroteDoesNotSpeakToTheTerminal) {
+  RigOptions o;
+  o.euiccs = 1;
+  Rig rig(o);
+  in_store(rig, "UPDATE profiles SET profile_type='red '||char(27)||'[31m'||char(155)||'2J'||char(8238)");
+  const auto list = rig.world().keyferry({"profile", "list", "--rows", "--config", rig.world().config_file()});
+  ASSERT_TRUE(list.ok()) << list.error().text();
+  EXPECT_EQ(list->find_first_of("\x1B\x9B"), std::string::npos) << *list;
+  EXPECT_NE(list->find("red \\x1B[31m\\u{009B}2J\\u{202E}"), std::string::npos) << *list;
+}
+
+// A second signal ends the wait of a connection, not the order: it is said so.
+TEST(Sharing, AConnectionThatAStopCutsShortIsToldThatTheOrderGoesOn) {
+  RigOptions o;
+  o.euiccs = 1;
+  o.radio = "constant:3000";
+  Rig rig(o);
+  const std::string xml = rig.op().envelope(an_order(rig, 0, "cut short"), rig.op().new_message_id(), "");
+  std::thread signals([&] {
+    for (int i = 0; i < 400; ++i) {
+      const auto s = rig.world().smdp_status();
+      if (s && (*s)["downloads"]["in_flight"] == 1) break;
+      std::this_thread::sleep_for(std::chrono::milliseconds(25));
+    }
+    ::kill(rig.world().smdp().pid(), SIGTERM);
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    ::kill(rig.world().smdp().pid(), SIGTERM);
+  });
+  const auto cut = posted(rig, xml);
+  signals.join();
+  EXPECT_EQ(cut.status, 503U);
+  EXPECT_NE(cut.body.find("was accepted"), std::string::npos) << cut.body;
+  EXPECT_NE(cut.body.find("same FunctionCallIdentifier"), std::string::npos) << cut.body;
 }
 
 TEST(Sharing, ARowThatMakesAJobThrowFailsThatCallOnly) {

@@ -1,4 +1,4 @@
-// The rows of sgp02-interfaces.md 6.1 that the codec answers, and the fault envelopes themselves.
+// The rows of docs/spec/interfaces.md 6.1 that the codec answers, and the fault envelopes themselves.
 #include "tests/es/support.hpp"
 
 namespace kf::es::test {
@@ -173,7 +173,7 @@ TEST(BadInput, UnknownFunction) {
   unknown("ES2-ExplodeRequest");
   unknown("ES2-DownloadProfile");
   unknown("ES2-CreateISDPRequest");     // ES3 only
-  unknown("ES3-DeleteProfileRequest");  // rule 1: ES3 has DeleteISDP
+  unknown("ES3-DeleteProfileRequest");  // ES3 has DeleteISDP: docs/spec/interfaces.md 10.1
   unknown("ES3-DownloadProfileRequest");
   unknown("ES9-GetEISRequest");
   unknown("GetEISRequest");

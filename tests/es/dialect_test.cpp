@@ -55,6 +55,9 @@ TEST(Foreign, EmptyOptionalElementsAreAbsent) {
       "Response"));
   EXPECT_TRUE(none.isd_p_aid.empty());
   EXPECT_EQ(none.status, ExecStatus::failed);
+  const auto no_iccid =
+      body<Response>(request(Interface::es2, "DownloadProfile", kOk + element("Iccid", " "), "Response"));
+  EXPECT_FALSE(no_iccid.iccid);
 }
 
 TEST(Foreign, WhateverSoapAndXmlAllow) {
@@ -83,6 +86,87 @@ TEST(Foreign, WhateverSoapAndXmlAllow) {
                                      "<wsa:Action>", "<wsa:Action s:mustUnderstand='true'>"));
   EXPECT_EQ(m.header.reply_to, kWsaAnonymous);
   EXPECT_TRUE(std::get<Request>(m.body) == usual);
+  const Message extended = message(replaced(order(), "<wsa:From>", "<wsa:From><x:First xmlns:x='urn:x'>1</x:First>"));
+  EXPECT_EQ(extended.header.from_entity, "2.999.7");
+}
+
+TEST(Foreign, WaysToWriteAValue) {
+  const Request usual = body<Request>(order());
+  const std::string eid(kEid), head = eid.substr(0, 10), tail = eid.substr(10);
+  for (const std::string& same :
+       {"<![CDATA[" + eid + "]]>", head + "<![CDATA[" + tail + "]]>", head + "<!-- line break -->" + tail,
+        head + "<?pi x?>" + tail, "&#x38;" + eid.substr(1), "&#56;" + eid.substr(1), "&#x00038;" + eid.substr(1),
+        "\r\n\t " + eid + " \n", "<!-- a --> " + eid + " <!-- b -->", "&#10;" + eid + "&#x20;"})
+    EXPECT_TRUE(body<Request>(replaced(order(), ">" + eid + "<", ">" + same + "<")) == usual) << same;
+  // What the reference stands for counts, never what it would be as markup.
+  const std::string call = "a&#60;b&#x26;amp;&lt;c&gt;&quot;&apos;";
+  EXPECT_EQ(body<Request>(replaced(order(), ">c1<", ">" + call + "<")).function_call_identifier, "a<b&amp;<c>\"'");
+}
+
+// A nil element has no content, and an optional one without content is absent.
+TEST(Foreign, NilIsAbsent) {
+  const auto nil = [](const std::string& name) {
+    return "<r:" + name + " xmlns:i='http://www.w3.org/2001/XMLSchema-instance' i:nil='true'/>";
+  };
+  Request expected = body<Request>(order());
+  expected.iccid.reset();
+  expected.validity_period.reset();
+  expected.enable_profile = false;
+  expected.profile_type = "T";
+  std::string xml = replaced(order(), kIccidElement, nil("Iccid") + element("ProfileType", "T"));
+  xml = replaced(xml, element("ValidityPeriod", "60"), nil("ValidityPeriod"));
+  xml = replaced(xml, element("EnableProfile", "true"), nil("EnableProfile"));
+  EXPECT_TRUE(body<Request>(xml) == expected);
+  expect_schema_fault(replaced(order(), kEidElement, nil("Eid")), "Eid must be 32 digits");
+}
+
+TEST(Foreign, PrefixesOfAnyName) {
+  const Request usual = body<Request>(order());
+  const auto renamed = [](std::string s, std::string_view from, std::string_view to) {
+    for (const std::string before : {"<", "</", "xmlns:"}) {
+      const std::string old = before + std::string(from) + (before.back() == ':' ? "=" : ":");
+      const std::string now = before + std::string(to) + (before.back() == ':' ? "=" : ":");
+      for (std::size_t at = s.find(old); at != std::string::npos; at = s.find(old, at + now.size()))
+        s.replace(at, old.size(), now);
+    }
+    return s;
+  };
+  for (const char* prefix : {"ns0", "SOAP-ENV", "_", "a.b-c_d", "\xC3\xA4\xE4\xB8\xAD", "xs", "wsa5"}) {
+    SCOPED_TRACE(prefix);
+    EXPECT_TRUE(body<Request>(renamed(order(), "r", prefix)) == usual);
+    EXPECT_TRUE(body<Request>(renamed(order(), "s", prefix)) == usual);
+    EXPECT_EQ(message(renamed(order(), "wsa", prefix)).header.from_entity, "2.999.7");
+  }
+  // The prefix that we use for one namespace is another's elsewhere: what it is bound to counts.
+  EXPECT_TRUE(body<Request>(renamed(renamed(renamed(order(), "s", "x"), "wsa", "s"), "x", "wsa")) == usual);
+  // Declared again further down, and declarations after the attributes that use them.
+  EXPECT_TRUE(body<Request>(replaced(order(), "<r:Eid>",
+                                     "<r:Eid i:type='r:EIDType' id='_1' xml:lang='en' "
+                                     "xmlns:i='http://www.w3.org/2001/XMLSchema-instance' xmlns:r='" +
+                                         std::string(kNs3) + "'>")) == usual);
+}
+
+// WSS4J and WCF: a Timestamp beside the addressing. Optional, it means nothing; with mustUnderstand nobody checks it
+// here and the sender is told so (SOAP 1.2, 5.4.8), unless it is for another node.
+TEST(Foreign, SecurityHeaders) {
+  const auto with = [](const std::string& attributes) {
+    return replaced(order(), "<wsa:To>",
+                    "<o:Security " + attributes +
+                        " xmlns:o='http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-secext-1.0.xsd'>"
+                        "<u:Timestamp u:Id='_0' "
+                        "xmlns:u='http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-utility-1.0.xsd'>"
+                        "<u:Created>2026-05-01T08:00:00.000Z</u:Created><u:Expires>2026-05-01T08:05:00.000Z</u:Expires>"
+                        "</u:Timestamp></o:Security><wsa:To>");
+  };
+  const Request usual = body<Request>(order());
+  const std::string elsewhere = "s:role='http://www.w3.org/2003/05/soap-envelope/role/none'";
+  for (const std::string& taken :
+       {std::string(), std::string("s:mustUnderstand='0'"), "s:mustUnderstand='1' " + elsewhere})
+    EXPECT_TRUE(body<Request>(with(taken)) == usual) << taken;
+  const Fault f = fault(with("s:mustUnderstand='1'"));
+  EXPECT_EQ(f.code, "MustUnderstand");
+  EXPECT_EQ(f.http_status, 500U);
+  EXPECT_FALSE(f.header.message_id.empty()) << "the fault says which message it is about";
 }
 
 TEST(Foreign, DatesOfXmlSchema) {
@@ -214,6 +298,20 @@ TEST(Wsdl3, ElementsAndTheirOrder) {
   EXPECT_EQ(children_of_body(write_message({}, answer, kNs3, r)), (V{"FunctionExecutionStatus", "EuiccResponseData"}));
 }
 
+// The + of an international number is how people write it: the published schemas have digits only.
+TEST(Wsdl3, MsisdnIsDigits) {
+  Request r = all_fields(Interface::es3, Function::profile_download_completed);
+  r.subscription->msisdn = "+46700000001";
+  for (const Dialect d : {Dialect::wsdl3, Dialect::reference})
+    EXPECT_NE(write_message({}, r, kNs3, d).find("Msisdn>46700000001<"), std::string::npos);
+  EXPECT_EQ(body<Request>(request(Interface::es2, "UpdateSubscriptionAddress",
+                                  kCall + kEidElement + kSmsr + kIccidElement +
+                                      element("NewSubscriptionAddress", element("Msisdn", "+46700000001"))))
+                .subscription->msisdn,
+            "+46700000001")
+      << "taken as it comes";
+}
+
 TEST(Wsdl3, Actions) {
   const auto es2 = Interface::es2, es3 = Interface::es3;
   EXPECT_EQ(action_for(es2, Function::get_eis, Way::request), "http://gsma.com/ES2/DataPreparation/ES2-GetEISRequest");
@@ -229,6 +327,22 @@ TEST(Wsdl3, Actions) {
             "http://gsma.com/ES2/PlatformManagement/ES2-HandleProfileEnabledNotification");
   EXPECT_EQ(action_for(es2, Function::handle_smsr_change, Way::request),
             "http://gsma.com/ES2/eUICCManagement/ES2-HandleSMSRChangeNotification");
+  EXPECT_EQ(action_for(es3, Function::handle_smsr_change, Way::request),
+            "http://gsma.com/ES3/PlatformManagement/ES3-HandleSMSRChangeNotification");
+  for (const Interface i : {es2, es3})
+    for (const Function f : {Function::update_policy_rules, Function::update_subscription_address}) {
+      const std::string in(interface_name(i));
+      const std::string name =
+          "http://gsma.com/" + in + "/ProfileManagement/" + in + "-" + std::string(function_name(f));
+      EXPECT_EQ(action_for(i, f, Way::request), name + "Request");
+      EXPECT_EQ(action_for(i, f, Way::answer), name + "Response");
+      EXPECT_EQ(action_for(i, f, Way::callback), name + "Response");
+    }
+}
+
+TEST(Reference, ActionOfSmsrChange) {
+  EXPECT_EQ(action_for(Interface::es2, Function::handle_smsr_change, Way::request, Dialect::reference),
+            "http://gsma.com/ES2/eUICCManagementCallBack/ES2-HandleSMSRChangeNotification");
 }
 
 // Every Action that the descriptions give to a message of ES2, ES3 and ES4 is the one that would be sent.

@@ -28,7 +28,7 @@ constexpr Function kFunctions[] = {Function::get_eis,
                                    Function::handle_smsr_change,
                                    Function::other};
 
-bool exists(Interface i, Function f) {  // section 2, 2.1 to 2.3 and rule 1
+bool exists(Interface i, Function f) {  // docs/spec/interfaces.md 2.1 to 2.3, 10.1
   switch (f) {
     case Function::download_profile:
       return i == Interface::es2;

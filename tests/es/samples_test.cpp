@@ -66,7 +66,7 @@ TEST_F(Samples, AllParseAndRoundTrip) {
   EXPECT_EQ(faults, 4U);
 }
 
-// The Action of each sample is the one we would send to a party of the reference dialect: 1.3.
+// The Action of each sample is the one we would send to a party of the reference dialect: docs/spec/interfaces.md 1.3.
 TEST_F(Samples, ActionsAreTheOnesWeSend) {
   for (const auto& e : std::filesystem::directory_iterator(kSampleDir)) {
     const std::string name = e.path().filename().string();

@@ -1,5 +1,5 @@
-// The host's side of the golden run (reference/samples): every value of one whole download, from the given random
-// values.
+// The host's side of the golden run (docs/spec/interfaces.md 8): every value of one whole download, from the given
+// random values.
 #include <gtest/gtest.h>
 
 #include <filesystem>

@@ -20,7 +20,7 @@ CardAnswer answer(std::uint32_t tag, Bytes value) {
 CardAnswer to_84(const SealedScript& s, SequenceCounter c = kFirst) {
   return answer(0x84, concat(Bytes(10), Bytes{0x30, 0x03, 0x70}, s.cc, card_cryptogram(s.keys, s.hc, s.cc), c));
 }
-// A protected answer to segment i (0 = first), made from the definition of 6.6.
+// A protected answer to segment i (0 = first), made from docs/spec/crypto.md 6.6.
 CardAnswer protected_answer(const SealedScript& s, std::size_t i, Bytes plain) {
   plain.push_back(0x80);
   plain.resize((plain.size() + 15) / 16 * 16);

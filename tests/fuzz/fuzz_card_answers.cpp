@@ -8,7 +8,7 @@ using namespace kf;
 using namespace kf::es8;
 constexpr char kResponse[] = "3007A0053003800100";  // the genuine protected answer of corpus/card_answers
 
-const SealedScript& session() {  // the worked example of the cryptographic reference
+const SealedScript& session() {  // the worked example: docs/spec/crypto.md 12
   static const SealedScript s = [] {
     const KeySet k{SecretBytes(hex("360CE4CBB65BFEF76D4EEB30F99BE1F4")),
                    SecretBytes(hex("A58732AD84D10DA5CB3231E8992CDA51")),

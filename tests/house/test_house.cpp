@@ -120,6 +120,20 @@ TEST(House, SimulatorsShareNoProtocolCodeWithTheProduct) {
   }
 }
 
+TEST(House, OnlyTheCompositionRootKnowsHsmsAndCores) {
+  unsigned known = 0;
+  for (const auto& p : sources()) {
+    const std::string rel = in_tree(p);
+    if (!rel.starts_with("host/")) continue;
+    for (const auto& line : lines_of(slurp(p))) {
+      if (!line.starts_with("#include \"hsm/") && !line.starts_with("#include \"drivers/")) continue;
+      ++known;
+      EXPECT_TRUE(rel.starts_with("host/main/")) << rel << ": " << line;
+    }
+  }
+  EXPECT_GT(known, 5U);
+}
+
 TEST(House, OnlyTheWorkerTouchesPkcs11) {
   for (const auto& p : sources()) {
     const std::string rel = in_tree(p);
@@ -154,7 +168,7 @@ TEST(House, NoLoopWalksATemporarysItems) {  // items() refers to its object, whi
 
 TEST(House, NoCoroutineOfTheServerIsDetached) {  // `detached` swallows what it throws: host/server/guard.hpp
   for (const auto& p : sources()) {
-    if (!in_tree(p).starts_with("host/server/")) continue;
+    if (!in_tree(p).starts_with("host/server/") && !in_tree(p).starts_with("host/main/")) continue;
     EXPECT_EQ(slurp(p).find(std::string("asio::") + "detached"), std::string::npos) << in_tree(p);
   }
 }
@@ -219,6 +233,132 @@ TEST(House, ATypeHasItsNameForItself) {
     for (const auto& f : files) list += " " + f;
     EXPECT_EQ(files.size(), 1U) << name << " is defined in" << list;
   }
+}
+
+// --- Citations -------------------------------------------------------------------------------------------------------
+// Form: docs/spec/crypto.md 5.2, or several numbers in a row, or a row of a table (A16, L7), or a title in quotes.
+
+// What can be cited in a document by number.
+const std::set<std::string>& anchors_of(const std::string& document) {
+  static std::map<std::string, std::set<std::string>> known;
+  const auto [it, fresh] = known.try_emplace(document);
+  if (!fresh) return it->second;
+  static const std::regex heading(R"(^#+ (\d+(?:\.\d+)*)\.? .*)"), row(R"(^\| ([AL]\d+) \|.*)");
+  for (const auto& line : lines_of(slurp(kRoot / document))) {
+    std::smatch m;
+    if (std::regex_match(line, m, heading) || std::regex_match(line, m, row)) it->second.insert(m[1]);
+  }
+  return it->second;
+}
+
+// Citations in `text` that lead nowhere. `in_spec`: pages of docs/spec name each other without the folder.
+std::vector<std::string> dead_citations(const std::string& text, bool in_spec, std::size_t& checked) {
+  static const std::regex line_end(R"(\n\s*(?://+ ?|# )?)");
+  static const std::regex citation(R"rx((docs/[\w/-]+\.md|\b(?:crypto|interfaces|pkcs11)\.md))rx"
+                                   R"rx(((?:(?:[:,]? | to | and )(?:\d+(?:\.\d+)*|[AL]\d+)\b)*)(?:, "([^"]+)")?)rx");
+  static const std::regex number(R"(\d+(?:\.\d+)*|[AL]\d+)");
+  std::vector<std::string> out;
+  const std::string flat = std::regex_replace(text, line_end, " ");
+  for (std::sregex_iterator i(flat.begin(), flat.end(), citation), end; i != end; ++i) {
+    std::string document = (*i)[1];
+    if (!document.starts_with("docs/")) {
+      if (!in_spec) continue;
+      document.insert(0, "docs/spec/");
+    }
+    ++checked;
+    if (!fs::exists(kRoot / document)) {
+      out.push_back(document + " does not exist");
+      continue;
+    }
+    const std::string numbers = (*i)[2], title = (*i)[3];
+    for (std::sregex_iterator n(numbers.begin(), numbers.end(), number); n != end; ++n)
+      if (anchors_of(document).count(n->str()) == 0) out.push_back(document + " has no " + n->str());
+    if (!title.empty() && slurp(kRoot / document).find(title) == std::string::npos)
+      out.push_back(document + " does not say \"" + title + "\"");
+  }
+  return out;
+}
+
+// Every file of the source tree: what a build or a run of the programs leaves there is not looked at.
+std::vector<fs::path> tree() {
+  std::vector<fs::path> out;
+  for (auto i = fs::recursive_directory_iterator(kRoot); i != fs::recursive_directory_iterator(); ++i) {
+    const std::string name = i->path().filename().string();
+    if (i.depth() == 0 && (name == "build" || name == "var" || name.starts_with('.')))
+      i.disable_recursion_pending();
+    else if (i->is_regular_file())
+      out.push_back(i->path());
+  }
+  return out;
+}
+
+TEST(House, CitationsLeadSomewhere) {
+  std::size_t checked = 0;
+  for (const char* dead : {"docs/no-such-page.md", "docs/spec/crypto.md 5.99", "docs/spec/crypto.md 5.1,\n// 99",
+                           "docs/spec/crypto.md A99", "docs/spec/interfaces.md 4.2, \"no such words\""})
+    EXPECT_EQ(dead_citations(dead, false, checked).size(), 1U) << dead;
+  EXPECT_TRUE(dead_citations("docs/spec/crypto.md 4.6 to 4.8 and 6.1, A16.", false, checked).empty());
+  EXPECT_EQ(dead_citations("see interfaces.md 99", true, checked).size(), 1U);
+  checked = 0;
+  const std::set<std::string> kinds{".cpp", ".hpp", ".sv", ".py", ".md", ".txt", ".json"};
+  for (const auto& p : tree()) {
+    const std::string rel = in_tree(p);
+    if (kinds.count(p.extension().string()) == 0 || rel == "tests/house/test_house.cpp") continue;
+    const std::string text = slurp(p);
+    if (text.find(".md") == std::string::npos) continue;
+    for (const auto& dead : dead_citations(text, rel.starts_with("docs/spec/"), checked))
+      ADD_FAILURE() << rel << ": " << dead;
+  }
+  EXPECT_GT(checked, 250U) << "the search finds too little";
+}
+
+// The comment of a line; none where // stands in a string.
+std::string comment_of(const std::string& line) {
+  bool quoted = false;
+  for (std::size_t i = 0; i < line.size(); ++i) {
+    if (line[i] == '\\')
+      ++i;
+    else if (line[i] == '\'' && i + 2 < line.size() && line[i + 2] == '\'')
+      i += 2;
+    else if (line[i] == '"')
+      quoted = !quoted;
+    else if (!quoted && line.compare(i, 2, "//") == 0)
+      return line.substr(i + 2);
+  }
+  return {};
+}
+
+TEST(House, CommentsNameNoFileThatIsNotHere) {
+  std::vector<std::string> files;
+  for (const auto& p : tree()) files.push_back("/" + in_tree(p));
+  const auto here = [&](const std::string& name) {
+    return std::ranges::any_of(files, [&](const auto& f) { return f.ends_with("/" + name); });
+  };
+  const std::regex file(R"([A-Za-z0-9_][A-Za-z0-9_./-]*\.(?:md|hpp|cpp|sv|py)\b)");
+  // Sections of a page that is not named. Ln by itself is good beside the table of lessons, in tests/hsm.
+  const std::regex bare(R"(\b(?:crypto|interfaces) (?:section )?\d|\b[Rr]ule \d|(?:^ |\()A\d+(?:[:)]|$)|sgp02-)");
+  const std::regex lesson(R"((?:^ |\()L\d+(?:[:,)]|$))");
+  for (const char* bad :
+       {"as crypto 5.2 has it", "(interfaces 4.2)", "rule 11: a card fault", " A8: accepted", "(A13)"})
+    EXPECT_TRUE(std::regex_search(bad, bare)) << bad;
+  EXPECT_FALSE(here("no-such-file.md"));
+  EXPECT_EQ(comment_of(R"(f("http://x");  // y)"), " y");
+  std::size_t checked = 0;
+  for (const auto& p : sources()) {
+    const std::string rel = in_tree(p);
+    for (const auto& line : lines_of(slurp(p))) {
+      const std::string comment = comment_of(line);
+      if (comment.empty()) continue;
+      EXPECT_FALSE(std::regex_search(comment, bare)) << rel << " cites a section without its page:" << comment;
+      EXPECT_FALSE(!rel.starts_with("tests/hsm/") && std::regex_search(comment, lesson))
+          << rel << " cites a lesson without its page:" << comment;
+      for (std::sregex_iterator i(comment.begin(), comment.end(), file), end; i != end; ++i) {
+        ++checked;
+        EXPECT_TRUE(here(i->str())) << rel << " names " << i->str() << ", which is not in the tree:" << comment;
+      }
+    }
+  }
+  EXPECT_GT(checked, 250U) << "the search finds too little";
 }
 
 }  // namespace

@@ -2,7 +2,7 @@
 // right thing.
 #include <gtest/gtest.h>
 
-#include "hsm/engine/direct.hpp"
+#include "hsm/direct/direct.hpp"
 #include "tests/hsm/token_fixture.hpp"
 
 namespace kf::hsm::testing {

@@ -1,4 +1,4 @@
-// What the engine is for, checked against OpenSSL. SGP.02 3.1.2; sgp02-crypto 3, 4.
+// What the engine is for, checked against OpenSSL. SGP.02 3.1.2; docs/spec/crypto.md 3, 4.
 #include <poll.h>
 #include <unistd.h>
 

@@ -12,7 +12,7 @@
 #include <fstream>
 #include <thread>
 
-#include "hsm/engine/probe.hpp"
+#include "hsm/probe/probe.hpp"
 #include "tests/hsm/token_fixture.hpp"
 
 namespace kf::hsm::testing {

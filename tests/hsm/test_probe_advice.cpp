@@ -3,7 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "hsm/engine/probe_report.hpp"
+#include "hsm/probe/probe_report.hpp"
 
 namespace kf::hsm {
 namespace {

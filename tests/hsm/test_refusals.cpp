@@ -5,8 +5,8 @@
 #include <cstdlib>
 #include <fstream>
 
-#include "hsm/engine/softhsm.hpp"
-#include "hsm/engine/test_token.hpp"
+#include "hsm/setup/softhsm.hpp"
+#include "hsm/setup/test_token.hpp"
 #include "tests/hsm/token_fixture.hpp"
 
 namespace kf::hsm {

@@ -1,4 +1,4 @@
-// The table of return codes (pkcs11-lessons: classes) and the PKCS#11 room's own pieces that need no token.
+// The table of return codes (docs/spec/pkcs11.md 2) and the PKCS#11 room's own pieces that need no token.
 #include <gtest/gtest.h>
 
 #include <set>

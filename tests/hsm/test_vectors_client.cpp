@@ -3,8 +3,8 @@
 
 #include "host/base/random.hpp"
 #include "host/crypto/ec.hpp"
-#include "hsm/engine/test_token.hpp"
 #include "hsm/engine/worker_process.hpp"
+#include "hsm/setup/test_token.hpp"
 #include "hsm/wire/ring.hpp"
 #include "tests/hsm/token_fixture.hpp"
 

@@ -16,8 +16,8 @@
 
 #include "host/base/random.hpp"
 #include "host/crypto/ec.hpp"
-#include "hsm/engine/softhsm.hpp"
-#include "hsm/engine/test_token.hpp"
+#include "hsm/setup/softhsm.hpp"
+#include "hsm/setup/test_token.hpp"
 
 namespace kf::hsm::testing {
 

@@ -149,8 +149,12 @@ TEST_F(NetClient, RefusedByTheServer) {
     auto o = client_options(port);
     o.tls = f;
     HttpClient c(w.io, o);
-    EXPECT_REASON(call(c, post("x")), "net-tls");
-    EXPECT_REASON(call(c, post(string(200'000, 'x'))), "net-tls");
+    // Said after our side of the handshake, so that it could as well be said after the request was read.
+    for (const auto& body : {string("x"), string(200'000, 'x')}) {
+      const auto a = call(c, post(body));
+      EXPECT_REASON(a, "net-lost");
+      EXPECT_NE(a.error().detail.find("alert"), string::npos) << a.error().detail;
+    }
   }
   EXPECT_EQ(echo.calls, 0);
 }
@@ -239,6 +243,46 @@ TEST_F(NetClient, PoolLimitAndOrder) {
   for (std::size_t i = 0; i < echo.seen.size(); ++i) {
     EXPECT_LE(std::abs(std::stoi(echo.seen[i].body) - static_cast<int>(i)), 2) << i;
   }
+}
+
+// A call that was granted a connection and does not know it yet keeps nobody from another one that is idle. Both
+// answers arrive at once: both calls end, and a new one begins, before the one that waits is resumed.
+TEST_F(NetClient, AnIdleConnectionIsTakenWhileAWaiterWakesUp) {
+  asio::steady_timer both(w.io, asio::steady_timer::time_point::max()),
+      last(w.io, asio::steady_timer::time_point::max());
+  int running = 0;
+  const Handler handler = [&](Request r) -> asio::awaitable<Response> {
+    ++running;
+    if (r.body == "first") co_await both.async_wait(by_tuple);
+    if (r.body == "waits") co_await last.async_wait(by_tuple);
+    Response x;
+    x.body = r.body;
+    co_return x;
+  };
+  HttpServer held(w.io, server_options(w), handler);
+  ASSERT_TRUE(held.start().ok());
+  auto o = client_options(held.port());
+  o.max_connections = 2;
+  HttpClient c(w.io, o);
+  int ended = 0;
+  std::optional<Answer> waits, fresh;
+  const auto first = [&]() -> asio::awaitable<void> {
+    const auto answer = co_await c.call(post("first"), plenty, false);
+    EXPECT_TRUE(answer.ok());
+    if (++ended == 2) fresh.emplace(co_await c.call(post("new"), plenty, false));
+  };
+  asio::co_spawn(w.io, first(), asio::detached);
+  asio::co_spawn(w.io, first(), asio::detached);
+  ASSERT_TRUE(w.run_until([&] { return running == 2; }));
+  spawn(c, post("waits"), waits);
+  w.io.restart();
+  w.io.poll();
+  both.cancel();
+  EXPECT_TRUE(w.run_until([&] { return fresh.has_value(); }, Ms{5'000})) << "it waits behind a call that has its own";
+  EXPECT_FALSE(waits.has_value());
+  last.cancel();
+  ASSERT_TRUE(w.run_until([&] { return waits.has_value() && fresh.has_value(); }));
+  EXPECT_TRUE(waits->ok() && fresh->ok());
 }
 
 TEST_F(NetClient, BusyWhenTooManyWait) {
@@ -364,6 +408,94 @@ TEST_F(NetClient, StaleConnection) {
   }
 }
 
+// The first writing may have been executed, whatever becomes of the second.
+TEST_F(NetClient, WhatWasWrittenOnceIsNeverToldAsNotSent) {
+  const string ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+  const string busy = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
+  {
+    Scripted s(w.io, {{{ok}, {"", true}}, {{busy}}});
+    asio::co_spawn(w.io, s.serve(), asio::detached);
+    HttpClient c(w.io, client_options(s.port()));
+    const auto first = call(c, post("first"));
+    ASSERT_TRUE(first.ok());
+    EXPECT_FALSE(first->resent);
+    const auto second = call(c, post("second"), plenty, true);
+    ASSERT_TRUE(second.ok());
+    EXPECT_EQ(second->status, 503U);
+    EXPECT_TRUE(second->resent);
+  }
+  const auto then = [&](bool garbage) {  // reads the request on a kept connection; the next connection is not one
+    Scripted s(w.io, {{{ok}, {"", true}}});
+    const auto port = s.port();
+    struct Server {
+      static asio::awaitable<void> run(Scripted& s, bool garbage) {
+        auto [ec, socket] = co_await s.acceptor.async_accept(by_tuple);
+        if (!garbage) s.acceptor.close();
+        co_await s.one(s.script[0], std::move(socket));
+        if (!garbage) co_return;
+        auto [failed, other] = co_await s.acceptor.async_accept(by_tuple);
+        co_await asio::async_write(other, asio::buffer("no TLS at all\r\n", 15), by_tuple);
+      }
+    };
+    asio::co_spawn(w.io, Server::run(s, garbage), asio::detached);
+    HttpClient c(w.io, client_options(port));
+    ASSERT_TRUE(call(c, post("first")).ok());
+    EXPECT_REASON(call(c, post("second"), plenty, true), "net-lost");
+    EXPECT_EQ(s.requests.size(), 2U);
+  };
+  then(false);
+  then(true);
+}
+
+TEST_F(NetClient, GarbageAfterTheRequestIsNotAHandshakeThatFailed) {
+  struct Server {
+    static asio::awaitable<void> run(Scripted& s, string& seen) {
+      auto [ec, socket] = co_await s.acceptor.async_accept(by_tuple);
+      asio::ssl::stream<Tcp::socket> tls(std::move(socket), s.ctx);
+      co_await tls.async_handshake(asio::ssl::stream_base::server, by_tuple);
+      char buf[4096];
+      auto [failed, n] = co_await tls.async_read_some(asio::buffer(buf), by_tuple);
+      seen.assign(buf, n);
+      co_await asio::async_write(tls.next_layer(), asio::buffer("\x15\x03\x03 no record"), by_tuple);
+    }
+  };
+  Scripted s(w.io, {});
+  string seen;
+  asio::co_spawn(w.io, Server::run(s, seen), asio::detached);
+  HttpClient c(w.io, client_options(s.port()));
+  EXPECT_REASON(call(c, post("order")), "net-lost");
+  EXPECT_NE(seen.find("order"), string::npos);
+}
+
+TEST_F(NetClient, NothingIsWrittenAfterItsTime) {
+  echo.delay = Ms{400};
+  auto o = client_options(start());
+  o.max_connections = 1;
+  HttpClient c(w.io, o);
+  std::vector<std::optional<Answer>> a(3);
+  spawn(c, post("0"), a[0]);
+  ASSERT_TRUE(w.run_until([&] { return echo.running == 1; }));
+  auto short_lived = post("1");
+  short_lived.send_by = std::chrono::steady_clock::now() + Ms{100};
+  spawn(c, std::move(short_lived), a[1]);
+  auto composed = post("");
+  composed.send_by = std::chrono::steady_clock::now() + Ms{60'000};
+  composed.compose = [this] { return "after " + std::to_string(echo.calls); };
+  spawn(c, std::move(composed), a[2]);
+  ASSERT_TRUE(w.run_until([&] { return a[1].has_value(); }));
+  EXPECT_REASON(*a[1], "net-late");
+  EXPECT_FALSE(a[0].has_value());
+  ASSERT_TRUE(w.run_until([&] { return a[0].has_value() && a[2].has_value(); }));
+  EXPECT_EQ((*a[2])->body, "after 1") << "made when its turn came";
+  // A connection is there, or could be made; it is too late all the same.
+  auto past = post("3");
+  past.send_by = std::chrono::steady_clock::now();
+  EXPECT_REASON(call(c, past), "net-late");
+  c.close_idle();
+  EXPECT_REASON(call(c, past), "net-late");
+  EXPECT_EQ(echo.calls, 2);
+}
+
 TEST_F(NetClient, ResendHappensOnce) {
   const string ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
   Scripted s(w.io, {{{ok}, {"", true}}, {{"", true}}, {{ok}}});
@@ -382,12 +514,23 @@ TEST_F(NetClient, WhatServersMayAnswer) {
     const char* body;
     std::size_t kept;
   };
+  const auto times = [](int n, const string& what) {
+    string all;
+    while (n-- > 0) all += what;
+    return all;
+  };
   const string long_field = "HTTP/1.1 200 OK\r\nX: " + string(70'000, 'x') + "\r\n\r\n";
   for (const Case& c : {
            Case{{{"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"}}, nullptr, 202, "", 1},
            Case{{{"HTTP/1.1 204 No Content\r\n\r\n"}}, nullptr, 204, "", 1},
            Case{{{"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: "
                   "1\r\n\r\nx"}},
+                nullptr,
+                200,
+                "x",
+                1},
+           // A peer that says for minutes that it is still at work.
+           Case{{{times(200, "HTTP/1.1 102 Processing\r\n\r\n") + "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx"}},
                 nullptr,
                 200,
                 "x",
@@ -402,6 +545,12 @@ TEST_F(NetClient, WhatServersMayAnswer) {
            // The end of the connection is the end of the body, when it was announced.
            Case{{{"HTTP/1.1 200 OK\r\n\r\nto the end", true, true}}, nullptr, 200, "to the end", 0},
            Case{{{"HTTP/1.1 200 OK\r\n\r\nto the end", true, false}}, "net-lost", 0, "", 0},
+           // An acknowledgement without a length, of a server that closes without a word.
+           Case{{{"HTTP/1.0 202 Accepted\r\n\r\n", true, false}}, nullptr, 202, "", 0},
+           Case{{{"HTTP/1.1 202 Accepted\r\nServer: x\r\n\r\n", true, false}}, nullptr, 202, "", 0},
+           Case{{{"HTTP/1.1 202 Accepted\r\n\r\nhalf a wor", true, false}}, "net-lost", 0, "", 0},
+           Case{{{"HTTP/1.1 202 Accepted\r\nContent-Length: 1\r\n\r\n", true, false}}, "net-lost", 0, "", 0},
+           Case{{{"HTTP/1.1 202 Accepted\r\n", true, false}}, "net-lost", 0, "", 0},
            Case{{{"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort", true, true}}, "net-lost", 0, "", 0},
            Case{{{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", true, true}},
                 "net-lost",
@@ -426,6 +575,14 @@ TEST_F(NetClient, WhatServersMayAnswer) {
            Case{{{"HTTP/1.1 200 OK\r\n\r\n" + string(1001, 'x'), true, true}}, "net-answer", 0, "", 0},
            Case{{{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzzz\r\n"}}, "net-answer", 0, "", 0},
            Case{{{long_field}}, "net-answer", 0, "", 0},
+           // Without end: nothing of it is a body.
+           Case{{{times(1000, "HTTP/1.1 100 Continue\r\n\r\n")}}, "net-answer", 0, "", 0},
+           Case{{{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" +
+                  times(40, "1;" + string(60'000, 'e') + "\r\nx\r\n")}},
+                "net-answer",
+                0,
+                "",
+                0},
        }) {
     Scripted s(w.io, {c.turns});
     asio::co_spawn(w.io, s.serve(), asio::detached);

@@ -9,7 +9,7 @@ namespace kf::net::test {
 namespace {
 
 using std::string;
-constexpr Millis plenty{30'000};
+constexpr Millis long_enough{30'000};
 
 struct Plan {
   int calls = 0, ok = 0;
@@ -19,7 +19,7 @@ struct Plan {
 asio::awaitable<void> worker(HttpClient& c, Plan& plan, int& running) {
   while (plan.calls > 0) {
     --plan.calls;
-    const auto a = co_await c.call(post(plan.body), plenty, false);
+    const auto a = co_await c.call(post(plan.body), long_enough, false);
     if (a.ok() && a->status == 200 && a->body == plan.body) ++plan.ok;
   }
   --running;

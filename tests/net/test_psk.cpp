@@ -8,8 +8,8 @@ namespace kf::net::test {
 namespace {
 
 using std::string;
-constexpr Millis plenty{10'000};
-// SGP.02 interface reference, section 5, step 3.
+constexpr Millis enough{10'000};
+// docs/spec/interfaces.md 5.3.
 const string identity = "8001028110890010120412341234123412341234154F10A0000005591010FFFFFFFF8900000100820101830140";
 
 struct NetPsk : ::testing::Test {
@@ -51,7 +51,7 @@ struct NetPsk : ::testing::Test {
     c.max_connections = 1;
     return c;
   }
-  Result<Response> call(HttpClient& c, Request r) { return w.run(c.call(std::move(r), plenty, false)); }
+  Result<Response> call(HttpClient& c, Request r) { return w.run(c.call(std::move(r), enough, false)); }
   static Request admin(string body) {
     Request r;
     r.target = "/server/adminagent?cmd=1";

@@ -220,7 +220,7 @@ TEST_F(NetServer, BrokenRequests) {
     const auto a = talk(c.sent);
     EXPECT_EQ(status_of(a), c.status) << c.sent.substr(0, 100) << "\n" << a;
     EXPECT_TRUE(has(a, "Connection: close")) << c.sent.substr(0, 100);
-    EXPECT_EQ(body_of(a), "") << a;
+    EXPECT_EQ(body_of(a).find_first_of("\n"), body_of(a).size() - 1) << "one line of ours: " << a;
   }
   EXPECT_EQ(echo.calls, 0);
   EXPECT_EQ(status_of(talk(closing("still alive"))), 200U);
@@ -394,7 +394,7 @@ TEST_F(NetServer, AdmissionComesBeforeTheBody) {
   const auto b = talk("POST /es3 HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n");
   EXPECT_EQ(status_of(b), 403U);
   EXPECT_TRUE(has(b, "Connection: close"));
-  EXPECT_EQ(body_of(b), "");
+  EXPECT_EQ(body_of(b), "this certificate may not do that here\n");
   EXPECT_EQ(status_of(talk("POST / HTTP/1.1\r\nHost: h\r\nContent-Type: text/html\r\nContent-Length: 100\r\n\r\n")),
             415U);
   EXPECT_EQ(status_of(talk("POST /throw HTTP/1.1\r\nHost: h\r\nContent-Type: text/xml\r\nContent-Length: 1\r\n\r\n")),

@@ -129,6 +129,7 @@ class World:
         """Another directory with the same files, for a test that changes them."""
         d = temporary() / "world"
         shutil.copytree(self.dir, d, ignore=shutil.ignore_patterns("*.sock"))
+        edit(d / "token" / "softhsm2.conf", (str(self.dir), str(d)))  # its tokens are its own
         return d
 
 

@@ -38,9 +38,10 @@ class Backup(unittest.TestCase):
         shell.end()
         world.server.end()
 
-        # The old directory is gone; the restored one serves, knows what was installed, and takes the next order.
-        world.dir.rename(world.dir.with_name("lost"))
-        world.dir = work / "restored"
+        # What was there before is gone; what was restored serves, knows what was installed, and takes the next order.
+        for part in ("store.db", "token", "pki", "smdp.toml"):
+            (world.dir / part).rename(world.dir / ("lost-" + part))
+        world.dir = world.dir / "restored"
         world.config = world.dir / "smdp.toml"
         self.assertEqual(lab.run("keyferry", "profile", "list", "--rows", "-c", world.config).stdout, listed)
         world.serve()

@@ -1,6 +1,9 @@
 """Every verb and every text form of every command, against a live server and SM-SR; exit statuses; what --help teaches."""
 import json
+import os
 import re
+import signal
+import socket
 import subprocess
 import unittest
 
@@ -56,7 +59,7 @@ class UsageErrors(unittest.TestCase):
     """Exit status 2 and a line that says what is wrong, everywhere."""
 
     CASES = [
-        ("keyferry", [], "subcommand"), ("keyferry", ["nonsense"], "nonsense"), ("keyferry", ["init", "--port", "1"], "--port"),
+        ("keyferry", [], "verb"), ("keyferry", ["nonsense"], "nonsense"), ("keyferry", ["init", "--port", "1"], "--port"),
         ("keyferry", ["init", "--es2-port", "x"], "--es2-port"), ("keyferry", ["init", "--custody", "lax"], "lax"),
         ("keyferry", ["profile", "import"], "--owner"), ("keyferry", ["profile", "import", "--owner", "x", "a.der"], "OID"),
         ("keyferry", ["profile", "import", "--owner", "2.999.10"], "packages"),
@@ -71,7 +74,7 @@ class UsageErrors(unittest.TestCase):
         ("keyferry", ["identity", "export-key", "--curve", "P-999", "-c", "none.toml"], "P-999"),
         ("keyferry", ["probe"], "--module"), ("keyferry", ["probe", "--module", "x", "--pin", "1"], "--pin"),
         ("keyferry", ["probe", "--module", "x", "--seconds", "99"], "--seconds"), ("keyferry", ["token", "drain"], "token"),
-        ("keyferry-sim", [], "subcommand"), ("keyferry-sim", ["nonsense"], "nonsense"), ("keyferry-sim", ["eid"], "n is required"),
+        ("keyferry-sim", [], "verb"), ("keyferry-sim", ["nonsense"], "nonsense"), ("keyferry-sim", ["eid"], "n is required"),
         ("keyferry-sim", ["eid", "-1"], "-1"), ("keyferry-sim", ["eid", "x"], "x"), ("keyferry-sim", ["eid", "1000000000000"], "range"),
         ("keyferry-sim", ["run", "--fault", "slow-radio=abc"], "whole number"), ("keyferry-sim", ["run", "--fault", "none"], "no such fault"),
         ("keyferry-sim", ["run", "--fault", "pe-rejected=-1"], "whole number"), ("keyferry-sim", ["run", "--fault", "memory-full=x"], "eis"),
@@ -84,7 +87,7 @@ class UsageErrors(unittest.TestCase):
         ("keyferry-sim", ["operator", "order", "--eid", "1", "--validity", "0"], "--validity"),
         ("keyferry-sim", ["operator", "order", "--eid", "1", "--pattern", "x"], "--pattern"),
         ("keyferry-sim", ["operator", "call", "Nonsense", "--eid", "1"], "Nonsense"),
-        ("keyferry-bench", [], "subcommand"), ("keyferry-bench", ["nonsense"], "nonsense"),
+        ("keyferry-bench", [], "verb"), ("keyferry-bench", ["nonsense"], "nonsense"),
         ("keyferry-bench", ["burst", "--downloads", "0"], "--downloads"), ("keyferry-bench", ["burst", "--curve", "x"], "--curve"),
         ("keyferry-bench", ["burst", "--set", "nonsense"], "KEY=VALUE"), ("keyferry-bench", ["burst", "--set", "=1"], "KEY=VALUE"),
         ("keyferry-bench", ["burst", "--timeout", "0"], "--timeout"), ("keyferry-bench", ["burst", "--profile", "none.der"], "none.der"),
@@ -95,6 +98,26 @@ class UsageErrors(unittest.TestCase):
         ("keyferry-bench", ["burst", "--dir", "DIR", "--fault", "slow-radio=abc"], "whole number"),
         ("keyferry-bench", ["burst", "--dir", "DIR", "--radio", "slow"], "lognormal"),
         ("keyferry-bench", ["hsm", "--kind", "nonsense"], "nonsense"), ("keyferry-bench", ["scp03t", "--engine", "nonsense"], "nonsense"),
+        # The word that is wrong, not the one that is missing because of it; and the help of the verb at hand.
+        ("keyferry", ["profile", "import", "--ower", "2.999.10", "a.der"], "--ower: no such option of keyferry profile import (keyferry profile import --help)"),
+        ("keyferry", ["profile", "release", "--icid=1"], "--icid: no such option of keyferry profile release"),
+        ("keyferry", ["profile", "imprt"], "imprt: no such verb (keyferry profile --help)"), ("keyferry", ["profile"], "a verb is missing (keyferry profile --help)"),
+        ("keyferry", ["token", "drain", "--force"], "--force: no such option of keyferry token drain"),
+        ("keyferry", ["-c", "x.toml", "status"], "-c: no option of keyferry itself; those of a verb follow the verb"),
+        ("keyferry", ["status", "now"], "now: one word too many"), ("keyferry", ["status", "-c"], "--config: its value is missing"),
+        ("keyferry", ["init", "--es2-port", "70000"], "--es2-port: Value 70000 not in range 1 to 65535"),
+        ("keyferry", ["init", "--es2-port", "x"], "--es2-port: Value x"), ("keyferry", ["init", "--es3-port", "-1"], "--es3-port"),
+        ("keyferry-sim", ["operator", "order", "--id", "1"], "--id: no such option of keyferry-sim operator order (keyferry-sim operator order --help)"),
+        ("keyferry-sim", ["operator", "order", "--eid", "1", "--port", "70000"], "--port: Value 70000 not in range"),
+        ("keyferry-sim", ["run", "--memory", "x"], "--memory"), ("keyferry-sim", ["run", "--seed", "x"], "--seed"),
+        ("keyferry-sim", ["eid", "--nth", "1"], "--nth: no such option of keyferry-sim eid"),
+        ("keyferry-bench", ["burst", "--number", "1"], "--number: no such option of keyferry-bench burst (keyferry-bench burst --help)"),
+        ("keyferry-bench", ["hsm", "--number", "1"], "--number"), ("keyferry-bench", ["ecc", "--number", "1"], "--number"),
+        ("keyferry-bench", ["scp03t", "--number", "1"], "--number"),
+        ("keyferry-vectors", ["--engin", "core"], "--engin: no such option of keyferry-vectors"),
+        ("keyferry-ecc-sim", ["--nonsense"], "--nonsense: no such option"), ("keyferry-ecc-sim", ["--seed", "x"], "--seed"),
+        ("keyferry-ecc-sim", ["--seed", "1"], "--test-build"), ("keyferry-ecc-sim", [], "not by hand"),
+        ("keyferry-hsm-worker", [], "not by hand"), ("keyferry-hsm-worker", ["--help"], "not by hand"),
         ("keyferry-vectors", [], "FILE"), ("keyferry-vectors", ["--engine", "abacus", "x"], "abacus"),
     ]
 
@@ -109,6 +132,16 @@ class UsageErrors(unittest.TestCase):
                 r = lab.run(program, *args, status=2, cwd=empty)
                 self.assertIn(words, r.stderr)
                 self.assertTrue(all(line.startswith((program + ": ", "burst  ")) for line in r.stderr.splitlines()), r.stderr)
+                self.assertEqual(r.stderr.count(program + ": "), 1, "one line")
+
+    def test_every_verb_names_an_option_it_does_not_know(self):
+        for program, verb in HELPS:
+            if built(program):
+                with self.subTest([program, *verb]):
+                    said = lab.run(program, *verb, "--no-such-option", "x", status=2).stderr
+                    self.assertIn("--no-such-option: no ", said)
+                    self.assertIn("(" + " ".join([program, *verb]) + " --help)\n", said)
+                    self.assertEqual(said.count("\n"), 1)
 
 
 class Live(unittest.TestCase):
@@ -140,11 +173,21 @@ class Live(unittest.TestCase):
         (f / "s.csv").write_text("iccid,imsi,ki,opc\n" + rows)
         self.assertEqual(self.keyferry("profile", "import", "--owner", "2.999.10", "--template", f / "s.der", "--csv", f / "s.csv").stdout,
                          "imported 6 profiles of 2.999.10\n")
+        said = self.keyferry("profile", "import", "--owner", "2.999.10", "--template", f / "s.csv", "--csv", f / "s.csv", status=1).stderr
+        self.assertIn("s.csv: text, not a profile package", said)
+        said = self.keyferry("profile", "import", "--owner", "2.999.10", self.world.dir / "pki" / "cert-dp-P-256.der", status=1).stderr
+        self.assertIn("cert-dp-P-256.der: not a profile package (DER", said)
+        (f / "zeros.csv").write_text(f"iccid,imsi,ki,opc\n89000000000000000012,1010000000001,{KEY},{KEY}\n8.9E+19,001010000000002,{KEY},{KEY}\n")
+        said = self.keyferry("profile", "import", "--owner", "2.999.10", "--template", f / "s.der", "--csv", f / "zeros.csv", status=1).stderr
+        self.assertRegex(said, r"zeros\.csv: line 2: imsi: .*13 found: spreadsheets drop zeros")
+        self.assertRegex(said, r"zeros\.csv: line 3: iccid: .*rounded the number")
         again = self.keyferry("profile", "import", "--owner", "2.999.10", "--template", f / "s.der", "--csv", f / "s.csv", status=1)
         self.assertIn("s.csv: line 2: ICCID", again.stderr)
         self.assertIn("nothing was imported", again.stderr)
         self.assertEqual(self.keyferry("profile", "import", "--owner", "2.999.10", "--type", "whole", "--msisdn", "+99970000001", f / "s.der").stdout,
                          "imported 1 profile of 2.999.10\n")
+        for name, why in (("a" * 401, "longer than 400 bytes"), ("a\nb", "no order can carry")):
+            self.assertIn(why, self.keyferry("profile", "import", "--owner", "2.999.10", "--type", name, f / "s.der", status=1).stderr)
         self.assertRegex(self.keyferry("profile", "list").stdout, r"owner +profile type +free +reserved +installed")
         listed = self.keyferry("profile", "list", "--rows").stdout
         self.assertEqual(len(re.findall(r"^\d{20} +free +2\.999\.10 ", listed, re.M)), 7)
@@ -206,6 +249,37 @@ class Live(unittest.TestCase):
         self.assertTrue(json.loads((self.files / "p.json").read_text()))
         self.assertIn("</html>", (self.files / "p.html").read_text())
 
+        # What is no file is written to, and a link stays one.
+        (self.files / "real.json").write_text("{}")
+        (self.files / "link.json").symlink_to("real.json")
+        probe = ["probe", "--module", module, "--seconds", "0", "--env", conf, "--report-json"]
+        lab.run("keyferry", *probe, self.files / "link.json")
+        self.assertTrue((self.files / "link.json").is_symlink())
+        self.assertIn("module", json.loads((self.files / "real.json").read_text()))
+        os.mkfifo(self.files / "pipe")
+        with lab.Process("keyferry", *probe, self.files / "pipe") as p, open(self.files / "pipe", encoding="utf-8") as f:
+            self.assertIn("module", json.loads(f.read()))
+            self.assertEqual(p.wait(lab.PATIENCE), 0)
+        self.assertTrue((self.files / "pipe").is_fifo())
+
+    def test_e_the_disk_behind_the_output_is_full(self):
+        for program, *words in (["keyferry", "profile", "list", "-c", self.world.config], ["keyferry", "status", "-c", self.world.config],
+                                ["keyferry", "identity", "export-key", "-c", self.world.config], ["keyferry-sim", "eid", "1"]):
+            with open("/dev/full", "w", encoding="utf-8") as full:
+                r = subprocess.run([lab.BIN / program, *words], stdout=full, stderr=subprocess.PIPE, text=True, timeout=lab.PATIENCE, check=False)
+            self.assertEqual(r.returncode, 1, words)
+            self.assertIn("No space left on device", r.stderr)
+
+    def test_e_a_server_that_stands_still(self):
+        self.world.server.send_signal(signal.SIGSTOP)
+        try:
+            r = self.keyferry("status", status=1)
+            init = lab.run("keyferry", "init", "--dir", self.world.dir, status=1)
+        finally:
+            self.world.server.send_signal(signal.SIGCONT)
+        self.assertIn("did not answer within 10 s", r.stderr)
+        self.assertIn("a server runs", init.stderr)
+
     def test_f_an_option_given_twice(self):
         r = lab.run("keyferry", "profile", "list", "-c", "none.toml", "-c", self.world.config)
         self.assertIn("profile type", r.stdout)
@@ -214,7 +288,16 @@ class Live(unittest.TestCase):
 
     def test_g_nobody_answers(self):
         self.assertEqual(self.world.simulator.end(), 0)
-        self.assertEqual(self.world.server.end(), 0)
+        with socket.create_server(("127.0.0.1", self.world.smsr)):  # an SM-SR that says nothing, so that an order stays in flight
+            lab.Process("keyferry-sim", "operator", "order", "--eid", self.eids[6], "--type", "Keyferry sample profile", "--smdp-url",
+                        f"https://127.0.0.1:{self.world.es2}/es2", "--pki", self.world.dir / "pki")
+            lab.wait_for("an order in flight", lambda: json.loads(self.keyferry("status", "--json").stdout)["downloads"]["in_flight"] == 1)
+            self.assertNotIn("stopping", self.keyferry("status").stdout)
+            self.world.server.send_signal(signal.SIGTERM)
+            lab.wait_for("draining", lambda: json.loads(self.keyferry("status", "--json").stdout)["state"] == "draining")
+            self.assertIn("stopping   no new orders; 1 download in flight may end", self.keyferry("status").stdout)
+            self.world.server.send_signal(signal.SIGTERM)
+            self.assertEqual(self.world.server.wait(lab.PATIENCE), 0)
         for verb in (["status"], ["status", "--json"], ["token", "drain", "keyferry"]):
             self.assertIn("not running", self.keyferry(*verb, status=1).stderr)
         told = self.operator("order", "--eid", self.eids[5], "--type", "x", "--timeout", "2", status=1)

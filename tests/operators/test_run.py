@@ -102,6 +102,8 @@ class Run(unittest.TestCase):
         for verb in ("burst", "test", "soak", "bench", "synth", "serve", "sim", "build", "lint", "format", "clean", "help"):
             self.assertIn(f"\n  {verb} ", self.run_it("help"))
         self.assertIn("unknown verb: nonsense", self.run_it("nonsense", status=2))
+        for mistake in (["build", "programs", "release"], ["format", "run"], ["clean", "--var", "build"], ["test", "--preset"], ["test", "--preset", "x"]):
+            self.assertIn("run: " + mistake[0] if mistake[0] != "test" else "run: --preset", self.run_it(*mistake, status=2))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-#include "hsm/engine/probe.hpp"
+#include "hsm/probe/probe.hpp"
 #include "tests/hsm/token_fixture.hpp"
 #include "tests/p11module/support.hpp"
 

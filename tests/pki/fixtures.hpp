@@ -8,6 +8,9 @@
 
 namespace kf::test {
 
+// Of the eUICC that certificates of these tests are issued for.
+inline const Eid kEid = Eid::trusted("89001012012341234012345678901224");
+
 inline Date day(const char* iso) {
   auto d = parse_date(iso);
   if (!d) std::abort();

@@ -11,8 +11,7 @@
 namespace kf {
 namespace {
 using test::day;
-
-const Eid kEid = Eid::trusted("89001012012341234012345678901224");
+using test::kEid;
 
 X509Info info(const IssuedX509& x) {
   auto r = parse_x509(view(x.cert_pem));

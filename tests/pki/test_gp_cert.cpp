@@ -7,6 +7,7 @@
 namespace kf {
 namespace {
 using test::day;
+using test::kEid;
 
 struct Issued {
   test::Authority ca;
@@ -25,7 +26,6 @@ struct Issued {
   }
   const Bytes& issue() { return encoded = issue_gp_certificate(t, ca.signer()); }
 };
-const Eid kEid = Eid::trusted("89001012012341234012345678901224");
 
 TEST(GpCertificate, WhatIsIssuedParsesAndVerifies) {
   for (const Curve c : {Curve::p256, Curve::brainpool_p256r1, Curve::frp256v1}) {
@@ -62,7 +62,7 @@ TEST(GpCertificate, CheckLeavesOnlyTheSignatureOpen) {
 
 TEST(GpCertificate, OldCertificatesWithoutC9AreTakenFromAnSmDpOnly) {
   Issued x;
-  x.t.key_usage = hex("82");  // A8: accepted beside 88
+  x.t.key_usage = hex("82");  // docs/spec/crypto.md A8: accepted beside 88
   x.t.type = 0x01;
   x.t.aki.clear();
   const auto dp = parse_gp_certificate(x.issue());

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -93,6 +94,36 @@ TEST_F(TestPki, AgainChangesNothingAndAnotherCurveIsAdded) {
   EXPECT_EQ(ci->curve, Curve::brainpool_p256r1);
 }
 
+// A key that is there is kept, whatever has become of its certificate: others may hold something that it signed.
+TEST_F(TestPki, ALostCertificateIsIssuedAgainForItsKey) {
+  ASSERT_TRUE(ensure_test_pki(dir_, Curve::p256, default_parties()).ok());
+  const auto first = tree();
+  const std::vector<std::string> lost{"ci-P-256", "eum-P-256", "tls-root", "tls-smsr"};
+  for (const std::string& stem : lost) fs::remove(dir_ + "/" + stem + ".pem");
+  std::vector<TestPkiFile> made;
+  const TestPkiHosts hosts{{"smdp.example"}, {"sr.example", "192.0.2.7", "2001:db8::7"}, {}};
+  ASSERT_TRUE(ensure_test_pki(dir_, Curve::p256, default_parties(), hosts, &made).ok());
+  EXPECT_EQ(made.size(), lost.size());
+  const auto after = tree();
+  EXPECT_EQ(after.size(), first.size());
+  for (const auto& [name, content] : first) {
+    const bool again = std::ranges::find(lost, fs::path(name).stem().string()) != lost.end() && name.ends_with(".pem");
+    EXPECT_EQ(after.at(name) == content, !again) << name;
+  }
+  for (const TestPkiFile& m : made) EXPECT_FALSE(m.new_key) << m.path;
+  const Loaded root(read("tls-root.pem"));
+  for (const char* stem : {"tls-smsr", "tls-operator"})
+    EXPECT_EQ(verify(Loaded(read(std::string(stem) + ".pem")).x, root.x, X509_PURPOSE_SSL_SERVER), X509_V_OK) << stem;
+  const Loaded smsr(read("tls-smsr.pem"));
+  EXPECT_EQ(X509_check_host(smsr.x, "sr.example", 0, 0, nullptr), 1);
+  EXPECT_EQ(X509_check_host(smsr.x, "smdp.example", 0, 0, nullptr), 0);
+  EXPECT_EQ(X509_check_ip_asc(smsr.x, "192.0.2.7", 0), 1);
+  EXPECT_EQ(X509_check_ip_asc(smsr.x, "2001:db8::7", 0), 1);
+  fs::remove(dir_ + "/tls-smsr.pem");
+  std::ofstream(dir_ + "/tls-smsr.key") << "no key";
+  EXPECT_EQ(ensure_test_pki(dir_, Curve::p256, default_parties()).error().reason, "bad-key");
+}
+
 TEST_F(TestPki, TlsLeafsServeAndCallAndNameTheirParty) {
   ASSERT_TRUE(ensure_test_pki(dir_, Curve::brainpool_p256r1, default_parties()).ok());
   const Loaded root(read("tls-root.pem"));
@@ -127,7 +158,7 @@ TEST_F(TestPki, CertDpIsIssuedUnderTheCi) {
     const KeyPair dp = generate_key_pair(c);
     const auto cert = issue_cert_dp(dir_, c, dp.q, default_parties().smdp);
     ASSERT_TRUE(cert.ok()) << cert.error().text();
-    EXPECT_LE(cert->size(), 250U) << "one STORE DATA block holds it (A2)";
+    EXPECT_LE(cert->size(), 250U) << "one STORE DATA block holds it: docs/spec/crypto.md A2";
     const auto parsed = parse_gp_certificate(*cert);
     ASSERT_TRUE(parsed.ok());
     const auto ci = parse_x509(view(read("ci-" + std::string(curve_name(c)) + ".pem")));

@@ -158,7 +158,9 @@ TEST(Csv, NamesLineAndColumnOfEachBadCell) {
                                     "3: iccid: an ICCID has 18 to 20 digits",
                                     "4: iccid: an ICCID has 18 to 20 digits",
                                     "5: iccid: value missing",
-                                    "6: imsi: 6 to 15 digits expected",
+                                    "6: imsi: 15 digits expected (14 at least), 5 found: spreadsheets drop zeros at "
+                                    "the beginning; format the column as text in the spreadsheet, enter the values "
+                                    "again and save",
                                     "7: ki: 32 hex digits expected",
                                     "8: opc: 32 hex digits expected",
                                     "9: pin1: 4 to 8 digits expected",
@@ -168,6 +170,25 @@ TEST(Csv, NamesLineAndColumnOfEachBadCell) {
                                     "10: 8 columns expected, 3 found",
                                     "11: ki: value missing",
                                 }));
+}
+
+TEST(Csv, NumbersThatASpreadsheetHasChanged) {
+  const std::string text = ": format the column as text in the spreadsheet, enter the values again and save";
+  const std::string rounded = ": a spreadsheet has rounded the number" + (";" + text.substr(1));
+  const auto r = read("iccid,imsi,ki,opc\n8.9E+19,001010000000001," + kKi + "," + kOpc + "\n" +  //
+                      iccid_no(2) + ",1.01E+12," + kKi + "," + kOpc + "\n" +                     //
+                      iccid_no(3) + ",1010000000001,1.1E+30," + kOpc + "\n" + iccid_no(4) + ",34070123456789," + kKi +
+                      "," + kOpc + "\n");
+  EXPECT_EQ(errors(r),
+            (Errors{
+                "2: iccid: an ICCID has 18 to 20 digits" + rounded,
+                "3: imsi: 15 digits expected (14 at least)" + rounded,
+                "4: imsi: 15 digits expected (14 at least), 13 found: spreadsheets drop zeros at the beginning;" +
+                    text.substr(1),
+                "4: ki: 32 hex digits expected" + rounded,
+            }));
+  EXPECT_EQ(errors(parse_addresses_csv("iccid,msisdn\n" + kIccid1 + ",9.997E+10\n")),
+            Errors{"2: msisdn: 5 to 15 digits expected, + before them allowed" + rounded});
 }
 
 // The key of the store is the value: padding with F, as EF.ICCID has it, is another spelling of it.

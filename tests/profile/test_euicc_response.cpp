@@ -4,14 +4,14 @@
 namespace kf::profile {
 namespace {
 
-Result<EuiccResponse> read(std::string_view h) { return parse_euicc_response(hex(h)); }
+Result<EuiccResponse> read_response(std::string_view h) { return parse_euicc_response(hex(h)); }
 std::string refusal(std::string_view h) {
-  const auto r = read(h);
+  const auto r = read_response(h);
   return r.ok() ? "accepted" : r.error().reason;
 }
 
 TEST(EuiccResponse, ReadsPlainSuccess) {
-  const auto r = read("3007A0053003800100");
+  const auto r = read_response("3007A0053003800100");
   ASSERT_TRUE(r.ok()) << r.error().text();
   ASSERT_EQ(r->statuses.size(), 1U);
   EXPECT_EQ(r->statuses[0].status, 0U);
@@ -22,7 +22,7 @@ TEST(EuiccResponse, ReadsPlainSuccess) {
 
 TEST(EuiccResponse, ReadsAWarningAndAnAbort) {
   // PE 9: not supported, additional information 1, offset 260; PE 300: status 6A84; aborted; a message.
-  const auto r = read(
+  const auto r = read_response(
       "302D"
       "A01D"
       "300D"
@@ -38,7 +38,7 @@ TEST(EuiccResponse, ReadsAWarningAndAnAbort) {
       "820A"
       "6E6F20737061636520C3BC");
   ASSERT_FALSE(r.ok());  // the message is 11 bytes: a wrong length is noticed
-  const auto good = read(
+  const auto good = read_response(
       "302C"
       "A01B"
       "300D"
@@ -64,7 +64,7 @@ TEST(EuiccResponse, ReadsAWarningAndAnAbort) {
 }
 
 TEST(EuiccResponse, SkipsLaterMembers) {
-  const auto r = read(
+  const auto r = read_response(
       "3010"
       "A00A"
       "3008"
@@ -78,14 +78,14 @@ TEST(EuiccResponse, SkipsLaterMembers) {
 }
 
 TEST(EuiccResponse, CleansTheMessage) {
-  EXPECT_EQ(read("300F"
-                 "A0053003800100"
-                 "82061B5B316D0A41")
+  EXPECT_EQ(read_response("300F"
+                          "A0053003800100"
+                          "82061B5B316D0A41")
                 ->message,
             "?[1m?A");
-  EXPECT_EQ(read("300C"
-                 "A0053003800100"
-                 "8203FF41C0")
+  EXPECT_EQ(read_response("300C"
+                          "A0053003800100"
+                          "8203FF41C0")
                 ->message,
             "?A?");
 }

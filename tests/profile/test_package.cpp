@@ -13,7 +13,8 @@ struct Line {
   int id;  // -1: none
   std::array<std::size_t, 4> size;
 };
-// sgp02-interfaces.md 7.5; size 0: not in that file. The end element's identification is 31, or 27 without RAM and RFM.
+// docs/spec/interfaces.md 7.5; size 0: not in that file. The end element's identification is 31, or 27 without RAM and
+// RFM.
 constexpr std::array kTable{Line{0xA0, "header", -1, {162, 162, 160, 160}},
                             Line{0xB0, "mf", 4, {779, 779, 779, 779}},
                             Line{0xA3, "pukCodes", 5, {42, 42, 42, 42}},

@@ -141,7 +141,7 @@ TEST(Slots, AreFoundByStructureNotByBytes) {
   EXPECT_EQ((*slots)[0].field, Field::iccid_header);
 }
 
-std::string refusal(const Bytes& der) {
+std::string slot_refusal(const Bytes& der) {
   const auto s = find_slots(der);
   return s.ok() ? "accepted" : s.error().reason;
 }
@@ -150,13 +150,13 @@ TEST(Slots, EfIccidMustBePatchable) {
   const auto mf = [](std::string_view parts) {
     return around(make_tlv(0xB0, concat(hex("A003810120"), hex("810667810F010201"), make_tlv(0xA4, hex(parts)))));
   };
-  EXPECT_EQ(refusal(mf("A100830A98000000000000000000")), "accepted");
-  EXPECT_EQ(refusal(mf("A100")), "bad-profile");                                // no content
-  EXPECT_EQ(refusal(mf("A1008309980000000000000000")), "bad-profile");          // 9 bytes
-  EXPECT_EQ(refusal(mf("A1008305980000000083050000000000")), "bad-profile");    // in two parts
-  EXPECT_EQ(refusal(mf("A100820101830A98000000000000000000")), "bad-profile");  // not at the beginning
-  EXPECT_EQ(refusal(mf("A100830A98000000000000000000830A98000000000000000000")), "bad-profile");  // twice
-  EXPECT_EQ(refusal(around(make_tlv(0xB0, hex("A003810120")))), "bad-profile");                   // no EF.ICCID at all
+  EXPECT_EQ(slot_refusal(mf("A100830A98000000000000000000")), "accepted");
+  EXPECT_EQ(slot_refusal(mf("A100")), "bad-profile");                                // no content
+  EXPECT_EQ(slot_refusal(mf("A1008309980000000000000000")), "bad-profile");          // 9 bytes
+  EXPECT_EQ(slot_refusal(mf("A1008305980000000083050000000000")), "bad-profile");    // in two parts
+  EXPECT_EQ(slot_refusal(mf("A100820101830A98000000000000000000")), "bad-profile");  // not at the beginning
+  EXPECT_EQ(slot_refusal(mf("A100830A98000000000000000000830A98000000000000000000")), "bad-profile");  // twice
+  EXPECT_EQ(slot_refusal(around(make_tlv(0xB0, hex("A003810120")))), "bad-profile");  // no EF.ICCID at all
 }
 
 TEST(Slots, EfImsiMustBePatchable) {
@@ -165,9 +165,9 @@ TEST(Slots, EfImsiMustBePatchable) {
   };
   EXPECT_EQ(slots_of(usim("A1008309080910101032547698"), Field::imsi).size(), 1U);
   EXPECT_EQ(slots_of(usim("A100"), Field::imsi).size(), 0U);  // left to the template's default: no place
-  EXPECT_EQ(refusal(usim("A10083080809101010325476")), "bad-profile");
-  EXPECT_EQ(refusal(usim("A100820100"
-                         "8309080910101032547698")),
+  EXPECT_EQ(slot_refusal(usim("A10083080809101010325476")), "bad-profile");
+  EXPECT_EQ(slot_refusal(usim("A100820100"
+                              "8309080910101032547698")),
             "bad-profile");
 }
 
@@ -188,19 +188,19 @@ TEST(Slots, FollowTheAlgorithm) {
   ASSERT_EQ(slots_of(around(aka("02", k32, k32)), Field::ki).size(), 1U);  // TUAK with 256 bits
   EXPECT_EQ(slots_of(around(aka("02", k32, k32)), Field::ki)[0].size, 32U);
   EXPECT_EQ(slots_of(around(aka("02", k32, k32)), Field::opc)[0].size, 32U);
-  EXPECT_EQ(refusal(around(aka("01", "0011", k16))), "bad-profile");
-  EXPECT_EQ(refusal(around(aka("01", k16, ""))), "bad-profile");
+  EXPECT_EQ(slot_refusal(around(aka("01", "0011", k16))), "bad-profile");
+  EXPECT_EQ(slot_refusal(around(aka("01", k16, ""))), "bad-profile");
   // mappingParameter: the key is another application's.
   const Bytes mapped = around("A415A003810120A10EA00C8001008107A0000000871002");
-  EXPECT_EQ(refusal(mapped), "accepted");
+  EXPECT_EQ(slot_refusal(mapped), "accepted");
   EXPECT_EQ(slots_of(mapped, Field::ki).size(), 0U);
-  EXPECT_EQ(refusal(around("A405A003810120")), "bad-profile");
+  EXPECT_EQ(slot_refusal(around("A405A003810120")), "bad-profile");
 }
 
 TEST(Slots, OneSubscriptionMustFillAllPlacesOfAField) {
-  EXPECT_EQ(refusal(around(concat(aka("01", k16, k16), aka("01", k16, k16)))), "accepted");
-  EXPECT_EQ(refusal(around(concat(aka("01", k16, k16), aka("01", k16b, k16)))), "bad-profile");
-  EXPECT_EQ(refusal(around(concat(aka("01", k16, k16), aka("01", k16, k16b)))), "bad-profile");
+  EXPECT_EQ(slot_refusal(around(concat(aka("01", k16, k16), aka("01", k16, k16)))), "accepted");
+  EXPECT_EQ(slot_refusal(around(concat(aka("01", k16, k16), aka("01", k16b, k16)))), "bad-profile");
+  EXPECT_EQ(slot_refusal(around(concat(aka("01", k16, k16), aka("01", k16, k16b)))), "bad-profile");
 }
 
 TEST(Slots, TakeOnlyTheReferencesThatAreMeant) {
@@ -214,7 +214,7 @@ TEST(Slots, TakeOnlyTheReferencesThatAreMeant) {
       "80020081"
       "8106"
       "303030303030");
-  EXPECT_EQ(refusal(pins), "bad-profile");  // a value of 6 bytes
+  EXPECT_EQ(slot_refusal(pins), "bad-profile");  // a value of 6 bytes
   const Bytes good = around(
       "A228A003810120A121A01F"
       "300D"
@@ -224,9 +224,9 @@ TEST(Slots, TakeOnlyTheReferencesThatAreMeant) {
       "80020081"
       "8108"
       "3030303030303030");
-  EXPECT_EQ(refusal(good), "accepted");
+  EXPECT_EQ(slot_refusal(good), "accepted");
   EXPECT_EQ(slots_of(good, Field::pin1).size(), 0U);
-  EXPECT_EQ(refusal(around("A20BA003810120A10481027FD0")), "accepted");
+  EXPECT_EQ(slot_refusal(around("A20BA003810120A10481027FD0")), "accepted");
 }
 
 // ---- values ---------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ struct Answer {
   OpenStatus expected = OpenStatus::ok;
 };
 
-// From the definition (6.6): with a padding that may be wrong and an R-MAC that may be wrong.
+// From the definition (docs/spec/crypto.md 6.6): with a padding that may be wrong and an R-MAC that may be wrong.
 Answer random_answer(std::mt19937_64& g) {
   Answer a;
   const std::size_t key = 16 + 8 * (g() % 3);

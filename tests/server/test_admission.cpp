@@ -74,7 +74,7 @@ TEST(Admission, WhoHoldsLeastIsNext) {
   }
 }
 
-TEST(Admission, OneDownloadACardAtATimeInTheirOrder) {
+TEST(Admission, OneDownloadACardAtATime) {
   Admission a({.places = 10});
   a.add(1, "A", "S", "card");
   a.add(2, "A", "S", "card");
@@ -82,12 +82,12 @@ TEST(Admission, OneDownloadACardAtATimeInTheirOrder) {
   a.add(4, "A", "S", "other");
   EXPECT_EQ(take_all(a), (std::vector<Id>{1, 4}));
   a.end(1);
+  EXPECT_EQ(a.next(), 3U) << "A had its turn";
+  EXPECT_EQ(a.next(), std::nullopt);
+  a.only_waits(3);  // it still has the card
+  EXPECT_EQ(a.next(), std::nullopt);
+  a.end(3);
   EXPECT_EQ(a.next(), 2U);
-  EXPECT_EQ(a.next(), std::nullopt);
-  a.only_waits(2);  // it still has the card
-  EXPECT_EQ(a.next(), std::nullopt);
-  a.end(2);
-  EXPECT_EQ(a.next(), 3U);
 }
 
 TEST(Admission, WhatIsWithdrawnKeepsNobodyWaiting) {
@@ -104,6 +104,28 @@ TEST(Admission, WhatIsWithdrawnKeepsNobodyWaiting) {
   a.end(4);
   EXPECT_EQ(a.waiting(), 0U);
   EXPECT_EQ(a.running(), 0U);
+}
+
+TEST(Admission, OneOperatorsSilentDevicesLeaveTheBoundOnEnablingToOthers) {
+  Admission a({.places = 20, .enabling = 100});
+  Id next = 0;
+  for (int i = 0; i < 100; ++i) {
+    a.add(next, "A", "S", eid(next)), ++next;
+    for (const Id id : take_all(a)) a.only_waits(id);
+  }
+  EXPECT_LT(a.enabling(), 100U) << "a greedy party took all of it";
+  EXPECT_GT(a.enabling(), 80U);
+  a.add(next, "B", "T", eid(next)), ++next;
+  EXPECT_EQ(a.next(), next - 1);
+  const std::size_t places = a.running();
+  a.only_waits(next - 1);
+  EXPECT_EQ(a.running(), places - 1) << "B's keeps its place for A's devices";
+  // One of A's ends: of those that hold places one of A's leaves, since A holds less now.
+  const std::size_t held = a.running(), waits = a.enabling();
+  ASSERT_GT(held, 0U);
+  a.end(0);
+  EXPECT_EQ(a.running(), held - 1);
+  EXPECT_EQ(a.enabling(), waits);
 }
 
 TEST(Admission, SilentDevicesAtTheirEnablingHoldNoPlaces) {
@@ -147,10 +169,10 @@ TEST(Admission, WhateverHappensTheCountsAgreeAndNobodyIsForgotten) {
                  .waiting = 1000,
                  .share_operators = world % 2 == 0,
                  .share_smsrs = world % 3 == 0});
-    std::map<Id, std::string> waiting, running;
+    std::map<Id, std::string> waiting, running;  // with the card; it is empty where that was left
     Id next = 0;
     for (int step = 0; step < 600; ++step) {
-      const std::size_t what = pick(6);
+      const std::size_t what = pick(7);
       if (what < 2) {
         const std::string card = eid(pick(20));
         a.add(next, "O" + std::to_string(pick(3)), "S" + std::to_string(pick(3)), card);
@@ -165,6 +187,10 @@ TEST(Admission, WhateverHappensTheCountsAgreeAndNobodyIsForgotten) {
         running.erase(it);
       } else if (what == 4 && !running.empty()) {
         a.only_waits(std::next(running.begin(), static_cast<std::ptrdiff_t>(pick(running.size())))->first);
+      } else if (what == 5 && !running.empty()) {
+        const auto it = std::next(running.begin(), static_cast<std::ptrdiff_t>(pick(running.size())));
+        a.leave_card(it->first);
+        it->second.clear();
       } else if (const auto id = a.next()) {
         ASSERT_EQ(waiting.count(*id), 1U);
         for (const auto& [other, card] : running) ASSERT_NE(card, waiting[*id]) << "two downloads on one card";
@@ -189,6 +215,87 @@ TEST(Admission, WhateverHappensTheCountsAgreeAndNobodyIsForgotten) {
     }
     EXPECT_EQ(a.running() + a.enabling() + a.waiting(), 0U);
   }
+}
+
+// A thousand orders of one Operator for a card cost the other Operator at the same card one of them.
+TEST(Admission, AtOneCardOperatorsTakeTurns) {
+  Admission a({.places = 10});
+  for (Id i = 1; i <= 1000; ++i) a.add(i, "A", "S", "card");
+  ASSERT_EQ(a.next(), 1U);
+  a.add(2001, "B", "S", "card");
+  a.add(2002, "B", "S", "card");
+  a.add(3001, "C", "S", "card");
+  std::vector<Id> order;
+  Id runs = 1;
+  for (int n = 0; n < 6; ++n) {
+    a.end(runs);
+    const auto id = a.next();
+    ASSERT_TRUE(id.has_value());
+    EXPECT_EQ(a.next(), std::nullopt) << "two downloads on one card";
+    order.push_back(runs = *id);
+  }
+  EXPECT_EQ(order, (std::vector<Id>{2001, 3001, 2, 2002, 3, 4}));
+}
+
+// Whoever has orders ready at other cards, and holds many places for them, has its turn at this card all the same.
+TEST(Admission, TheTurnAtACardIsNoQuestionOfPlacesHeld) {
+  Admission a({.places = 100});
+  for (Id i = 1; i <= 50; ++i) a.add(i, "B", "S", eid(i));
+  ASSERT_EQ(take_all(a).size(), 50U);
+  for (Id i = 101; i <= 200; ++i) a.add(i, "A", "S", "card");
+  ASSERT_EQ(a.next(), 101U);
+  a.add(300, "B", "S", "card");
+  a.end(101);
+  EXPECT_EQ(a.next(), 300U) << "A holds less, but had its turn here";
+}
+
+TEST(Admission, WhoMayTakeNoPlaceKeepsNobodyFromItsCard) {
+  Admission a({.places = 9, .share_smsrs = false});
+  for (Id i = 1; i <= 8; ++i) a.add(i, "A", "S", eid(i));
+  ASSERT_EQ(take_all(a).size(), 8U);
+  a.add(9, "B", "S", "card");
+  ASSERT_EQ(a.next(), 9U);
+  a.add(10, "A", "S", "card");
+  a.add(11, "B", "S", "card");
+  a.end(9);  // A's turn, and it has its share of places
+  EXPECT_EQ(a.next(), 11U);
+  a.end(11);
+  EXPECT_EQ(a.next(), std::nullopt);
+  a.end(1);
+  EXPECT_EQ(a.next(), 10U);
+}
+
+TEST(Admission, OneOperatorsOrdersForACardGoByTheirNumberWhateverHappens) {
+  Admission a({.places = 10});
+  a.occupy("card");
+  a.add(1, "A", "S", "card");
+  a.vacate("card");
+  a.add(2, "A", "S", "card");
+  ASSERT_EQ(a.next(), 1U);
+  a.add(3, "A", "S", "card");  // while 2 is on its way
+  EXPECT_EQ(a.next(), std::nullopt);
+  a.end(1);
+  EXPECT_EQ(a.next(), 2U);
+  a.end(2);
+  EXPECT_EQ(a.next(), 3U);
+}
+
+TEST(Admission, AnOrderThatHasLeftItsCardKeepsNobodyFromIt) {
+  Admission a({.places = 10, .enabling = 0});
+  a.add(1, "A", "S", "card");
+  a.add(2, "B", "S", "card");
+  ASSERT_EQ(a.next(), 1U);
+  a.only_waits(1);
+  EXPECT_EQ(a.next(), std::nullopt) << "the card is busy with it";
+  a.leave_card(1);
+  EXPECT_EQ(a.next(), 2U);
+  EXPECT_EQ(a.running(), 2U) << "its place is another matter";
+  a.leave_card(1);
+  a.end(1);
+  a.add(3, "C", "S", "card");
+  EXPECT_EQ(a.next(), std::nullopt) << "2 is at the card";
+  a.end(2);
+  EXPECT_EQ(a.next(), 3U);
 }
 
 // What else is at work on a card keeps its orders waiting, the others go on, and afterwards they start.

@@ -79,7 +79,7 @@ class UpkeepTest : public ::testing::Test {
   fs::path dir_;
   asio::io_context io_{1};
   asio::executor_work_guard<asio::io_context::executor_type> work_{io_.get_executor()};  // answers come from elsewhere
-  Config config_;
+  Settings config_;
   Metrics metrics_;
   UpkeepPace pace_;
   std::unique_ptr<store::Store> store_;

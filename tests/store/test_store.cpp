@@ -1,64 +1,31 @@
 // The store: queries, group commit, one failing job among many, what a kill -9 leaves, a full disk, the vault.
 #include <gtest/gtest.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <csignal>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <future>
 #include <iterator>
+#include <map>
+#include <random>
 #include <stdexcept>
 
 #include "host/base/random.hpp"
+#include "host/store/inspect.hpp"
 #include "host/store/store.hpp"
 #include "host/store/vault.hpp"
+#include "tests/store/fixture.hpp"
 
 namespace kf::store {
 namespace {
 namespace fs = std::filesystem;
-
-class StoreTest : public ::testing::Test {
- protected:
-  void SetUp() override {
-    dir_ = fs::temp_directory_path() / ("kf-store-" + random_uuid());
-    fs::create_directories(dir_);
-    path_ = (dir_ / "s.db").string();
-  }
-  void TearDown() override { fs::remove_all(dir_); }
-  std::unique_ptr<Store> open() {
-    auto s = Store::open({path_});
-    EXPECT_TRUE(s.ok()) << s.error().text();
-    return std::move(*s);
-  }
-  fs::path dir_;
-  std::string path_;
-};
-
-CallRow a_call(const std::string& id) {
-  CallRow c;
-  c.requester = "2.999.10";
-  c.fcid = id;
-  c.function = "DownloadProfile";
-  c.digest = Bytes(32, 1);
-  c.reply = ReplyKind::callback;
-  c.reply_to = "https://x/cb";
-  c.message_id = "//m";
-  c.ns = "ns";
-  c.received_ms = 5;
-  return c;
-}
-
-std::int64_t forget_all(Tx& tx, std::int64_t before, std::int64_t rows = 2) {
-  ForgetCursor at;
-  std::int64_t n = 0;
-  for (int i = 0; at.table != ForgetCursor::Table::none && i < 1000; ++i)
-    n += tx.forget_batch(at, before, before, rows);
-  EXPECT_EQ(at.table, ForgetCursor::Table::none);
-  return n;
-}
 
 TEST_F(StoreTest, FileIsPrivate) {
   auto s = open();
@@ -82,7 +49,7 @@ TEST_F(StoreTest, CallsAreFoundReboundAndForgotten) {
                  EXPECT_FALSE(tx.find_call("2.999.11", "1").has_value()) << "another requester's";
                  EXPECT_EQ(tx.unfinished_relays().size(), 1U);
                  EXPECT_EQ(forget_all(tx, 100), 0) << "a running call is never forgotten";
-                 tx.set_call_response("2.999.10", "1", "<answer/>");
+                 tx.set_call_response("2.999.10", "1", "<answer/>", 0);
                  EXPECT_EQ(tx.unfinished_relays().size(), 0U);
                  EXPECT_EQ(forget_all(tx, 100), 1);
                }).ok());
@@ -215,6 +182,32 @@ TEST_F(StoreTest, FullDiskRefusesAndRecovers) {
   ASSERT_TRUE(s->run([](Tx& tx) { EXPECT_TRUE(tx.meta("before").has_value() && tx.meta("after").has_value()); }).ok());
 }
 
+// A store of its own small file system: a full disk is called full, whichever of SQLite's files found no room.
+TEST_F(StoreTest, AFullDiskIsCalledFull) {
+  if (::mount("tmpfs", dir_.c_str(), "tmpfs", 0, "size=1m") != 0)
+    GTEST_SKIP() << "no file system can be mounted here: " << std::strerror(errno);
+  {
+    auto s = open();
+    ASSERT_TRUE(s->run([](Tx& tx) { tx.set_meta("data_key", view("1")); }).ok());
+  }
+  {
+    std::ofstream rest(dir_ / "rest", std::ios::binary);
+    const std::string block(4096, 'x');
+    while (rest.write(block.data(), static_cast<std::streamsize>(block.size())).flush()) {
+    }
+  }
+  const auto s = Store::open({path_});
+  ASSERT_FALSE(s.ok());
+  EXPECT_NE(s.error().detail.find("no space is left on its disk"), std::string::npos) << s.error().text();
+  const auto facts = inspect(path_);  // its log is there now
+  if (!facts) {
+    EXPECT_NE(facts.error().detail.find("no space is left on its disk"), std::string::npos) << facts.error().text();
+    EXPECT_EQ(facts.error().detail.find("no store of"), std::string::npos) << facts.error().text();
+  }
+  fs::remove(dir_ / "rest");
+  EXPECT_TRUE(Store::open({path_}).ok());
+}
+
 TEST_F(StoreTest, AnotherSchemaVersionIsRefused) {
   {
     ASSERT_TRUE(open()->run([](Tx& tx) { tx.set_meta("version", view("99")); }).ok());
@@ -230,113 +223,6 @@ TEST_F(StoreTest, AFolderThatIsNotThere) {
   EXPECT_NE(s.error().detail.find("none"), std::string::npos);
 }
 
-TEST_F(StoreTest, RetentionForgetsWhatIsOldAndOverInSmallSteps) {
-  auto s = open();
-  ASSERT_TRUE(s->run([](Tx& tx) {
-                 for (int i = 0; i < 25; ++i) {
-                   CallRow c = a_call("old" + std::to_string(i));
-                   c.response = i % 5 == 0 ? "" : "<a/>";  // every fifth still runs
-                   tx.insert_call(c);
-                   c.fcid = "new" + std::to_string(i);
-                   c.response = "<a/>";
-                   c.received_ms = 1000;
-                   tx.insert_call(c);
-                   tx.put_download("e" + std::to_string(i), "r", true, 5);
-                   tx.put_download("r" + std::to_string(i), "r", false, 5);
-                   DeliveryRow d;
-                   d.party = "p";
-                   d.created_ms = 5;
-                   d.kind = i % 2 == 0 ? DeliveryKind::poll : DeliveryKind::callback;
-                   tx.insert_delivery(d);
-                 }
-               }).ok());
-  ASSERT_TRUE(s->run([](Tx& tx) {
-                 EXPECT_EQ(forget_all(tx, 100), 20 + 25 + 13);
-                 EXPECT_EQ(tx.unfinished_downloads().size(), 25U);
-                 EXPECT_EQ(tx.pending_deliveries(100).size(), 12U) << "what is still to be sent stays";
-                 EXPECT_TRUE(tx.find_call("2.999.10", "old0").has_value()) << "a running call stays";
-                 EXPECT_FALSE(tx.find_call("2.999.10", "old1").has_value());
-                 EXPECT_TRUE(tx.find_call("2.999.10", "new1").has_value());
-                 EXPECT_EQ(forget_all(tx, 100), 0);
-                 tx.give_back_pages(100);
-               }).ok());
-}
-
-TEST_F(StoreTest, FreedPagesGoBackToTheFileSystem) {
-  auto s = open();
-  const auto pages = [&s] {
-    std::int64_t n = 0;
-    EXPECT_TRUE(s->run([&n](Tx& tx) { n = tx.page_count(); }).ok());
-    return n;
-  };
-  ASSERT_TRUE(s->run([](Tx& tx) {
-                 for (int i = 0; i < 200; ++i) {
-                   CallRow c = a_call(std::to_string(i));
-                   c.response = std::string(8000, 'x');
-                   tx.insert_call(c);
-                 }
-               }).ok());
-  const std::int64_t full = pages();
-  ASSERT_TRUE(s->run([](Tx& tx) {
-                 EXPECT_EQ(forget_all(tx, 100), 200);
-                 tx.give_back_pages(10'000);
-               }).ok());
-  EXPECT_LT(pages(), full / 4);
-}
-
-TEST_F(StoreTest, UsageFollowsWhatIsCommittedAndNothingElse) {
-  auto s = open();
-  ASSERT_TRUE(s->run([](Tx& tx) { tx.insert_call(a_call("1")); }).ok());
-  ASSERT_TRUE(s->run([](Tx& tx) { tx.count_usage(); }).ok());
-  Usage start, now;
-  const auto look = [&s](Usage& u) { ASSERT_TRUE(s->run([&u](Tx& tx) { u = tx.usage("2.999.10"); }).ok()); };
-  look(start);
-  EXPECT_EQ(start.calls, 1);
-  EXPECT_GT(start.bytes, 0);
-  ASSERT_FALSE(s->run([](Tx& tx) {
-                  tx.insert_call(a_call("2"));
-                  throw StoreError("on purpose");
-                }).ok());
-  look(now);
-  EXPECT_EQ(now.calls, 1) << "a job that was rolled back counts nothing";
-  ASSERT_TRUE(s->run([](Tx& tx) {
-                 tx.insert_call(a_call("3"));
-                 tx.set_call_response("2.999.10", "3", std::string(5000, 'x'));
-                 DeliveryRow d;
-                 d.party = "2.999.10";
-                 d.kind = DeliveryKind::poll;
-                 d.body = std::string(700, 'x');
-                 tx.insert_delivery(d);
-               }).ok());
-  look(now);
-  EXPECT_EQ(now.calls, 2);
-  EXPECT_GE(now.bytes, start.bytes + 5700);
-  const Usage counted = now;
-  ASSERT_TRUE(s->run([](Tx& tx) {
-                 DeliveryRow d;
-                 d.party = "2.999.10";
-                 d.kind = DeliveryKind::notification;
-                 d.body = std::string(900, 'x');
-                 tx.insert_delivery(d);
-               }).ok());
-  look(now);
-  EXPECT_EQ(now.bytes, counted.bytes) << "an SM-SR's notifications use up what the Operator may store";
-  ASSERT_TRUE(
-      s->run([](Tx& tx) { EXPECT_EQ(tx.usage(usage_key("2.999.10", DeliveryKind::notification)).bytes, 900); }).ok());
-  ASSERT_TRUE(s->run([](Tx& tx) { tx.count_usage(); }).ok());
-  look(now);
-  EXPECT_EQ(now.calls, counted.calls);
-  EXPECT_EQ(now.bytes, counted.bytes) << "counting anew gives the same";
-  ASSERT_TRUE(s->run([](Tx& tx) {
-                 tx.delete_delivery(tx.next_polled("2.999.10", "")->id);
-                 forget_all(tx, 100);
-               }).ok());
-  look(now);
-  EXPECT_EQ(now.calls, 1) << "the unanswered one";
-  EXPECT_EQ(now.bytes, start.bytes);
-}
-
-// An SM-SR's word counts for what went through it: another one must not free an ICCID by an EIS of its own making.
 TEST_F(StoreTest, AnUncertainIccidIsSettledForItsSmsrOnly) {
   auto s = open();
   ASSERT_TRUE(s->run([](Tx& tx) {
@@ -350,6 +236,52 @@ TEST_F(StoreTest, AnUncertainIccidIsSettledForItsSmsrOnly) {
                  EXPECT_EQ(tx.get_profile(p.iccid)->state, ProfileState::uncertain);
                  EXPECT_TRUE(tx.settle_uncertain(p.iccid, "eid", "2.999.30", ProfileState::free));
                  EXPECT_EQ(tx.get_profile(p.iccid)->state, ProfileState::free);
+               }).ok());
+}
+
+// No key set is kept of an ISD-P that is proved gone, whichever way its ICCID became free.
+TEST_F(StoreTest, AFreeIccidHasNoKeySet) {
+  auto s = open();
+  ASSERT_TRUE(s->run([](Tx& tx) {
+                 ProfileRow p;
+                 p.iccid = "89000123456789012341";
+                 tx.insert_profile(p);
+                 const KeySetRow keys{p.iccid, "eid", "aid", 0x30, Bytes(8, 1)};
+                 const auto uncertain_with_keys = [&] {
+                   tx.set_profile(p.iccid, ProfileState::uncertain, "eid", "sr", "d1");
+                   tx.put_key_set(keys, "d1");
+                   ASSERT_TRUE(tx.get_key_set(p.iccid).has_value());
+                 };
+                 uncertain_with_keys();
+                 tx.settle_uncertain(p.iccid, "eid", "other", ProfileState::free);
+                 EXPECT_TRUE(tx.get_key_set(p.iccid).has_value()) << "nothing was settled";
+                 tx.settle_uncertain(p.iccid, "eid", "sr", ProfileState::installed);
+                 EXPECT_TRUE(tx.get_key_set(p.iccid).has_value());
+                 uncertain_with_keys();
+                 tx.settle_uncertain(p.iccid, "eid", "sr", ProfileState::free);
+                 EXPECT_FALSE(tx.get_key_set(p.iccid).has_value());
+                 uncertain_with_keys();
+                 tx.set_profile(p.iccid, ProfileState::reserved, "eid", "sr", "d2");
+                 EXPECT_TRUE(tx.get_key_set(p.iccid).has_value());
+                 tx.set_profile(p.iccid, ProfileState::free, "", "", "");
+                 EXPECT_FALSE(tx.get_key_set(p.iccid).has_value());
+               }).ok());
+}
+
+// Tried again and again while the disk is full, it comes when the ICCID may be another order's.
+TEST_F(StoreTest, AKeySetIsDeletedByItsOwnDownloadOnly) {
+  auto s = open();
+  ASSERT_TRUE(s->run([](Tx& tx) {
+                 ProfileRow p;
+                 p.iccid = "89000123456789012341";
+                 tx.insert_profile(p);
+                 const KeySetRow keys{p.iccid, "eid", "aid", 0x30, Bytes(8, 1)};
+                 tx.set_profile(p.iccid, ProfileState::reserved, "eid", "sr", "newer");
+                 tx.put_key_set(keys, "newer");
+                 tx.delete_key_set(p.iccid, "older");
+                 EXPECT_TRUE(tx.get_key_set(p.iccid).has_value());
+                 tx.delete_key_set(p.iccid, "newer");
+                 EXPECT_FALSE(tx.get_key_set(p.iccid).has_value());
                }).ok());
 }
 
@@ -446,6 +378,215 @@ TEST_F(StoreTest, AStoreOfTheFirstVersionIsBroughtUp) {
   ASSERT_TRUE(s->run([](Tx& tx) {
                  EXPECT_EQ(tx.unfinished_downloads().size(), 1U);
                  EXPECT_TRUE(tx.set_aside_rows(1).empty());
+               }).ok());
+}
+
+TEST_F(StoreTest, NobodyBringsAStoreUpWhileAServerOfAnOlderVersionRunsOnIt) {
+  const auto now_version_two = [](Store& s) {
+    return s.run([](Tx& tx) {
+      tx.exec("ALTER TABLE deliveries DROP COLUMN source; DROP TABLE set_aside");
+      tx.set_meta("version", view("2"));
+    });
+  };
+  StoreOptions tool{path_};
+  tool.exclusive = false;
+  StoreOptions server{path_};
+  server.exclusive = true;
+  {
+    auto old = Store::open(server);
+    ASSERT_TRUE(old.ok());
+    ASSERT_TRUE(now_version_two(**old).ok());
+    auto s = Store::open(tool);
+    ASSERT_FALSE(s.ok());
+    EXPECT_EQ(s.error().reason, "store-in-use");
+    EXPECT_NE(s.error().detail.find("a server of an older version runs on it"), std::string::npos) << s.error().detail;
+    ASSERT_TRUE((*old)
+                    ->run([](Tx& tx) {
+                      EXPECT_EQ(text(*tx.meta("version")), "2");
+                      EXPECT_THROW(tx.set_aside_rows(1), StoreError) << "nothing was added either";
+                    })
+                    .ok());
+  }
+  auto alone = Store::open(tool);  // and keeps no lock afterwards
+  ASSERT_TRUE(alone.ok()) << alone.error().text();
+  EXPECT_TRUE(Store::open(server).ok());
+}
+
+TEST_F(StoreTest, OutcomesAreTakenUpBeforeNotificationsWhichAreCounted) {
+  auto s = open();
+  ASSERT_TRUE(s->run([](Tx& tx) {
+                 tx.count_usage();
+                 DeliveryRow d;
+                 d.party = "p";
+                 d.address = "https://x/cb";
+                 d.kind = DeliveryKind::notification;
+                 d.source = "s";
+                 tx.insert_delivery(d);
+                 tx.insert_delivery(d);
+                 d.kind = DeliveryKind::callback;
+                 d.source.clear();
+                 tx.insert_delivery(d);
+                 const auto first = tx.pending_deliveries(1);
+                 ASSERT_EQ(first.size(), 1U);
+                 EXPECT_EQ(first[0].kind, DeliveryKind::callback);
+               }).ok());
+  const std::string key = usage_key("p", DeliveryKind::notification, "s");
+  ASSERT_TRUE(s->run([&](Tx& tx) {
+                 EXPECT_EQ(tx.usage(key).calls, 2);
+                 EXPECT_EQ(tx.usage("p").calls, 0);
+                 tx.count_usage();
+                 EXPECT_EQ(tx.usage(key).calls, 2);
+                 tx.delete_delivery(1);
+               }).ok());
+  ASSERT_TRUE(s->run([&](Tx& tx) { EXPECT_EQ(tx.usage(key).calls, 1); }).ok());
+}
+
+TEST_F(StoreTest, AStoreOfTheSecondVersionKeepsItsCallsAndMessages) {
+  {
+    auto s = open();
+    ASSERT_TRUE(s->run([](Tx& tx) {
+                   tx.insert_call(a_call("old"));
+                   DeliveryRow d;
+                   d.party = "p";
+                   d.address = "https://x/cb";
+                   d.body = "outcome";
+                   tx.insert_delivery(d);
+                   tx.exec(
+                       "ALTER TABLE calls DROP COLUMN reply_parameters; ALTER TABLE calls DROP COLUMN delivery; "
+                       "ALTER TABLE deliveries DROP COLUMN source");
+                   tx.set_meta("version", view("2"));
+                 }).ok());
+  }
+  auto s = open();
+  ASSERT_TRUE(s->run([](Tx& tx) {
+                 ASSERT_TRUE(tx.find_call("2.999.10", "old").has_value());
+                 EXPECT_EQ(tx.find_call("2.999.10", "old")->delivery, 0);
+                 const auto messages = tx.pending_deliveries(10);
+                 ASSERT_EQ(messages.size(), 1U);
+                 EXPECT_EQ(tx.delivery_body(messages[0].id), "outcome");
+                 CallRow c = a_call("new");
+                 c.reply_parameters = "<p/>";
+                 tx.insert_call(c);
+                 tx.set_call_delivery("2.999.10", "new", messages[0].id);
+                 EXPECT_EQ(tx.find_call("2.999.10", "new")->delivery, messages[0].id);
+                 EXPECT_EQ(tx.find_call("2.999.10", "new")->reply_parameters, "<p/>");
+               }).ok());
+}
+
+TEST_F(StoreTest, WhatIsInstalledOnAnEuicc) {
+  auto s = open();
+  ASSERT_TRUE(s->run([](Tx& tx) {
+                 for (const char* iccid : {"1", "2", "3"}) {
+                   ProfileRow p;
+                   p.iccid = iccid;
+                   p.owner = "2.999.10";
+                   EXPECT_TRUE(tx.insert_profile(p));
+                 }
+                 tx.set_profile("1", ProfileState::installed, "eid", "2.999.30", "d");
+                 tx.set_profile("2", ProfileState::installed, "eid", "2.999.31", "d");
+                 tx.set_profile("3", ProfileState::uncertain, "eid", "2.999.30", "d");
+                 EXPECT_EQ(tx.installed_profiles("eid", "2.999.30"), std::vector<std::string>{"1"});
+                 EXPECT_TRUE(tx.installed_profiles("other", "2.999.30").empty());
+               }).ok());
+}
+
+TEST_F(StoreTest, FollowUpsOfOneEidAtTwoSmsrsDoNotMeet) {
+  auto s = open();
+  ASSERT_TRUE(s->run([](Tx& tx) {
+                 tx.put_follow_up("eid", "2.999.30", "a");
+                 tx.put_follow_up("eid", "2.999.31", "b");
+                 tx.put_follow_up("eid", "2.999.30", "c");
+                 ASSERT_EQ(tx.follow_ups().size(), 2U);
+                 EXPECT_EQ(tx.follow_ups()[0].record, "c");
+                 EXPECT_EQ(tx.follow_ups()[1].smsr, "2.999.31");
+                 tx.delete_follow_up("eid", "2.999.30");
+                 ASSERT_EQ(tx.follow_ups().size(), 1U);
+                 EXPECT_EQ(tx.follow_ups()[0].record, "b");
+               }).ok());
+}
+
+TEST_F(StoreTest, FollowUpsOfTheSecondVersionAreBroughtUp) {
+  {
+    auto s = open();
+    ASSERT_TRUE(s->run([](Tx& tx) {
+                   tx.exec(
+                       "DROP TABLE follow_ups; CREATE TABLE follow_ups(eid TEXT PRIMARY KEY, record TEXT) WITHOUT "
+                       "ROWID; INSERT INTO follow_ups VALUES('eid','{\"smsr\":\"2.999.30\"}'),('odd','no JSON')");
+                   tx.set_meta("version", view("2"));
+                 }).ok());
+  }
+  for (int i = 0; i < 2; ++i) {
+    auto s = open();
+    ASSERT_TRUE(s->run([](Tx& tx) {
+                   EXPECT_EQ(tx.follow_ups().size(), 2U);
+                   tx.put_follow_up("eid", "2.999.30", "known by its SM-SR");
+                   EXPECT_EQ(tx.follow_ups().size(), 2U);
+                 }).ok());
+  }
+}
+
+// A follow-up that cannot be read goes whole, and does not come back at each start; the next one of its card stays.
+TEST_F(StoreTest, AFollowUpIsSetAsideWhole) {
+  auto s = open();
+  const FollowUpRow lost{"eid", "2.999.30", std::string(5000, '{')};
+  const SetAsideRow as{"follow-up", "eid 2.999.30", "", "cannot be read", 7, lost.record};
+  ASSERT_TRUE(s->run([&](Tx& tx) {
+                 tx.put_follow_up(lost.eid, lost.smsr, lost.record);
+                 tx.set_aside({"message", "1", "", "why", 8});
+                 tx.set_aside_follow_up(lost, as);
+                 EXPECT_TRUE(tx.follow_ups().empty());
+                 tx.put_follow_up(lost.eid, lost.smsr, "of its card, since");
+                 tx.set_aside_follow_up(lost, as);  // tried again
+                 EXPECT_EQ(tx.follow_ups().size(), 1U);
+                 EXPECT_EQ(tx.set_aside_count(), 2);
+                 tx.retry_set_aside();
+                 EXPECT_TRUE(tx.set_aside_rows(10).empty()) << "judged anew";
+                 ASSERT_EQ(tx.set_aside_records().size(), 1U);
+                 EXPECT_EQ(tx.set_aside_records()[0].record, lost.record);
+                 tx.delete_set_aside(tx.set_aside_records()[0]);
+                 EXPECT_EQ(tx.set_aside_count(), 0);
+               }).ok());
+}
+
+TEST_F(StoreTest, AStoreOfTheThirdVersionIsBroughtUp) {
+  {
+    auto s = open();
+    ASSERT_TRUE(s->run([](Tx& tx) {
+                   tx.set_aside({"message", "1", "", "why", 8});
+                   tx.exec("ALTER TABLE set_aside DROP COLUMN record");
+                   tx.set_meta("version", view("3"));
+                 }).ok());
+  }
+  auto s = open();
+  ASSERT_TRUE(s->run([](Tx& tx) {
+                 EXPECT_EQ(text(*tx.meta("version")), std::to_string(schema_version()));
+                 EXPECT_EQ(tx.set_aside_rows(10).size(), 1U);
+                 EXPECT_TRUE(tx.set_aside_records().empty());
+               }).ok());
+}
+
+// Of one Operator and one card: what is on its way and what may be there.
+TEST_F(StoreTest, WhatIsAtStakeOnACard) {
+  auto s = open();
+  ASSERT_TRUE(s->run([](Tx& tx) {
+                 struct {
+                   const char *iccid, *owner, *eid, *smsr;
+                   ProfileState state;
+                 } const rows[] = {{"1", "2.999.10", "eid", "2.999.30", ProfileState::reserved},
+                                   {"2", "2.999.10", "eid", "2.999.30", ProfileState::uncertain},
+                                   {"3", "2.999.10", "eid", "2.999.30", ProfileState::installed},
+                                   {"4", "2.999.10", "eid", "2.999.31", ProfileState::uncertain},
+                                   {"5", "2.999.11", "eid", "2.999.30", ProfileState::uncertain},
+                                   {"6", "2.999.10", "other", "2.999.30", ProfileState::reserved}};
+                 for (const auto& r : rows) {
+                   ProfileRow p;
+                   p.iccid = r.iccid;
+                   p.owner = r.owner;
+                   EXPECT_TRUE(tx.insert_profile(p));
+                   tx.set_profile(r.iccid, r.state, r.eid, r.smsr, "d");
+                 }
+                 EXPECT_EQ(tx.profiles_at_stake("2.999.10", "eid", "2.999.30"), 2);
+                 EXPECT_EQ(tx.profiles_at_stake("2.999.12", "eid", "2.999.30"), 0);
                }).ok());
 }
 

@@ -17,7 +17,7 @@ struct Crt {
   std::uint8_t scenario = 0, usage = 0, type = 0, length = 0;
   Bytes sdin, host_id;
 };
-// 4.4: tags in the order of the table.
+// docs/spec/crypto.md 4.4: tags in the order of the table.
 std::optional<Crt> parse_crt(ByteView in) {
   const auto outer = read_tlv(in);
   if (!outer || outer->tag != 0xA6 || !in.empty()) return std::nullopt;
@@ -64,7 +64,7 @@ std::optional<Crt> parse_crt(ByteView in) {
   return c;
 }
 
-// A3: raw, or as in certificates.
+// docs/spec/crypto.md A3: raw, or as in certificates.
 ByteView point_of(ByteView v) {
   if (v.size() == 70 && v[0] == 0xB0 && v[1] == 0x41) return v.subspan(2, 65);
   return v;
@@ -126,7 +126,7 @@ Bytes CardEstablishment::certificate(ByteView in) {
   if (!usage || cert->type != std::optional<std::uint8_t>{0x01} || cert->curve != k_.curve) return refuse(0x6A80);
   if (cert->aki && *cert->aki != k_.ci_ski) return refuse(0x6600);
   if (!ecdsa_verify(k_.curve, k_.pk_ci, sha256(cert->tbs), cert->signature))
-    return refuse(0x6600);  // dates: no clock (A10)
+    return refuse(0x6600);  // dates: no clock (docs/spec/crypto.md A10)
   pk_dp_ = cert->q;
   Bytes answer;
   append_tlv(answer, 0x85, k_.rc);
@@ -145,7 +145,7 @@ Bytes CardEstablishment::key(ByteView in) {
   if (!in.empty() || d[2].value.size() != 64) return refuse(0x6A80);
   Bytes rc;
   append_dgi(rc, 0x0085, k_.rc);
-  // The signature before anything else is looked at (4.5).
+  // The signature before anything else is looked at (docs/spec/crypto.md 4.5).
   if (!ecdsa_verify(k_.curve, *pk_dp_, sha256(concat(d[0].whole, d[1].whole, rc)), d[2].value)) return refuse(0x6600);
   const auto crt = parse_crt(d[0].value);
   if (!crt) return refuse(0x6A80);

@@ -1,7 +1,7 @@
 // The card's end of one key establishment and of one SCP03t session, so that a vector file is checked from both sides.
 //
 // It is written on the product's primitives (host/crypto, the certificate parser): the card that shares nothing with
-// the product is tests/sim/card. Checks and status words: sgp02-crypto.md section 9.
+// the product is tests/sim/card. Checks and status words: docs/spec/crypto.md 9.
 #pragma once
 
 #include <optional>

@@ -6,7 +6,7 @@
 #include <filesystem>
 
 #include "host/crypto/ec.hpp"
-#include "hsm/engine/test_token.hpp"
+#include "hsm/setup/test_token.hpp"
 #include "tests/vectors/engine.hpp"
 
 namespace kf::vectors {

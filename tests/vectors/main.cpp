@@ -1,8 +1,7 @@
 // keyferry-vectors [--engine software|hsm|core] FILE...
 #include <iostream>
 
-#include <CLI/CLI.hpp>
-
+#include "host/base/command_line.hpp"
 #include "tests/vectors/runner.hpp"
 
 int main(int argc, char** argv) {
@@ -19,13 +18,7 @@ int main(int argc, char** argv) {
       ->check(CLI::IsMember({"software", "hsm", "core"}));
   app.add_option("--module", hsm.module_path, "SoftHSM module for --engine hsm (default: the usual places)");
   app.add_option("FILE", files, "vector files")->required();
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& e) {
-    if (e.get_exit_code() == 0) return app.exit(e);  // --help
-    std::cerr << "keyferry-vectors: " << e.what() << " (keyferry-vectors --help)\n";
-    return 2;
-  }
+  if (const auto ended = kf::parse_command_line(app, "keyferry-vectors", argc, argv)) return *ended;
 
   std::unique_ptr<kf::vectors::VectorEngine> backend;
   if (engine == "software") {
@@ -38,21 +31,16 @@ int main(int argc, char** argv) {
     }
     backend = std::move(started).value();
   } else {
-#ifdef KF_WITH_HSM
     auto started = kf::vectors::hsm_backend(hsm);
     if (!started) {
       std::cerr << "the HSM test token could not be started: " << started.error().text() << "\n";
       return 3;
     }
     backend = std::move(started).value();
-#else
-    std::cerr << "built without the HSM backend\n";
-    return 3;
-#endif
   }
   kf::vectors::Runner runner(*backend, std::cout, std::cerr);
   for (const std::string& f : files) runner.run_file(f);
   std::cerr.flush();
   runner.report();
-  return runner.exit_status();
+  return kf::end_program("keyferry-vectors", runner.exit_status());
 }

@@ -6,7 +6,8 @@
 #include <fstream>
 #include <set>
 
-#include "hsm/engine/test_token.hpp"
+#include "hsm/setup/set_up_token.hpp"
+#include "hsm/setup/test_token.hpp"
 #include "tests/hsm/lessons/journal.hpp"
 #include "tests/hsm/lessons/load.hpp"
 

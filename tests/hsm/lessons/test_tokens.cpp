@@ -3,7 +3,8 @@
 
 #include <csignal>
 
-#include "hsm/engine/test_token.hpp"
+#include "hsm/setup/set_up_token.hpp"
+#include "hsm/setup/test_token.hpp"
 #include "tests/hsm/lessons/journal.hpp"
 #include "tests/hsm/lessons/load.hpp"
 #include "tests/hsm/lessons/runs.hpp"

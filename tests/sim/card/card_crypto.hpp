@@ -1,4 +1,5 @@
-// The card's cryptography, written from sgp02-crypto.md 3, 4.6 to 4.8 and 6.1 alone. Shares nothing with host/crypto.
+// The card's cryptography, written from docs/spec/crypto.md 3, 4.6 to 4.8 and 6.1 alone. Shares nothing with
+// host/crypto.
 //
 // AES-CMAC is RFC 4493 over single AES block calls, the KDFs are loops over SHA-256 and CMAC, ECDSA verification and
 // ECKA are done on EC_POINT with the scalars computed here. Stateless and thread-safe, except Sha256 (one owner).
@@ -27,8 +28,8 @@ Bytes cbc_encrypt(ByteView key, const Block& iv, ByteView padded);  // input is 
 Bytes cbc_decrypt(ByteView key, const Block& iv, ByteView cipher);
 
 std::array<std::uint8_t, 32> sha256(Parts parts);
-SecretBytes x963(ByteView z, ByteView shared_info, std::size_t length);  // crypto 4.7
-// crypto 6.1: bits is 64 for challenges and cryptograms, else the key length.
+SecretBytes x963(ByteView z, ByteView shared_info, std::size_t length);  // docs/spec/crypto.md 4.7
+// docs/spec/crypto.md 6.1: bits is 64 for challenges and cryptograms, else the key length.
 SecretBytes scp03_kdf(ByteView key, std::uint8_t constant, ByteView context, unsigned bits);
 
 // 65 bytes, 04, X < p, Y < p, Y^2 = X^3 + aX + b.

@@ -49,7 +49,7 @@ bool size_in(ByteView v, std::size_t low, std::size_t high) { return v.size() >=
 Sw check_dp_certificate(ByteView cert, const EuiccIdentity& id, Bytes& pk_dp) {
   ByteView body;
   if (!single_tlv(cert, 0x7F21, body)) return kWrongData;
-  // The order of crypto 5.1; 53 and 73 share a place.
+  // The order of docs/spec/crypto.md 5.1; 53 and 73 share a place.
   struct Field {
     std::uint32_t tag;
     std::size_t low, high;

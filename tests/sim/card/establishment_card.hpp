@@ -1,5 +1,5 @@
-// Key establishment as ECASD and ISD-P see it: CERT.DP.ECDSA check, CRT, keys and receipt (crypto 4, 5, 9).
-// Every failure is a status word of crypto section 9. Stateless, thread-safe.
+// Key establishment as ECASD and ISD-P see it: CERT.DP.ECDSA check, CRT, keys and receipt.
+// docs/spec/crypto.md 4, 5, 9: every failure is a status word of section 9. Stateless, thread-safe.
 #pragma once
 
 #include "tests/sim/card/scp03t_card.hpp"
@@ -32,7 +32,7 @@ struct KeyCommand {
 };
 Sw split_key_command(ByteView data, KeyCommand& out);
 bool key_signature_ok(const KeyCommand& c, CardCurve curve, ByteView pk_dp, ByteView rc);
-// Content of DGI 7F49, raw or B0/F0 (A3), to 65 bytes.
+// Content of DGI 7F49, raw or B0/F0 (docs/spec/crypto.md A3), to 65 bytes.
 Sw ephemeral_point(ByteView key, CardCurve curve, ByteView& point);
 
 struct Derived {

@@ -27,7 +27,7 @@ bool is_well_known(ByteView aid, WellKnown which) {
   return aid.size() == 16 && same(aid.first(12), kAidPrefix) && aid[12] == 0 && aid[13] == 0 &&
          aid[14] == static_cast<std::uint8_t>(which) && aid[15] == 0;
 }
-// An ISD-P instance AID: the SGP.02 prefix and a number of its own from 0010 on (interfaces 2.5).
+// An ISD-P instance AID: the SGP.02 prefix and a number of its own from 0010 on (docs/spec/interfaces.md 2.5).
 bool may_be_isdp(ByteView aid) {
   return aid.size() == 16 && same(aid.first(12), kAidPrefix) && (aid[12] != 0 || aid[13] != 0 || aid[14] >= 0x10);
 }
@@ -68,7 +68,7 @@ struct Establishment {
   Bytes pk_dp, rc;  // empty before STORE DATA #1 was accepted
 };
 
-// One SCP03t session with the plaintext it brought; both end together (crypto 6.6: the card discards).
+// One SCP03t session with the plaintext it brought; both end together (docs/spec/crypto.md 6.6: the card discards).
 struct Session {
   Bytes isdp_aid;
   Scp03tCard scp;
@@ -135,7 +135,7 @@ struct Euicc::Impl {
   void notify(std::uint8_t type, ByteView isdp_aid);
 };
 
-// --- Scripts (interfaces 5.6, 5.7) -----------------------------------------------------------------------------------
+// --- Scripts (docs/spec/interfaces.md 5.6, 5.7) ----------------------------------------------------------------------
 
 namespace {
 
@@ -229,12 +229,12 @@ ScriptResult Euicc::Impl::process(ByteView body, ByteView aid) {
   return finish("ok");
 }
 
-// --- SCP03t, to an ISD-P (crypto 6) ----------------------------------------------------------------------------------
+// --- SCP03t, to an ISD-P (docs/spec/crypto.md 6) ---------------------------------------------------------------------
 
 // Appends the answer; false stops the script.
 bool Euicc::Impl::scp03t(const TlvItem& item, Isdp& isdp, Bytes& out) {
   TlvItem t = item;
-  const bool wrapped = item.tag == 0x22;  // the option for SM-SRs that carry C-APDUs only (interfaces 2.4)
+  const bool wrapped = item.tag == 0x22;  // the option for SM-SRs that carry C-APDUs only (docs/spec/interfaces.md 2.4)
   if (wrapped) {
     TlvWalker w(item.value);
     const bool one = w.next(t) && w.finished();
@@ -293,7 +293,7 @@ Bytes Euicc::Impl::segment(ByteView value, Isdp& isdp, bool& failed) {
     put_scp_error(out, 0x86, e);
     return out;
   };
-  // Structure first (crypto 6.5), then state, then the session's own checks.
+  // Structure first (docs/spec/crypto.md 6.5), then state, then the session's own checks.
   if (value.size() < 24 || value.size() % 16 != 8) return refuse(ScpError::structure);
   if (!session || !same(session->isdp_aid, isdp.aid) || isdp.state != IsdpState::personalized)
     return refuse(ScpError::security);
@@ -337,7 +337,7 @@ Bytes Euicc::Impl::segment(ByteView value, Isdp& isdp, bool& failed) {
   return answer;
 }
 
-// --- C-APDUs, to the ISD-R (interfaces 3; crypto 4, 9) ---------------------------------------------------------------
+// --- C-APDUs, to the ISD-R (docs/spec/interfaces.md 3; docs/spec/crypto.md 4, 9) -------------------------------------
 
 Reply Euicc::Impl::command(ByteView a) {
   if (a.size() < 5) return {kWrongLength, {}};
@@ -436,7 +436,7 @@ Reply Euicc::Impl::key_block(std::uint8_t p1, ByteView data) {
     case DgiRead::bad:
       return {kWrongData, {}};
     case DgiRead::incomplete:
-      return {data.size() == 255 ? kOk : kWrongData, {}};  // A2: only full blocks go on
+      return {data.size() == 255 ? kOk : kWrongData, {}};  // only full blocks go on: docs/spec/crypto.md A2
     case DgiRead::ok:
       break;
   }

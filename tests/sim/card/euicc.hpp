@@ -1,8 +1,8 @@
 // A simulated eUICC: ISD-R, ECASD, ISD-Ps and a Profile Package Interpreter, driven by remote-command scripts.
 //
-// Test equipment. Its key agreement, KDF, CMAC use, certificate check and SCP03t are written here from the reference
-// and share nothing with host/crypto, host/pki or host/es8, so that one bug cannot pass twice. Uses host/base only.
-// sgp02-crypto.md sections 4, 6, 9; sgp02-interfaces.md sections 3, 5, 7.
+// Test equipment. Its key agreement, KDF, CMAC use, certificate check and SCP03t are written here from the
+// specification and share nothing with host/crypto, host/pki or host/es8, so that one bug cannot pass twice. Uses
+// host/base only. docs/spec/crypto.md 4, 6, 9; docs/spec/interfaces.md 3, 5, 7.
 // Not thread-safe: one caller at a time per card; different cards may run in different threads.
 #pragma once
 
@@ -31,10 +31,10 @@ struct EuiccIdentity {
   Bytes sin, sdin;                // of the ISD-R, may be empty
   std::uint32_t memory = 524288;  // bytes for profiles
   unsigned rc_length = 16;        // 16 or 32
-  bool r_mac_on_empty = false;    // answer 86 08 R-MAC instead of 86 00 (A17)
+  bool r_mac_on_empty = false;    // answer 86 08 R-MAC instead of 86 00 (docs/spec/crypto.md A17)
 };
 
-// Faults on request; each names a failure of sgp02-interfaces.md 4.2.
+// Faults on request; each names a failure of docs/spec/interfaces.md 4.2.
 struct EuiccFaults {
   bool wrong_receipt = false;
   bool wrong_r_mac = false;
@@ -83,7 +83,8 @@ class Euicc {
   EuiccFaults& faults();
   [[nodiscard]] std::vector<InstalledProfile> profiles() const;  // every ISD-P
   [[nodiscard]] std::uint32_t free_memory() const;
-  // After an accepted EnableProfile/DisableProfile: the notification E1 {...} to send (interfaces section 3), once.
+  // After an accepted EnableProfile/DisableProfile: the notification E1 {...} to send (docs/spec/interfaces.md 3),
+  // once.
   std::optional<Bytes> take_notification();
   // Test hook: the plaintext package of an ISD-P (kept only when the identity asked for it by keep_plaintext(true)).
   void keep_plaintext(bool on);

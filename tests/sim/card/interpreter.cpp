@@ -7,7 +7,7 @@
 namespace kf::sim::card {
 namespace {
 
-// Status values of the EUICCResponse (7.4).
+// Status values of the EUICCResponse (docs/spec/interfaces.md 7.4).
 enum : std::uint32_t {
   kPeNotSupported = 1,
   kBadValues = 3,

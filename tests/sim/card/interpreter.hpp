@@ -1,7 +1,7 @@
 // The Profile Package Interpreter: walks a DER profile package as it arrives, in pieces cut anywhere, with bounded
-// memory. sgp02-interfaces.md 7. Checks: header first and once, known ProfileElement tags, every PE's own header with
-// its identification, DER nesting and lengths down to the last primitive, PE-End last with nothing behind it. Does not
-// install anything: file systems and keys inside the PEs are not interpreted. Not thread-safe.
+// memory. docs/spec/interfaces.md 7. Checks: header first and once, known ProfileElement tags, every PE's own header
+// with its identification, DER nesting and lengths down to the last primitive, PE-End last with nothing behind it. Does
+// not install anything: file systems and keys inside the PEs are not interpreted. Not thread-safe.
 #pragma once
 
 #include <array>
@@ -14,7 +14,7 @@
 namespace kf::sim::card {
 
 struct PeStatusEntry {
-  std::uint32_t status = 0;  // table of 7.4
+  std::uint32_t status = 0;  // docs/spec/interfaces.md 7.4
   Bytes identification;      // value octets of the PE's 81; empty when unknown (header, framing errors)
 };
 

@@ -6,7 +6,7 @@
 
 namespace kf::sim::card {
 namespace {
-constexpr std::size_t kMaxTlv = 1024;  // A16
+constexpr std::size_t kMaxTlv = 1024;  // docs/spec/crypto.md A16
 
 Bytes head86(std::size_t length) {
   Bytes h{0x86};

@@ -1,4 +1,4 @@
-// SCP03t, card side: i = 70, level 33 (crypto 6). One object is one session of one ISD-P.
+// SCP03t, card side: i = 70, level 33 (docs/spec/crypto.md 6). One object is one session of one ISD-P.
 // Errors are the value byte of 9F44/9F45/9F46: 01 structure, 02 security, 03 key set not found. The caller drops the
 // session after any of them. Not thread-safe.
 #pragma once

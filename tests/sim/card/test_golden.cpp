@@ -1,4 +1,4 @@
-// The golden run, eUICC side (samples/README.md, "How to replay" 2 and 3), and attempts to replay it to a card.
+// The golden run, eUICC side (docs/spec/interfaces.md 8), and attempts to replay it to a card.
 #include <nlohmann/json.hpp>
 
 #include "tests/sim/card/test_host.hpp"

@@ -1,4 +1,5 @@
-// Life cycle of ISD-Ps, status words of crypto 9 and interfaces 3, scripts and chaining, the whole run on both curves.
+// Life cycle of ISD-Ps, status words of docs/spec/crypto.md 9 and docs/spec/interfaces.md 3, scripts and chaining, the
+// whole run on both curves.
 #ifdef __linux__
 #include <malloc.h>
 #endif
@@ -520,7 +521,7 @@ TEST(Establishment, RcIsSingleUseInsideAChain) {
 }
 
 // A certificate whose DGI is longer than a block: 255 bytes and the rest, the block count runs through both commands
-// (A2).
+// (docs/spec/crypto.md A2).
 TEST(Establishment, CertificateInTwoBlocks) {
   World w;
   w.create();

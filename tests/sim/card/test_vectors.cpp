@@ -1,4 +1,4 @@
-// The card's side of every vector file of the reference. Skips with a message where the reference is absent.
+// The card's side of every published vector file. Skips with a message where they are absent.
 #include <nlohmann/json.hpp>
 
 #include "tests/sim/card/test_host.hpp"

@@ -1,5 +1,6 @@
-// The card's own strict BER-TLV reader: tags of one or two bytes, definite minimal lengths up to FFFF (crypto 2).
-// Separate from host/base/tlv on purpose: a length rule that is wrong there must not pass here too.
+// The card's own strict BER-TLV reader: tags of one or two bytes, definite minimal lengths up to FFFF
+// (docs/spec/crypto.md 2). Separate from host/base/tlv on purpose: a length rule that is wrong there must not pass here
+// too.
 #pragma once
 
 #include "host/base/bytes.hpp"
@@ -83,7 +84,7 @@ inline void put_tlv(Bytes& out, std::uint8_t tag, ByteView value) {
   out.insert(out.end(), value.begin(), value.end());
 }
 
-// One DGI from the front: two bytes identifier, length 00..FE or FF and two bytes (crypto 2).
+// One DGI from the front: two bytes identifier, length 00..FE or FF and two bytes (docs/spec/crypto.md 2).
 struct DgiItem {
   std::uint32_t id = 0;
   ByteView value;

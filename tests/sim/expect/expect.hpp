@@ -1,5 +1,5 @@
 // What a personalised profile package must look like, by search and replace. Test equipment,
-// independent of host/profile. sgp02-interfaces.md section 7. Pure functions.
+// independent of host/profile. docs/spec/interfaces.md 7. Pure functions.
 #pragma once
 
 #include <string>

@@ -2,7 +2,8 @@
 // EIS.
 //
 // PKI tooling of the simulators. It writes GlobalPlatform certificates and EumSignature itself (not through host/pki's
-// issuer), so that what the SM-DP checks was not made by the SM-DP's own code. sgp02-crypto.md 5; interfaces 2.5.
+// issuer), so that what the SM-DP checks was not made by the SM-DP's own code. docs/spec/crypto.md 5;
+// docs/spec/interfaces.md 2.5.
 #pragma once
 
 #include <memory>
@@ -57,7 +58,7 @@ class Eum {
 };
 
 // EumSignedInfo as a document of its own in exclusive canonical form. `indent`: the column of <rps:EumSignedInfo> in a
-// message laid out in steps of two blanks (the reference samples); absent: without white space, as the SOAP codec
+// message laid out in steps of two blanks (the published samples); absent: without white space, as the SOAP codec
 // writes.
 std::string canonical_eum_signed_info(const es::Eis& e, std::string_view ns, std::optional<std::size_t> indent = {});
 

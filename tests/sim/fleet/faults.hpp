@@ -4,7 +4,7 @@
 //   VALUE     what the fault takes (a function name, an index, milliseconds); see fault_catalogue()
 //   COUNT     at most that often per EID; only for faults of the SM-SR and the link, card faults stay armed
 //   SELECTOR  every-N (eUICCs 0, N, 2N ... of the fleet) or the last digits of an EID; absent: all
-// sgp02-interfaces.md 4.2 says which failure each one stands for. One thread.
+// docs/spec/interfaces.md 4.2 says which failure each one stands for. One thread.
 #pragma once
 
 #include <cstdint>

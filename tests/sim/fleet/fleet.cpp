@@ -66,7 +66,7 @@ Status Fleet::preinstall(const std::string& eid, const std::string& isdp_aid, st
   const auto it = by_eid_.find(eid);
   if (it == by_eid_.end()) return Error{"unknown-eid", eid};
   KF_TRY(const Bytes aid, from_hex(isdp_aid));
-  // INSTALL [for install], as sgp02-interfaces.md section 3 writes it.
+  // INSTALL [for install], as docs/spec/interfaces.md 3 writes it.
   Bytes data = hex("10A0000005591010FFFFFFFF8900000D0010A0000005591010FFFFFFFF8900000E00");
   append(data, {static_cast<std::uint8_t>(aid.size())});
   append(data, aid);

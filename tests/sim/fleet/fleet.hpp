@@ -1,6 +1,6 @@
 // N simulated eUICCs in one process: each waits for a trigger, opens an administration session to the SM-SR's ES5
 // server over HTTP (TLS 1.2 PSK by default), executes the scripts it is given and posts the results.
-// sgp02-interfaces.md section 5.
+// docs/spec/interfaces.md 5.
 //
 // One io_context, one thread, no thread per card: a card without a session is one struct. Deterministic in its radio
 // for a given seed. The card's own behaviour is tests/sim/card; here is only its modem side.
@@ -36,7 +36,7 @@ struct FleetOptions {
   std::uint64_t seed = 1;             // of the radio
   net::Millis post_timeout{180'000};  // a POST without an answer: longer than the SM-SR holds it
   unsigned rc_length = 16;            // 16 or 32
-  bool r_mac_on_empty = false;        // A17
+  bool r_mac_on_empty = false;        // docs/spec/crypto.md A17
 };
 
 struct FleetCounters {

@@ -100,7 +100,7 @@ std::string psk_identity_of(std::string_view eid, std::uint8_t key_id, std::uint
 
 Result<std::string> eid_of_psk_identity(std::string_view identity) {
   constexpr std::string_view prefix = "8001028110";
-  const Error bad{"bad-psk-identity", "not the form of sgp02-interfaces.md 5 item 3"};
+  const Error bad{"bad-psk-identity", "not the form of docs/spec/interfaces.md 5.3"};
   if (identity.size() != 90 || !identity.starts_with(prefix) || identity.substr(42, 4) != "4F10") return bad;
   const std::string_view eid = identity.substr(prefix.size(), 32);
   if (!std::all_of(eid.begin(), eid.end(), [](char c) { return c >= '0' && c <= '9'; })) return bad;

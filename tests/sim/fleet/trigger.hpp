@@ -1,7 +1,7 @@
 // The administration session triggering parameters (Amendment B) that the SM-SR sends to a card, and the PSK identity.
 //
 // 81 L { 83 L { 84 connection, 85 security, 86 retry policy, 89 { 8A host, 8B agent id, 8C URI } } };
-// sgp02-interfaces.md 5 items 1 and 3. In the field these bytes travel in an MT-SMS under SCP80; here MtSms carries
+// docs/spec/interfaces.md 5.1, 5.3. In the field these bytes travel in an MT-SMS under SCP80; here MtSms carries
 // them inside the process.
 #pragma once
 

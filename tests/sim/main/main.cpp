@@ -1,13 +1,14 @@
 // keyferry-sim: the test world of an SM-DP. `run` starts SM-SR, fleet and sink; `operator` is an Operator by hand.
-#include <CLI/CLI.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <nlohmann/json.hpp>
 
-#include <cstdio>
 #include <csignal>
+#include <cstdio>
 #include <iostream>
 
+#include "host/base/command_line.hpp"
+#include "host/base/text.hpp"
 #include "tests/sim/main/operator_cli.hpp"
 #include "tests/sim/main/simulator.hpp"
 
@@ -45,7 +46,7 @@ int run(SimulatorOptions o) {
   asio::io_context io(1);
   Simulator sim(io, o);
   const auto fail = [](const Error& e) {
-    std::cerr << "keyferry-sim: " << e.text() << "\n";
+    std::cerr << "keyferry-sim: " << one_line(e.text()) << "\n";
     return e.reason == "bad-fault" || e.reason == "bad-url" ? 2 : 1;
   };
   if (const auto s = sim.start(); !s.ok()) return fail(s.error());
@@ -85,6 +86,7 @@ int main(int argc, char** argv) {
       "notifications, too. README.md (\"The first hour by hand\") has every step before and after.\n"
       "Exit status: 0 done, 1 failed, 2 wrong usage, 3 the SM-DP said no.");
 
+  const CLI::Range port_number(0, 65535);
   SimulatorOptions o;
   std::string curve = "P-256", radio = "none";
   std::vector<std::string> parties;
@@ -110,10 +112,11 @@ int main(int argc, char** argv) {
   r->add_option("--smdp-oid", o.smdp_oid, "OID of the SM-DP")->capture_default_str();
   r->add_option("--smdp-cert", o.smdp_cert, "its TLS certificate (default: tls-smdp.pem of --pki)");
   r->add_option("--listen", o.listen_address, "IPv4 address of all servers")->capture_default_str();
-  r->add_option("--es3-port", o.es3_port, "0: any free port")->capture_default_str();
-  r->add_option("--es5-port", o.es5_port, "0: any free port")->capture_default_str();
-  r->add_option("--m2m-port", o.m2m_port, "0: any free port")->capture_default_str();
+  r->add_option("--es3-port", o.es3_port, "0: any free port")->check(port_number)->capture_default_str();
+  r->add_option("--es5-port", o.es5_port, "0: any free port")->check(port_number)->capture_default_str();
+  r->add_option("--m2m-port", o.m2m_port, "0: any free port")->check(port_number)->capture_default_str();
   r->add_option("--control-port", o.control_port, "0: any free port; always on loopback, plain HTTP")
+      ->check(port_number)
       ->capture_default_str();
   r->add_flag("--plain-es5", plain_es5, "ES5 without TLS-PSK");
   r->add_option("--radio", radio,
@@ -149,23 +152,11 @@ int main(int argc, char** argv) {
   OperatorCli op;
   add_operator_commands(app, op);
 
-  try {
-    if (argc > 1 && argv[1][0] != '-') app.get_subcommand(argv[1]);
-  } catch (const CLI::OptionNotFound&) {  // parse() would only say that one is required
-    std::cerr << "keyferry-sim: " << argv[1] << ": no such verb (keyferry-sim --help)\n";
-    return 2;
-  }
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& e) {
-    if (e.get_exit_code() == 0) return app.exit(e);  // --help
-    std::cerr << "keyferry-sim: " << e.what() << " (keyferry-sim --help)\n";
-    return 2;
-  }
+  if (const auto ended = parse_command_line(app, "keyferry-sim", argc, argv)) return *ended;
 
   if (*eid) {
     std::cout << fleet_eid(n) << "\n";
-    return 0;
+    return end_program("keyferry-sim", 0);
   }
   if (*r) {
     const auto c = curve_by_name(curve);
@@ -177,7 +168,7 @@ int main(int argc, char** argv) {
     o.strict = !strict.empty();
     auto rd = Radio::parse(radio);
     if (!rd.ok()) {
-      std::cerr << "keyferry-sim: " << rd.error().text() << "\n";
+      std::cerr << "keyferry-sim: " << one_line(rd.error().text()) << "\n";
       return 2;
     }
     o.fleet.radio = *rd;
@@ -188,5 +179,5 @@ int main(int argc, char** argv) {
     o.m2m = !no_m2m;
     return run(std::move(o));
   }
-  return run_operator_command(op);
+  return end_program("keyferry-sim", run_operator_command(op));
 }

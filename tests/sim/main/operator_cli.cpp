@@ -9,6 +9,7 @@
 
 #include <iostream>
 
+#include "host/base/text.hpp"
 #include "tests/sim/operator/operator.hpp"
 
 namespace kf::sim {
@@ -40,6 +41,11 @@ nlohmann::ordered_json describe(const Outcome& o) {
   return j;
 }
 
+// What others wrote is in it: ASCII, so that nothing of it speaks to a terminal.
+std::string line_of(const nlohmann::ordered_json& j) {
+  return j.dump(-1, ' ', true, nlohmann::ordered_json::error_handler_t::replace);
+}
+
 asio::awaitable<void> drive(asio::io_context& io, Operator& op, const OperatorCli& c, Pattern pattern, int& status) {
   Outcome o;
   const net::Millis timeout(c.timeout * 1000);
@@ -65,7 +71,7 @@ asio::awaitable<void> drive(asio::io_context& io, Operator& op, const OperatorCl
     if (c.validity != 0) q.validity_period = c.validity;
     o = co_await op.call(std::move(q), pattern, timeout);
   }
-  std::cout << describe(o).dump() << std::endl;
+  std::cout << line_of(describe(o)) << std::endl;
   status = o.succeeded() ? 0 : o.response || o.fault ? 3 : 1;
   if (c.linger > 0) {
     asio::steady_timer timer(io, std::chrono::seconds(c.linger));
@@ -103,6 +109,7 @@ void add_operator_commands(CLI::App& app, OperatorCli& o) {
     s->add_option("--port", o.port,
                   "of the server for callbacks and notifications, 0: any. Notifications come to the url that the\n"
                   "SM-DP's configuration names for this Operator; after `keyferry init` that is port 9443")
+        ->check(CLI::Range(0, 65535))
         ->capture_default_str();
     s->add_option("--listen-host", o.listen_host, "host name in ReplyTo");
   };
@@ -120,7 +127,7 @@ void add_operator_commands(CLI::App& app, OperatorCli& o) {
 int run_operator_command(const OperatorCli& c) {
   const auto pattern = parse_pattern(c.pattern);
   if (!pattern.ok()) {
-    std::cerr << "keyferry-sim: " << pattern.error().text() << "\n";
+    std::cerr << "keyferry-sim: " << one_line(pattern.error().text()) << "\n";
     return 2;
   }
   asio::io_context io(1);
@@ -134,14 +141,11 @@ int run_operator_command(const OperatorCli& c) {
   o.tls = {c.pki_dir + "/tls-operator.pem", c.pki_dir + "/tls-operator.key", c.pki_dir + "/tls-root.pem"};
   Operator op(io, std::move(o));
   if (const auto s = op.start(); !s.ok()) {
-    std::cerr << "keyferry-sim: " << s.error().text() << "\n";
+    std::cerr << "keyferry-sim: " << one_line(s.error().text()) << "\n";
     return 1;
   }
   op.on_notification = [](const Notification& n) {
-    std::cout << nlohmann::ordered_json{{"notification", es::function_name(n.function)},
-                                        {"eid", n.eid},
-                                        {"iccid", n.iccid}}
-                     .dump()
+    std::cout << line_of({{"notification", es::function_name(n.function)}, {"eid", n.eid}, {"iccid", n.iccid}})
               << std::endl;
   };
   int status = 1;

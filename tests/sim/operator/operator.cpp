@@ -278,6 +278,8 @@ asio::awaitable<net::Response> Operator::handle(net::Request r) {
   }
   out.status = 202;
   auto& m = std::get<es::Message>(parsed);
+  const auto type = net::parse_media_type(r.content_type);
+  if (type && type->parameter("action") == m.header.action) ++counters_.with_action;
   if (const auto* q = std::get_if<es::Request>(&m.body)) {
     if (!es::is_notification(*q)) {
       ++counters_.refused;

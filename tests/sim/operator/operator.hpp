@@ -1,7 +1,7 @@
 // The Operator: orders downloads from an SM-DP over ES2 and receives outcomes and notifications. For benches and tests.
 //
-// Three patterns (sgp02-interfaces.md 1.4): the answer in the HTTP response, by callback to this Operator's own HTTPS
-// server, or fetched with MakeConnection. Outcomes are correlated by RelatesTo. One io_context, one thread.
+// Three patterns (docs/spec/interfaces.md 1.4): the answer in the HTTP response, by callback to this Operator's own
+// HTTPS server, or fetched with MakeConnection. Outcomes are correlated by RelatesTo. One io_context, one thread.
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
@@ -72,7 +72,8 @@ struct Outcome {
 struct OperatorCounters {
   std::uint64_t sent = 0, accepted = 0, outcomes = 0, callbacks = 0, unknown_callbacks = 0, repeated_callbacks = 0;
   std::uint64_t polls = 0, notifications = 0, refused = 0;
-  std::string complaint;  // the last one of a strict Operator
+  std::uint64_t with_action = 0;  // callbacks and notifications whose media type names their Action
+  std::string complaint;          // the last one of a strict Operator
 };
 
 class Operator {

@@ -1,5 +1,5 @@
 // Receives one-way notifications over HTTPS and keeps count: the M2M SP's side of ES4, and the Operator's of ES2.
-// sgp02-interfaces.md 2.1, 2.3. One io_context, one thread.
+// docs/spec/interfaces.md 2.1, 2.3. One io_context, one thread.
 #pragma once
 
 #include <boost/asio/io_context.hpp>

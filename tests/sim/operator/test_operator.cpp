@@ -1,4 +1,5 @@
-// The Operator against an ES2 server of the test that answers by every pattern, and wrongly. interfaces 1.4, 2.1.
+// The Operator against an ES2 server of the test that answers by every pattern, and wrongly.
+// docs/spec/interfaces.md 1.4, 2.1.
 #include <gtest/gtest.h>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>

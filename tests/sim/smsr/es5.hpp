@@ -3,7 +3,7 @@
 // One queue of commands per card, one command out at a time. A POST without work is held until a command comes (the
 // session stays open while MoreToDo says so) or a time-out ends the session with 204. A session that fell silent is
 // triggered again; a script is sent a second time only when there is no result for it and the chain allows it.
-// sgp02-interfaces.md section 5. One io_context, one thread.
+// docs/spec/interfaces.md 5. One io_context, one thread.
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
@@ -47,8 +47,8 @@ struct Es5Counters {
 struct CommandOutcome {
   enum class Kind {
     answered,
-    unreachable,  // never taken by the card: nothing happened (5.1)
-    lost,         // taken, no answer: it may have been executed (5.4)
+    unreachable,  // reason 5.1: never taken by the card, nothing happened
+    lost,         // reason 5.4: taken, no answer, it may have been executed
     expired,      // the deadline passed
     bad_answer,   // the answer is no response script, or its X-Admin-Script-Status is not ok
   };

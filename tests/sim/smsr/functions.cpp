@@ -1,4 +1,4 @@
-// The ES3 functions of the SM-SR simulator. sgp02-interfaces.md 2.2, 2.4 to 2.6, 3, 4.6, 6.
+// The ES3 functions of the SM-SR simulator. docs/spec/interfaces.md 2.2, 2.4 to 2.6, 3, 4.6, 6.
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
@@ -35,7 +35,8 @@ es::Response unknown_profile(const es::Request& q) {
   return failed(q, "8.2.1", "3.9", q.iccid.value_or(""), "no such profile on this eUICC");
 }
 
-// A command that brought no answer: its codes (4.2: 5.1 means that nothing happened at the card).
+// A command that brought no answer: its codes (docs/spec/interfaces.md 4.1: reason 5.1 means that nothing happened at
+// the card).
 es::Response not_answered(const es::Request& q, const CommandOutcome& o) {
   using Kind = CommandOutcome::Kind;
   if (o.kind == Kind::unreachable) return failed(q, "8.1", "5.1", q.eid, "the eUICC did not open a session");
@@ -140,7 +141,7 @@ es::Response Smsr::get_eis(const Party& p, const es::Request& q) {
 asio::awaitable<es::Response> Smsr::create_isdp(const Party* p, std::shared_ptr<const es::Request> q,
                                                 Clock::time_point deadline) {
   Euicc& e = *find(q->eid);
-  if (e.entry(*q->iccid) != nullptr)  // whoever it belongs to (interfaces 10, rule 2)
+  if (e.entry(*q->iccid) != nullptr)  // whoever it belongs to: docs/spec/interfaces.md 10.2
     co_return failed(*q, "8.2.1", "3.3", *q->iccid, "the ICCID is in use on this eUICC");
   if (q->required_memory > e.remaining() || q->required_memory > 0xFFFFFFFFu)
     co_return failed(*q, "8.1", "4.8", q->eid, "RequiredMemory is more than RemainingMemory");

@@ -57,7 +57,7 @@ Result<HostileOptions> parse_hostile(std::string_view spec, HostileOptions o) {
   const auto bad = [&](const std::string& why) {
     std::string names = "seed all";
     for (const auto& n : hostile_names()) names.append(" ").append(n.name);
-    return Error{"bad-hostile", "'" + std::string(spec) + "': " + why + "; NAME=NUMBER,... with " + names};
+    return Error{"bad-hostile", why + "; NAME=NUMBER,... with " + names};
   };
   while (!spec.empty()) {
     const std::string_view item = spec.substr(0, spec.find(','));
@@ -67,7 +67,8 @@ Result<HostileOptions> parse_hostile(std::string_view spec, HostileOptions o) {
     std::uint64_t value = 0;
     const std::string_view digits = eq == std::string_view::npos ? std::string_view() : item.substr(eq + 1);
     const auto r = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-    if (digits.empty() || r.ec != std::errc{} || r.ptr != digits.data() + digits.size()) return bad("no number");
+    if (digits.empty() || r.ec != std::errc{} || r.ptr != digits.data() + digits.size())
+      return bad("\"" + std::string(item) + "\" gives no number");
     if (name == "seed") {
       o.seed = value;
       continue;

@@ -1,5 +1,5 @@
 // Remote-command scripts as the SM-SR builds and reads them: ES5 commands, templates, script chaining. Pure functions.
-// sgp02-interfaces.md sections 3 and 5 items 6, 7.
+// docs/spec/interfaces.md 3, 5.6, 5.7.
 #pragma once
 
 #include <string>

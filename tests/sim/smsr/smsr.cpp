@@ -20,7 +20,7 @@ namespace {
 
 constexpr std::string_view kEs3Path = "/es3";
 
-// Function and element values, so that a repeat in other white space is still a repeat (interfaces 10, rule 8).
+// Function and element values, so that a repeat in other white space is still a repeat (docs/spec/interfaces.md 10.8).
 Bytes digest_of(const es::Request& q) {
   std::string s;
   s.reserve(256 + q.data.size());
@@ -257,7 +257,7 @@ asio::awaitable<net::Response> Smsr::handle(net::Request r) {
     fault.reason = "not a function of ES3 towards an SM-SR";
     co_return fault_answer(fault);
   }
-  if (message.header.from_entity != party->oid) {  // interfaces 10, rule 6
+  if (message.header.from_entity != party->oid) {  // docs/spec/interfaces.md 10.6
     ++counters_.faults;
     fault.reason = "EntityId in wsa:From is not that of the TLS certificate";
     co_return fault_answer(fault);

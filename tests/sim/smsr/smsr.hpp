@@ -3,7 +3,7 @@
 //
 // GetEIS, AuditEIS, CreateISDP, SendData, ProfileDownloadCompleted, UpdatePolicyRules, UpdateSubscriptionAddress,
 // UpdateConnectivityParameters, EnableProfile, DisableProfile, DeleteISDP. Written against the messages, not against
-// the SM-DP. sgp02-interfaces.md 1, 2.2 to 2.6, 3, 4.6, 6, 10. One io_context, one thread.
+// the SM-DP. docs/spec/interfaces.md 1, 2.2 to 2.6, 3, 4.6, 6, 10. One io_context, one thread.
 #pragma once
 
 #include <fstream>

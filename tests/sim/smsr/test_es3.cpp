@@ -1,4 +1,5 @@
-// ES3 of the SM-SR simulator: patterns, identity, EIS, authorisation, idempotence, faults. interfaces 1, 2, 4.6, 6, 10.
+// ES3 of the SM-SR simulator: patterns, identity, EIS, authorisation, idempotence, faults.
+// docs/spec/interfaces.md 1, 2, 4.6, 6, 10.
 #include "host/base/ids.hpp"
 #include "tests/sim/smsr/smdp_stub.hpp"
 

@@ -1,4 +1,4 @@
-// The golden run of the reference over real connections: the sample requests are posted to ES3 over mutual TLS, travel
+// The golden run over real connections: the sample requests are posted to ES3 over mutual TLS, travel
 // to the golden card over ES5 (TLS-PSK), and the answers are compared with the samples byte for byte; then with lost
 // sessions.
 #include <gtest/gtest.h>
@@ -146,8 +146,8 @@ TEST_F(GoldenRun, EveryAnswerByteForByteInOneSession) {
   EXPECT_EQ(dp->notifications[0].function, es::Function::handle_profile_downloaded);
   EXPECT_EQ(dp->notifications[1].function, es::Function::handle_profile_enabled);
 
-  // The sample's POL2 forbids deletion; without it the card refuses, because the profile is enabled (interfaces 10,
-  // rule 12).
+  // The sample's POL2 forbids deletion; without it the card refuses, because the profile is enabled
+  // (docs/spec/interfaces.md 10.12).
   auto q = request(es::Function::delete_isdp, eid);
   q.iccid = iccid;
   EXPECT_EQ(run(io, dp->call(q, true)).code(), "8.2.3/3.8");

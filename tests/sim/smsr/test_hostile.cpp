@@ -10,7 +10,7 @@ namespace {
 using es::Function;
 using nlohmann::json;
 using std::chrono::milliseconds;
-const std::string kIccid = iccid_with_luhn("8900012345678901235");
+const std::string kHostileIccid = iccid_with_luhn("8900012345678901235");
 
 json ledger(World& w) { return json::parse(w.sim->summary())["hostile"]; }
 json entry(World& w, const std::string& eid) {
@@ -24,7 +24,7 @@ void become(World& w, const std::string& spec) {
 Answer impatient(World& w, Function f, bool callback = true) {
   auto q = request(f, fleet_eid(0));
   if (f != Function::get_eis) {
-    q.iccid = kIccid;
+    q.iccid = kHostileIccid;
     q.mno_id = "2.999.10";
     q.required_memory = 65536;
   }
@@ -106,7 +106,7 @@ TEST(Hostile, RefusesAndRemembersTwoCards) {
   EXPECT_EQ(impatient(w, Function::profile_download_completed).code(), "8.7/4.2");
   EXPECT_EQ(impatient(w, Function::delete_isdp).code(), "8.7/4.2");
   EXPECT_TRUE(ledger(w)["two_cards"].empty());
-  EXPECT_EQ(w.create(fleet_eid(1), kIccid).code(), "ok");
+  EXPECT_EQ(w.create(fleet_eid(1), kHostileIccid).code(), "ok");
   EXPECT_EQ(ledger(w)["two_cards"].size(), 1U);
 }
 

@@ -1,7 +1,7 @@
 // `keyferry status`: what is wrong is said in words, and no document, whole or not, can end the command.
 #include <gtest/gtest.h>
 
-#include "host/server/status_text.hpp"
+#include "host/main/status_text.hpp"
 
 namespace kf::server {
 namespace {

@@ -9,10 +9,10 @@
 #include <sstream>
 
 #include "host/base/random.hpp"
+#include "host/main/serve.hpp"
 #include "host/pki/test_pki.hpp"
-#include "host/server/request_gate.hpp"
-#include "host/server/app.hpp"
 #include "host/server/peer_log.hpp"
+#include "host/server/request_gate.hpp"
 
 namespace kf::server {
 namespace {
@@ -49,6 +49,7 @@ struct RequestGate : ::testing::Test {
       std::ofstream(dir_ / "pki" / ("cert-dp-" + std::string(curve_name(c)) + ".der")) << "x";
     }
     std::ofstream(dir_ / "token" / "pin") << "1234";
+    std::ofstream(dir_ / "token" / "softhsm2.conf") << "directories.tokendir = " << (dir_ / "token").string() << "\n";
     std::ofstream(dir_ / "module.so") << "x";
     good_ = initial_config({}, "keyferry", (dir_ / "module.so").string());
   }
@@ -165,7 +166,8 @@ TEST_F(RequestGate, MediaTypes) {
   for (const char* good :
        {"application/soap+xml", "Application/SOAP+XML; charset=utf-8", "application/soap+xml;charset=\"UTF-8\"",
         "application/soap+xml ; action=\"http://x;y\" ; charset=utf-8", "TEXT/xml", "text/xml; charset=us-ascii",
-        "application/soap+xml; charset=ISO-8859-1", "application/soap+xml;"})
+        "application/soap+xml; charset=ISO-8859-1", "application/soap+xml;",
+        "application/soap+xml; action=http://x/y?z; charset=utf-8"})
     EXPECT_EQ(verdict(good).status, 0U) << good << ": " << verdict(good).reason;
   for (const char* bad :
        {"", "application/soap+xmlfoo", "application/soap", "application/json", "application/soap+xml x", "soap+xml",
@@ -210,12 +212,25 @@ TEST_F(RequestGate, PlacesFollowTheDescriptors) {
   EXPECT_EQ(places_for(*c, 64), 16U);
 }
 
+TEST_F(RequestGate, SharesFollowThePlaces) {
+  Config c;
+  c.max_connections = 4096;
+  EXPECT_EQ(share_of_places(c, 1024, 4096), 1024U);
+  EXPECT_EQ(share_of_places(c, 1024, 384), 96U) << "one party could take every place";
+  EXPECT_EQ(share_of_places(c, 1024, 16), 4U);
+  EXPECT_EQ(share_of_places(c, 1024, 1), 1U);
+  EXPECT_EQ(share_of_places(c, 4096, 4096), 4096U) << "behind a load balancer";
+  EXPECT_EQ(share_of_places(c, 4096, 384), 384U);
+  EXPECT_EQ(share_of_places(c, 20, 384), 20U) << "it fits as it is";
+}
+
 TEST_F(RequestGate, RefusedPartiesWriteLinesThatCannotBeForged) {
   const auto c = load();
   ASSERT_TRUE(c.ok());
   CapturedLog log;
   net::Request r;
   r.peer.address = "192.0.2.9:1";
+  r.peer.network = "192.0.2.9";
   r.peer.subject =
       "CN=x\n2026-01-01T00:00:00.000Z error ALARM token down\xC2\x9B"
       "31m";
@@ -225,6 +240,24 @@ TEST_F(RequestGate, RefusedPartiesWriteLinesThatCannotBeForged) {
   EXPECT_LE(log.lines(), 10U) << log.text();
   EXPECT_NE(log.text().find("CN=x\\x0A2026"), std::string::npos) << log.text();
   EXPECT_EQ(log.text().find("\xC2\x9B"), std::string::npos);
+}
+
+// A machine has a whole /64 to call from: its lines count together.
+TEST_F(RequestGate, RefusedPartiesOfOneNetworkShareTheirLines) {
+  const auto c = load();
+  ASSERT_TRUE(c.ok());
+  CapturedLog log;
+  net::Request r;
+  r.peer.subject = "CN=x";
+  r.peer.network = "2001:db8:0:7::/64";
+  r.target = "/es2";
+  for (int i = 0; i < 300; ++i) {
+    r.peer.address = "[2001:db8:0:7::" + std::to_string(i) + "]:4711";
+    const auto verdict = admit_soap(*c, r, Role::operator_, "/es2", "/");
+    EXPECT_EQ(verdict.status, 403U);
+    EXPECT_FALSE(verdict.reason.empty());
+  }
+  EXPECT_EQ(log.lines(), 10U) << log.text();
 }
 
 TEST(PeerLog, EverythingThatReachesTheSinkIsOneLine) {

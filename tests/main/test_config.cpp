@@ -7,9 +7,9 @@
 #include <sstream>
 
 #include "host/base/random.hpp"
+#include "host/main/config/config.hpp"
 #include "host/pki/test_pki.hpp"
-#include "host/server/config.hpp"
-#include "hsm/engine/probe_report.hpp"
+#include "hsm/probe/probe_report.hpp"
 
 namespace kf::server {
 namespace {
@@ -26,6 +26,7 @@ class ConfigTest : public ::testing::Test {
       std::ofstream(dir_ / "pki" / ("cert-dp-" + std::string(curve_name(c)) + ".der")) << "x";
     }
     std::ofstream(dir_ / "token" / "pin") << "1234";
+    std::ofstream(dir_ / "token" / "softhsm2.conf") << "directories.tokendir = " << (dir_ / "token").string() << "\n";
     std::ofstream(dir_ / "module.so") << "x";
     good_ = initial_config({}, "keyferry", (dir_ / "module.so").string());
   }
@@ -78,7 +79,8 @@ TEST_F(ConfigTest, WhatInitWritesIsGood) {
                         .subject = {},
                         .psk_identity = {},
                         .names = {},
-                        .address = {}})
+                        .address = {},
+                        .network = {}})
                 ->oid.str(),
             "2.999.10");
   EXPECT_EQ(c->by_oid("2.999.30")->callback_url, "https://127.0.0.1:8444/es3/callback");
@@ -236,7 +238,7 @@ TEST_F(ConfigTest, TheProbesBlockIsGood) {
   r.module_path = (dir_ / "module.so").string();
   r.token_uri = "pkcs11:token=my%20token;serial=0815";
   r.config.pin_file = (dir_ / "token" / "pin").string();
-  r.config.environment = {{"SOFTHSM2_CONF", "/etc/softhsm2.conf"}, {"odd.name", "a \"b\"\n"}};
+  r.config.environment = {{"SOFTHSM2_CONF", (dir_ / "token" / "softhsm2.conf").string()}, {"odd.name", "a \"b\"\n"}};
   r.processes.resize(3);
   for (unsigned i = 0; i < 3; ++i) {
     r.processes[i].processes = i + 1;

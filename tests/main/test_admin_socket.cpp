@@ -12,7 +12,7 @@
 #include <thread>
 
 #include "host/base/random.hpp"
-#include "host/server/admin_socket.hpp"
+#include "host/main/admin_socket.hpp"
 
 namespace kf::server {
 namespace {

@@ -1,0 +1,221 @@
+// Who has a card: an order that only waits for enabling keeps no other one from it, and forgets nothing by that. No
+// SM-SR is configured, so every call fails at once.
+#include <gtest/gtest.h>
+#include <boost/asio/executor_work_guard.hpp>
+
+#include <filesystem>
+
+#include "host/base/clock.hpp"
+#include "host/base/random.hpp"
+#include "host/crypto/software_engine.hpp"
+#include "host/server/download_service.hpp"
+
+namespace kf::server {
+namespace {
+namespace fs = std::filesystem;
+using download::State;
+const std::string kMine = "89000123456789012341", kTheirs = "89000123456789012358", kOld = "89000123456789012366";
+
+struct NoToken : RecordSealer {
+  Result<Bytes> seal_record(ByteView, ByteView) override { return Error{"hsm-worker", "there is none"}; }
+  Result<SecretBytes> open_record(ByteView, ByteView) override { return Error{"hsm-worker", "there is none"}; }
+};
+
+class DownloadQueueTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    dir_ = fs::temp_directory_path() / ("kf-queue-" + random_uuid());
+    fs::create_directories(dir_);
+    config_.timeouts.backoff = 1;
+    config_.timeouts.get_eis_tries = 1;
+    config_.follow_up.backoff_ms = config_.follow_up.longest_pause_ms = 60'000;
+    auto s = store::Store::open({(dir_ / "s.db").string()});
+    ASSERT_TRUE(s.ok());
+    store_ = std::move(*s);
+    storage_ = std::make_unique<Storage>(io_, *store_);
+    inventory_ = std::make_unique<Inventory>(*store_, vault_);
+    auto pipeline = pipeline::SealPipeline::make({});
+    ASSERT_TRUE(pipeline.ok());
+    sealing_ = std::move(*pipeline);
+    crypto_ = std::make_unique<CryptoService>(io_, CryptoService::Routing{{&engine_}, {&engine_}, {&engine_}});
+    es3_ = std::make_unique<Es3Client>(io_, config_, metrics_);
+    follow_ups_ = std::make_unique<FollowUpService>(io_, config_, *storage_, metrics_, *es3_);
+    replies_ = std::make_unique<Replies>(io_, config_);
+    delivery_ = std::make_unique<DeliveryService>(io_, config_, *storage_, metrics_);
+    service_ = std::make_unique<DownloadService>(DownloadService::Parts{io_,
+                                                                        pool_,
+                                                                        *sealing_,
+                                                                        config_,
+                                                                        *storage_,
+                                                                        metrics_,
+                                                                        *crypto_,
+                                                                        *es3_,
+                                                                        *follow_ups_,
+                                                                        *inventory_,
+                                                                        *replies_,
+                                                                        *delivery_,
+                                                                        token_,
+                                                                        trust_,
+                                                                        {}});
+  }
+  void TearDown() override {
+    service_->stop();
+    follow_ups_->stop();
+    crypto_->stop();
+    store_.reset();  // its last callbacks are posted to io_
+    pool_.join();
+    sealing_.reset();
+    fs::remove_all(dir_);
+  }
+  download::Order order(const std::string& id, const std::string& requester, const std::string& iccid) {
+    download::Order o;
+    o.id = o.function_call_identifier = id;
+    o.requester = Oid::trusted(requester);
+    o.eid = Eid::trusted(eid_with_check_digits("890010120123412340987654321001"));
+    o.iccid = Iccid::trusted(iccid);
+    o.smsr = Oid::trusted("2.999.30");
+    o.enable = true;
+    o.received_ms = anchored_ms();
+    o.deadline_ms = o.received_ms + 3'600'000;
+    EXPECT_TRUE(store_
+                    ->run([&](store::Tx& tx) {
+                      store::ProfileRow p;
+                      p.iccid = iccid;
+                      tx.insert_profile(p);
+                      tx.set_profile(iccid, store::ProfileState::reserved, o.eid.str(), o.smsr.str(), id);
+                    })
+                    .ok());
+    return o;
+  }
+  template <class F>
+  auto stored(F f) {
+    decltype(f(std::declval<store::Tx&>())) out{};
+    EXPECT_TRUE(store_->run([&](store::Tx& tx) { out = f(tx); }).ok());
+    return out;
+  }
+  std::int64_t ended() {
+    return stored([](store::Tx& tx) { return tx.download_counts().ended; });
+  }
+  template <class F>
+  bool until(F f) {  // a slow machine only makes it later
+    for (int i = 0; i < 1000; ++i) {
+      if (f()) return true;
+      io_.restart();
+      io_.run_for(std::chrono::milliseconds(10));
+    }
+    return false;
+  }
+
+  fs::path dir_;
+  asio::io_context io_{1};
+  asio::executor_work_guard<asio::io_context::executor_type> work_{io_.get_executor()};
+  asio::thread_pool pool_{1};
+  Settings config_;
+  NoToken token_;
+  Metrics metrics_;
+  Trust trust_;
+  SoftwareEngine engine_;
+  store::Vault vault_{SecretBytes(random_bytes(32))};
+  std::unique_ptr<store::Store> store_;
+  std::unique_ptr<Storage> storage_;
+  std::unique_ptr<Inventory> inventory_;
+  std::unique_ptr<pipeline::SealPipeline> sealing_;
+  std::unique_ptr<CryptoService> crypto_;
+  std::unique_ptr<Es3Client> es3_;
+  std::unique_ptr<FollowUpService> follow_ups_;
+  std::unique_ptr<Replies> replies_;
+  std::unique_ptr<DeliveryService> delivery_;
+  std::unique_ptr<DownloadService> service_;
+};
+
+// The callback of its EnableProfile was lost, and it is valid for long.
+TEST_F(DownloadQueueTest, AnOrderThatWaitsForEnablingKeepsNobodyFromItsCard) {
+  download::Download waits;
+  waits.order = order("waits", "2.999.10", kMine);
+  waits.state = State::enabling;
+  waits.completed = true;
+  const std::int64_t now = anchored_ms();
+  waits.possession.deletion_asked("waits.2", kOld, now, now + 3'600'000);  // its end is not known
+  waits.possession.content_sent(kMine, now);
+  const auto other = order("other", "2.999.11", kTheirs);
+  const download::Order mine = waits.order;
+  service_->take_up(std::move(waits), {}, {}, false);
+  service_->start(other, {}, {});
+  ASSERT_TRUE(until([&] { return ended() == 1 && !service_->has("other"); }))
+      << "the other Operator's order waits for this one's enabling";
+  EXPECT_TRUE(service_->has("waits"));
+  EXPECT_EQ(service_->admission().waiting(), 0U);
+
+  // What it knew of the card is in the card's ledger now, and it knows of nothing but its own profile.
+  const auto left = stored([](store::Tx& tx) { return tx.unfinished_downloads(); });
+  ASSERT_EQ(left.size(), 1U);
+  const auto record = download::from_record(left.front().record);
+  ASSERT_TRUE(record.ok());
+  EXPECT_EQ(record->state, State::enabling);
+  EXPECT_EQ(record->possession.iccids(), std::vector<std::string>{kMine});
+  EXPECT_TRUE(record->possession.open_calls().empty());
+  const auto ledger = [&] {
+    const auto all = stored([](store::Tx& tx) { return tx.follow_ups(); });
+    EXPECT_EQ(all.size(), 1U);
+    return all.empty() ? download::FollowUp{} : *download::follow_up_from_record(all.front().record, anchored_ms());
+  };
+  EXPECT_TRUE(ledger().possession.open("waits.2"));
+  EXPECT_TRUE(ledger().possession.counts_as_installed(kMine)) << "another order would delete it where the EIS lags";
+
+  // The answer to that call comes late: the ledger learns of it.
+  Party smsr;
+  smsr.oid = Oid::trusted("2.999.30");
+  es::Response deleted;
+  deleted.function = es::Function::delete_isdp;
+  deleted.status = es::ExecStatus::success;
+  service_->late_callback(smsr, "waits.2", deleted);
+  EXPECT_TRUE(until([&] { return !ledger().possession.open("waits.2"); }));
+
+  // And the profile is enabled in the end.
+  service_->enabled_seen(mine.eid.str(), mine.smsr.str(), kMine);
+  ASSERT_TRUE(until([&] { return metrics_.completed == 1; }));
+  EXPECT_EQ(ended(), 2);
+  EXPECT_EQ(stored([](store::Tx& tx) { return tx.get_profile(kMine)->state; }), store::ProfileState::installed);
+  EXPECT_EQ(service_->admission().running() + service_->admission().enabling(), 0U);
+}
+
+// Denied, and made after all: nobody else would say that an ISD-P may be left.
+TEST_F(DownloadQueueTest, ACreationThatNoCallAccountsForIsAnAlarm) {
+  download::Download waits;
+  waits.order = order("waits", "2.999.10", kMine);
+  waits.state = State::enabling;
+  waits.completed = true;
+  waits.calls = 7;
+  waits.isd_p_aid = "A0000005591010FFFFFFFF8900001300";
+  service_->take_up(std::move(waits), {}, {}, false);
+  ASSERT_TRUE(until([&] { return service_->has("waits"); }));
+  Party smsr;
+  smsr.oid = Oid::trusted("2.999.30");
+  es::Response made;
+  made.function = es::Function::create_isdp;
+  made.status = es::ExecStatus::success;
+  made.isd_p_aid = hex("A0000005591010FFFFFFFF8900001300");
+  const auto before = metrics_.alarms;
+  service_->late_callback(smsr, "waits.3", made);
+  EXPECT_EQ(metrics_.alarms, before) << "its own, told once more";
+  made.isd_p_aid = hex("A0000005591010FFFFFFFF8900001400");
+  service_->late_callback(smsr, "waits.3", made);
+  EXPECT_EQ(metrics_.alarms, before + 1);
+}
+
+// An order for what is installed that fails does not make the inventory forget which download brought the profile.
+TEST_F(DownloadQueueTest, AnOrderInVainLeavesTheInventoryAsItWas) {
+  auto again = order("again", "2.999.10", kMine);
+  again.iccid_was = download::IccidState::installed;
+  again.smsr_was = "2.999.31";
+  again.download_was = "first";
+  service_->start(again, {}, {});
+  ASSERT_TRUE(until([&] { return ended() == 1; }));
+  const auto row = stored([](store::Tx& tx) { return *tx.get_profile(kMine); });
+  EXPECT_EQ(row.state, store::ProfileState::installed);
+  EXPECT_EQ(row.download_id, "first");
+  EXPECT_EQ(row.smsr, "2.999.31");
+}
+
+}  // namespace
+}  // namespace kf::server
