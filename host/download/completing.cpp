@@ -6,7 +6,8 @@
 
 namespace kf::download {
 namespace {
-constexpr std::int64_t kLongestPause = 60'000;  // ms between two EnableProfile
+constexpr std::int64_t kLongestPause = 60'000;      // ms between two EnableProfile
+constexpr std::int64_t kLongestLook = 60 * 60'000;  // ms between two GetEIS where nobody knows whether an answer comes
 }  // namespace
 
 // ---- Completing ----
@@ -123,8 +124,35 @@ void Machine::probed_enabling(const es::ProfileInfo* p, bool have, bool ours) {
   if (ours && p->state == "Enabled") return succeed();
   if (d().not_enabled) return tell_not_enabled(ours ? p : nullptr, have);
   // After a restart with a call under way: the callback, the notification or the deadline ends it.
-  if (!d().enable_unsure && !d().enable_due) return;
+  if (!d().enable_unsure && !d().enable_due) return look_again();
   enable_again(down("EnableProfile"));
+}
+// The callback may have been lost while no server was there, and nothing else says that the card is done.
+void Machine::look_again() {
+  std::int64_t ms = kLongestPause;
+  for (unsigned i = 0; i < d().enable_looks && ms < kLongestLook; ++i) ms *= 2;
+  ++d().enable_looks;
+  ms = std::min(ms, kLongestLook);
+  if (c_.now_ms + ms >= d().order.deadline_ms) return;  // then it is asked anyway
+  d().tries = 0;
+  d().ask = Ask::probe;
+  emit(StartTimer{ms});
+}
+// What the probe's EIS shows decides as ever; this is what is told, or done, where it shows nothing new.
+void Machine::note_enable_failed(const es::Response& r) {
+  Download& x = d();
+  if (executed(r) || x.not_enabled || x.enable_unsure || x.enable_due) return;  // an answer to this life's, or known
+  if (r.status == es::ExecStatus::expired) {
+    x.not_enabled = expired_cause();
+    return;
+  }
+  if (end_unknown(r)) x.enable_unsure = true;
+  if (not_reached(r) || (r.code && r.code->reason == "4.4")) {
+    x.enable_due = true;
+    out_.persist = true;
+  } else {
+    x.not_enabled = passed_on(r, {"8.2.1", "4.2", "", "", ""});
+  }
 }
 
 }  // namespace kf::download

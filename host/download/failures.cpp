@@ -82,8 +82,8 @@ void Machine::on_probe_failed() {  // the GetEIS that was to decide, given up
       return begin_delete(x.cause.value_or(down("ProfileDownloadCompleted")));
     case State::enabling:
       if (x.not_enabled) return tell_not_enabled(nullptr, false);
-      if (x.enable_unsure || x.enable_due) enable_again(down("EnableProfile"));
-      return;
+      if (!x.enable_unsure && !x.enable_due) return look_again();
+      return enable_again(down("EnableProfile"));
     case State::deleting:
       return left_behind("GetEIS not answered");
     default:

@@ -175,6 +175,10 @@ void Machine::on_answer(Answer& a) {
                            (executed(a.response) || (x.taken_up && x.pending_call == 0));
   if (a.call != x.pending_call && !late_enable) {  // late, repeated or superseded
     if (creation) on_late_creation(a.response);
+    // While the EIS is asked after a restart: the answer to an EnableProfile of the old life.
+    const bool old_enable = x.state == State::enabling && x.taken_up && x.ask == Ask::probe && x.enable_call != 0 &&
+                            a.call >= x.enable_call && a.response.function == es::Function::enable_profile;
+    if (old_enable) note_enable_failed(a.response);
     return;
   }
   const Ask ask = late_enable ? Ask::step : x.ask;

@@ -126,6 +126,7 @@ struct Download {
   unsigned in_creation_waits = 0;    // after a restart: the old life's CreateISDP may still be running at the SM-SR
   unsigned enable_call = 0;          // the first EnableProfile, also of a life before a restart: late callbacks count
   bool enable_unsure = false;        // it may have been executed
+  unsigned enable_looks = 0;         // after a restart: GetEIS asked in vain whether it is enabled
   std::optional<Cause> not_enabled;  // enabling is over: the EIS is asked once more before the Operator is told
   struct {
     std::string brief, detail;

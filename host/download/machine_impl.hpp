@@ -99,6 +99,8 @@ class Machine {
   void call_enable();
   void on_enabled(es::Response& r);
   void on_enabled_seen();
+  void note_enable_failed(const es::Response& r);
+  void look_again();
   void enable_again(const Cause& why);
   void end_enabling(Cause why);
   void tell_not_enabled(const es::ProfileInfo* p, bool have);

@@ -44,14 +44,12 @@ Json connections(const net::HttpServer& s) {
           {"refused", n.refused}};
 }
 
-}  // namespace
-
-Json server_status(const StatusParts& p) {
-  const Metrics& m = p.metrics;
-  Json ops = Json::object();
-  Json batches = Json::object();
+// Operations and batches by engine, as the crypto service counts them.
+void crypto_counters(const CryptoService& crypto, Json& ops, Json& batches) {
+  ops = Json::object();
+  batches = Json::object();
   for (const char* op : {"sign", "ephemeral", "ecka", "verify"}) ops[op] = Json::object();
-  for (const auto& c : p.crypto.counters()) {
+  for (const auto& c : crypto.counters()) {
     auto put = [&](const char* op, std::uint64_t n) {
       if (n != 0) ops[op][c.engine] = n;
     };
@@ -64,22 +62,99 @@ Json server_status(const StatusParts& p) {
     batches[c.engine]["failures"] = c.failures;
     batches[c.engine]["retries"] = c.retries;
   }
-  const Json token_status = hsm_status(p.hsm.stats());
-  if (batches.contains("hsm")) {
-    // The engine's own: what its workers got in one turn, and how long a job waited for one of them.
-    Json& h = batches["hsm"];
-    h["submitted"] = h;
-    h.update(token_status.at("batch_size"));
-    h["queue_us"] = token_status.at("queue_us");
-    h["service_us"] = token_status.at("service_us");
-  }
-  const store::StoreStats st = p.store.stats();
-  const pipeline::Stats sealed = p.sealing.stats();
+}
+
+// What the crypto service handed over becomes "submitted"; the figures beside it are the engine's own: how many jobs a
+// worker or a core got in one turn, and how long a job waited for it.
+void engine_counters(Json& batches, const char* engine, const Json& own, std::initializer_list<const char*> figures) {
+  if (!batches.contains(engine)) return;
+  Json& b = batches[engine];
+  b["submitted"] = b;
+  b.update(own.at("batch_size"));
+  for (const char* f : figures) b[f] = own.at(f);
+}
+
+Json downloads_json(const StatusParts& p) {
+  const Metrics& m = p.metrics;
+  Json failures = Json::object();
+  for (const auto& [k, v] : m.failures) failures[k] = v;
+  return {{"accepted", m.accepted},
+          {"completed", m.completed},
+          {"with_warning", m.with_warning},
+          {"failed", m.failed},
+          {"expired", m.expired},
+          {"taken_up", m.taken_up},
+          {"in_flight", m.in_flight},
+          {"waiting", m.waiting},
+          {"enabling", p.downloads.admission().enabling()},
+          {"peak_in_flight", m.peak_in_flight},
+          {"left_behind", m.left_behind},
+          {"uncertain", m.uncertain},
+          {"latency_ms", histogram_json(m.download_ms)},
+          {"failures", failures}};
+}
+
+Json scp03t_json(const pipeline::Stats& sealed) {
+  return {{"bytes", sealed.bytes},
+          {"segments", sealed.segments},
+          {"cpu_s", sealed.seal_s},
+          {"engine", sealed.engine},
+          {"batch_size", histogram_json(sealed.batch)},
+          {"peak_bytes_in_flight", sealed.peak_bytes}};
+}
+
+Json cpu_json(const Metrics& m, const pipeline::Stats& sealed, const store::StoreStats& st) {
   rusage self{};
   getrusage(RUSAGE_SELF, &self);
   auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) * 1e-6; };
-  Json failures = Json::object();
-  for (const auto& [k, v] : m.failures) failures[k] = v;
+  return {{"user_s", seconds(self.ru_utime)},
+          {"system_s", seconds(self.ru_stime)},
+          {"loop_s", thread_cpu_seconds()},
+          {"soap_s", static_cast<double>(m.soap_ns) * 1e-9},
+          {"machine_s", static_cast<double>(m.machine_ns) * 1e-9},
+          {"personalise_s", sealed.personalise_s},
+          {"seal_s", sealed.seal_s},
+          {"encode_s", sealed.encode_s},
+          {"store_s", st.cpu_s}};
+}
+
+Json store_json(const Metrics& m, const store::StoreStats& st) {
+  return {{"group_size", histogram_json(st.group_size)},
+          {"commit_us", histogram_json(st.commit_us)},
+          {"trouble", clip_text(m.store_trouble, 1000)},
+          {"failed_groups", st.failed_groups},
+          {"free_bytes", m.store_free_bytes}};
+}
+
+Json messages_json(const StatusParts& p) {
+  const Metrics& m = p.metrics;
+  return {{"es2_requests", m.es2_requests},
+          {"es3_calls", m.es3_calls},
+          {"es3_callbacks", m.es3_callbacks},
+          {"notifications_in", m.notifications_in},
+          {"deliveries", m.deliveries},
+          {"delivery_retries", m.delivery_retries},
+          {"deliveries_waiting", p.delivery.waiting()},
+          {"faults_sent", m.faults_sent},
+          {"refused", m.refused},
+          {"callbacks_dropped", m.callbacks_dropped},
+          {"deliveries_kept", m.deliveries_kept},
+          {"notifications_lost", m.notifications_lost},
+          {"put_off", m.put_off},
+          {"exceptions", m.exceptions},
+          {"alarms", m.alarms}};
+}
+
+}  // namespace
+
+Json server_status(const StatusParts& p) {
+  const Metrics& m = p.metrics;
+  Json ops, batches;
+  crypto_counters(p.crypto, ops, batches);
+  const Json token_status = hsm_status(p.hsm.stats());
+  engine_counters(batches, "hsm", token_status, {"queue_us", "service_us"});
+  const store::StoreStats st = p.store.stats();
+  const pipeline::Stats sealed = p.sealing.stats();
   Json out = {{"version", KEYFERRY_VERSION},
               {"commit", KEYFERRY_COMMIT},
               {"pid", ::getpid()},
@@ -91,21 +166,7 @@ Json server_status(const StatusParts& p) {
                 {"ephemeral", names(p.config.routes.ephemeral)},
                 {"verify", names(p.config.routes.verify)}}},
               {"uptime_s", std::chrono::duration<double>(std::chrono::steady_clock::now() - p.started).count()},
-              {"downloads",
-               {{"accepted", m.accepted},
-                {"completed", m.completed},
-                {"with_warning", m.with_warning},
-                {"failed", m.failed},
-                {"expired", m.expired},
-                {"taken_up", m.taken_up},
-                {"in_flight", m.in_flight},
-                {"waiting", m.waiting},
-                {"enabling", p.downloads.admission().enabling()},
-                {"peak_in_flight", m.peak_in_flight},
-                {"left_behind", m.left_behind},
-                {"uncertain", m.uncertain},
-                {"latency_ms", histogram_json(m.download_ms)},
-                {"failures", failures}}},
+              {"downloads", downloads_json(p)},
               {"follow_ups",
                {{"running", m.follow_ups},
                 {"begun", m.follow_ups_begun},
@@ -114,59 +175,19 @@ Json server_status(const StatusParts& p) {
               {"operations", ops},
               {"batch_size", batches},
               {"hsm", token_status},
-              {"scp03t",
-               {{"bytes", sealed.bytes},
-                {"segments", sealed.segments},
-                {"cpu_s", sealed.seal_s},
-                {"engine", sealed.engine},
-                {"batch_size", histogram_json(sealed.batch)},
-                {"peak_bytes_in_flight", sealed.peak_bytes}}},
-              {"cpu",
-               {{"user_s", seconds(self.ru_utime)},
-                {"system_s", seconds(self.ru_stime)},
-                {"loop_s", thread_cpu_seconds()},
-                {"soap_s", static_cast<double>(m.soap_ns) * 1e-9},
-                {"machine_s", static_cast<double>(m.machine_ns) * 1e-9},
-                {"personalise_s", sealed.personalise_s},
-                {"seal_s", sealed.seal_s},
-                {"encode_s", sealed.encode_s},
-                {"store_s", st.cpu_s}}},
+              {"scp03t", scp03t_json(sealed)},
+              {"cpu", cpu_json(m, sealed, st)},
               {"connections", {{"es2", connections(p.es2)}, {"es3", connections(p.es3)}}},
-              {"store",
-               {{"group_size", histogram_json(st.group_size)},
-                {"commit_us", histogram_json(st.commit_us)},
-                {"trouble", clip_text(m.store_trouble, 1000)},
-                {"failed_groups", st.failed_groups},
-                {"free_bytes", m.store_free_bytes}}},
+              {"store", store_json(m, st)},
               {"set_aside", {{"count", m.set_aside}, {"records", m.set_aside_names}}},
               {"parties",
                {{"operators", parties(p.downloads.admission().operators())},
                 {"smsrs", parties(p.downloads.admission().smsrs())}}},
               {"relays", relays(p.relays)},
-              {"messages",
-               {{"es2_requests", m.es2_requests},
-                {"es3_calls", m.es3_calls},
-                {"es3_callbacks", m.es3_callbacks},
-                {"notifications_in", m.notifications_in},
-                {"deliveries", m.deliveries},
-                {"delivery_retries", m.delivery_retries},
-                {"deliveries_waiting", p.delivery.waiting()},
-                {"faults_sent", m.faults_sent},
-                {"refused", m.refused},
-                {"callbacks_dropped", m.callbacks_dropped},
-                {"deliveries_kept", m.deliveries_kept},
-                {"notifications_lost", m.notifications_lost},
-                {"put_off", m.put_off},
-                {"exceptions", m.exceptions},
-                {"alarms", m.alarms}}}};
+              {"messages", messages_json(p)}};
   if (p.cores != nullptr) {
     Json c = core_status(p.cores->stats());
-    if (batches.contains("core")) {
-      // The engine's own: what went into the core's ring in one turn.
-      out["batch_size"]["core"]["submitted"] = batches["core"];
-      out["batch_size"]["core"].update(c.at("batch_size"));
-      out["batch_size"]["core"]["queue_us"] = c.at("queue_us");
-    }
+    engine_counters(out["batch_size"], "core", c, {"queue_us"});
     out["core"] = std::move(c);
   }
   const std::vector<std::string> trouble = status_trouble(out);

@@ -356,9 +356,11 @@ asio::awaitable<void> Channel::linger() {
   socket_.shutdown(Tcp::socket::shutdown_send, ec);
   if (ec) co_return;
   char sink[4096];
-  for (;;) {
+  for (unsigned reads = 1;; ++reads) {
     const auto r = ::recv(socket_.native_handle(), sink, sizeof sink, 0);
     if (r == 0 || (r < 0 && !would_block(errno))) co_return;
+    // Whoever sends without end must not keep the loop: the deadline and everybody else have their turn.
+    if (reads % reads_a_turn == 0) co_await yield();
     if (r < 0) {
       if (!co_await wait(Socket::wait_read)) co_return;
     } else if (expired_ || interrupted_) {

@@ -99,7 +99,9 @@ Occupancy::Entry Occupancy::enter(Guest& g, const boost::asio::ip::address& from
 Occupancy::Entry Occupancy::identify(Guest& g, const std::string& party, Time now) {
   Holder& h = holder("p" + party, now);
   Entry e;
-  if (h.count >= limits_.per_party) {
+  // With several parties at their bounds the last places are still for those who hold few.
+  const std::size_t free = limits_.places - std::min(limits_.places, size_);
+  if (h.count >= limits_.per_party || h.count / kShare > free) {
     e.victim = oldest_of(h);
     e.admitted = e.victim != nullptr;
   }

@@ -51,6 +51,9 @@ class Occupancy {
     std::list<Guest*>::iterator at_;
   };
 
+  // A party may have so many times the places that would be free beside its own.
+  static constexpr std::size_t kShare = 8;
+
   explicit Occupancy(Limits l) : limits_(l) {}
 
   // A guest that has said nothing yet. `victim`: the connection that has to go for it, which the caller closes and

@@ -45,10 +45,8 @@ void DownloadService::start(download::Order o, store::ProfileRow profile, std::v
   // Accepted, and nothing was asked of anybody. Without an object to end it waits in the store for the next start.
   guarded(p_.metrics, "the end of a download", [&] {
     if (!l || l->order.id.empty()) return;
-    in_queue_.erase(l->ticket);
     admission_.withdraw(l->ticket);
-    live_[l->order.id] = l;
-    l->queued = false;
+    leave_queue(l);
     broke(l, "it could not be queued");
   });
 }
@@ -62,6 +60,8 @@ void DownloadService::take_up(download::Download d, store::ProfileRow profile, s
   l->profile = std::move(profile);
   l->installed = std::move(installed);
   ++p_.metrics.taken_up;
+  taken_up_[l->d.order.id] = l;
+  by_profile_[profile_of(l->d.order)] = l;
   enqueue(l, download::Restart{planned});
 }
 
@@ -86,16 +86,26 @@ void DownloadService::enqueue(const LivePtr& l, download::Event first) {
   admit();
 }
 
+void DownloadService::leave_queue(const LivePtr& l) {
+  live_[l->order.id] = l;
+  in_queue_.erase(l->ticket);
+  taken_up_.erase(l->order.id);
+  l->queued = false;
+}
+
+DownloadService::LivePtr DownloadService::at_work_or_taken_up(const std::string& id) const {
+  for (const auto* of : {&live_, &taken_up_})
+    if (const auto it = of->find(id); it != of->end()) return it->second;
+  return nullptr;
+}
+
 // Starts what may start: a place in flight, and the card free.
 void DownloadService::admit() {
   while (!stopped_ && !draining_) {
     const auto ticket = admission_.next();
     if (!ticket) break;
-    const auto it = in_queue_.find(*ticket);
-    const LivePtr l = it->second;
-    live_[l->order.id] = l;
-    in_queue_.erase(it);
-    l->queued = false;
+    const LivePtr l = in_queue_.find(*ticket)->second;
+    leave_queue(l);
     careful(l, [&] {
       by_profile_[profile_of(l->order)] = l;
       p_.follow_ups.brief(card_of(l->order), l->d.possession);
@@ -145,9 +155,7 @@ void DownloadService::vacate_idle_cards() {
 void DownloadService::on_deadline(const LivePtr& l) {
   if (l->queued && l->d.state == download::State::received && admission_.withdraw(l->ticket)) {
     // Nothing was asked of anybody yet: it ends on time, whoever keeps the places.
-    in_queue_.erase(l->ticket);
-    live_[l->order.id] = l;
-    l->queued = false;
+    leave_queue(l);
     l->events.clear();
     admit();
   }
@@ -197,8 +205,8 @@ void DownloadService::leave_card_commit(const LivePtr& l, std::shared_ptr<downlo
           if (!s) {
             if (s.error().reason == "store-job") return broke(l, s.error().detail);
             l->at_card = std::make_unique<asio::steady_timer>(p_.io, std::chrono::seconds(1));
-            l->at_card->async_wait([this, l, left](const boost::system::error_code& ec) {
-              if (!ec && !stopped_) careful(l, [&] { leave_card_commit(l, left); });
+            l->at_card->async_wait([this, l, left, life = l->broken](const boost::system::error_code& ec) {
+              if (!ec && !stopped_ && l->broken == life) careful(l, [&] { leave_card_commit(l, left); });
             });
             return;
           }
@@ -259,19 +267,9 @@ void DownloadService::end_broken(const LivePtr& l, const std::string& why) {
   l->d = download::Download{};
   l->d.order = l->order;
   l->d.state = download::State::failed;
-  // A call that may change the card is in a record before it is made.
-  const std::int64_t now = anchored_ms();
-  if (l->record) {
-    if (auto last = download::from_record(*l->record)) {
-      l->d.possession = std::move(last->possession);
-      l->d.possession.resume(now);
-    } else {
-      l->d.possession.claimed(l->order.iccid.str(), now);
-    }
-  }
-  if (l->order.iccid_was == download::IccidState::uncertain) l->d.possession.claimed(l->order.iccid.str(), now);
+  l->d.possession = last_known_of_card(*l);
   std::string message = "internal failure of the SM-DP";
-  if (!l->d.possession.clean(now)) message += "; an ISD-P may have been left behind";
+  if (!l->d.possession.clean(anchored_ms())) message += "; an ISD-P may have been left behind";
   l->d.cause = download::Cause{"1.2", "4.2", "", std::move(message), ""};
   l->busy = true;
   try {
@@ -281,11 +279,44 @@ void DownloadService::end_broken(const LivePtr& l, const std::string& why) {
   }
 }
 
-// Not even an outcome could be written: place and card are free, the record waits for a person.
+download::Possession DownloadService::last_known_of_card(const Live& l) {
+  download::Possession p;
+  const std::int64_t now = anchored_ms();
+  if (l.record) {
+    if (auto last = download::from_record(*l.record)) {
+      p = std::move(last->possession);
+      p.resume(now);
+    } else {
+      p.claimed(l.order.iccid.str(), now);
+    }
+  }
+  if (l.order.iccid_was == download::IccidState::uncertain) p.claimed(l.order.iccid.str(), now);
+  return p;
+}
+
+// Not even an outcome could be written: place and card are free, the record waits for a person. What the order may have
+// left on the card is the card's ledger's to know all the same, for the next order goes there.
 void DownloadService::put_aside(const LivePtr& l, const std::string& why) {
+  auto left = std::make_shared<download::Download>();
+  std::optional<std::string> ledger;
+  if (!l->left_card) {
+    guarded(p_.metrics, "what an order left", [&] {
+      left->order = l->order;
+      left->state = download::State::failed;
+      left->possession = last_known_of_card(*l);
+      ledger = p_.follow_ups.outcome(*left);
+    });
+  }
   l->d = download::Download{};  // whatever still answers, no step is taken for it any more
   l->d.state = download::State::failed;
   l->busy = true;
+  if (ledger)  // apart, so that neither is lost with the other
+    p_.storage.submit([o = l->order, ledger](store::Tx& tx) { tx.put_follow_up(o.eid.str(), o.smsr.str(), *ledger); },
+                      [this, left](const Status& s) {
+                        if (!s)
+                          spdlog::error("ledger of EID {} not stored: {}", left->order.eid.str(), s.error().text());
+                        if (!stopped_) guarded(p_.metrics, "what an order left", [&] { p_.follow_ups.settled(*left); });
+                      });
   p_.storage.submit(
       [id = l->order.id, why = clip_text(why, 1000)](store::Tx& tx) { tx.set_aside_download(id, why, anchored_ms()); },
       [this, l, why](const Status& s) {
@@ -302,8 +333,8 @@ void DownloadService::commit_failed(const LivePtr& l, std::shared_ptr<std::vecto
   if (why.reason == "store-job") return broke(l, why.detail);
   if (attempt % 30 == 0) spdlog::error("download {}: state not stored, trying again: {}", l->order.id, why.text());
   l->store_again = std::make_unique<asio::steady_timer>(p_.io, std::chrono::seconds(1));
-  l->store_again->async_wait([this, l, effects, attempt](const boost::system::error_code& ec) {
-    if (!ec && !stopped_) careful(l, [&] { commit(l, effects, attempt + 1); });
+  l->store_again->async_wait([this, l, effects, attempt, life = l->broken](const boost::system::error_code& ec) {
+    if (!ec && !stopped_ && l->broken == life) careful(l, [&] { commit(l, effects, attempt + 1); });
   });
 }
 
@@ -312,14 +343,17 @@ void DownloadService::finish_failed(const LivePtr& l, std::shared_ptr<es::Respon
   if (why.reason == "store-job") return broke(l, why.detail);
   if (attempt % 30 == 0) spdlog::error("download {}: outcome not stored, trying again: {}", l->order.id, why.text());
   l->store_again = std::make_unique<asio::steady_timer>(p_.io, std::chrono::seconds(1));
-  l->store_again->async_wait([this, l, r, attempt](const boost::system::error_code& ec) {
-    if (!ec && !stopped_) careful(l, [&] { finish_commit(l, r, attempt + 1); });
+  l->store_again->async_wait([this, l, r, attempt, life = l->broken](const boost::system::error_code& ec) {
+    if (!ec && !stopped_ && l->broken == life) careful(l, [&] { finish_commit(l, r, attempt + 1); });
   });
 }
 
 void DownloadService::enabled_seen(const std::string& eid, const std::string& smsr, const std::string& iccid) {
   const auto it = by_profile_.find(eid + " " + smsr + " " + iccid);
-  if (it != by_profile_.end()) post(it->second, download::EnabledSeen{});
+  if (it == by_profile_.end() || it->second->d.state != download::State::enabling) return;
+  // Once is enough; while its record cannot be stored nobody takes it, and an SM-SR may send it again and again.
+  const auto seen = [](const download::Event& e) { return std::holds_alternative<download::EnabledSeen>(e); };
+  if (std::ranges::none_of(it->second->events, seen)) post(it->second, download::EnabledSeen{});
 }
 
 void DownloadService::stop() {

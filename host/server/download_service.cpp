@@ -121,8 +121,8 @@ void DownloadService::commit(const LivePtr& l, std::shared_ptr<std::vector<downl
                              unsigned attempt) {
   auto record = std::make_shared<const std::string>(download::to_record(l->d));
   p_.storage.submit([id = l->order.id, record](store::Tx& tx) { tx.put_download(id, *record, false, anchored_ms()); },
-                    [this, l, effects, record, attempt](const Status& s) {
-                      if (stopped_) return;
+                    [this, l, effects, record, attempt, life = l->broken](const Status& s) {
+                      if (stopped_ || l->broken != life) return;
                       careful(l, [&] {
                         if (!s) return commit_failed(l, effects, attempt, s.error());
                         l->record = record;
@@ -243,11 +243,13 @@ void DownloadService::check_certificates(const LivePtr& l, std::shared_ptr<const
   r.signature = cert->signature;
   p_.crypto.request(r, [this, l, life, c, i, first, curve = cert->curve, q = cert->q](EccCompletion& done) {
     if (l->broken != life) return;
-    if (done.status == EccStatus::ok) return post(l, download::CertificatesChecked{Status(), curve, q});
-    Error e{"bad-signature", "signature of CERT.ECASD.ECKA"};
-    if (done.status != EccStatus::bad_signature) e = {"engine", std::string(to_string(done.status))};
-    if (i + 1 < c->cert_ecasd.size()) return check_certificates(l, c, i + 1, first ? first : std::move(e));
-    post(l, download::CertificatesChecked{Status(first ? *first : std::move(e)), curve, q});
+    careful(l, [&] {
+      if (done.status == EccStatus::ok) return post(l, download::CertificatesChecked{Status(), curve, q});
+      Error e{"bad-signature", "signature of CERT.ECASD.ECKA"};
+      if (done.status != EccStatus::bad_signature) e = {"engine", std::string(to_string(done.status))};
+      if (i + 1 < c->cert_ecasd.size()) return check_certificates(l, c, i + 1, first ? first : std::move(e));
+      post(l, download::CertificatesChecked{Status(first ? *first : std::move(e)), curve, q});
+    });
   });
 }
 
@@ -417,20 +419,29 @@ void DownloadService::tell_outcome(const Live& l) {
   }
 }
 
-std::optional<unsigned> late_call(const download::Download& d, const std::string& transaction) {
+namespace {
+std::optional<unsigned> call_number(const std::string& transaction) {
   const std::string number = transaction.substr(transaction.rfind('.') + 1);
   unsigned n = 0;
   const auto [end, ec] = std::from_chars(number.data(), number.data() + number.size(), n);
-  if (ec != std::errc() || end != number.data() + number.size() || n == 0 || n > d.calls) return std::nullopt;
+  if (ec != std::errc() || end != number.data() + number.size() || n == 0) return std::nullopt;
+  return n;
+}
+}  // namespace
+
+std::optional<unsigned> late_call(const download::Download& d, const std::string& transaction) {
+  const auto n = call_number(transaction);
+  if (!n || *n > d.calls) return std::nullopt;
   const bool asked =
-      n == d.pending_call || (d.enable_call != 0 && n >= d.enable_call) || d.possession.open(transaction);
-  return asked ? std::optional(n) : std::nullopt;
+      *n == d.pending_call || (d.enable_call != 0 && *n >= d.enable_call) || d.possession.open(transaction);
+  return asked ? n : std::nullopt;
 }
 
 // Of a running download. While its record cannot be stored no event is taken: one answer a call waits at most, and none
-// of a call that nobody asks about any more.
+// of a call that nobody asks about any more. One that waits for a place after a restart does not know yet which calls
+// its old life made: its first step does.
 void DownloadService::late_answer(const LivePtr& l, const std::string& transaction, const es::Response& r) {
-  const auto n = late_call(l->d, transaction);
+  const auto n = l->queued ? call_number(transaction) : late_call(l->d, transaction);
   // A creation that was denied and made after all: the next order for that card finds it in the EIS and cleans it away.
   if (!n && r.function == es::Function::create_isdp && download::executed(r) && to_hex(r.isd_p_aid) != l->d.isd_p_aid) {
     ++p_.metrics.alarms;
@@ -449,16 +460,73 @@ void DownloadService::late_answer(const LivePtr& l, const std::string& transacti
 
 void DownloadService::late_callback(const Party& from, const std::string& transaction, const es::Response& r) {
   const std::size_t dot = transaction.rfind('.');
-  const auto it = dot == std::string::npos ? live_.end() : live_.find(transaction.substr(0, dot));
-  if (it != live_.end() && it->second->order.smsr == from.oid) {
-    if (it->second->left_card && p_.follow_ups.late_callback(from, transaction, r)) return;
-    return late_answer(it->second, transaction, r);
+  const LivePtr l = dot == std::string::npos ? nullptr : at_work_or_taken_up(transaction.substr(0, dot));
+  if (l && l->order.smsr == from.oid) {
+    if (l->left_card && p_.follow_ups.late_callback(from, transaction, r)) return;
+    return late_answer(l, transaction, r);
   }
   if (p_.follow_ups.late_callback(from, transaction, r)) return;
-  if (r.function == es::Function::create_isdp && r.status == es::ExecStatus::success)
-    peer_warn("late CreateISDP", from.oid.str(),
-              "late CreateISDP success of SM-SR " + from.oid.str() + " for no order that waits for it: ISD-P " +
-                  to_hex(r.isd_p_aid));
+  if (r.function == es::Function::create_isdp && download::executed(r) && dot != std::string::npos)
+    made_after_all(from, transaction, r);
+}
+
+// A CreateISDP that no ledger has, of an order that has ended: denied then, and made after all. Its ICCID is uncertain
+// again, and the card is looked after, unless the ICCID is somewhere else by now.
+void DownloadService::made_after_all(const Party& from, const std::string& transaction, const es::Response& r) {
+  struct Found {
+    std::optional<download::Download> ended;
+    std::optional<store::ProfileRow> profile;
+  };
+  auto found = std::make_shared<Found>();
+  const std::string id = transaction.substr(0, transaction.rfind('.'));
+  p_.storage.submit(
+      [found, id](store::Tx& tx) {
+        const auto record = tx.ended_download(id);
+        if (!record) return;
+        auto d = download::from_record(*record);
+        if (!d) return;
+        found->profile = tx.get_profile(d->order.iccid.str());
+        found->ended = std::move(*d);
+      },
+      [this, found, transaction, smsr = from.oid, aid = to_hex(r.isd_p_aid)](const Status& s) {
+        if (stopped_ || !s) return;
+        guarded(p_.metrics, "a late CreateISDP", [&] {
+          const bool ours = found->ended && found->ended->order.smsr == smsr;
+          const std::string says =
+              "SM-SR " + smsr.str() + " says that CreateISDP " + transaction + " made ISD-P " + aid;
+          if (!ours)
+            return peer_warn("late CreateISDP", smsr.str(),
+                             says + ", and no order of ours there is known by that name");
+          const download::Order& o = found->ended->order;
+          const bool free = found->profile && found->profile->state == store::ProfileState::free;
+          ++p_.metrics.alarms;
+          peer_line(spdlog::level::err, "late CreateISDP", smsr.str(),
+                    "ALARM download " + o.id + " EID " + o.eid.str() + ": " + says + ", and that order has ended; " +
+                        (free ? "ICCID " + o.iccid.str() + " is uncertain again and the eUICC is looked after"
+                              : "an ISD-P may be left in state Created; ICCID " + o.iccid.str() + " is " +
+                                    (found->profile ? "with EID " + found->profile->eid : "not in the inventory")));
+          if (free) look_after_again(o);
+        });
+      });
+}
+
+void DownloadService::look_after_again(const download::Order& o) {
+  auto left = std::make_shared<download::Download>();
+  left->order = o;
+  left->order.iccid_was = download::IccidState::free;
+  left->state = download::State::failed;
+  left->possession.claimed(o.iccid.str(), anchored_ms());
+  p_.storage.submit(
+      [o, ledger = p_.follow_ups.outcome(*left)](store::Tx& tx) {
+        if (ledger) tx.put_follow_up(o.eid.str(), o.smsr.str(), *ledger);
+        const auto row = tx.get_profile(o.iccid.str());
+        if (row && row->state == store::ProfileState::free)
+          tx.set_profile(o.iccid.str(), store::ProfileState::uncertain, o.eid.str(), o.smsr.str(), o.id);
+      },
+      [this, left](const Status& s) {
+        if (!s) spdlog::error("ICCID {} not stored as uncertain: {}", left->order.iccid.str(), s.error().text());
+        if (!stopped_) guarded(p_.metrics, "what an order left", [&] { p_.follow_ups.settled(*left); });
+      });
 }
 
 }  // namespace kf::server

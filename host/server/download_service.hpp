@@ -108,6 +108,8 @@ class DownloadService {
   using LivePtr = std::shared_ptr<Live>;
 
   void enqueue(const LivePtr& l, download::Event first);
+  void leave_queue(const LivePtr& l);
+  [[nodiscard]] LivePtr at_work_or_taken_up(const std::string& id) const;
   void admit();
   void card_idle();
   void vacate_idle_cards();
@@ -130,6 +132,8 @@ class DownloadService {
   void broke(const LivePtr& l, const std::string& why) noexcept;
   void end_broken(const LivePtr& l, const std::string& why);
   void put_aside(const LivePtr& l, const std::string& why);
+  // What the last record says of the card: a call that may change it is in a record before it is made.
+  [[nodiscard]] static download::Possession last_known_of_card(const Live& l);
   void turn(const LivePtr& l);
   void post(const LivePtr& l, download::Event e);
   // What an engine, a timer or the pipeline answers to the life of the download in which it was asked.
@@ -148,6 +152,8 @@ class DownloadService {
                           std::optional<Error> first);
   void seal(const LivePtr& l, download::Effect e);
   void late_answer(const LivePtr& l, const std::string& transaction, const es::Response& r);
+  void made_after_all(const Party& from, const std::string& transaction, const es::Response& r);
+  void look_after_again(const download::Order& o);
   void keep_key_set(const LivePtr& l, download::KeepKeySet k);
   bool seal_key_set(store::KeySetRow& row, const download::KeepKeySet& keys);  // pool thread
   download::Context context(const Live& l) const;
@@ -158,7 +164,9 @@ class DownloadService {
   std::unordered_map<std::string, LivePtr> live_;        // by download id: runs
   std::map<std::string, LivePtr> by_profile_;            // the running one of an ICCID on an eUICC at an SM-SR
   std::unordered_map<Admission::Id, LivePtr> in_queue_;  // waits
-  std::set<std::string> followed_up_;                    // cards that a follow-up's DeleteISDP keeps
+  // Those of in_queue_ whose calls an earlier process made: answers may still come.
+  std::unordered_map<std::string, LivePtr> taken_up_;  // by download id
+  std::set<std::string> followed_up_;                  // cards that a follow-up's DeleteISDP keeps
   bool stopped_ = false, draining_ = false;
 };
 

@@ -316,13 +316,13 @@ asio::awaitable<net::Response> Es2Service::poll(const Party* from, es::Message m
   const std::string address = std::get<es::MakeConnection>(m.body).address;
   struct Polled {
     std::optional<store::DeliveryRow> row;
-    std::int64_t more = 0;
+    bool more = false;
   };
   const std::function<Polled(store::Tx&)> work = [address, party = from->oid.str()](store::Tx& tx) {
     Polled p;
     p.row = tx.next_polled(party, address);
     if (p.row) tx.delete_delivery(p.row->id);
-    p.more = tx.polled_count(party, address);
+    p.more = tx.more_polled(party, address);
     return p;
   };
   auto got = co_await p_.storage.tx<Polled>(work);
@@ -331,7 +331,7 @@ asio::awaitable<net::Response> Es2Service::poll(const Party* from, es::Message m
   net::Response x;
   x.body = std::move(got->row->body);
   x.content_type = es::soap_content_type(es::action_of(x.body));
-  if (got->more > 0) {  // the stored envelope says that nothing is pending
+  if (got->more) {  // the stored envelope says that nothing is pending
     const std::string_view no = "pending=\"false\"";
     if (const auto at = x.body.find(no); at != std::string::npos) x.body.replace(at, no.size(), "pending=\"true\"");
   }
@@ -366,7 +366,7 @@ asio::awaitable<net::Response> Es2Service::relay(const Party* from, es::Message 
   };
   auto accepted = co_await p_.storage.tx<Accepted>(work);
   const bool begins = accepted.ok() && accepted->kind == Accepted::Kind::started;
-  if (full.empty() && !begins) relays_.cancel(*from);
+  if (full.empty() && !begins) relays_.cancel(*from, *smsr);
   if (!accepted) {
     co_return not_stored(*from, m, accepted.error());
   }

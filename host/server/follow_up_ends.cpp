@@ -75,17 +75,21 @@ void FollowUpService::store_settled(const LivePtr& l, const std::shared_ptr<cons
     without(kept.iccids, s->what);
     record = download::to_record(kept);
   }
+  auto changed = std::make_shared<std::set<std::string>>();  // one that was set aside stays reserved, for example
   storage_.submit(
-      [eid = l->f.eid.str(), smsr = l->f.smsr.str(), s, record = std::move(record)](store::Tx& tx) {
+      [eid = l->f.eid.str(), smsr = l->f.smsr.str(), s, changed, record = std::move(record)](store::Tx& tx) {
         if (s->forget)
           tx.delete_follow_up(eid, smsr);
         else
           tx.put_follow_up(eid, smsr, record);
         // What another SM-SR may have put there is not for this one's EIS to say.
-        for (const auto& i : s->what.gone) tx.settle_uncertain(i, eid, smsr, store::ProfileState::free);
-        for (const auto& i : s->what.used) tx.settle_uncertain(i, eid, smsr, store::ProfileState::installed);
+        changed->clear();
+        for (const auto& i : s->what.gone)
+          if (tx.settle_uncertain(i, eid, smsr, store::ProfileState::free)) changed->insert(i);
+        for (const auto& i : s->what.used)
+          if (tx.settle_uncertain(i, eid, smsr, store::ProfileState::installed)) changed->insert(i);
       },
-      [this, l, s, attempt](const Status& stored) {
+      [this, l, s, attempt, changed](const Status& stored) {
         if (stopped_ || l->settling != s) return;  // an order came, or news: nothing is over
         if (!stored) {
           if (attempt % 30 == 0)
@@ -107,13 +111,15 @@ void FollowUpService::store_settled(const LivePtr& l, const std::shared_ptr<cons
           spdlog::info("EID {}: followed up, nothing is left", l->f.eid.str());
         }
         for (const auto& iccid : s->what.used) {
+          if (!changed->contains(iccid)) continue;
           ++metrics_.alarms;
           spdlog::error(
               "ALARM EID {}: ICCID {} was told as not installed, its EIS shows it as a profile; kept as installed",
               l->f.eid.str(), iccid);
         }
         for (const auto& iccid : s->what.gone)
-          spdlog::info("ICCID {} is free again: the EIS of EID {} proves it gone", iccid, l->f.eid.str());
+          if (changed->contains(iccid))
+            spdlog::info("ICCID {} is free again: the EIS of EID {} proves it gone", iccid, l->f.eid.str());
         count(l);
         if (!s->forget) return;
         drop(l);
@@ -155,7 +161,10 @@ void FollowUpService::watch_days() {
 
 void FollowUpService::tell_days(std::int64_t now_ms) {
   for (const auto& [card, l] : live_) {
-    if (download::ended(l->f)) continue;  // told when it was given up
+    if (download::ended(l->f) && !l->f.crowded) {  // told when it was given up
+      if (!l->settling && !held(card) && nobody_depends_on(*l, now_ms)) settle(l, {}, true);
+      continue;
+    }
     const std::int64_t days = download::untold_days(l->f, now_ms);
     if (days == 0) continue;
     l->f.days_told = days;

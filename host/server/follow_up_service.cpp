@@ -10,7 +10,6 @@
 #include "host/base/clock.hpp"
 #include "host/base/text.hpp"
 #include "host/download/answers.hpp"
-#include "host/server/admission.hpp"
 #include "host/server/guard.hpp"
 #include "host/server/peer_log.hpp"
 
@@ -146,19 +145,24 @@ FollowUpService::LivePtr FollowUpService::find(const std::string& card) const {
 
 void FollowUpService::brief(const std::string& card, download::Possession& p) {
   if (const LivePtr l = find(card)) p.merge(l->f.possession);
-  if (const auto it = installed_.find(card); it != installed_.end()) p.installed(it->second.iccid, it->second.at_ms);
+  if (const auto it = installed_.find(card); it != installed_.end())
+    for (const auto& [iccid, at_ms] : it->second) p.installed(iccid, at_ms);
 }
 
 void FollowUpService::remember_installed(const download::Download& d, std::int64_t now) {
-  while (!installed_by_age_.empty() && installed_by_age_.front().first + config_.follow_up.settle_ms < now) {
-    const auto it = installed_.find(installed_by_age_.front().second);
-    if (it != installed_.end() && it->second.at_ms == installed_by_age_.front().first) installed_.erase(it);
+  while (!installed_by_age_.empty() && installed_by_age_.front().at_ms + config_.follow_up.settle_ms < now) {
+    const Installed& oldest = installed_by_age_.front();
+    if (const auto it = installed_.find(oldest.card); it != installed_.end()) {
+      if (const auto at = it->second.find(oldest.iccid); at != it->second.end() && at->second == oldest.at_ms)
+        it->second.erase(at);
+      if (it->second.empty()) installed_.erase(it);
+    }
     installed_by_age_.pop_front();
   }
   if (d.state != download::State::done && d.state != download::State::done_with_warning) return;
   const std::string card = download::card_of(d.order);
-  installed_[card] = {d.order.iccid.str(), now};
-  installed_by_age_.emplace_back(now, card);
+  installed_[card][d.order.iccid.str()] = now;
+  installed_by_age_.push_back({now, card, d.order.iccid.str()});
 }
 
 std::optional<std::string> FollowUpService::outcome(const download::Download& d) {
@@ -461,71 +465,6 @@ void FollowUpService::seen(const Party& smsr, const es::Eis& e, Clock::time_poin
   s.used.clear();  // that takes an alarm, and a look of our own
   if (s.gone.empty()) return;
   settle(l, s, l->f.possession.clean(now) && s.gone.size() == l->f.iccids.size());
-}
-
-// The rule of admission.hpp: an Operator's eUICCs may not fill all places that an SM-SR has.
-bool FollowUpService::room_for(const Oid& smsr, const Oid& requester) const {
-  const auto at = places_.find(smsr.str());
-  if (at == places_.end()) return config_.follow_ups_per_smsr != 0;
-  const std::size_t taken = at->second.taken;
-  if (taken >= config_.follow_ups_per_smsr) return false;
-  const auto of = at->second.by_operator.find(requester.str());
-  const std::size_t held = of == at->second.by_operator.end() ? 0 : of->second;
-  const bool shared = std::ranges::count(config_.parties, Role::operator_, &Party::role) > 1;
-  return !shared || held == 0 || held < Admission::kShare * (config_.follow_ups_per_smsr - taken - 1);
-}
-
-// Under the Operator whose order was the last; where it stood under another one before, that entry is void.
-void FollowUpService::crowd(const LivePtr& l) {
-  const std::pair key{l->f.smsr.str(), l->f.requester.str()};
-  if (l->crowd == key) return;
-  l->crowd = key;
-  crowded_[key].push_back(l->card);
-}
-
-// A place is free: the oldest one of each Operator that may have it is looked at.
-void FollowUpService::admit_crowded() {
-  for (auto at = crowded_.begin(); at != crowded_.end() && !stopped_;) {
-    auto& cards = at->second;
-    while (!cards.empty()) {
-      const LivePtr l = find(cards.front());
-      const bool here = l && l->crowd == at->first;
-      const bool waits = here && l->f.crowded && download::ended(l->f);
-      if (waits && !room_for(l->f.smsr, l->f.requester)) break;
-      cards.pop_front();
-      if (here) l->crowd.reset();
-      if (!waits) continue;
-      revive(l);
-      keep(l);
-      if (!held(l->card)) look_after(l, config_.follow_up.backoff_ms);
-    }
-    at = cards.empty() ? crowded_.erase(at) : std::next(at);
-  }
-}
-
-// Places and figures follow what `l` is now; asked after every change of it.
-void FollowUpService::count(const LivePtr& l) {
-  metrics_.uncertain += l->f.iccids.size() - l->uncertain;
-  l->uncertain = l->f.iccids.size();
-  std::optional<std::pair<std::string, std::string>> takes;
-  // One that came to a clean end has its place until that is stored.
-  if (!l->dropped && l->f.state != download::FollowUp::State::given_up)
-    takes.emplace(l->f.smsr.str(), l->f.requester.str());
-  if (takes == l->place) return;
-  if (l->place) {
-    const auto at = places_.find(l->place->first);
-    const auto of = at->second.by_operator.find(l->place->second);
-    if (--of->second == 0) at->second.by_operator.erase(of);
-    if (--at->second.taken == 0) places_.erase(at);
-    --metrics_.follow_ups;
-  }
-  if (takes) {
-    Places& p = places_[takes->first];
-    ++p.taken;
-    ++p.by_operator[takes->second];
-    ++metrics_.follow_ups;
-  }
-  l->place = std::move(takes);
 }
 
 void FollowUpService::stop() {

@@ -136,12 +136,12 @@ class FollowUpService {
   std::unordered_map<std::string, unsigned> held_;     // by card
   std::unordered_map<std::string, unsigned> calling_;  // calls under way, by SM-SR
   // What was installed a moment ago, for as long as an EIS may lag behind: it is not the next order's to clean away.
+  std::unordered_map<std::string, std::map<std::string, std::int64_t>> installed_;  // by card and ICCID: when
   struct Installed {
-    std::string iccid;
     std::int64_t at_ms = 0;
+    std::string card, iccid;
   };
-  std::unordered_map<std::string, Installed> installed_;  // by card, the last one
-  std::deque<std::pair<std::int64_t, std::string>> installed_by_age_;
+  std::deque<Installed> installed_by_age_;
   std::unordered_map<std::string, Places> places_;  // of those that are looked after, by SM-SR
   // Cards that wait for a place, by SM-SR and Operator, the oldest first.
   std::map<std::pair<std::string, std::string>, std::deque<std::string>> crowded_;

@@ -14,7 +14,9 @@
 namespace kf::server {
 
 RelayService::RelayService(DownloadService::Parts& p)
-    : p_(p), share_operators_(std::ranges::count(p.config.parties, Role::operator_, &Party::role) > 1) {}
+    : p_(p),
+      share_operators_(std::ranges::count(p.config.parties, Role::operator_, &Party::role) > 1),
+      share_smsrs_(std::ranges::count(p.config.parties, Role::smsr, &Party::role) > 1) {}
 
 // ---- whose turn it is ----
 Admission& RelayService::queue_of(const Party& smsr) {
@@ -32,14 +34,24 @@ Admission& RelayService::queue_of(const Party& smsr) {
 }
 
 std::string RelayService::reserve(const Party& op, const Party& smsr) {
-  std::size_t& held = held_[&op];
-  if (held >= p_.config.relays_per_operator) return "too many of your requests are not answered yet";
+  Held& held = held_[&op];
+  const std::size_t most = p_.config.relays_per_operator;
+  if (held.all >= most) return "too many of your requests are not answered yet";
+  // One SM-SR that never calls back must not use up what its Operator has for the others.
+  std::size_t& here = held.by_smsr[&smsr];
+  if (share_smsrs_ && here != 0 && here / Admission::kShare >= most - held.all - 1)
+    return "too many of your requests to SM-SR " + smsr.oid.str() + " are not answered yet";
   if (!queue_of(smsr).may_wait(op.oid.str())) return "too many of your requests wait for SM-SR " + smsr.oid.str();
-  ++held;
+  ++held.all;
+  ++here;
   return {};
 }
 
-void RelayService::cancel(const Party& op) { --held_[&op]; }
+void RelayService::cancel(const Party& op, const Party& smsr) {
+  Held& held = held_[&op];
+  --held.all;
+  --held.by_smsr[&smsr];
+}
 
 void RelayService::begin(const Party& op, const Party& smsr, es::Request r, std::int64_t deadline_ms) {
   const Id id = ++next_id_;
@@ -82,7 +94,7 @@ void RelayService::end(Id id) {
   const auto it = relays_.find(id);
   if (it == relays_.end()) return;
   const Party& smsr = *it->second.smsr;
-  --held_[it->second.op];
+  cancel(*it->second.op, smsr);
   relays_.erase(it);
   queue_of(smsr).end(id);
   asio::post(p_.io, [this, &smsr] { pump(smsr); });

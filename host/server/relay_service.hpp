@@ -24,7 +24,7 @@ class RelayService {
   // Room for one more request of this Operator to this SM-SR: empty, or why not. What has room is to be followed by
   // begin() or cancel().
   std::string reserve(const Party& op, const Party& smsr);
-  void cancel(const Party& op);
+  void cancel(const Party& op, const Party& smsr);
   // Its call is committed. The outcome is stored with the call, delivered, and wakes who waits for it; nobody is told
   // what is not in the store, which is tried every second until it is.
   void begin(const Party& op, const Party& smsr, es::Request r, std::int64_t deadline_ms);
@@ -74,10 +74,14 @@ class RelayService {
   void set_aside(const Answer& a, const Error& why);
 
   DownloadService::Parts& p_;
-  bool share_operators_ = false;
+  bool share_operators_ = false, share_smsrs_ = false;
   std::map<Id, Relay> relays_;
   std::map<const Party*, std::unique_ptr<Admission>> queues_;  // by SM-SR
-  std::map<const Party*, std::size_t> held_;                   // by Operator: reserved and not answered
+  struct Held {                                                // reserved and not answered
+    std::size_t all = 0;
+    std::map<const Party*, std::size_t> by_smsr;
+  };
+  std::map<const Party*, Held> held_;  // by Operator
   Id next_id_ = 0;
   bool stopped_ = false;
 };

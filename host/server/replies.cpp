@@ -51,20 +51,27 @@ std::optional<store::DeliveryRow> Replies::store_answer(store::Tx& tx, const std
   store::CallRow plain = *call;
   plain.reply_parameters.clear();
   call->response = envelope(plain, r);
-  if (call->response.size() > kMostKept) call->response = envelope(plain, too_large(r));
+  const bool kept = call->response.size() <= kMostKept;
+  if (!kept) call->response = envelope(plain, too_large(r));
   tx.set_call_response(requester, fcid, call->response, anchored_ms());
-  return store_repeat(tx, *call);
+  return store_message(tx, *call, kept ? r : too_large(r));
 }
 
 std::optional<store::DeliveryRow> Replies::store_repeat(store::Tx& tx, const store::CallRow& call) const {
   if (call.reply == store::ReplyKind::sync) return std::nullopt;
   auto r = read_stored(call.response, call.ns);
   if (!r) throw std::runtime_error("stored answer cannot be read: " + r.error().text());
+  return store_message(tx, call, *r);
+}
+
+std::optional<store::DeliveryRow> Replies::store_message(store::Tx& tx, const store::CallRow& call,
+                                                         const es::Response& r) const {
+  if (call.reply == store::ReplyKind::sync) return std::nullopt;
   store::DeliveryRow d;
   d.party = call.requester;
   d.kind = call.reply == store::ReplyKind::poll ? store::DeliveryKind::poll : store::DeliveryKind::callback;
   d.address = call.reply_to;
-  d.body = envelope(call, *r);
+  d.body = envelope(call, r);
   d.created_ms = anchored_ms();
   // A call has one message at most: the answer is bound to the last request that asked for it.
   if (call.delivery != 0 && tx.delete_delivery(call.delivery)) d.replaces = call.delivery;

@@ -56,6 +56,8 @@ class Replies {
     Waited outcome;
   };
   std::string envelope(const store::CallRow& c, const es::Response& r) const;
+  std::optional<store::DeliveryRow> store_message(store::Tx& tx, const store::CallRow& call,
+                                                  const es::Response& r) const;
   es::Dialect dialect_of(const std::string& requester) const;
   asio::io_context& io_;
   const Settings& config_;

@@ -147,6 +147,11 @@ std::vector<DownloadRow> Tx::unfinished_downloads() {
   while (s.row()) out.push_back({s.str(0), s.str(1)});
   return out;
 }
+std::optional<std::string> Tx::ended_download(const std::string& id) {
+  Statement s(*this, "SELECT record FROM downloads WHERE id=? AND ended=1");
+  if (!s.bind(id).row()) return std::nullopt;
+  return s.str(0);
+}
 Tx::DownloadCounts Tx::download_counts() {
   Statement s(*this,
               "SELECT COUNT(*) FILTER (WHERE ended=0), COUNT(*) FILTER (WHERE ended=1), COUNT(*) FILTER (WHERE "
@@ -380,12 +385,12 @@ std::optional<DeliveryRow> Tx::next_polled(const std::string& party, const std::
   if (!kept.bind(party).row()) return std::nullopt;
   return delivery_row(kept);
 }
-std::int64_t Tx::polled_count(const std::string& party, const std::string& address) {
+bool Tx::more_polled(const std::string& party, const std::string& address) {
   Statement s(*this,
-              "SELECT (SELECT COUNT(*) FROM deliveries WHERE kind=2 AND party=? AND address=?)+"
-              "(SELECT COUNT(*) FROM deliveries WHERE kind=3 AND party=?)");
+              "SELECT EXISTS(SELECT 1 FROM deliveries WHERE kind=2 AND party=? AND address=?) OR "
+              "EXISTS(SELECT 1 FROM deliveries WHERE kind=3 AND party=?)");
   s.bind(party).bind(address).bind(party).row();
-  return s.i64(0);
+  return s.i64(0) != 0;
 }
 
 // ---- key sets ----

@@ -150,7 +150,8 @@ class Tx {
 
   // downloads
   void put_download(const std::string& id, const std::string& record, bool ended, std::int64_t now_ms);
-  std::vector<DownloadRow> unfinished_downloads();  // oldest first
+  std::vector<DownloadRow> unfinished_downloads();                   // oldest first
+  std::optional<std::string> ended_download(const std::string& id);  // its record, unless it is forgotten already
   struct DownloadCounts {
     std::int64_t running = 0, ended = 0, set_aside = 0;
   };
@@ -191,7 +192,8 @@ class Tx {
   void keep_delivery(std::int64_t id);    // kind `kept`
   bool delete_delivery(std::int64_t id);  // false: it was gone already
   std::optional<DeliveryRow> next_polled(const std::string& party, const std::string& address);
-  std::int64_t polled_count(const std::string& party, const std::string& address);
+  // Does any message wait for a poll of that address? The cost does not depend on how many.
+  bool more_polled(const std::string& party, const std::string& address);
 
   // key sets
   // Only while the ICCID is that download's, reserved or on its card: sealing may have taken that long.

@@ -4,9 +4,10 @@
 
 #include <algorithm>
 #include <fstream>
-#include <map>
 #include <nlohmann/json.hpp>
 #include <thread>
+
+#include "hsm/probe/probe_hands.hpp"
 
 namespace kf::hsm {
 namespace {
@@ -14,61 +15,10 @@ namespace {
 using Json = nlohmann::json;
 using State = ProbeAttempt::State;
 
-constexpr unsigned kLossesPerKind = 3;  // crashes or hangs in one kind of step, then that kind is left alone
-constexpr unsigned kLossesInAll = 8;
 constexpr unsigned kSessionCap = 64;
 // The best of so many interleaved passes: a machine that does other things as well is slower now and then, never
 // faster.
 constexpr unsigned kPasses = 3;
-
-bool is_loss(const Error& e) { return e.reason == "hsm-worker-lost" || e.reason == "hsm-worker"; }
-
-ProbeAttempt attempt_of(const Json& j, const char* key) {
-  const auto it = j.find(key);
-  if (it == j.end() || !it->is_object()) return {};
-  if (it->value("ok", false)) return {State::good, {}};
-  return {State::refused, it->value("why", std::string())};
-}
-
-std::vector<std::string> strings_of(const Json& j, const char* key) {
-  std::vector<std::string> out;
-  for (const Json& s : j.value(key, Json::array())) out.push_back(s.get<std::string>());
-  return out;
-}
-
-ProbeToken token_of(const Json& j) {
-  ProbeToken t;
-  t.label = j.at("label");
-  t.manufacturer = j.at("manufacturer");
-  t.model = j.at("model");
-  t.serial = j.at("serial");
-  t.uri = j.at("uri");
-  t.hardware = j.at("hardware");
-  t.firmware = j.at("firmware");
-  t.flags = strings_of(j, "flags");
-  t.initialised = j.at("initialised");
-  t.user_pin = j.at("user_pin");
-  t.login_required = j.at("login_required");
-  t.random = j.at("random");
-  t.pin_min = j.at("pin_min");
-  t.pin_max = j.at("pin_max");
-  t.sessions_max = j.at("sessions_max");
-  t.sessions_open = j.at("sessions_open");
-  t.rw_sessions_max = j.at("rw_sessions_max");
-  t.rw_sessions_open = j.at("rw_sessions_open");
-  return t;
-}
-
-ProbeSlot slot_of(const Json& j) {
-  ProbeSlot s;
-  s.id = j.at("id");
-  s.info = attempt_of(j, "info");
-  s.description = j.value("description", "");
-  s.manufacturer = j.value("manufacturer", "");
-  s.flags = strings_of(j, "flags");
-  if (const auto t = j.find("token"); t != j.end()) s.token = token_of(*t);
-  return s;
-}
 
 // Seconds that all processors together were there, and were busy.
 struct ProcessorTime {
@@ -86,93 +36,6 @@ struct ProcessorTime {
     }
     return t;
   }
-};
-
-// A worker that is there when a step wants it, and what became of those that were lost.
-class Hands {
- public:
-  Hands(const ProbeOptions& o, ProbeReport& r) : o_(o), r_(r) {}
-
-  // From now on workers are started like this. Ends the present one.
-  void use(TokenConfig t, bool log_in) {
-    client_.reset();
-    token_ = std::move(t);
-    log_in_ = log_in;
-  }
-  Status ready() {
-    if (client_ && client_->pid() > 0) return {};
-    KF_TRY(client_, start({}));
-    return {};
-  }
-  Result<std::unique_ptr<DirectClient>> start(const std::vector<HsmConfig::IdentityKey>& keys) const {
-    HsmConfig c;
-    c.worker_path = o_.worker_path;
-    c.start_limit = o_.start_limit;
-    c.identity_keys = keys;
-    return DirectClient::start(c, token_, log_in_, o_.stop);
-  }
-
-  // The answer of one step. Empty with a loss: noted as an incident; `why` tells.
-  std::optional<Json> step(const std::string& name, const Json& args, const std::string& what, ProbeAttempt& why) {
-    why = {};
-    if (stopped()) return std::nullopt;
-    if (!may(name)) {
-      why.why = "not tried after " + std::to_string(kLossesPerKind) + " crashes or hangs";
-      return std::nullopt;
-    }
-    Result<std::string> text = std::string();
-    if (const Status s = ready(); s) {
-      text = client_->step(name, args.dump(), o_.step_limit);
-    } else {
-      text = s.error();
-    }
-    if (text) {
-      Json j = Json::parse(*text, nullptr, false);
-      if (j.is_object()) return j;
-      text = Error{"hsm-worker", "the worker's answer cannot be read"};
-    }
-    const Error& e = text.error();
-    if (is_loss(e)) {
-      note(name, what, e);
-      why = {State::lost, e.detail};
-    } else if (e.reason != "interrupted") {
-      why = {State::refused, e.detail};
-    }
-    return std::nullopt;
-  }
-  // The attempt `key` in the answer of one step.
-  ProbeAttempt attempt(const std::string& name, const Json& args, const std::string& what, const char* key) {
-    ProbeAttempt why;
-    const auto j = step(name, args, what, why);
-    return j ? attempt_of(*j, key) : why;
-  }
-
-  void note(const std::string& kind, const std::string& what, const Error& e) {
-    r_.incidents.push_back({what, e.detail});
-    ++losses_[kind];
-    ++all_losses_;
-    client_.reset();
-  }
-  [[nodiscard]] bool may(const std::string& kind) const {
-    const auto it = losses_.find(kind);
-    return all_losses_ < kLossesInAll && (it == losses_.end() || it->second < kLossesPerKind);
-  }
-  Status end() {
-    if (!client_) return {};
-    const Status s = client_->end();
-    client_.reset();
-    return s;
-  }
-  [[nodiscard]] bool stopped() const { return o_.stop != nullptr && o_.stop->load(); }
-
- private:
-  const ProbeOptions& o_;
-  ProbeReport& r_;
-  TokenConfig token_;
-  bool log_in_ = false;
-  std::unique_ptr<DirectClient> client_;
-  std::map<std::string, unsigned> losses_;
-  unsigned all_losses_ = 0;
 };
 
 class Probe {

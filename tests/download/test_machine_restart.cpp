@@ -181,5 +181,75 @@ TEST(DownloadRestart, EnablingWaitsForNotificationOrCallback) {
   }
 }
 
+// The SM-SR could not deliver the callback while we were down, and repeats it as soon as we are there: while the EIS is
+// being asked.
+TEST(DownloadRestart, AFailedEnableProfileThatIsToldDuringTheFirstLookCounts) {
+  Drive a;
+  a.d.order.enable = true;
+  a.to_completing();
+  a.answer(F::profile_download_completed, Drive::ok(F::profile_download_completed));
+  const unsigned enable = a.call(F::enable_profile)->call;
+  const auto disabled = [](Drive& t, unsigned call) {
+    es::Response r = Drive::ok(F::get_eis);
+    r.eis = t.eis();
+    r.eis->profiles.push_back(t.entry(kIccid, "Disabled"));
+    t.feed(Answer{call, std::move(r)});
+  };
+  {
+    Drive t = revived(a);
+    const unsigned look = t.call(F::get_eis)->call;
+    t.feed(Answer{enable, Drive::failed(F::enable_profile, "8.2.1", "4.2")});
+    disabled(t, look);
+    t.expect_end(State::done_with_warning, "8.2.1", "4.2");
+    EXPECT_NE(t.d.cause->message.find("enabling failed"), std::string::npos) << t.d.cause->message;
+  }
+  {  // the card was not reached: once more
+    Drive t = revived(a);
+    const unsigned look = t.call(F::get_eis)->call;
+    t.feed(Answer{enable, Drive::failed(F::enable_profile, "8.1", "5.1")});
+    EXPECT_TRUE(t.persisted);
+    disabled(t, look);
+    ASSERT_NE(t.find<StartTimer>(), nullptr);
+    t.feed(TimerFired{});
+    EXPECT_NE(t.call(F::enable_profile), nullptr);
+  }
+  {  // enabled all the same
+    Drive t = revived(a);
+    const unsigned look = t.call(F::get_eis)->call;
+    t.feed(Answer{enable, Drive::failed(F::enable_profile, "8.2.1", "4.2")});
+    es::Response r = Drive::ok(F::get_eis);
+    r.eis = t.eis();
+    r.eis->profiles.push_back(t.entry(kIccid, "Enabled"));
+    t.feed(Answer{look, std::move(r)});
+    t.expect_end(State::done);
+  }
+}
+
+// The callback was lost with the old life, and the SM-SR was not there for the first look.
+TEST(DownloadRestart, EnablingIsLookedAtAgain) {
+  Drive a;
+  a.d.order.enable = true;
+  a.to_completing();
+  a.answer(F::profile_download_completed, Drive::ok(F::profile_download_completed));
+  Drive t = revived(a);
+  for (unsigned i = 0; i < t.c.timeouts.get_eis_tries; ++i) {
+    if (i != 0) t.feed(TimerFired{});
+    t.fail(F::get_eis, CallFault::unreachable);
+  }
+  std::int64_t before = 0;
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_NE(t.find<StartTimer>(), nullptr) << i;
+    const std::int64_t pause = t.find<StartTimer>()->ms;
+    EXPECT_GT(pause, before);
+    before = pause;
+    t.c.now_ms += pause;
+    t.feed(TimerFired{});
+    es::Eis e = t.eis();
+    e.profiles.push_back(t.entry(kIccid, i < 2 ? "Disabled" : "Enabled"));
+    t.answer_eis(e);
+  }
+  t.expect_end(State::done);
+}
+
 }  // namespace
 }  // namespace kf::download

@@ -248,7 +248,7 @@ class World : public Walk {
 TEST(DownloadWorld, OutcomesAgreeWithTheEis) {
   std::map<State, unsigned> ends;
   std::map<FollowUp::State, unsigned> followed;
-  for (unsigned seed = 0; seed < 3000; ++seed) {
+  for (unsigned seed = 0; seed < 4000; ++seed) {
     World w(seed);
     const State s = w.run();
     ASSERT_TRUE(ended(s)) << "seed " << seed << ": waits for nothing in " << state_name(s) << " after" << w.path();

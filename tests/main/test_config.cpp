@@ -96,6 +96,7 @@ TEST_F(ConfigTest, MistakesNameFileAndKey) {
              "not found");
   expect_bad(with("role = \"operator\"", "role = \"boss\""), "party[0].role", "operator");
   expect_bad(with("oid = \"2.999.30\"", "oid = \"2.999.10\""), "party[1].oid", "two parties");
+  expect_bad(with("oid = \"2.999.30\"", "oid = \"2.999.20\""), "party[1].oid", "smdp.oid");
   expect_bad(with("policy = \"strict\"", "policy = \"lax\""), "custody.policy", "strict");
   expect_bad(with("policy = \"strict\"", "policy = \"core\"") + "\n[core]\ncores = 0\n", "core.cores", "from 1");
   expect_bad(with("policy = \"strict\"", "policy = \"core\"") + "\n[core]\nboards = \"0000:01:00.0\"\n", "core.boards",

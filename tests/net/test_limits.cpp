@@ -440,6 +440,26 @@ TEST_F(NetLimits, KeyUpdatesWithoutEnd) {
   EXPECT_TRUE(w.run_until([&] { return server->connections() == 0; }));
 }
 
+// A refused peer that sends on: what it sends is thrown away for a while, and it must not keep the loop meanwhile.
+TEST_F(NetLimits, WhoSendsOnAfterARefusalKeepsNobody) {
+  start(server_options(w));
+  std::atomic<bool> closed = false, over = false;
+  std::thread peer([&, port = server->port()] {
+    asio::io_context io;
+    Tcp::socket s(io);
+    s.connect({asio::ip::address_v4::loopback(), port});
+    const std::vector<char> noise(256 << 10, 'x');
+    const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    while (!closed && std::chrono::steady_clock::now() < until)
+      closed = ::send(s.native_handle(), noise.data(), noise.size(), MSG_NOSIGNAL) <= 0;
+    over = true;
+  });
+  EXPECT_TRUE(w.run_until([&] { return over.load(); }, Ms{60'000}));
+  peer.join();
+  EXPECT_TRUE(closed) << "its deadline never came";
+  EXPECT_TRUE(w.run_until([&] { return server->connections() == 0; }));
+}
+
 TEST_F(NetLimits, StrangersAreClosedAfterEachAnswer) {
   auto o = server_options(w);
   o.party = [](const Peer& p) { return p.subject == "CN=operator,O=test" ? string("1") : string(); };
@@ -559,6 +579,31 @@ TEST(Occupancy, SharesOfAddressesAndParties) {
   EXPECT_EQ(o.identify(p[3], "B", {}).victim, &p[2]);
   EXPECT_EQ(o.held_by(p[3]), 3U) << "the victim has not left yet";
   for (Place* g : {&p[1], &p[2], &p[3]}) o.leave(*g);
+}
+
+// Four parties with all that each may have, all of it at work, leave something for a fifth.
+TEST(Occupancy, SeveralPartiesAtTheirBoundsLeavePlaces) {
+  Occupancy o({.places = 400, .per_address = 400, .per_party = 100, .handshakes_per_s = 0, .handshakes_at_once = 0});
+  std::vector<std::unique_ptr<Place>> all;
+  const auto address = [](unsigned party) { return asio::ip::make_address("192.0.2." + std::to_string(party)); };
+  for (unsigned i = 0; i < 100; ++i) {
+    for (unsigned party = 1; party <= 4; ++party) {
+      auto p = std::make_unique<Place>();
+      if (!o.enter(*p, address(party), {}).admitted) continue;
+      if (!o.identify(*p, "party " + std::to_string(party), {}).admitted) {
+        o.leave(*p);
+        continue;
+      }
+      o.spare(*p, false);
+      all.push_back(std::move(p));
+    }
+  }
+  EXPECT_GT(all.size(), 380U) << "most places are used";
+  Place fifth;
+  EXPECT_TRUE(o.enter(fifth, address(5), {}).admitted);
+  EXPECT_TRUE(o.identify(fifth, "party 5", {}).admitted);
+  o.leave(fifth);
+  for (auto& p : all) o.leave(*p);
 }
 
 TEST(Occupancy, Handshakes) {

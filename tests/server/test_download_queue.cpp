@@ -203,6 +203,63 @@ TEST_F(DownloadQueueTest, ACreationThatNoCallAccountsForIsAnAlarm) {
   EXPECT_EQ(metrics_.alarms, before + 1);
 }
 
+// Denied, and made after its order has ended: nobody else would look after that ISD-P, and its ICCID must go nowhere.
+TEST_F(DownloadQueueTest, ACreationThatIsToldAfterTheEndMakesTheIccidUncertainAgain) {
+  download::Download gone;
+  gone.order = order("gone", "2.999.10", kMine);
+  gone.state = State::failed;
+  gone.calls = 3;
+  ASSERT_TRUE(store_
+                  ->run([&](store::Tx& tx) {
+                    tx.put_download("gone", download::to_record(gone), true, anchored_ms());
+                    tx.set_profile(kMine, store::ProfileState::free, "", "", "");
+                  })
+                  .ok());
+  Party smsr, stranger;
+  smsr.oid = Oid::trusted("2.999.30");
+  stranger.oid = Oid::trusted("2.999.31");
+  es::Response made;
+  made.function = es::Function::create_isdp;
+  made.status = es::ExecStatus::success;
+  made.isd_p_aid = hex("A0000005591010FFFFFFFF8900001400");
+  service_->late_callback(stranger, "gone.3", made);
+  io_.restart();
+  io_.run_for(std::chrono::milliseconds(100));
+  EXPECT_EQ(metrics_.alarms, 0U) << "not its own order";
+  const auto state = [&] { return stored([](store::Tx& tx) { return tx.get_profile(kMine)->state; }); };
+  EXPECT_EQ(state(), store::ProfileState::free);
+  service_->late_callback(smsr, "gone.3", made);
+  EXPECT_TRUE(until([&] { return state() == store::ProfileState::uncertain; }));
+  EXPECT_EQ(metrics_.alarms, 1U);
+  EXPECT_EQ(stored([](store::Tx& tx) { return tx.follow_ups(); }).size(), 1U) << "the card is looked after";
+}
+
+// After a restart an order waits for a place again; what its SM-SR says meanwhile of a call that the old process made
+// is not lost.
+TEST_F(DownloadQueueTest, AnAnswerReachesAnOrderThatWaitsAgainAfterARestart) {
+  service_->start(order("first", "2.999.11", kTheirs), {}, {});  // has the card
+  download::Download again;
+  again.order = order("again", "2.999.10", kMine);
+  again.state = State::creating_isdp;
+  again.calls = 4;
+  const std::int64_t now = anchored_ms();
+  again.possession.creation_asked("again.3", kMine, now, now + 3'600'000);
+  service_->take_up(std::move(again), {}, {}, false);
+  ASSERT_FALSE(service_->has("again"));
+  Party smsr;
+  smsr.oid = Oid::trusted("2.999.30");
+  es::Response refused;
+  refused.function = es::Function::create_isdp;
+  refused.status = es::ExecStatus::failed;
+  refused.code = es::StatusCode{"8.1", "4.8", "", ""};
+  const auto dropped = metrics_.callbacks_dropped;
+  service_->late_callback(smsr, "again.3", refused);
+  EXPECT_EQ(metrics_.callbacks_dropped, dropped);
+  ASSERT_TRUE(until([&] { return ended() == 2; }));
+  EXPECT_EQ(stored([](store::Tx& tx) { return tx.get_profile(kMine)->state; }), store::ProfileState::free)
+      << "the only CreateISDP was refused: nothing can be on the card";
+}
+
 // An order for what is installed that fails does not make the inventory forget which download brought the profile.
 TEST_F(DownloadQueueTest, AnOrderInVainLeavesTheInventoryAsItWas) {
   auto again = order("again", "2.999.10", kMine);

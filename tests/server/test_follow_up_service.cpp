@@ -413,6 +413,26 @@ TEST_F(FollowUpServiceTest, AnOrderPutsAnEndOffThatIsNotStored) {
   EXPECT_TRUE(until([&] { return looks(kA) >= 1; }));
 }
 
+// Two profiles were installed one right after the other: the next order's EIS may lag behind both, and would have the
+// first one deleted as a leftover.
+TEST_F(FollowUpServiceTest, WhatWasInstalledAMomentAgoIsRememberedOfEachProfile) {
+  config_.follow_up.settle_ms = 60'000;
+  for (const auto& [id, iccid] : {std::pair("one", kX), std::pair("two", kY)}) {
+    auto d = failed(id, iccid, kA);
+    d.state = download::State::done;
+    d.possession = download::Possession{};
+    d.possession.installed(iccid, anchored_ms());
+    EXPECT_FALSE(service_->outcome(d).has_value()) << "nothing is left";
+  }
+  download::Possession next;
+  service_->brief(eid().str() + " " + kA.str(), next);
+  EXPECT_TRUE(next.counts_as_installed(kX));
+  EXPECT_TRUE(next.counts_as_installed(kY));
+  download::Possession other;
+  service_->brief(eid().str() + " " + kB.str(), other);
+  EXPECT_EQ(other.size(), 0U);
+}
+
 // A bug that an SM-SR has found must not cost the ledger: what was known is there still, and it looks again.
 TEST_F(FollowUpServiceTest, AStepThatThrowsCostsNoLedger) {
   const auto one = failed("one", kX, kA), two = failed("two", kY, kA);
@@ -455,6 +475,44 @@ TEST_F(FollowUpServiceTest, EachDayIsToldOnce) {
   service_->tell_days(now + 2 * kOneDay + 1000);
   EXPECT_EQ(metrics_.alarms, 2U);
   EXPECT_EQ(stored().at(0).days_told, 2) << "also by the next process";
+}
+
+// One that found no place is looked after by nobody: it is told each day, too.
+TEST_F(FollowUpServiceTest, CardsThatFoundNoPlaceAreToldEachDay) {
+  config_.follow_ups_per_smsr = 1;
+  const auto one = failed("one", kX, kA);
+  auto two = failed("two", kY, kA);
+  two.order.eid = Eid::trusted(eid_with_check_digits("890010120123412340987654321002"));
+  for (const auto* d : std::vector<const download::Download*>{&one, &two}) {
+    service_->hold(download::card_of(d->order));
+    commit(*d, service_->outcome(*d));
+  }
+  ASSERT_TRUE(until([&] { return metrics_.follow_ups_begun == 1 && metrics_.follow_ups_given_up == 1; }));
+  const auto before = metrics_.alarms;
+  const std::int64_t later = anchored_ms() + 2 * 86'400'000;
+  service_->tell_days(later);
+  EXPECT_EQ(metrics_.alarms, before + 2);
+  service_->tell_days(later + 1000);
+  EXPECT_EQ(metrics_.alarms, before + 2);
+}
+
+// Given up while a DeleteISDP of an entry that is not ours might still be executed: when its time is over nobody
+// depends on the ledger, and it goes.
+TEST_F(FollowUpServiceTest, ALedgerThatOnlyAnOpenCallKeptIsForgotten) {
+  FollowUp f = given_up();
+  f.iccids.clear();
+  f.possession = download::Possession{};
+  f.possession.deletion_asked("old.2", kY, anchored_ms(), anchored_ms() + 60'000);
+  const auto row = row_of(f);
+  ASSERT_TRUE(store_->run([&](store::Tx& tx) { tx.put_follow_up(row.eid, row.smsr, row.record); }).ok());
+  service_->load({row}, {});
+  run_for(20);
+  ASSERT_EQ(stored().size(), 1U) << "that call may yet be executed";
+  service_->tell_days(anchored_ms() + 30'000);
+  run_for(20);
+  ASSERT_EQ(stored().size(), 1U);
+  service_->tell_days(anchored_ms() + 120'000);
+  EXPECT_TRUE(until([&] { return stored().empty(); }));
 }
 
 // Given up, its ICCID stays uncertain; an EIS frees it, but not one of another SM-SR, nor one that was asked for

@@ -116,6 +116,7 @@ void read_party(Section& p, Config& c) {
   if (role == "operator") read_operator(p, y);
   if (role == "smsr") read_smsr(p, y);
   if (p.good("role")) p.done();  // else nobody knows which keys it may have
+  if (p.good("oid") && y.oid == c.oid) p.bad("oid", "is smdp.oid, this SM-DP's own");
   for (const Party& other : c.parties) {
     if (p.good("oid") && other.oid == y.oid) p.bad("oid", "used by two parties");
     compare(p, y, other);
