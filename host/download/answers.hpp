@@ -9,7 +9,7 @@
 #include "host/base/ids.hpp"
 #include "host/base/text.hpp"
 #include "host/download/possession.hpp"
-#include "host/es/types.hpp"
+#include "host/es/status_codes.hpp"
 
 namespace kf::download {
 
@@ -23,16 +23,16 @@ Overload(F...) -> Overload<F...>;
 inline bool executed(const es::Response& r) {
   return r.status == es::ExecStatus::success || r.status == es::ExecStatus::with_warning;
 }
-inline bool says(const es::Response& r, std::string_view subject, std::string_view reason) {
-  return r.code && r.code->subject == subject && r.code->reason == reason;
+inline bool not_reached(const es::Response& r) { return es::reason_of(r) == es::Reason::inaccessible; }
+inline bool unknown_profile(const es::Response& r) {
+  return says(r, es::Code::iccid_unknown) || says(r, es::Code::iccid_not_known);
 }
-inline bool not_reached(const es::Response& r) { return r.code && r.code->reason == "5.1"; }
-inline bool unknown_profile(const es::Response& r) { return says(r, "8.2.1", "3.9") || says(r, "8.2.1", "1.1"); }
 // The SM-SR gave up while the card may have been at work: EXPIRED, reasons 5.2 to 5.5; or nobody knows what it says.
 // Anything may have happened.
 inline bool end_unknown(const es::Response& r) {
-  return r.unknown_status || r.status == es::ExecStatus::expired ||
-         (r.code && r.code->reason.starts_with("5.") && r.code->reason != "5.1");
+  const es::Reason why = es::reason_of(r);
+  return r.unknown_status || r.status == es::ExecStatus::expired || why == es::Reason::expired ||
+         why == es::Reason::no_end;
 }
 
 // The entry of that ICCID, by value: an EIS may write F behind short ones. Entries of others are passed over unjudged.

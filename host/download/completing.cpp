@@ -31,7 +31,7 @@ void Machine::on_completed(es::Response& r) {
     return accepted();
   }
   d().cause =
-      passed_on(r, {"8.6", "4.2", d().order.iccid.str(), "ProfileDownloadCompleted refused without a code", ""});
+      passed_on(r, {Code::eis_failed, d().order.iccid.str(), "ProfileDownloadCompleted refused without a code"});
   if (!again_later(c_.timeouts.completed_tries)) probe();
 }
 void Machine::accepted() {
@@ -39,8 +39,8 @@ void Machine::accepted() {
   d().cause.reset();
   if (!d().order.enable || d().expiring || c_.now_ms >= d().order.deadline_ms) {
     if (d().order.enable && !d().warning)
-      d().warning =
-          Cause{"1.6", "5.3", d().order.iccid.str(), "Profile installed and Disabled; no time left to enable it", ""};
+      d().warning = Cause{Code::function_expired, d().order.iccid.str(),
+                          "Profile installed and Disabled; no time left to enable it"};
     return succeed();
   }
   enter_persisted(State::enabling);
@@ -73,9 +73,9 @@ void Machine::on_enabled(es::Response& r) {
     return succeed();
   }
   if (r.status == es::ExecStatus::expired) return end_enabling(expired_cause());
-  const Cause why = passed_on(r, {"8.2.1", "4.2", "", "", ""});
+  const Cause why = passed_on(r, {Code::iccid_failed, "", ""});
   if (end_unknown(r)) d().enable_unsure = true;  // 5.4 and the like: the card may be at work yet
-  if (not_reached(r) || (r.code && r.code->reason == "4.4")) return enable_again(why);  // not at the card; busy
+  if (not_reached(r) || es::reason_of(r) == es::Reason::busy) return enable_again(why);  // not at the card; busy
   end_enabling(why);
 }
 void Machine::on_enabled_seen() {  // only counts where the callback may have been lost
@@ -108,7 +108,7 @@ void Machine::tell_not_enabled(const es::ProfileInfo* p, bool have) {
     text = "Profile installed and not enabled; its EIS shows it as Deleted";
   else if (p->state != "Disabled")  // no state that we know
     text = "Profile installed; whether it is enabled is not known, its EIS shows it as " + clip_text(p->state, 32);
-  else if (d().enable_unsure || why.reason == "5.3")
+  else if (d().enable_unsure || es::reason_of(why.reason) == es::Reason::expired)
     text = "Profile installed and Disabled when last asked; EnableProfile was not answered and may yet be executed";
   else
     text = "Profile installed and Disabled; enabling failed";

@@ -44,7 +44,7 @@ void Machine::left_behind(const std::string& why) {
 
 namespace {
 bool pol1_refusal(const es::Response& r) {
-  if (says(r, "8.2.2", "3.8")) return true;
+  if (says(r, Code::pol1_refused)) return true;
   if (!r.euicc_response_data) return false;
   auto a = es8::parse_euicc_response_data(*r.euicc_response_data);
   return a && !a->empty() && a->back().sw() == 0x69E1;
@@ -66,7 +66,7 @@ void Machine::on_deleted(es::Response& r) {
     return complete();
   }
   if (not_reached(r) && again_later(c_.timeouts.delete_tries)) return;
-  d().refused = passed_on(r, {"8.4", "4.2", d().isd_p_aid, "refused without a code", ""});
+  d().refused = passed_on(r, {Code::isd_r_failed, d().isd_p_aid, "refused without a code"});
   d().delete_probed = true;
   probe();  // as in on_cleaned
 }

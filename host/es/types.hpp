@@ -54,7 +54,7 @@ bool is_notification(Function f);              // Function::other: see the overl
 enum class ExecStatus { success, with_warning, failed, expired };
 
 struct StatusCode {
-  std::string subject, reason;     // "8.1.1", "1.1"
+  std::string subject, reason;     // dotted numbers; those with names: status_codes.hpp
   std::string subject_identifier;  // may be empty
   std::string message;             // may be empty
   bool operator==(const StatusCode&) const = default;

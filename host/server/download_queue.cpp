@@ -272,7 +272,7 @@ void DownloadService::end_broken(const LivePtr& l, const std::string& why) {
   if (l->order.iccid_was == download::IccidState::uncertain) l->d.possession.claimed(l->order.iccid.str(), now);
   std::string message = "internal failure of the SM-DP";
   if (!l->d.possession.clean(now)) message += "; an ISD-P may have been left behind";
-  l->d.cause = download::Cause{"1.2", "4.2", "", std::move(message), ""};
+  l->d.cause = download::Cause{es::Code::provider_failed, "", std::move(message)};
   l->busy = true;
   try {
     finish(l);

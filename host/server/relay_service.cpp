@@ -146,7 +146,7 @@ void RelayService::answer(Id id, const Relay& x, CallResult result) {
   if (auto* f = std::get_if<CallFailure>(&result)) {
     const bool late = f->fault == download::CallFault::timeout;
     out = make_failed(es::Interface::es2, r, late ? es::ExecStatus::expired : es::ExecStatus::failed,
-                      late ? "1.6" : "8.7", late ? "5.3" : "5.1", r.smsr_id,
+                      late ? es::Code::function_expired : es::Code::smsr_inaccessible, r.smsr_id,
                       "no usable answer from the SM-SR: " + f->brief);
     peer_warn("relay", x.op->oid.str() + " to " + r.smsr_id,
               std::string(es::function_name(r.function)) + " of " + x.op->oid.str() + " to SM-SR " + r.smsr_id +
@@ -183,9 +183,10 @@ void RelayService::broke(Id id, const std::exception_ptr& e) {
   const std::string op = it->second.op->oid.str();
   const es::Request& r = it->second.request;
   report(p_.metrics, "a relay of " + op, e);
-  store_answer(std::make_shared<Answer>(Answer{
-      id, op, r.function_call_identifier,
-      make_failed(es::Interface::es2, r, es::ExecStatus::failed, "1.2", "4.2", "", "internal failure of the SM-DP")}));
+  store_answer(
+      std::make_shared<Answer>(Answer{id, op, r.function_call_identifier,
+                                      make_failed(es::Interface::es2, r, es::ExecStatus::failed,
+                                                  es::Code::provider_failed, "", "internal failure of the SM-DP")}));
   it->second.answered = true;
 }
 
@@ -239,9 +240,10 @@ void RelayService::end_interrupted(std::vector<store::CallRow> calls) {
           es::Function::delete_profile, es::Function::update_policy_rules, es::Function::update_subscription_address,
           es::Function::audit_eis, es::Function::update_connectivity_parameters})
       if (c.function == es::function_name(f)) r.function = f;
-    store_answer(std::make_shared<Answer>(Answer{0, c.requester, c.fcid,
-                                                 make_failed(es::Interface::es2, r, es::ExecStatus::failed, "1.2",
-                                                             "4.2", "", "interrupted by a restart of the SM-DP")}));
+    store_answer(std::make_shared<Answer>(
+        Answer{0, c.requester, c.fcid,
+               make_failed(es::Interface::es2, r, es::ExecStatus::failed, es::Code::provider_failed, "",
+                           "interrupted by a restart of the SM-DP")}));
   }
 }
 
