@@ -43,9 +43,11 @@ inline const es::ProfileInfo* find_profile(const es::Eis& e, std::string_view ic
 }
 // docs/spec/interfaces.md 4.5, 10.14: an entry without Smdp-id is not ours.
 inline bool is_stale(const es::ProfileInfo& p, std::string_view smdp_oid) {
-  return p.state == "Created" && !p.smdp_id.empty() && p.smdp_id == smdp_oid;
+  return entry_state(p) == es::EntryState::created && !p.smdp_id.empty() && p.smdp_id == smdp_oid;
 }
-inline bool in_use(const es::ProfileInfo& p) { return p.state == "Disabled" || p.state == "Enabled"; }
+inline bool in_use(const es::ProfileInfo& p) {
+  return entry_state(p) == es::EntryState::disabled || entry_state(p) == es::EntryState::enabled;
+}
 
 // What of an EIS concerns the ledger. An SM-SR may show thousands of entries as ours: those for which the ledger has no
 // room are left to whoever reads the next EIS.
@@ -57,7 +59,7 @@ inline Possession::Eis look_at_eis(const es::Eis& e, const Possession& ledger, s
   std::size_t room = kRoom - std::min(kRoom, ledger.size());
   std::set<std::pair<std::string_view, In>> taken;
   for (const auto& p : e.profiles) {
-    if (p.state == "Deleted") continue;
+    if (entry_state(p) == es::EntryState::deleted) continue;
     const bool known = ledger.knows(p.iccid), stale = is_stale(p, smdp_oid);
     if (!known && (!stale || p.iccid.size() > kMaxIccid || room == 0)) continue;
     const In state = stale ? In::created : in_use(p) ? In::used : In::other;

@@ -7,12 +7,11 @@ namespace {
 constexpr std::size_t kMaxCode = 32, kMaxIdentifier = 128, kMaxMessage = 500;  // bytes of a peer's text that are kept
 }  // namespace
 
-Cause certificate_cause(const Error& e, const Eid& eid) {
-  const bool eum = e.reason.starts_with("eum:");
-  const std::string reason = eum ? e.reason.substr(4) : e.reason;
-  const bool dates = reason == "expired" || reason == "not-yet-valid";
+Cause certificate_cause(const Error& e, CertificateTrouble t, const Eid& eid) {
+  const bool eum = t == CertificateTrouble::eum || t == CertificateTrouble::eum_dates;
+  const bool dates = t == CertificateTrouble::ecasd_dates || t == CertificateTrouble::eum_dates;
   std::string what = eum ? "EUM certificate" : "CERT.ECASD.ECKA";
-  what += ": " + reason;
+  what += ": " + e.reason;
   if (!e.detail.empty()) what += " (" + e.detail + ")";
   const Code code = eum ? (dates ? Code::eum_certificate_expired : Code::eum_certificate_unverified)
                         : (dates ? Code::euicc_certificate_expired : Code::euicc_certificate_unverified);

@@ -48,7 +48,7 @@ void Machine::accepted() {
 }
 void Machine::probed_completing(const es::ProfileInfo* p, bool ours) {
   if (ours && in_use(*p)) return accepted();
-  if (d().taken_up && ours && p->state == "Created" && !d().completing_repeated) {
+  if (d().taken_up && ours && entry_state(*p) == es::EntryState::created && !d().completing_repeated) {
     d().completing_repeated = true;
     return call_completed();
   }
@@ -99,20 +99,22 @@ void Machine::end_enabling(Cause why) {
 }
 void Machine::tell_not_enabled(const es::ProfileInfo* p, bool have) {
   const Cause& why = *d().not_enabled;
+  const auto state = have && p != nullptr ? std::optional(entry_state(*p)) : std::nullopt;
   std::string text;
-  if (!have || p == nullptr)
+  if (!state)
     text = "Profile installed; whether it is enabled is not known, its EIS could not be read";
-  else if (p->state == "Created")  // it lags behind ProfileDownloadCompleted, so it cannot tell of EnableProfile
+  else if (state ==
+           es::EntryState::created)  // it lags behind ProfileDownloadCompleted, so it cannot tell of EnableProfile
     text = "Profile installed; whether it is enabled is not known, its EIS still shows it as Created";
-  else if (p->state == "Deleted")
+  else if (state == es::EntryState::deleted)
     text = "Profile installed and not enabled; its EIS shows it as Deleted";
-  else if (p->state != "Disabled")  // no state that we know
+  else if (state != es::EntryState::disabled)  // no state that we know
     text = "Profile installed; whether it is enabled is not known, its EIS shows it as " + clip_text(p->state, 32);
   else if (d().enable_unsure || es::reason_of(why.reason) == es::Reason::expired)
     text = "Profile installed and Disabled when last asked; EnableProfile was not answered and may yet be executed";
   else
     text = "Profile installed and Disabled; enabling failed";
-  if (p != nullptr && p->state == "Created")
+  if (p != nullptr && entry_state(*p) == es::EntryState::created)
     emit(Alarm{"EID " + d().order.eid.str() + ": ICCID " + d().order.iccid.str() +
                " was completed, the EIS shows it as Created"});
   d().warning = Cause{why.subject, why.reason, d().order.iccid.str(), std::move(text), why.detail};
@@ -120,7 +122,7 @@ void Machine::tell_not_enabled(const es::ProfileInfo* p, bool have) {
   succeed();
 }
 void Machine::probed_enabling(const es::ProfileInfo* p, bool have, bool ours) {
-  if (ours && p->state == "Enabled") return succeed();
+  if (ours && entry_state(*p) == es::EntryState::enabled) return succeed();
   if (d().not_enabled) return tell_not_enabled(ours ? p : nullptr, have);
   // After a restart with a call under way: the callback, the notification or the deadline ends it.
   if (!d().enable_unsure && !d().enable_due) return;

@@ -6,6 +6,8 @@
 
 namespace kf::download {
 namespace {
+using es8::ScriptFault;
+
 constexpr unsigned kInitializeRepeats = 2;  // of an INITIALIZE UPDATE that the card refused; nothing came of it
 
 struct Verdict {  // of an EUICCResponse
@@ -35,8 +37,8 @@ void Machine::send_cert() {
 // The card's answers, or the cause when there are none that can be used. SCP03t answers are taken bare and inside 23,
 // whatever this SM-SR is configured to be sent (docs/spec/interfaces.md 2.4).
 Result<std::vector<es8::CardAnswer>> Machine::card_answers(const es::Response& r, bool scp03t) {
-  if (r.bad_euicc_response_data) return Error{"bad-format", "EuiccResponseData is not hex"};
-  if (!r.euicc_response_data) return Error{"missing-answer", "no EuiccResponseData"};
+  if (r.bad_euicc_response_data) return Error{ScriptFault::bad_format, "EuiccResponseData is not hex"};
+  if (!r.euicc_response_data) return Error{ScriptFault::missing_answer, "no EuiccResponseData"};
   return es8::parse_euicc_response_data(*r.euicc_response_data, scp03t);
 }
 void Machine::on_cert_answer(es::Response& r) {
@@ -47,7 +49,7 @@ void Machine::on_cert_answer(es::Response& r) {
   }
   auto rc = es8::rc_of(*answers, 1 + std::size_t{d().blocks_sent});
   if (!rc) {
-    const bool sw = rc.error().reason == "card-status";
+    const bool sw = rc.error().is(ScriptFault::card_status);
     return begin_delete(
         {sw ? Code::smdp_unverified : Code::isd_r_failed, d().isd_p_aid,
          "Key establishment failed: " + (sw ? "card refused CERT.DP.ECDSA, " : std::string()) + rc.error().text()});
@@ -107,7 +109,7 @@ void Machine::on_key_answer(es::Response& r) {
   }
   auto k = es8::key_answer_of(*answers, 1, c_.plan);
   if (!k) {
-    const bool receipt = k.error().reason == "missing-dr" || k.error().reason == "bad-receipt";
+    const bool receipt = k.error().is(ScriptFault::missing_dr, ScriptFault::bad_receipt);
     if (receipt) emit(Alarm{"receipt unusable for EID " + d().order.eid.str() + ": " + k.error().text()});
     return begin_delete({receipt ? Code::isd_r_unverified : Code::isd_r_failed, d().isd_p_aid,
                          "Key establishment failed: " + k.error().text()});
@@ -132,7 +134,7 @@ void Machine::on_key_answer(es::Response& r) {
 void Machine::on_sealed(Sealed& x) {
   if (d().state != State::installing) return;
   if (!x.status) {
-    if (x.status.error().reason == "bad-cryptogram" || x.status.error().reason == "bad-challenge") {
+    if (x.status.error().is(ScriptFault::bad_cryptogram, ScriptFault::bad_challenge)) {
       emit(Alarm{"card cryptogram wrong for EID " + d().order.eid.str()});
       return begin_delete({Code::isd_p_unverified, d().isd_p_aid, "SCP03t: " + x.status.error().text()});
     }
@@ -160,7 +162,7 @@ void Machine::on_install_answer(es::Response& r) {
   }
   auto opened = es8::open_answers(*x.secrets.script, x.answered, *answers);
   if (!opened) {
-    const bool mac = opened.error().reason != "bad-format";
+    const bool mac = !opened.error().is(ScriptFault::bad_format);
     if (mac) emit(Alarm{"SCP03t answer of EID " + x.order.eid.str() + ": " + opened.error().text()});
     return begin_delete(
         {mac ? Code::isd_p_unverified : Code::isd_p_failed, x.isd_p_aid, "SCP03t: " + opened.error().text()});
@@ -188,7 +190,7 @@ void Machine::on_install_answer(es::Response& r) {
 void Machine::on_scp_error(const Bytes& tlv) {
   Download& x = d();
   const std::string code = to_hex(tlv);
-  const bool before_segments = code.starts_with("9F44") || code.starts_with("9F45");
+  const bool before_segments = tlv.size() >= 2 && tlv[0] == 0x9F && (tlv[1] == 0x44 || tlv[1] == 0x45);
   if (before_segments && x.segments_accepted == 0 && session_again()) return;
   if (!x.euicc_response.empty()) {
     const auto res = profile::parse_euicc_response(x.euicc_response);
@@ -249,7 +251,7 @@ void Machine::on_online_answer(es::Response& r) {
   x.online_open = false;
   auto a = es8::parse_initialize_update_answer(answers->front());
   if (!a) {
-    if (a.error().reason == "scp-error" && x.initialize_repeats++ < kInitializeRepeats) return initialize_again();
+    if (a.error().is(ScriptFault::scp_error) && x.initialize_repeats++ < kInitializeRepeats) return initialize_again();
     return begin_delete({Code::isd_p_failed, x.isd_p_aid, "INITIALIZE UPDATE: " + a.error().text()});
   }
   x.sequence_counter =

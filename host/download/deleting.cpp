@@ -73,7 +73,7 @@ void Machine::on_deleted(es::Response& r) {
 
 void Machine::probed_deleting(const es::ProfileInfo* p, bool have, bool ours) {
   if (!have) return left_behind("GetEIS not answered");
-  if (p == nullptr || p->state == "Deleted") {
+  if (p == nullptr || entry_state(*p) == es::EntryState::deleted) {
     return deleted(false);
   }
   if (ours && in_use(*p) && d().header_taken) {  // the completion was taken after all, and deletion is refused

@@ -123,7 +123,7 @@ class FollowUpMachine {
       std::set<std::string_view> mine;
       for (const std::string& iccid : x().iccids) mine.insert(iccid_value(iccid));
       for (const auto& p : r.eis->profiles)
-        if (p.state != "Deleted" && !in_use(p) && mine.contains(iccid_value(p.iccid)))
+        if (entry_state(p) != es::EntryState::deleted && !in_use(p) && mine.contains(iccid_value(p.iccid)))
           return give_up("the EIS shows ICCID " + clip_text(p.iccid, 32) + " as an entry that is not ours to delete");
     }
     const bool more = std::ranges::any_of(  // for which the ledger had no room

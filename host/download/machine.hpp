@@ -177,11 +177,14 @@ struct CallFailed {
   std::string brief{};    // the class of failure in a few words that anybody may read: "HTTP 404"
   bool answered = false;  // by an HTTP server, which may not know what the SM-SR behind it did
 };
+// Whose certificate is not good, and whether that is for its dates alone.
+enum class CertificateTrouble : std::uint8_t { ecasd, ecasd_dates, eum, eum_dates };
 struct CertificatesChecked {
-  Status status;
+  Status status;  // reasons of host/pki
   Curve curve = Curve::p256;
   Point pk_ecasd{};
-};  // reasons of host/pki
+  CertificateTrouble trouble = CertificateTrouble::ecasd;  // of a status that is an error
+};
 struct EccDone {
   EccCompletion completion;
 };

@@ -14,7 +14,7 @@ constexpr unsigned kMaxCleanings = 3 * kMaxStale;  // also where the EIS shows o
 std::vector<Bytes> ecasd_certificates(const es::Eis& e) {
   std::vector<Bytes> out;
   for (const auto& ks : e.ecasd.keysets) {
-    if (!ks.type.empty() && ks.type != "CA") continue;
+    if (keyset_type(ks) == es::KeysetType::other) continue;
     for (const auto& c : ks.certs) out.push_back(c.value);
     if (ks.certs.empty()) out.insert(out.end(), ks.certificates.begin(), ks.certificates.end());
   }
@@ -47,7 +47,7 @@ void Machine::on_eis(es::Response& r) {
   enter(State::checking);
   const es::ProfileInfo* p = find_profile(e, iccid());
   // Whatever the inventory thought, no other eUICC may get it.
-  if (p != nullptr && p->state != "Deleted" && x.order.iccid_was != IccidState::installed)
+  if (p != nullptr && entry_state(*p) != es::EntryState::deleted && x.order.iccid_was != IccidState::installed)
     ledger().claimed(iccid(), c_.now_ms);
   x.unproved = look_at(e);
   read_stale(e);
@@ -107,7 +107,8 @@ std::optional<Cause> Machine::eligibility(const es::Eis& e) {  // docs/spec/inte
   const std::string platform = clip_text(e.platform_type, 100) + " " + clip_text(e.platform_version, 20);
   if (!matches(c_.compatible, e)) return no("platform " + platform + " does not fit the profile type");
   if (!matches(c_.certified, e)) return no("platform " + platform + " is not certified");
-  if (const auto* p = find_profile(e, o.iccid.str()); p != nullptr && p->state != "Created" && p->state != "Deleted")
+  if (const auto* p = find_profile(e, o.iccid.str());
+      p != nullptr && entry_state(*p) != es::EntryState::created && entry_state(*p) != es::EntryState::deleted)
     return Cause{Code::iccid_in_use, o.iccid.str(), "ICCID is already on this eUICC"};
   std::uint64_t freed = 0;
   for (const std::string& i : d().stale)
@@ -123,7 +124,7 @@ std::optional<Cause> Machine::eligibility(const es::Eis& e) {  // docs/spec/inte
 void Machine::on_certificates(CertificatesChecked& x) {
   if (d().state != State::checking) return;
   // An SM-SR can show any ECASD; what it says of an eUICC that it does not prove to know frees nothing.
-  if (!x.status) return fail(certificate_cause(x.status.error(), d().order.eid));
+  if (!x.status) return fail(certificate_cause(x.status.error(), x.trouble, d().order.eid));
   if (d().unproved) ledger().seen(*d().unproved, c_.settle_ms);
   d().unproved.reset();
   d().curve = x.curve;
@@ -218,7 +219,7 @@ void Machine::probed_creating(const es::Response& r, const es::ProfileInfo* p, b
     read_stale(*r.eis);
     return clean_next();
   }
-  if (p != nullptr && p->state != "Deleted") {
+  if (p != nullptr && entry_state(*p) != es::EntryState::deleted) {
     return fail({Code::iccid_in_use, d().order.iccid.str(), "ICCID is in use at the SM-SR"});
   }
   if (after_refusal) {

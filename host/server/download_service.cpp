@@ -204,16 +204,26 @@ void DownloadService::call(const LivePtr& l, download::CallEs3& c) {
               });
 }
 
+namespace {
+download::CertificatesChecked not_good(Error e, bool of_eum) {
+  using download::CertificateTrouble;
+  const bool dates = e.is(CertificateFault::expired, CertificateFault::not_yet_valid);
+  const CertificateTrouble t = of_eum ? (dates ? CertificateTrouble::eum_dates : CertificateTrouble::eum)
+                                      : (dates ? CertificateTrouble::ecasd_dates : CertificateTrouble::ecasd);
+  return {Status(std::move(e)), Curve::p256, {}, t};
+}
+}  // namespace
+
 // CERT.ECASD.ECKA against EUM and CI (docs/spec/crypto.md 5.2): the certificates of the CA key sets one after the
 // other, until one is good. The EUM link is cached a day; a leaf's signature goes to an engine.
 void DownloadService::check_certificates(const LivePtr& l, std::shared_ptr<const download::CheckCertificates> c,
-                                         std::size_t i, std::optional<Error> first) {
+                                         std::size_t i, std::optional<download::CertificatesChecked> first) {
   const unsigned life = l->broken;
   // The first one's fault is what is told: others may belong to other key sets altogether.
-  auto refuse = [&](Error e) {
-    if (!first) first = std::move(e);
+  auto refuse = [&](Error e, bool of_eum = false) {
+    if (!first) first = not_good(std::move(e), of_eum);
     if (i + 1 < c->cert_ecasd.size()) return check_certificates(l, c, i + 1, std::move(first));
-    post(l, life, download::CertificatesChecked{Status(std::move(*first)), Curve::p256, {}});
+    post(l, life, std::move(*first));
   };
   const Date today = today_utc();
   auto cert = parse_gp_certificate(c->cert_ecasd[i]);
@@ -222,16 +232,16 @@ void DownloadService::check_certificates(const LivePtr& l, std::shared_ptr<const
   std::optional<X509Info> sent;
   if (c->eum_certificate) {  // KeyInfo of EumSignature; else the configured one with the SKI that C9 names
     auto x = parse_x509(*c->eum_certificate);
-    if (!x) return refuse({"eum:" + x.error().reason, x.error().detail});
+    if (!x) return refuse(std::move(x).error(), true);
     sent = std::move(*x);
     eum = &*sent;
   } else if (cert->aki) {
     for (const auto& e : p_.trust.eums)
       if (e.ski == *cert->aki) eum = &e;
   }
-  if (eum == nullptr) return refuse({"eum:unknown", "no EUM certificate in the EIS and none configured for C9"});
+  if (eum == nullptr) return refuse({"unknown", "no EUM certificate in the EIS and none configured for C9"}, true);
   if (Status s = verify_eum_cached(p_.trust.eum_cache, *eum, p_.trust.roots, today); !s)
-    return refuse({"eum:" + s.error().reason, s.error().detail});
+    return refuse(std::move(s).error(), true);
   const GpIssuer issuer = issuer_of(*eum);
   if (Status s = check_gp_certificate(*cert, GpRole::ecasd, issuer, today, l->d.order.eid); !s)
     return refuse(s.error());
@@ -244,10 +254,11 @@ void DownloadService::check_certificates(const LivePtr& l, std::shared_ptr<const
   p_.crypto.request(r, [this, l, life, c, i, first, curve = cert->curve, q = cert->q](EccCompletion& done) {
     if (l->broken != life) return;
     if (done.status == EccStatus::ok) return post(l, download::CertificatesChecked{Status(), curve, q});
-    Error e{"bad-signature", "signature of CERT.ECASD.ECKA"};
+    Error e{CertificateFault::bad_signature, "signature of CERT.ECASD.ECKA"};
     if (done.status != EccStatus::bad_signature) e = {"engine", std::string(to_string(done.status))};
-    if (i + 1 < c->cert_ecasd.size()) return check_certificates(l, c, i + 1, first ? first : std::move(e));
-    post(l, download::CertificatesChecked{Status(first ? *first : std::move(e)), curve, q});
+    const auto told = first ? *first : not_good(std::move(e), false);
+    if (i + 1 < c->cert_ecasd.size()) return check_certificates(l, c, i + 1, told);
+    post(l, told);
   });
 }
 

@@ -145,7 +145,7 @@ class DownloadService {
   void tell_outcome(const Live& l);
   void call(const LivePtr& l, download::CallEs3& c);
   void check_certificates(const LivePtr& l, std::shared_ptr<const download::CheckCertificates> c, std::size_t i,
-                          std::optional<Error> first);
+                          std::optional<download::CertificatesChecked> first);
   void seal(const LivePtr& l, download::Effect e);
   void late_answer(const LivePtr& l, const std::string& transaction, const es::Response& r);
   void keep_key_set(const LivePtr& l, download::KeepKeySet k);
