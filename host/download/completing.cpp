@@ -103,8 +103,7 @@ void Machine::tell_not_enabled(const es::ProfileInfo* p, bool have) {
   std::string text;
   if (!state)
     text = "Profile installed; whether it is enabled is not known, its EIS could not be read";
-  else if (state ==
-           es::EntryState::created)  // it lags behind ProfileDownloadCompleted, so it cannot tell of EnableProfile
+  else if (state == es::EntryState::created)  // behind ProfileDownloadCompleted: it cannot tell of EnableProfile
     text = "Profile installed; whether it is enabled is not known, its EIS still shows it as Created";
   else if (state == es::EntryState::deleted)
     text = "Profile installed and not enabled; its EIS shows it as Deleted";

@@ -69,7 +69,7 @@ std::optional<download::Cause> choose_profile(store::Tx& tx, const std::string& 
 
 // A full disk, a store that is gone, or a record that cannot be read.
 net::Response Es2Service::not_stored(const Party& from, const es::Message& m, const Error& why) const {
-  if (why.reason != "store-job") return later(from, m, "temporary failure");
+  if (!why.is(store::StoreFault::job)) return later(from, m, "temporary failure");
   ++p_.metrics.alarms;
   const auto& r = std::get<es::Request>(m.body);
   peer_line(spdlog::level::err, "not taken up", from.oid.str(),
@@ -86,7 +86,7 @@ net::Response Es2Service::later(const Party& from, const es::Message& m, const s
   peer_warn("put off", from.oid.str(), "requests of " + from.oid.str() + " are put off: " + why);
   es::Fault f;
   f.http_status = 503;
-  f.code = "Receiver";
+  f.code = es::FaultCode::receiver;
   f.reason = "Nothing was done, send again later: " + why;
   f.header = m.header;
   net::Response x = fault(f);
@@ -124,7 +124,7 @@ net::Response Es2Service::displaced(const Party& from, const es::Message& m, con
 net::Response Es2Service::goes_on(const es::Message& m, const std::string& why, const char* retry_after) const {
   es::Fault f;
   f.http_status = 503;
-  f.code = "Receiver";
+  f.code = es::FaultCode::receiver;
   f.reason = why;
   f.header = m.header;
   net::Response x = fault(f);

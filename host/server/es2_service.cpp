@@ -16,6 +16,12 @@ namespace kf::server {
 namespace {
 constexpr std::chrono::minutes kLongWait{5};  // silent connections are often cut by then on their way
 
+// docs/spec/interfaces.md 1.4
+store::ReplyKind reply_kind(std::string_view reply_to) {
+  if (reply_to.empty() || reply_to == es::kWsaAnonymous) return store::ReplyKind::sync;
+  return reply_to.starts_with(es::kMakeConnectionPrefix) ? store::ReplyKind::poll : store::ReplyKind::callback;
+}
+
 // "Identical body" is the same function and the same element values (docs/spec/interfaces.md 10.8): a canonical
 // envelope of them, hashed.
 Bytes digest_of(es::Request r) {
@@ -87,7 +93,8 @@ asio::awaitable<net::Response> Es2Service::handle(net::Request http) {
   ++p_.metrics.es2_requests;
   const Party* from = p_.config.by_peer(http.peer);
   if (from == nullptr) co_return net::Response{.status = 403, .content_type = {}, .headers = {}, .body = {}};
-  if (http.method != "POST") co_return description_response(*from, http.target, "es2-smdp.wsdl", p_.config.es2_url);
+  if (method_of(http) != Method::post)
+    co_return description_response(*from, http.target, "es2-smdp.wsdl", p_.config.es2_url);
   es::CodecOptions o;
   if (from->ns != es::kNs3) o.namespaces.push_back(from->ns);
   o.from_when_missing = es::make_address(from->url, from->oid.str(), "");
@@ -139,7 +146,7 @@ std::optional<es::Response> Es2Service::refuse(const Party& from, const es::Mess
   if (!m.header.to_entity.empty() && m.header.to_entity != p_.config.oid.str())
     return failed(es::Code::provider_invalid_destination, m.header.to_entity, "EntityId in To is not this SM-DP");
   const std::string& reply = m.header.reply_to;
-  if (!reply.empty() && reply != es::kWsaAnonymous && !reply.starts_with(es::kMakeConnectionPrefix)) {
+  if (reply_kind(reply) == store::ReplyKind::callback) {
     const auto u = net::parse_url(reply);
     bool known = false;
     if (u && u->tls)
@@ -191,12 +198,8 @@ store::CallRow Es2Service::call_row(const Party& from, const es::Message& m) con
   c.message_id = m.header.message_id;
   c.ns = m.ns;
   c.received_ms = anchored_ms();
-  if (c.reply_to.empty() || c.reply_to == es::kWsaAnonymous) {
-    c.reply = store::ReplyKind::sync;
-    c.reply_to.clear();
-  } else {
-    c.reply = c.reply_to.starts_with(es::kMakeConnectionPrefix) ? store::ReplyKind::poll : store::ReplyKind::callback;
-  }
+  c.reply = reply_kind(c.reply_to);
+  if (c.reply == store::ReplyKind::sync) c.reply_to.clear();
   return c;
 }
 
@@ -297,8 +300,7 @@ asio::awaitable<net::Response> Es2Service::answer_accepted(const Party* from, co
   if (a.kind == Accepted::Kind::refused) co_return now(*from, *m, *a.response);
   if (a.kind == Accepted::Kind::over_quota)
     co_return later(*from, *m, "what is stored for you has reached its limit; fetch or wait");
-  const std::string& reply = m->header.reply_to;
-  const bool synchronous = reply.empty() || reply == es::kWsaAnonymous;
+  const bool synchronous = reply_kind(m->header.reply_to) == store::ReplyKind::sync;
   if (a.kind == Accepted::Kind::answered) {
     if (a.delivery) p_.delivery.add(std::move(*a.delivery));
     if (!synchronous) co_return accepted_response();

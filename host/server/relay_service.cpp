@@ -202,7 +202,7 @@ void RelayService::store_answer(const AnswerPtr& a) {
 
 void RelayService::stored(const AnswerPtr& a, const Status& s, std::optional<store::DeliveryRow> delivery) {
   if (stopped_) return;
-  if (!s && s.error().reason != "store-job") return store_later(a, s.error());
+  if (!s && !s.error().is(store::StoreFault::job)) return store_later(a, s.error());
   if (!s) set_aside(*a, s.error());  // what cannot be read would fail again
   if (a->relay != 0) end(a->relay);
   if (s.ok() && delivery) p_.delivery.add(std::move(*delivery));
