@@ -365,6 +365,15 @@ TEST(Faults, ReceiverAndHostileText) {
   EXPECT_EQ(r->reason, "a<b>&\"'??]]>\xE2\x82\xAC");
 }
 
+TEST(Faults, ACodeThatIsNoneOfOurs) {
+  Fault f;
+  f.reason = "in an encoding that nobody reads";
+  const auto r = read_fault(replaced(write_fault(f), ":Sender<", ":DataEncodingUnknown<"));
+  ASSERT_TRUE(r.ok()) << r.error().text();
+  EXPECT_EQ(r->code, FaultCode::other);
+  EXPECT_EQ(r->http_status, 500U);
+}
+
 TEST(Faults, ReadNested) {
   const auto r = read_fault(own("fault-nested.xml"));
   ASSERT_TRUE(r.ok()) << r.error().text();
