@@ -1,19 +1,57 @@
 // Result<T>: what anything outside our own code can cause is a value, not an exception.
 //
-// Error.reason is a short stable slug ("bad-signature", "truncated") that tests and status-code tables decide on;
-// Error.detail is for people and never carries a secret. Thread-compatible, no allocation on success.
+// Error.kind is what code decides on: an enumerator of the room that made the error, where anybody has to tell its
+// errors apart. Error.reason is its slug ("bad-signature", "truncated") for logs and tests; Error.detail is for people
+// and never carries a secret. Thread-compatible, no allocation on success.
 #pragma once
 
 #include <cstdlib>
+#include <optional>
 #include <string>
+#include <string_view>
+#include <type_traits>
 #include <utility>
 #include <variant>
 
 namespace kf {
 
+// An enumerator of some room's enum class, or none. Equal only to one of the same class.
+class ErrorKind {
+ public:
+  ErrorKind() = default;
+  template <class E>
+  requires std::is_enum_v<E> ErrorKind(E e)  // NOLINT(google-explicit-constructor)
+      : of_(&kTag<E>), value_(static_cast<int>(e)) {}
+  template <class E>
+  requires std::is_enum_v<E>
+  [[nodiscard]] std::optional<E> as() const {
+    return of_ == &kTag<E> ? std::optional(static_cast<E>(value_)) : std::nullopt;
+  }
+  bool operator==(const ErrorKind&) const = default;
+
+ private:
+  template <class E>
+  static constexpr char kTag = 0;  // its address stands for the class
+  const char* of_ = nullptr;
+  int value_ = 0;
+};
+
 struct Error {
+  Error() = default;
+  explicit Error(std::string slug) : reason(std::move(slug)) {}
+  Error(std::string slug, std::string text) : reason(std::move(slug)), detail(std::move(text)) {}
+  // slug(E), beside E, names it.
+  template <class E>
+  requires std::is_enum_v<E> Error(E e, std::string text)
+      : reason(std::string_view(slug(e))), detail(std::move(text)), kind(e) {}
+
   std::string reason;
   std::string detail;
+  ErrorKind kind{};
+  template <class... E>
+  [[nodiscard]] bool is(E... any) const {
+    return ((kind == ErrorKind(any)) || ...);
+  }
   [[nodiscard]] std::string text() const { return detail.empty() ? reason : reason + ": " + detail; }
 };
 

@@ -9,7 +9,7 @@
 #include "host/base/ids.hpp"
 #include "host/base/text.hpp"
 #include "host/download/possession.hpp"
-#include "host/es/types.hpp"
+#include "host/es/status_codes.hpp"
 
 namespace kf::download {
 
@@ -23,16 +23,16 @@ Overload(F...) -> Overload<F...>;
 inline bool executed(const es::Response& r) {
   return r.status == es::ExecStatus::success || r.status == es::ExecStatus::with_warning;
 }
-inline bool says(const es::Response& r, std::string_view subject, std::string_view reason) {
-  return r.code && r.code->subject == subject && r.code->reason == reason;
+inline bool not_reached(const es::Response& r) { return es::reason_of(r) == es::Reason::inaccessible; }
+inline bool unknown_profile(const es::Response& r) {
+  return says(r, es::Code::iccid_unknown) || says(r, es::Code::iccid_not_known);
 }
-inline bool not_reached(const es::Response& r) { return r.code && r.code->reason == "5.1"; }
-inline bool unknown_profile(const es::Response& r) { return says(r, "8.2.1", "3.9") || says(r, "8.2.1", "1.1"); }
 // The SM-SR gave up while the card may have been at work: EXPIRED, reasons 5.2 to 5.5; or nobody knows what it says.
 // Anything may have happened.
 inline bool end_unknown(const es::Response& r) {
-  return r.unknown_status || r.status == es::ExecStatus::expired ||
-         (r.code && r.code->reason.starts_with("5.") && r.code->reason != "5.1");
+  const es::Reason why = es::reason_of(r);
+  return r.unknown_status || r.status == es::ExecStatus::expired || why == es::Reason::expired ||
+         why == es::Reason::no_end;
 }
 
 // The entry of that ICCID, by value: an EIS may write F behind short ones. Entries of others are passed over unjudged.
@@ -43,9 +43,11 @@ inline const es::ProfileInfo* find_profile(const es::Eis& e, std::string_view ic
 }
 // docs/spec/interfaces.md 4.5, 10.14: an entry without Smdp-id is not ours.
 inline bool is_stale(const es::ProfileInfo& p, std::string_view smdp_oid) {
-  return p.state == "Created" && !p.smdp_id.empty() && p.smdp_id == smdp_oid;
+  return entry_state(p) == es::EntryState::created && !p.smdp_id.empty() && p.smdp_id == smdp_oid;
 }
-inline bool in_use(const es::ProfileInfo& p) { return p.state == "Disabled" || p.state == "Enabled"; }
+inline bool in_use(const es::ProfileInfo& p) {
+  return entry_state(p) == es::EntryState::disabled || entry_state(p) == es::EntryState::enabled;
+}
 
 // What of an EIS concerns the ledger. An SM-SR may show thousands of entries as ours: those for which the ledger has no
 // room are left to whoever reads the next EIS.
@@ -57,7 +59,7 @@ inline Possession::Eis look_at_eis(const es::Eis& e, const Possession& ledger, s
   std::size_t room = kRoom - std::min(kRoom, ledger.size());
   std::set<std::pair<std::string_view, In>> taken;
   for (const auto& p : e.profiles) {
-    if (p.state == "Deleted") continue;
+    if (entry_state(p) == es::EntryState::deleted) continue;
     const bool known = ledger.knows(p.iccid), stale = is_stale(p, smdp_oid);
     if (!known && (!stale || p.iccid.size() > kMaxIccid || room == 0)) continue;
     const In state = stale ? In::created : in_use(p) ? In::used : In::other;

@@ -7,14 +7,15 @@ namespace {
 constexpr std::size_t kMaxCode = 32, kMaxIdentifier = 128, kMaxMessage = 500;  // bytes of a peer's text that are kept
 }  // namespace
 
-Cause certificate_cause(const Error& e, const Eid& eid) {
-  const bool eum = e.reason.starts_with("eum:");
-  const std::string reason = eum ? e.reason.substr(4) : e.reason;
-  const bool dates = reason == "expired" || reason == "not-yet-valid";
+Cause certificate_cause(const Error& e, CertificateTrouble t, const Eid& eid) {
+  const bool eum = t == CertificateTrouble::eum || t == CertificateTrouble::eum_dates;
+  const bool dates = t == CertificateTrouble::ecasd_dates || t == CertificateTrouble::eum_dates;
   std::string what = eum ? "EUM certificate" : "CERT.ECASD.ECKA";
-  what += ": " + reason;
+  what += ": " + e.reason;
   if (!e.detail.empty()) what += " (" + e.detail + ")";
-  return {eum ? "8.1.2" : "8.1.3", dates ? "6.3" : "6.1", eid.str(), clip_text(what, kMaxMessage), ""};
+  const Code code = eum ? (dates ? Code::eum_certificate_expired : Code::eum_certificate_unverified)
+                        : (dates ? Code::euicc_certificate_expired : Code::euicc_certificate_unverified);
+  return {code, eid.str(), clip_text(what, kMaxMessage)};
 }
 
 Cause pe_cause(const profile::EuiccResponse& r, const Order& o) {
@@ -28,11 +29,11 @@ Cause pe_cause(const profile::EuiccResponse& r, const Order& o) {
     if (worst->identification) message += " at identification " + std::to_string(*worst->identification);
   }
   if (r.aborted) message += ", installation aborted";
-  if (status == 2 || status == 4) return {"8.1", "4.8", o.eid.str(), message, ""};
+  if (status == 2 || status == 4) return {Code::euicc_memory, o.eid.str(), message};
   if (status == 1 || (status >= 7 && status <= 10) || status == 31)
-    return {o.by_profile_type ? "8.2.5" : "8.2.1", "3.1", o.by_profile_type ? o.profile_type : o.iccid.str(), message,
-            ""};
-  return {"8.2", "4.2", o.iccid.str(), message, ""};
+    return {o.by_profile_type ? Code::profile_type_unsupported : Code::iccid_unsupported,
+            o.by_profile_type ? o.profile_type : o.iccid.str(), message};
+  return {Code::profile_failed, o.iccid.str(), message};
 }
 
 Cause passed_on(const es::Response& r, const Cause& when_missing) {
@@ -41,6 +42,6 @@ Cause passed_on(const es::Response& r, const Cause& when_missing) {
           clip_text(r.code->subject_identifier, kMaxIdentifier), clip_text(r.code->message, kMaxMessage), ""};
 }
 
-Cause expired_cause() { return {"1.6", "5.3", "", "ValidityPeriod over", ""}; }
+Cause expired_cause() { return {Code::function_expired, "", "ValidityPeriod over"}; }
 
 }  // namespace kf::download

@@ -5,7 +5,7 @@
 
 namespace kf::download {
 
-Cause certificate_cause(const Error& e, const Eid& eid);          // 8.1.3, 8.1.2 with 6.1 or 6.3
+Cause certificate_cause(const Error& e, CertificateTrouble t, const Eid& eid);
 Cause pe_cause(const profile::EuiccResponse& r, const Order& o);  // docs/spec/interfaces.md 7.4
 // The SM-SR's codes, or ours when it gave none. Its text is cut to lengths that records and messages can hold.
 Cause passed_on(const es::Response& r, const Cause& when_missing);

@@ -32,7 +32,7 @@ void Machine::on_completed(es::Response& r) {
     return accepted();
   }
   d().cause =
-      passed_on(r, {"8.6", "4.2", d().order.iccid.str(), "ProfileDownloadCompleted refused without a code", ""});
+      passed_on(r, {Code::eis_failed, d().order.iccid.str(), "ProfileDownloadCompleted refused without a code"});
   if (!again_later(c_.timeouts.completed_tries)) probe();
 }
 void Machine::accepted() {
@@ -40,8 +40,8 @@ void Machine::accepted() {
   d().cause.reset();
   if (!d().order.enable || d().expiring || c_.now_ms >= d().order.deadline_ms) {
     if (d().order.enable && !d().warning)
-      d().warning =
-          Cause{"1.6", "5.3", d().order.iccid.str(), "Profile installed and Disabled; no time left to enable it", ""};
+      d().warning = Cause{Code::function_expired, d().order.iccid.str(),
+                          "Profile installed and Disabled; no time left to enable it"};
     return succeed();
   }
   enter_persisted(State::enabling);
@@ -49,7 +49,7 @@ void Machine::accepted() {
 }
 void Machine::probed_completing(const es::ProfileInfo* p, bool ours) {
   if (ours && in_use(*p)) return accepted();
-  if (d().taken_up && ours && p->state == "Created" && !d().completing_repeated) {
+  if (d().taken_up && ours && entry_state(*p) == es::EntryState::created && !d().completing_repeated) {
     d().completing_repeated = true;
     return call_completed();
   }
@@ -74,9 +74,9 @@ void Machine::on_enabled(es::Response& r) {
     return succeed();
   }
   if (r.status == es::ExecStatus::expired) return end_enabling(expired_cause());
-  const Cause why = passed_on(r, {"8.2.1", "4.2", "", "", ""});
+  const Cause why = passed_on(r, {Code::iccid_failed, "", ""});
   if (end_unknown(r)) d().enable_unsure = true;  // 5.4 and the like: the card may be at work yet
-  if (not_reached(r) || (r.code && r.code->reason == "4.4")) return enable_again(why);  // not at the card; busy
+  if (not_reached(r) || es::reason_of(r) == es::Reason::busy) return enable_again(why);  // not at the card; busy
   end_enabling(why);
 }
 void Machine::on_enabled_seen() {  // only counts where the callback may have been lost
@@ -100,20 +100,21 @@ void Machine::end_enabling(Cause why) {
 }
 void Machine::tell_not_enabled(const es::ProfileInfo* p, bool have) {
   const Cause& why = *d().not_enabled;
+  const auto state = have && p != nullptr ? std::optional(entry_state(*p)) : std::nullopt;
   std::string text;
-  if (!have || p == nullptr)
+  if (!state)
     text = "Profile installed; whether it is enabled is not known, its EIS could not be read";
-  else if (p->state == "Created")  // it lags behind ProfileDownloadCompleted, so it cannot tell of EnableProfile
+  else if (state == es::EntryState::created)  // behind ProfileDownloadCompleted: it cannot tell of EnableProfile
     text = "Profile installed; whether it is enabled is not known, its EIS still shows it as Created";
-  else if (p->state == "Deleted")
+  else if (state == es::EntryState::deleted)
     text = "Profile installed and not enabled; its EIS shows it as Deleted";
-  else if (p->state != "Disabled")  // no state that we know
+  else if (state != es::EntryState::disabled)  // no state that we know
     text = "Profile installed; whether it is enabled is not known, its EIS shows it as " + clip_text(p->state, 32);
-  else if (d().enable_unsure || why.reason == "5.3")
+  else if (d().enable_unsure || es::reason_of(why.reason) == es::Reason::expired)
     text = "Profile installed and Disabled when last asked; EnableProfile was not answered and may yet be executed";
   else
     text = "Profile installed and Disabled; enabling failed";
-  if (p != nullptr && p->state == "Created")
+  if (p != nullptr && entry_state(*p) == es::EntryState::created)
     emit(Alarm{"EID " + d().order.eid.str() + ": ICCID " + d().order.iccid.str() +
                " was completed, the EIS shows it as Created"});
   d().warning = Cause{why.subject, why.reason, d().order.iccid.str(), std::move(text), why.detail};
@@ -121,7 +122,7 @@ void Machine::tell_not_enabled(const es::ProfileInfo* p, bool have) {
   succeed();
 }
 void Machine::probed_enabling(const es::ProfileInfo* p, bool have, bool ours) {
-  if (ours && p->state == "Enabled") return succeed();
+  if (ours && entry_state(*p) == es::EntryState::enabled) return succeed();
   if (d().not_enabled) return tell_not_enabled(ours ? p : nullptr, have);
   // After a restart with a call under way: the callback, the notification or the deadline ends it.
   if (!d().enable_unsure && !d().enable_due) return look_again();
@@ -147,11 +148,11 @@ void Machine::note_enable_failed(const es::Response& r) {
     return;
   }
   if (end_unknown(r)) x.enable_unsure = true;
-  if (not_reached(r) || (r.code && r.code->reason == "4.4")) {
+  if (not_reached(r) || es::reason_of(r) == es::Reason::busy) {
     x.enable_due = true;
     out_.persist = true;
   } else {
-    x.not_enabled = passed_on(r, {"8.2.1", "4.2", "", "", ""});
+    x.not_enabled = passed_on(r, {Code::iccid_failed, "", ""});
   }
 }
 

@@ -6,6 +6,8 @@
 
 namespace kf::download {
 namespace {
+using es8::ScriptFault;
+
 constexpr unsigned kInitializeRepeats = 2;  // of an INITIALIZE UPDATE that the card refused; nothing came of it
 
 struct Verdict {  // of an EUICCResponse
@@ -35,22 +37,22 @@ void Machine::send_cert() {
 // The card's answers, or the cause when there are none that can be used. SCP03t answers are taken bare and inside 23,
 // whatever this SM-SR is configured to be sent (docs/spec/interfaces.md 2.4).
 Result<std::vector<es8::CardAnswer>> Machine::card_answers(const es::Response& r, bool scp03t) {
-  if (r.bad_euicc_response_data) return Error{"bad-format", "EuiccResponseData is not hex"};
-  if (!r.euicc_response_data) return Error{"missing-answer", "no EuiccResponseData"};
+  if (r.bad_euicc_response_data) return Error{ScriptFault::bad_format, "EuiccResponseData is not hex"};
+  if (!r.euicc_response_data) return Error{ScriptFault::missing_answer, "no EuiccResponseData"};
   return es8::parse_euicc_response_data(*r.euicc_response_data, scp03t);
 }
 void Machine::on_cert_answer(es::Response& r) {
   auto answers = card_answers(r, false);
   if (!answers) {
     if (!executed(r) && !r.bad_euicc_response_data && !r.euicc_response_data) return delete_as(r, "SendData refused");
-    return begin_delete({"8.4", "4.2", d().isd_p_aid, "answer to STORE DATA #1: " + answers.error().text(), ""});
+    return begin_delete({Code::isd_r_failed, d().isd_p_aid, "answer to STORE DATA #1: " + answers.error().text()});
   }
   auto rc = es8::rc_of(*answers, 1 + std::size_t{d().blocks_sent});
   if (!rc) {
-    const bool sw = rc.error().reason == "card-status";
+    const bool sw = rc.error().is(ScriptFault::card_status);
     return begin_delete(
-        {sw ? "8.8" : "8.4", sw ? "6.1" : "4.2", d().isd_p_aid,
-         "Key establishment failed: " + (sw ? "card refused CERT.DP.ECDSA, " : std::string()) + rc.error().text(), ""});
+        {sw ? Code::smdp_unverified : Code::isd_r_failed, d().isd_p_aid,
+         "Key establishment failed: " + (sw ? "card refused CERT.DP.ECDSA, " : std::string()) + rc.error().text()});
   }
   if (!executed(r)) return delete_as(r, "SendData refused");
   d().rc = std::move(*rc);
@@ -68,14 +70,15 @@ void Machine::delete_as(const es::Response& r, const std::string& what) {
     d().expiring = true;
     return begin_delete(expired_cause());
   }
-  begin_delete(passed_on(r, {"8.4", "4.2", d().isd_p_aid, what + " without a code", ""}));
+  begin_delete(passed_on(r, {Code::isd_r_failed, d().isd_p_aid, what + " without a code"}));
 }
 
 // ---- engines ----
 void Machine::on_ecc(EccCompletion& c) {
   if (c.op == EccOp::ephemeral_ecka) {
     if (c.status != EccStatus::ok) {
-      const Cause cause{"1.2", "4.2", "", "ephemeral key agreement failed: " + std::string(to_string(c.status)), ""};
+      const Cause cause{Code::provider_failed, "",
+                        "ephemeral key agreement failed: " + std::string(to_string(c.status))};
       if (d().state == State::sending_cert || d().state == State::sending_key) return begin_delete(cause);
       d().ephemeral_failed = cause;
       return;
@@ -91,7 +94,7 @@ void Machine::on_ecc(EccCompletion& c) {
   }
   if (c.op != EccOp::sign || d().state != State::sending_key) return;
   if (c.status != EccStatus::ok)
-    return begin_delete({"1.2", "4.2", "", "signature failed: " + std::string(to_string(c.status)), ""});
+    return begin_delete({Code::provider_failed, "", "signature failed: " + std::string(to_string(c.status))});
   send_data(isd_r_aid(),
             es8::wrap_c_apdus(es8::store_data_key(d().crt, *d().secrets.epk, c.signature, d().blocks_sent)), true);
 }
@@ -102,14 +105,14 @@ void Machine::on_key_answer(es::Response& r) {
   d().rc.clear();  // single use
   if (!answers) {
     if (!executed(r) && !r.bad_euicc_response_data && !r.euicc_response_data) return delete_as(r, "SendData refused");
-    return begin_delete({"8.4", "4.2", d().isd_p_aid, "answer to STORE DATA #2: " + answers.error().text(), ""});
+    return begin_delete({Code::isd_r_failed, d().isd_p_aid, "answer to STORE DATA #2: " + answers.error().text()});
   }
   auto k = es8::key_answer_of(*answers, 1, c_.plan);
   if (!k) {
-    const bool receipt = k.error().reason == "missing-dr" || k.error().reason == "bad-receipt";
+    const bool receipt = k.error().is(ScriptFault::missing_dr, ScriptFault::bad_receipt);
     if (receipt) emit(Alarm{"receipt unusable for EID " + d().order.eid.str() + ": " + k.error().text()});
-    return begin_delete(
-        {"8.4", receipt ? "6.1" : "4.2", d().isd_p_aid, "Key establishment failed: " + k.error().text(), ""});
+    return begin_delete({receipt ? Code::isd_r_unverified : Code::isd_r_failed, d().isd_p_aid,
+                         "Key establishment failed: " + k.error().text()});
   }
   if (!executed(r)) return delete_as(r, "SendData refused");
   es8::DerivedKeys keys = es8::derive_keys(d().secrets.shs.expose(), c_.plan, k->dr);
@@ -117,7 +120,7 @@ void Machine::on_key_answer(es::Response& r) {
   d().secrets.epk.reset();
   if (!es8::receipt_matches(keys, d().crt, *k)) {
     emit(Alarm{"receipt differs for EID " + d().order.eid.str() + ": wrong PK.ECASD, a broken engine, or an attack"});
-    return begin_delete({"8.4", "6.1", d().isd_p_aid, "Key establishment failed: receipt differs", ""});
+    return begin_delete({Code::isd_r_unverified, d().isd_p_aid, "Key establishment failed: receipt differs"});
   }
   d().secrets.keys = std::move(keys.keys);
   d().header_taken = true;  // from the next call on the card may know the profile's POL1
@@ -131,11 +134,11 @@ void Machine::on_key_answer(es::Response& r) {
 void Machine::on_sealed(Sealed& x) {
   if (d().state != State::installing) return;
   if (!x.status) {
-    if (x.status.error().reason == "bad-cryptogram" || x.status.error().reason == "bad-challenge") {
+    if (x.status.error().is(ScriptFault::bad_cryptogram, ScriptFault::bad_challenge)) {
       emit(Alarm{"card cryptogram wrong for EID " + d().order.eid.str()});
-      return begin_delete({"8.3", "6.1", d().isd_p_aid, "SCP03t: " + x.status.error().text(), ""});
+      return begin_delete({Code::isd_p_unverified, d().isd_p_aid, "SCP03t: " + x.status.error().text()});
     }
-    return begin_delete({"1.2", "4.2", "", "profile could not be sealed: " + x.status.error().text(), ""});
+    return begin_delete({Code::provider_failed, "", "profile could not be sealed: " + x.status.error().text()});
   }
   d().secrets.script = std::move(x.script);
   d().secrets.parts = std::move(x.parts);
@@ -155,13 +158,14 @@ void Machine::on_install_answer(es::Response& r) {
       if (not_reached(r) && x.resends++ < c_.timeouts.not_reached_resends) return send_part();
       return delete_as(r, "SendData refused");
     }
-    return begin_delete({"8.4", "4.2", x.isd_p_aid, "answer to SCP03t: " + answers.error().text(), ""});
+    return begin_delete({Code::isd_r_failed, x.isd_p_aid, "answer to SCP03t: " + answers.error().text()});
   }
   auto opened = es8::open_answers(*x.secrets.script, x.answered, *answers);
   if (!opened) {
-    const bool mac = opened.error().reason != "bad-format";
+    const bool mac = !opened.error().is(ScriptFault::bad_format);
     if (mac) emit(Alarm{"SCP03t answer of EID " + x.order.eid.str() + ": " + opened.error().text()});
-    return begin_delete({"8.3", mac ? "6.1" : "4.2", x.isd_p_aid, "SCP03t: " + opened.error().text(), ""});
+    return begin_delete(
+        {mac ? Code::isd_p_unverified : Code::isd_p_failed, x.isd_p_aid, "SCP03t: " + opened.error().text()});
   }
   x.segments_accepted += opened->segments_accepted;
   append(x.euicc_response, opened->data);
@@ -175,8 +179,8 @@ void Machine::on_install_answer(es::Response& r) {
   x.answered += opened->accepted;
   if (opened->accepted < sent && x.euicc_response.empty())
     return begin_delete(
-        {"8.3", "4.2", x.isd_p_aid,
-         "card answered " + std::to_string(opened->accepted) + " of " + std::to_string(sent) + " commands", ""});
+        {Code::isd_p_failed, x.isd_p_aid,
+         "card answered " + std::to_string(opened->accepted) + " of " + std::to_string(sent) + " commands"});
   x.secrets.parts.erase(x.secrets.parts.begin());
   if (!x.secrets.parts.empty() && x.euicc_response.empty()) return send_part();
   on_euicc_response();
@@ -186,13 +190,13 @@ void Machine::on_install_answer(es::Response& r) {
 void Machine::on_scp_error(const Bytes& tlv) {
   Download& x = d();
   const std::string code = to_hex(tlv);
-  const bool before_segments = code.starts_with("9F44") || code.starts_with("9F45");
+  const bool before_segments = tlv.size() >= 2 && tlv[0] == 0x9F && (tlv[1] == 0x44 || tlv[1] == 0x45);
   if (before_segments && x.segments_accepted == 0 && session_again()) return;
   if (!x.euicc_response.empty()) {
     const auto res = profile::parse_euicc_response(x.euicc_response);
     if (res && judge(*res, c_.optional_elements).bad) return begin_delete(pe_cause(*res, x.order));
   }
-  begin_delete({"8.3", "4.2", x.isd_p_aid, "SCP03t error " + code, ""});
+  begin_delete({Code::isd_p_failed, x.isd_p_aid, "SCP03t error " + code});
 }
 // Once: a second session in online mode with a fresh HC (docs/spec/interfaces.md 4.2).
 bool Machine::session_again() {
@@ -212,12 +216,12 @@ void Machine::on_euicc_response() {
   auto res = profile::parse_euicc_response(x.euicc_response);
   if (!res)
     return begin_delete(
-        {"8.3", "4.2", x.isd_p_aid,
+        {Code::isd_p_failed, x.isd_p_aid,
          x.euicc_response.empty() ? "no EUICCResponse after the last segment" : "EUICCResponse: " + res.error().text(),
          ""});
   const Verdict v = judge(*res, c_.optional_elements);
   if (v.bad) return begin_delete(pe_cause(*res, x.order));
-  if (!all_sent) return begin_delete({"8.3", "4.2", x.isd_p_aid, "EUICCResponse before the last segment", ""});
+  if (!all_sent) return begin_delete({Code::isd_p_failed, x.isd_p_aid, "EUICCResponse before the last segment"});
   if (v.warn && !x.warning) {
     x.warning = pe_cause(*res, x.order);
     x.warning->message = "installed, a non-mandated element was not: " + x.warning->message;
@@ -247,8 +251,8 @@ void Machine::on_online_answer(es::Response& r) {
   x.online_open = false;
   auto a = es8::parse_initialize_update_answer(answers->front());
   if (!a) {
-    if (a.error().reason == "scp-error" && x.initialize_repeats++ < kInitializeRepeats) return initialize_again();
-    return begin_delete({"8.3", "4.2", x.isd_p_aid, "INITIALIZE UPDATE: " + a.error().text(), ""});
+    if (a.error().is(ScriptFault::scp_error) && x.initialize_repeats++ < kInitializeRepeats) return initialize_again();
+    return begin_delete({Code::isd_p_failed, x.isd_p_aid, "INITIALIZE UPDATE: " + a.error().text()});
   }
   x.sequence_counter =
       static_cast<std::uint32_t>(a->counter[0]) << 16 | static_cast<std::uint32_t>(a->counter[1]) << 8 | a->counter[2];

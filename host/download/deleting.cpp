@@ -44,7 +44,7 @@ void Machine::left_behind(const std::string& why) {
 
 namespace {
 bool pol1_refusal(const es::Response& r) {
-  if (says(r, "8.2.2", "3.8")) return true;
+  if (says(r, Code::pol1_refused)) return true;
   if (!r.euicc_response_data) return false;
   auto a = es8::parse_euicc_response_data(*r.euicc_response_data);
   return a && !a->empty() && a->back().sw() == 0x69E1;
@@ -66,14 +66,14 @@ void Machine::on_deleted(es::Response& r) {
     return complete();
   }
   if (not_reached(r) && again_later(c_.timeouts.delete_tries)) return;
-  d().refused = passed_on(r, {"8.4", "4.2", d().isd_p_aid, "refused without a code", ""});
+  d().refused = passed_on(r, {Code::isd_r_failed, d().isd_p_aid, "refused without a code"});
   d().delete_probed = true;
   probe();  // as in on_cleaned
 }
 
 void Machine::probed_deleting(const es::ProfileInfo* p, bool have, bool ours) {
   if (!have) return left_behind("GetEIS not answered");
-  if (p == nullptr || p->state == "Deleted") {
+  if (p == nullptr || entry_state(*p) == es::EntryState::deleted) {
     return deleted(false);
   }
   if (ours && in_use(*p) && d().header_taken) {  // the completion was taken after all, and deletion is refused

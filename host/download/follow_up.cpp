@@ -99,7 +99,7 @@ class FollowUpMachine {
 
   void on_eis(es::Response& r) {
     if (!executed(r) || !r.eis || r.eis->eid != x().eid.str()) {
-      const Cause c = passed_on(r, {"8.6", "2.2", "", "no EIS of this EID", ""});
+      const Cause c = passed_on(r, {Code::eis_missing, "", "no EIS of this EID"});
       x().trouble = "GetEIS: " + c.subject + "/" + c.reason + " " + c.message;
       return pause();
     }
@@ -123,7 +123,7 @@ class FollowUpMachine {
       std::set<std::string_view> mine;
       for (const std::string& iccid : x().iccids) mine.insert(iccid_value(iccid));
       for (const auto& p : r.eis->profiles)
-        if (p.state != "Deleted" && !in_use(p) && mine.contains(iccid_value(p.iccid)))
+        if (entry_state(p) != es::EntryState::deleted && !in_use(p) && mine.contains(iccid_value(p.iccid)))
           return give_up("the EIS shows ICCID " + clip_text(p.iccid, 32) + " as an entry that is not ours to delete");
     }
     const bool more = std::ranges::any_of(  // for which the ledger had no room
@@ -146,7 +146,7 @@ class FollowUpMachine {
       x().deleted = x().deleting;
       return pause(true);  // it has to be seen gone
     }
-    const Cause c = passed_on(r, {"8.4", "4.2", "", "refused without a code", ""});
+    const Cause c = passed_on(r, {Code::isd_r_failed, "", "refused without a code"});
     x().trouble = "DeleteISDP of ICCID " + x().deleting + " refused: " + c.subject + "/" + c.reason + " " + c.message;
     if (!end_unknown(r) && !not_reached(r) && ++x().refusals >= l_.max_refusals) return give_up("");
     pause();

@@ -144,11 +144,11 @@ void Machine::fail_as(const es::Response& r, const Cause& when_missing) {
 }
 Cause Machine::down(const std::string& what) {
   const auto& why = d().last_failure;
-  return {"8.7", "5.1", d().order.smsr.str(),
+  return {Code::smsr_inaccessible, d().order.smsr.str(),
           what + " got no usable answer from the SM-SR: " + (why.brief.empty() ? "no answer" : why.brief), why.detail};
 }
 void Machine::note_warning(const es::Response& r) {
-  if (!d().warning) d().warning = passed_on(r, {"1.6", "4.3", "", "executed with a warning", ""});
+  if (!d().warning) d().warning = passed_on(r, {Code::function_warning, "", "executed with a warning"});
 }
 
 // ---- dispatch ----

@@ -14,12 +14,14 @@
 #include "host/base/ids.hpp"
 #include "host/crypto/engine.hpp"
 #include "host/download/possession.hpp"
-#include "host/es/types.hpp"
+#include "host/es/status_codes.hpp"
 #include "host/es8/parts.hpp"
 #include "host/es8/scp03t.hpp"
 #include "host/profile/package.hpp"
 
 namespace kf::download {
+
+using es::Code;
 
 enum class State : std::uint8_t {
   received,
@@ -43,8 +45,25 @@ std::optional<State> state_by_name(std::string_view n);
 inline bool ended(State s) { return s >= State::done; }
 
 struct Cause {  // why a download ends other than well, or the warning it carries
+  Cause() = default;
+  Cause(Code code, std::string about, std::string text, std::string ours = {})
+      : identifier(std::move(about)), message(std::move(text)), detail(std::move(ours)) {
+    set(code);
+  }
+  // As an SM-SR gave it, or as it was stored.
+  Cause(std::string s, std::string r, std::string about, std::string text, std::string ours = {})
+      : subject(std::move(s)),
+        reason(std::move(r)),
+        identifier(std::move(about)),
+        message(std::move(text)),
+        detail(std::move(ours)) {}
+  void set(Code code) {
+    subject = es::row_of(code).subject;
+    reason = es::row_of(code).reason;
+  }
+
   std::string subject, reason, identifier, message;
-  std::string detail{};  // for our log and ledger only: addresses, libraries' texts; never sent to anybody
+  std::string detail;  // for our log and ledger only: addresses, libraries' texts; never sent to anybody
 };
 
 // What the inventory says of an ICCID. `uncertain`: its ISD-P, perhaps with the whole profile, may be on one eUICC, so
@@ -159,11 +178,14 @@ struct CallFailed {
   std::string brief{};    // the class of failure in a few words that anybody may read: "HTTP 404"
   bool answered = false;  // by an HTTP server, which may not know what the SM-SR behind it did
 };
+// Whose certificate is not good, and whether that is for its dates alone.
+enum class CertificateTrouble : std::uint8_t { ecasd, ecasd_dates, eum, eum_dates };
 struct CertificatesChecked {
-  Status status;
+  Status status;  // reasons of host/pki
   Curve curve = Curve::p256;
   Point pk_ecasd{};
-};  // reasons of host/pki
+  CertificateTrouble trouble = CertificateTrouble::ecasd;  // of a status that is an error
+};
 struct EccDone {
   EccCompletion completion;
 };

@@ -4,6 +4,15 @@ namespace kf::download {
 using Json = nlohmann::json;
 using Ms = Possession::Ms;
 
+namespace {
+enum class Standing : std::uint8_t { neither, held, used };
+constexpr std::string_view kStandings[] = {"", "held", "used"};  // as they are stored
+Standing standing_of(std::string_view stored) {
+  if (stored == "held") return Standing::held;
+  return stored == "used" ? Standing::used : Standing::neither;
+}
+}  // namespace
+
 // {"calls": [[transaction, "create" or "delete", ICCID, left]], "iccids": [[ICCID, "held", "used" or "", left of
 // unnamed creations, of unnamed deletions, content was sent]]}
 void PossessionRecord::write(const Possession& p, JsonText& out) {
@@ -18,14 +27,16 @@ void PossessionRecord::write(const Possession& p, JsonText& out) {
         .end(']');
   out.end(']').key("iccids").begin('[');
   for (const auto& [iccid, f] : p.facts_) {
-    const char* state = p.counts_as_installed(iccid) ? "used" : Possession::held(f) ? "held" : "";
+    Standing standing = p.counts_as_installed(iccid) ? Standing::used
+                        : Possession::held(f)        ? Standing::held
+                                                     : Standing::neither;
     // An unnamed creation whose time is over may have been executed all the same.
     const bool over = f.appear_until != Possession::kNever && f.appear_until <= p.clock_ && f.appear_until >= f.cleared;
-    if (over && *state == '\0') state = "held";
-    if (*state == '\0' && left(f.appear_until) == 0 && left(f.vanish_until) == 0) continue;
+    if (over && standing == Standing::neither) standing = Standing::held;
+    if (standing == Standing::neither && left(f.appear_until) == 0 && left(f.vanish_until) == 0) continue;
     out.begin('[')
         .value(iccid)
-        .value(state)
+        .value(kStandings[static_cast<std::size_t>(standing)])
         .value(left(f.appear_until))
         .value(left(f.vanish_until))
         .value(Possession::has_content(f))
@@ -37,17 +48,16 @@ void PossessionRecord::write(const Possession& p, JsonText& out) {
 Possession PossessionRecord::read(const Json& j) {
   Possession p;  // its clock stands at 0
   for (const auto& c : j.at("calls")) {
-    const bool creation = c.at(1).get<std::string>() == "create";
+    const auto kind = c.at(1).get<std::string>() == "create" ? Possession::Kind::creation : Possession::Kind::deletion;
     const auto transaction = c.at(0).get<std::string>(), iccid = c.at(2).get<std::string>();
     (void)p.facts(iccid);
-    p.insert(transaction,
-             {creation ? Possession::Kind::creation : Possession::Kind::deletion, iccid, 0, c.at(3).get<Ms>()});
+    p.insert(transaction, {kind, iccid, 0, c.at(3).get<Ms>()});
   }
   for (const auto& x : j.at("iccids")) {
     Possession::Facts& f = p.facts(x.at(0).get<std::string>());
-    const auto state = x.at(1).get<std::string>();
-    if (state == "held") f.present = 0;
-    if (state == "used") f.used = 0;
+    const Standing standing = standing_of(x.at(1).get<std::string>());
+    if (standing == Standing::held) f.present = 0;
+    if (standing == Standing::used) f.used = 0;
     if (const auto left = x.at(2).get<Ms>(); left > 0) f.appear_until = left;
     if (const auto left = x.at(3).get<Ms>(); left > 0) f.vanish_until = left;
     if (x.size() > 4 && x.at(4).get<bool>()) f.content = 0;

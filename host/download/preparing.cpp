@@ -14,7 +14,7 @@ constexpr unsigned kMaxCleanings = 3 * kMaxStale;  // also where the EIS shows o
 std::vector<Bytes> ecasd_certificates(const es::Eis& e) {
   std::vector<Bytes> out;
   for (const auto& ks : e.ecasd.keysets) {
-    if (!ks.type.empty() && ks.type != "CA") continue;
+    if (keyset_type(ks) == es::KeysetType::other) continue;
     for (const auto& c : ks.certs) out.push_back(c.value);
     if (ks.certs.empty()) out.insert(out.end(), ks.certificates.begin(), ks.certificates.end());
   }
@@ -40,14 +40,14 @@ void Machine::start() {
 
 void Machine::on_eis(es::Response& r) {
   Download& x = d();
-  if (!executed(r)) return fail_as(r, {"8.1.1", "3.9", x.order.eid.str(), "GetEIS refused without a code", ""});
-  if (!r.eis) return fail({"8.6", "2.2", x.order.eid.str(), "GetEIS answered without an EIS", ""});
+  if (!executed(r)) return fail_as(r, {Code::eid_unknown, x.order.eid.str(), "GetEIS refused without a code"});
+  if (!r.eis) return fail({Code::eis_missing, x.order.eid.str(), "GetEIS answered without an EIS"});
   const es::Eis& e = *r.eis;
-  if (e.eid != x.order.eid.str()) return fail({"8.1.1", "3.8", x.order.eid.str(), "the EIS is of another EID", ""});
+  if (e.eid != x.order.eid.str()) return fail({Code::eid_refused, x.order.eid.str(), "the EIS is of another EID"});
   enter(State::checking);
   const es::ProfileInfo* p = find_profile(e, iccid());
   // Whatever the inventory thought, no other eUICC may get it.
-  if (p != nullptr && p->state != "Deleted" && x.order.iccid_was != IccidState::installed)
+  if (p != nullptr && entry_state(*p) != es::EntryState::deleted && x.order.iccid_was != IccidState::installed)
     ledger().claimed(iccid(), c_.now_ms);
   x.unproved = look_at(e);
   read_stale(e);
@@ -62,7 +62,8 @@ void Machine::on_eis(es::Response& r) {
   }
   x.ineligible = eligibility(e);
   std::vector<Bytes> certificates = ecasd_certificates(e);
-  if (certificates.empty()) return fail({"8.1.3", "6.1", x.order.eid.str(), "no CERT.ECASD.ECKA in the EIS", ""});
+  if (certificates.empty())
+    return fail({Code::euicc_certificate_unverified, x.order.eid.str(), "no CERT.ECASD.ECKA in the EIS"});
   emit(CheckCertificates{std::move(certificates), e.eum_certificate});
 }
 
@@ -92,8 +93,8 @@ bool Machine::is_ordered_or_listed(std::string_view i) {
 std::optional<Cause> Machine::eligibility(const es::Eis& e) {  // docs/spec/interfaces.md 2.5, points 4 to 7
   const Order& o = d().order;
   auto no = [&](std::string why) -> Cause {
-    return {o.by_profile_type ? "8.2.5" : "8.2.1", "2.1", o.by_profile_type ? o.profile_type : o.iccid.str(),
-            "eUICC not eligible: " + std::move(why), ""};
+    return {o.by_profile_type ? Code::profile_type_invalid : Code::iccid_invalid,
+            o.by_profile_type ? o.profile_type : o.iccid.str(), "eUICC not eligible: " + std::move(why)};
   };
   if (!e.http_support && !e.cattp_support) return no("neither HTTPS nor CAT_TP");
   unsigned major = 0;
@@ -106,13 +107,14 @@ std::optional<Cause> Machine::eligibility(const es::Eis& e) {  // docs/spec/inte
   const std::string platform = clip_text(e.platform_type, 100) + " " + clip_text(e.platform_version, 20);
   if (!matches(c_.compatible, e)) return no("platform " + platform + " does not fit the profile type");
   if (!matches(c_.certified, e)) return no("platform " + platform + " is not certified");
-  if (const auto* p = find_profile(e, o.iccid.str()); p != nullptr && p->state != "Created" && p->state != "Deleted")
-    return Cause{"8.2.1", "3.3", o.iccid.str(), "ICCID is already on this eUICC", ""};
+  if (const auto* p = find_profile(e, o.iccid.str());
+      p != nullptr && entry_state(*p) != es::EntryState::created && entry_state(*p) != es::EntryState::deleted)
+    return Cause{Code::iccid_in_use, o.iccid.str(), "ICCID is already on this eUICC"};
   std::uint64_t freed = 0;
   for (const std::string& i : d().stale)
     if (const auto* p = find_profile(e, i)) freed += p->allocated_memory;
   if (o.required_memory > e.remaining_memory + freed)
-    return Cause{"8.1", "4.8", o.eid.str(),
+    return Cause{Code::euicc_memory, o.eid.str(),
                  "RequiredMemory " + std::to_string(o.required_memory) + " exceeds RemainingMemory " +
                      std::to_string(e.remaining_memory),
                  ""};
@@ -122,13 +124,14 @@ std::optional<Cause> Machine::eligibility(const es::Eis& e) {  // docs/spec/inte
 void Machine::on_certificates(CertificatesChecked& x) {
   if (d().state != State::checking) return;
   // An SM-SR can show any ECASD; what it says of an eUICC that it does not prove to know frees nothing.
-  if (!x.status) return fail(certificate_cause(x.status.error(), d().order.eid));
+  if (!x.status) return fail(certificate_cause(x.status.error(), x.trouble, d().order.eid));
   if (d().unproved) ledger().seen(*d().unproved, c_.settle_ms);
   d().unproved.reset();
   d().curve = x.curve;
   d().pk_ecasd = x.pk_ecasd;
   if ((x.curve != Curve::p256 && x.curve != Curve::brainpool_p256r1) || cert_dp().empty())
-    return fail({"8.8", "3.1", d().order.eid.str(), "no CERT.DP.ECDSA on " + std::string(curve_name(x.curve)), ""});
+    return fail(
+        {Code::smdp_unsupported, d().order.eid.str(), "no CERT.DP.ECDSA on " + std::string(curve_name(x.curve))});
   if (d().ineligible) return fail(*d().ineligible);
   clean_next();
 }
@@ -138,12 +141,12 @@ void Machine::clean_next() {
   if (d().stale.empty()) return create();
   if (d().state != State::cleaning_stale) enter(State::cleaning_stale);
   if (++d().cleanings > kMaxCleanings)
-    return fail({"8.2.1", "4.2", d().stale.front(), "the eUICC has no end of stale ISD-Ps", ""});
+    return fail({Code::iccid_failed, d().stale.front(), "the eUICC has no end of stale ISD-Ps"});
   call_delete(d().stale.front());
 }
 void Machine::on_cleaned(es::Response& r) {
   if (!executed(r) && !unknown_profile(r)) {
-    const Cause missing{"8.2.1", "4.2", d().stale.front(), "stale ISD-P could not be deleted", ""};
+    const Cause missing{Code::iccid_failed, d().stale.front(), "stale ISD-P could not be deleted"};
     if (r.status == es::ExecStatus::expired && c_.now_ms >= d().order.deadline_ms) return fail_as(r, missing);
     d().refused = passed_on(r, missing);
     return probe();  // it may be gone all the same: by a DeleteISDP of the old life, or by one given up for lost
@@ -182,15 +185,15 @@ void Machine::on_created(es::Response& r) {
     if (r.isd_p_aid.empty()) return probe();  // the EIS says which
     return created(to_hex(r.isd_p_aid));
   }
-  if (says(r, "8.2.1", "3.3") && (!d().create_retried || may_appear())) {
+  if (says(r, Code::iccid_in_use) && (!d().create_retried || may_appear())) {
     d().ask_after_refusal = true;
     return probe();
   }
-  Cause c = passed_on(r, {"8.4", "4.2", d().order.eid.str(), "CreateISDP refused without a code", ""});
+  Cause c = passed_on(r, {Code::isd_r_failed, d().order.eid.str(), "CreateISDP refused without a code"});
   if (r.euicc_response_data) {
     if (auto answers = es8::parse_euicc_response_data(*r.euicc_response_data); answers && !answers->empty()) {
       const std::uint16_t sw = answers->back().sw();
-      if (sw == 0x6A84) c.subject = "8.1", c.reason = "4.8";
+      if (sw == 0x6A84) c.set(Code::euicc_memory);
       const std::string hex_sw = to_hex(std::array{static_cast<std::uint8_t>(sw >> 8), static_cast<std::uint8_t>(sw)});
       if (c.message.find(hex_sw) == std::string::npos) c.message += (c.message.empty() ? "SW " : ", SW ") + hex_sw;
     }
@@ -200,7 +203,7 @@ void Machine::on_created(es::Response& r) {
 }
 void Machine::created(std::string aid) {
   if (aid.size() < 10 || aid.size() > 32)
-    return fail({"8.3.1", "2.1", clip_text(aid, 64), "CreateISDP answered with an unusable ISD-P AID", ""});
+    return fail({Code::isd_p_aid_invalid, clip_text(aid, 64), "CreateISDP answered with an unusable ISD-P AID"});
   d().isd_p_aid = std::move(aid);
   if (d().ephemeral_failed) return begin_delete(*d().ephemeral_failed);
   enter_persisted(State::sending_cert);
@@ -216,8 +219,8 @@ void Machine::probed_creating(const es::Response& r, const es::ProfileInfo* p, b
     read_stale(*r.eis);
     return clean_next();
   }
-  if (p != nullptr && p->state != "Deleted") {
-    return fail({"8.2.1", "3.3", d().order.iccid.str(), "ICCID is in use at the SM-SR", ""});
+  if (p != nullptr && entry_state(*p) != es::EntryState::deleted) {
+    return fail({Code::iccid_in_use, d().order.iccid.str(), "ICCID is in use at the SM-SR"});
   }
   if (after_refusal) {
     // In-Creation entries are not shown: most likely a CreateISDP of ours that is still at work. Ask again later.
@@ -225,7 +228,7 @@ void Machine::probed_creating(const es::Response& r, const es::ProfileInfo* p, b
     if (perhaps_ours && d().in_creation_waits < 8)
       return emit(StartTimer{c_.timeouts.backoff << d().in_creation_waits++});
     if (perhaps_ours) ledger().claimed(iccid(), c_.now_ms);  // for all we know
-    return fail({"8.2.1", "3.3", d().order.iccid.str(), "SM-SR says that the ICCID is in use", ""});
+    return fail({Code::iccid_in_use, d().order.iccid.str(), "SM-SR says that the ICCID is in use"});
   }
   if (d().create_retried) return fail(down("CreateISDP"));
   d().create_retried = true;

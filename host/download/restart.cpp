@@ -24,13 +24,13 @@ void Machine::restart(bool planned) {
     case State::sending_key:
     case State::installing:
       x.again_after_delete = x.restarts <= 1;
-      return begin_delete({"1.2", "4.2", x.isd_p_aid, "interrupted by a restart of the SM-DP", ""});
+      return begin_delete({Code::provider_failed, x.isd_p_aid, "interrupted by a restart of the SM-DP"});
     case State::completing:
       return probe();
     case State::enabling:
       return probe();
     case State::deleting:
-      if (!x.cause) x.cause = Cause{"1.2", "4.2", x.isd_p_aid, "interrupted by a restart of the SM-DP", ""};
+      if (!x.cause) x.cause = Cause{Code::provider_failed, x.isd_p_aid, "interrupted by a restart of the SM-DP"};
       x.tries = 0;
       if (x.isd_p_aid.empty()) return probe();
       return call_delete(iccid());

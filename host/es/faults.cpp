@@ -1,6 +1,7 @@
 // SOAP 1.2 faults: the kinds the codec itself raises, the envelope, and reading one.
 // docs/spec/interfaces.md 6.1, 10.16.
 #include <algorithm>
+#include <iterator>
 
 #include "host/es/codec.hpp"
 
@@ -10,7 +11,14 @@ namespace {
 constexpr std::string_view kWsaFaultAction = "http://www.w3.org/2005/08/addressing/fault";
 constexpr std::string_view kSoapFaultAction = "http://www.w3.org/2005/08/addressing/soap/fault";
 
-unsigned status_of(std::string_view code) { return code == "Sender" ? 400 : 500; }
+constexpr std::string_view kFaultCodes[] = {"Sender", "Receiver", "VersionMismatch", "MustUnderstand"};
+
+FaultCode fault_code(std::string_view name) {
+  const auto* const at = std::ranges::find(kFaultCodes, name);
+  return static_cast<FaultCode>(at - std::begin(kFaultCodes));  // other is behind the last
+}
+
+unsigned status_of(FaultCode code) { return code == FaultCode::sender ? 400 : 500; }
 
 // "{namespace}local" or "prefix:local" with a prefix that the envelope declares anyway. As a QName with what it needs.
 void append_qname_attribute(std::string& out, std::string_view qname) {
@@ -53,6 +61,10 @@ Result<std::string> read_code(const Element& value) {
 
 }  // namespace
 
+std::string_view fault_code_name(FaultCode c) {
+  return kFaultCodes[static_cast<std::size_t>(c == FaultCode::other ? FaultCode::receiver : c)];
+}
+
 Fault sender_fault(std::string reason, std::string subcode) {
   Fault f;
   f.reason = std::move(reason);
@@ -75,7 +87,7 @@ Fault invalid_header(std::string_view detail_code, std::string reason, std::stri
 Fault not_understood(const Name& block) {
   Fault f;
   f.http_status = 500;
-  f.code = "MustUnderstand";
+  f.code = FaultCode::must_understand;
   f.reason = "Header " + clip(block.local) + " is not understood";
   f.problem_qname.append("{").append(block.ns).append("}").append(block.local);
   return f;
@@ -84,7 +96,7 @@ Fault not_understood(const Name& block) {
 Fault version_mismatch(std::string reason) {
   Fault f;
   f.http_status = 500;
-  f.code = "VersionMismatch";
+  f.code = FaultCode::version_mismatch;
   f.reason = std::move(reason);
   return f;
 }
@@ -108,15 +120,15 @@ std::string write_fault(const Fault& f) {
   h.action = f.subcode.starts_with("wsa:") ? kWsaFaultAction : kSoapFaultAction;
   h.reply_parameters = f.header.reply_parameters;
   append_header(out, h);
-  if (f.code == "VersionMismatch") {
+  if (f.code == FaultCode::version_mismatch) {
     out += "<s:Upgrade><s:SupportedEnvelope qname=\"s:Envelope\"/></s:Upgrade>";
-  } else if (f.code == "MustUnderstand" && !f.problem_qname.empty()) {
+  } else if (f.code == FaultCode::must_understand && !f.problem_qname.empty()) {
     out += "<s:NotUnderstood";
     append_qname_attribute(out, f.problem_qname);
     out += "/>";
   }
   out += "</s:Header>\n<s:Body><s:Fault><s:Code><s:Value>s:";
-  append_escaped(out, f.code);
+  out += fault_code_name(f.code);
   out += "</s:Value>";
   append_subcodes(out, f.subcode);
   out += "</s:Code><s:Reason><s:Text xml:lang=\"en\">";
@@ -151,13 +163,12 @@ Result<Fault> read_fault(std::string_view xml) {
 
   Fault f;
   MessageHeader h;
-  f.code.clear();
   const auto read_codes = [&](const auto& self, const Element& e, bool outermost) -> Status {
     return read_children(e, env, kCode, [&](std::size_t i, const Element& x) -> Status {
       if (i == 1) return self(self, x, false);
       KF_TRY(std::string code, read_code(x));
       if (outermost)
-        f.code = std::move(code);
+        f.code = fault_code(code);
       else
         f.subcode.append(f.subcode.empty() ? "" : "/").append(code);
       return {};

@@ -5,6 +5,7 @@
 
 #include "host/base/text.hpp"
 #include "host/es/codec.hpp"
+#include "host/es/status_codes.hpp"
 
 namespace kf::es {
 namespace {
@@ -271,7 +272,7 @@ Status read_execution_status(const Element& e, const Context& c, Response& out) 
   out.status = parse_status(status, known);
   out.unknown_status = !known;
   if (!known) {  // taken as FAILED, and said so: docs/spec/interfaces.md 6.1
-    if (!out.code) out.code = StatusCode{"1.2", "4.2", {}, {}};
+    if (!out.code) out.code = status_code(Code::provider_failed, {}, {});
     if (!out.code->message.empty()) out.code->message += "; ";
     out.code->message += "Status '" + clip(status) + "' is not known";
   }

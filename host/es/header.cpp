@@ -94,7 +94,8 @@ bool good_address(std::string_view uri) {
 class Problems {
  public:
   void add(Fault f) {
-    if (!first_ || (f.code == "MustUnderstand" && first_->code != "MustUnderstand")) first_ = std::move(f);
+    if (!first_ || (f.code == FaultCode::must_understand && first_->code != FaultCode::must_understand))
+      first_ = std::move(f);
   }
   std::optional<Fault> take() { return std::move(first_); }
 

@@ -39,9 +39,12 @@ struct MakeConnection {
   bool operator==(const MakeConnection&) const = default;
 };
 
+enum class FaultCode : std::uint8_t { sender, receiver, version_mismatch, must_understand, other };  // other: a peer's
+std::string_view fault_code_name(FaultCode c);  // "Sender"; other: "Receiver"
+
 struct Fault {  // becomes an HTTP error with a fault envelope
   unsigned http_status = 400;
-  std::string code = "Sender";  // Sender, Receiver, VersionMismatch, MustUnderstand
+  FaultCode code = FaultCode::sender;
   std::string subcode;  // "wsa:ActionNotSupported", nested ones "wsa:InvalidAddressingHeader/wsa:ActionMismatch"
   std::string reason;
   std::string problem_qname;  // the header at fault, "wsa:To" or "{namespace}name"; may be empty
@@ -85,7 +88,7 @@ std::string write_message(const SendHeader& h, const Request& r, std::string_vie
 std::string write_message(const SendHeader& h, const Response& r, std::string_view ns = kNs3,
                           Dialect d = Dialect::wsdl3);
 std::string write_make_connection(const SendHeader& h, std::string_view address);
-// code VersionMismatch adds the SOAP header block env:Upgrade/env:SupportedEnvelope, MustUnderstand with a
+// version_mismatch adds the SOAP header block env:Upgrade/env:SupportedEnvelope, must_understand with a
 // problem_qname adds env:NotUnderstood. Nothing else is left to the caller but the HTTP status.
 std::string write_fault(const Fault& f);
 // The fault envelope in an HTTP 4xx or 5xx answer. http_status is the one that belongs to the code. Reasons: bad-xml

@@ -18,6 +18,18 @@ std::string_view interface_name(Interface i) {
   return "ES2";
 }
 
+EntryState entry_state(const ProfileInfo& p) {
+  if (p.state == "Created") return EntryState::created;
+  if (p.state == "Disabled") return EntryState::disabled;
+  if (p.state == "Enabled") return EntryState::enabled;
+  return p.state == "Deleted" ? EntryState::deleted : EntryState::other;
+}
+
+KeysetType keyset_type(const SecurityDomain::Keyset& k) {
+  if (k.type.empty()) return KeysetType::unnamed;
+  return k.type == "CA" ? KeysetType::ca : KeysetType::other;
+}
+
 bool is_notification(Function f) {
   return f == Function::handle_profile_enabled || f == Function::handle_profile_disabled ||
          f == Function::handle_profile_deleted || f == Function::handle_profile_downloaded ||

@@ -54,7 +54,7 @@ bool is_notification(Function f);              // Function::other: see the overl
 enum class ExecStatus { success, with_warning, failed, expired };
 
 struct StatusCode {
-  std::string subject, reason;     // "8.1.1", "1.1"
+  std::string subject, reason;     // dotted numbers; those with names: status_codes.hpp
   std::string subject_identifier;  // may be empty
   std::string message;             // may be empty
   bool operator==(const StatusCode&) const = default;
@@ -71,18 +71,20 @@ struct PolicyRule {
 };
 using Pol2 = std::vector<PolicyRule>;  // present and empty: explicitly no rules
 
+enum class EntryState : std::uint8_t { created, disabled, enabled, deleted, other };
 struct ProfileInfo {
   std::string iccid;  // as received, of any form: compare with same_iccid()
   std::string isd_p_aid, mno_id;
   bool fallback = false;
   SubscriptionAddress subscription;
-  std::string state;                  // "Created", "Enabled", "Disabled", "Deleted"
+  std::string state;                  // as received, see entry_state()
   std::string smdp_id, profile_type;  // may be empty
   std::uint64_t allocated_memory = 0;
   std::optional<std::uint64_t> free_memory;
   std::optional<Pol2> pol2;
   bool operator==(const ProfileInfo&) const = default;
 };
+EntryState entry_state(const ProfileInfo& p);
 
 struct SecurityDomain {
   std::string aid, sin, sdin, role;
@@ -101,6 +103,8 @@ struct SecurityDomain {
   std::vector<Keyset> keysets;
   bool operator==(const SecurityDomain&) const = default;
 };
+enum class KeysetType : std::uint8_t { unnamed, ca, other };
+KeysetType keyset_type(const SecurityDomain::Keyset& k);
 
 struct Eis {
   std::string eid, eum_id, production_date, platform_type, platform_version, isdp_loadfile_aid, isdp_module_aid;

@@ -39,15 +39,16 @@ Result<ByteView> last_data(const std::vector<CardAnswer>& answers, std::size_t c
   for (std::size_t i = 0; i < answers.size(); ++i) {
     const CardAnswer& a = answers[i];
     if (a.tag != 0x23 || a.value.size() < 2)
-      return Error{"missing-answer", "answer " + std::to_string(i + 1) + " is not an R-APDU: " + to_hex(a.whole)};
+      return Error{ScriptFault::missing_answer,
+                   "answer " + std::to_string(i + 1) + " is not an R-APDU: " + to_hex(a.whole)};
     if (a.sw() != 0x9000) {
       char sw[8];
       std::snprintf(sw, sizeof sw, "%04X", static_cast<unsigned>(a.sw()));
-      return Error{"card-status", std::string(sw) + " to command " + std::to_string(i + 1)};
+      return Error{ScriptFault::card_status, std::string(sw) + " to command " + std::to_string(i + 1)};
     }
   }
   if (answers.empty() || answers.size() < commands_sent)
-    return Error{"missing-answer",
+    return Error{ScriptFault::missing_answer,
                  std::to_string(answers.size()) + " answers to " + std::to_string(commands_sent) + " commands"};
   return ByteView(answers.back().value).first(answers.back().value.size() - 2);
 }
@@ -55,16 +56,16 @@ Result<ByteView> last_data(const std::vector<CardAnswer>& answers, std::size_t c
 
 Status check_plan(const KeySetPlan& p) {
   if ((p.scenario_param & 0x08) == 0 || (p.scenario_param & 0xF0) != 0)
-    return Error{"bad-plan", "scenario parameter: b4 is always set, b5 to b8 never"};
-  if (p.key_usage != 0x10 && p.key_usage != 0x5C) return Error{"bad-plan", "key usage is 10 or 5C"};
+    return Error{ScriptFault::bad_plan, "scenario parameter: b4 is always set, b5 to b8 never"};
+  if (p.key_usage != 0x10 && p.key_usage != 0x5C) return Error{ScriptFault::bad_plan, "key usage is 10 or 5C"};
   if (p.key_length != 16 && p.key_length != 24 && p.key_length != 32)
-    return Error{"bad-plan", "key length is 16, 24 or 32"};
-  if (p.kid == 0 || p.kid > 0x7F) return Error{"bad-plan", "key identifier is 01 to 7F"};
-  if (p.kvn < 0x30 || p.kvn > 0x3F) return Error{"bad-plan", "SCP03 key versions are 30 to 3F"};
+    return Error{ScriptFault::bad_plan, "key length is 16, 24 or 32"};
+  if (p.kid == 0 || p.kid > 0x7F) return Error{ScriptFault::bad_plan, "key identifier is 01 to 7F"};
+  if (p.kvn < 0x30 || p.kvn > 0x3F) return Error{ScriptFault::bad_plan, "SCP03 key versions are 30 to 3F"};
   if (p.with_ids()) {
-    if (p.host_id.empty() || p.host_id.size() > 16) return Error{"bad-plan", "HostID has 1 to 16 bytes"};
-    if (p.sdin.empty() || p.sdin.size() > 16) return Error{"bad-plan", "SDIN has 1 to 16 bytes"};
-    if (p.sin.empty() || p.sin.size() > 16) return Error{"bad-plan", "SIN has 1 to 16 bytes"};
+    if (p.host_id.empty() || p.host_id.size() > 16) return Error{ScriptFault::bad_plan, "HostID has 1 to 16 bytes"};
+    if (p.sdin.empty() || p.sdin.size() > 16) return Error{ScriptFault::bad_plan, "SDIN has 1 to 16 bytes"};
+    if (p.sin.empty() || p.sin.size() > 16) return Error{ScriptFault::bad_plan, "SIN has 1 to 16 bytes"};
   }
   return {};
 }
@@ -115,11 +116,11 @@ std::vector<Bytes> store_data_key(ByteView crt, ByteView epk, ByteView signature
 
 Result<Bytes> rc_of(const std::vector<CardAnswer>& answers, std::size_t commands_sent) {
   KF_TRY(ByteView data, last_data(answers, commands_sent));
-  if (data.empty()) return Error{"bad-rc", "no data in the answer to STORE DATA #1"};
+  if (data.empty()) return Error{ScriptFault::bad_rc, "no data in the answer to STORE DATA #1"};
   KF_TRY(const Tlv t, read_tlv(data));
-  if (t.tag != 0x85 || !data.empty()) return Error{"bad-rc", "expected one TLV 85"};
+  if (t.tag != 0x85 || !data.empty()) return Error{ScriptFault::bad_rc, "expected one TLV 85"};
   if (t.value.size() != 16 && t.value.size() != 32)  // docs/spec/crypto.md A20
-    return Error{"bad-rc", "RC has 16 or 32 bytes, not " + std::to_string(t.value.size())};
+    return Error{ScriptFault::bad_rc, "RC has 16 or 32 bytes, not " + std::to_string(t.value.size())};
   return to_bytes(t.value);
 }
 
@@ -136,15 +137,15 @@ Result<KeyAnswer> key_answer_of(const std::vector<CardAnswer>& answers, std::siz
       have_receipt = true;
       out.receipt = to_bytes(t.value);
     } else {
-      return Error{"bad-receipt", "unexpected TLV in the answer to STORE DATA #2"};
+      return Error{ScriptFault::bad_receipt, "unexpected TLV in the answer to STORE DATA #2"};
     }
   }
-  if (p.with_dr() && !out.dr) return Error{"missing-dr", "the plan asks for DR and the card sent none"};
+  if (p.with_dr() && !out.dr) return Error{ScriptFault::missing_dr, "the plan asks for DR and the card sent none"};
   if (p.with_dr() && out.dr->size() != 16)  // 256-bit curves
-    return Error{"missing-dr", "DR has 16 bytes, not " + std::to_string(out.dr->size())};
-  if (!p.with_dr() && out.dr) return Error{"bad-receipt", "DR that nobody asked for"};
+    return Error{ScriptFault::missing_dr, "DR has 16 bytes, not " + std::to_string(out.dr->size())};
+  if (!p.with_dr() && out.dr) return Error{ScriptFault::bad_receipt, "DR that nobody asked for"};
   if (out.receipt.size() != 16)
-    return Error{"bad-receipt", "a receipt has 16 bytes, not " + std::to_string(out.receipt.size())};
+    return Error{ScriptFault::bad_receipt, "a receipt has 16 bytes, not " + std::to_string(out.receipt.size())};
   return out;
 }
 

@@ -9,8 +9,8 @@ namespace {
 bool is_error(const CardAnswer& a) { return a.tag >> 8 == 0x9F; }
 
 Error format_error(const CardAnswer& a, const char* expected) {
-  return {"bad-format", std::string(expected) + ", got " +
-                            to_hex(ByteView(a.whole).first(std::min<std::size_t>(16, a.whole.size())))};
+  return {ScriptFault::bad_format, std::string(expected) + ", got " +
+                                       to_hex(ByteView(a.whole).first(std::min<std::size_t>(16, a.whole.size())))};
 }
 
 // What can be said of an answer 86 without keys. Empty value: accepted, no data, no R-MAC.
@@ -39,20 +39,20 @@ void judge(DraftAnswers& d) {
   // An error tag may stand behind the last answer.
   const auto clean = static_cast<std::size_t>(std::ranges::find_if(answers, is_error) - answers.begin());
   if (d.set->from > s.tlvs.size() || clean > s.tlvs.size() - d.set->from) {
-    d.end = Error{"bad-format", "more answers than commands"};
+    d.end = Error{ScriptFault::bad_format, "more answers than commands"};
     return;
   }
   const auto step = [&](const CardAnswer& a, std::size_t command) -> Status {
-    if (d.out.other_counter) return Error{"bad-cryptogram", "85 accepted under another card challenge"};
+    if (d.out.other_counter) return Error{ScriptFault::bad_cryptogram, "85 accepted under another card challenge"};
     if (command + 1 == s.first_segment()) {
       if (a.tag != 0x85 || !a.value.empty()) return format_error(a, "85 00");
     } else if (command < s.first_segment()) {
       KF_TRY(const InitializeUpdateAnswer r, parse_initialize_update_answer(a));
-      if (r.kvn != s.tlvs[0][2]) return Error{"bad-format", "the card answered for another key version"};
+      if (r.kvn != s.tlvs[0][2]) return Error{ScriptFault::bad_format, "the card answered for another key version"};
       if (r.cc != s.cc)
         d.out.other_counter = r.counter;
       else if (!equal_ct(card_cryptogram(s.keys, s.hc, s.cc), r.cryptogram))
-        return Error{"bad-cryptogram", "the card does not know the key set"};
+        return Error{ScriptFault::bad_cryptogram, "the card does not know the key set"};
     } else {
       return check_segment_answer(a);
     }
@@ -104,8 +104,8 @@ Result<OpenedAnswers> finish(DraftAnswers& d, std::span<const seal::OpenJob> job
       if (!(*d.set->answers)[i].value.empty()) {
         const seal::OpenJob& j = jobs[job++];
         const std::string which = "answer to segment " + std::to_string(j.counter);
-        if (j.status == seal::OpenStatus::bad_rmac) return Error{"bad-rmac", which};
-        if (j.status == seal::OpenStatus::bad_padding) return Error{"bad-padding", which};
+        if (j.status == seal::OpenStatus::bad_rmac) return Error{ScriptFault::bad_rmac, which};
+        if (j.status == seal::OpenStatus::bad_padding) return Error{ScriptFault::bad_padding, which};
         append(d.out.data, j.plain.first(j.size));
       }
       ++d.out.segments_accepted;
@@ -118,12 +118,12 @@ Result<OpenedAnswers> finish(DraftAnswers& d, std::span<const seal::OpenJob> job
 }  // namespace
 
 Result<InitializeUpdateAnswer> parse_initialize_update_answer(const CardAnswer& a) {
-  if (is_error(a)) return Error{"scp-error", to_hex(a.whole)};
+  if (is_error(a)) return Error{ScriptFault::scp_error, to_hex(a.whole)};
   if (a.tag != 0x84 || a.value.size() != 32) return format_error(a, "84 20");
   const auto at = a.value.begin();
   InitializeUpdateAnswer r;
   r.kvn = at[10];  // behind ten bytes of diversification data
-  if (at[11] != 0x03 || at[12] != 0x70) return Error{"bad-format", "not SCP03 with i = 70"};
+  if (at[11] != 0x03 || at[12] != 0x70) return Error{ScriptFault::bad_format, "not SCP03 with i = 70"};
   std::copy_n(at + 13, 8, r.cc.begin());
   std::copy_n(at + 21, 8, r.cryptogram.begin());
   std::copy_n(at + 29, 3, r.counter.begin());

@@ -77,7 +77,7 @@ void derive(std::vector<DraftScript>& drafts, seal::ScriptSealer& engine) {
   for (DraftScript& x : drafts) {
     const ScriptOrder& o = *x.order;
     if (o.online != nullptr && o.online->kvn != o.keys->kvn) {
-      x.error = Error{"bad-cryptogram", "the card answered for another key version"};
+      x.error = Error{ScriptFault::bad_cryptogram, "the card answered for another key version"};
       continue;
     }
     x.challenge_context = concat(o.online != nullptr ? o.online->counter : o.counter, o.isd_p.bytes());
@@ -88,7 +88,8 @@ void derive(std::vector<DraftScript>& drafts, seal::ScriptSealer& engine) {
     if (x.error) continue;
     const ScriptOrder& o = *x.order;
     if (o.online != nullptr && !equal_ct(x.challenge, o.online->cc)) {
-      x.error = Error{"bad-challenge", "the card challenge does not follow from counter " + to_hex(o.online->counter)};
+      x.error = Error{ScriptFault::bad_challenge,
+                      "the card challenge does not follow from counter " + to_hex(o.online->counter)};
       continue;
     }
     SealedScript& s = x.run.session;
@@ -112,7 +113,7 @@ void derive(std::vector<DraftScript>& drafts, seal::ScriptSealer& engine) {
   d.run();
   for (DraftScript& x : drafts)
     if (!x.error && x.order->online != nullptr && !equal_ct(x.card, x.order->online->cryptogram))
-      x.error = Error{"bad-cryptogram", "the card does not know the key set"};
+      x.error = Error{ScriptFault::bad_cryptogram, "the card does not know the key set"};
 }
 
 // [84,] 85 and the room for the segments.

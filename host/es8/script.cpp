@@ -5,6 +5,13 @@
 
 namespace kf::es8 {
 
+std::string_view slug(ScriptFault f) {
+  static constexpr std::string_view kSlugs[] = {"missing-answer", "card-status", "bad-plan",    "bad-rc",
+                                                "bad-receipt",    "missing-dr",  "bad-format",  "bad-cryptogram",
+                                                "bad-challenge",  "bad-rmac",    "bad-padding", "scp-error"};
+  return kSlugs[static_cast<std::size_t>(f)];
+}
+
 Bytes wrap_c_apdus(const std::vector<Bytes>& apdus) {
   Bytes out;
   for (const Bytes& a : apdus) append_tlv(out, 0x22, a);
@@ -44,9 +51,9 @@ std::vector<CardAnswer> scp03t_inside(ByteView r_apdu) {
 }
 
 Status take(const Tlv& t, bool unwrap_scp03t, std::vector<CardAnswer>& out) {
-  if (out.size() >= kMostAnswers) return Error{"bad-format", "more answers than any script has commands"};
+  if (out.size() >= kMostAnswers) return Error{ScriptFault::bad_format, "more answers than any script has commands"};
   if (t.tag == 0x80 || t.tag == 0x83) return {};  // number of executed commands, chaining result
-  if (t.tag == 0x90) return Error{"bad-format", "the card reports a bad script format: " + to_hex(t.whole)};
+  if (t.tag == 0x90) return Error{ScriptFault::bad_format, "the card reports a bad script format: " + to_hex(t.whole)};
   if (t.tag == 0x23 && unwrap_scp03t) {
     if (auto inner = scp03t_inside(t.value); !inner.empty()) {
       std::move(inner.begin(), inner.end(), std::back_inserter(out));

@@ -6,6 +6,24 @@
 
 namespace kf::es8 {
 
+// What this room's errors are told apart by; those of broken TLVs are host/base's. Their slugs: "missing-answer" and
+// so on.
+enum class ScriptFault : std::uint8_t {
+  missing_answer,
+  card_status,
+  bad_plan,
+  bad_rc,
+  bad_receipt,
+  missing_dr,
+  bad_format,
+  bad_cryptogram,
+  bad_challenge,
+  bad_rmac,
+  bad_padding,
+  scp_error
+};
+std::string_view slug(ScriptFault f);
+
 Bytes wrap_c_apdus(const std::vector<Bytes>& apdus);  // 22 L <C-APDU> ...
 Bytes remote_script_indefinite(ByteView data);        // AE 80 <data> 00 00
 Bytes remote_script_definite(ByteView data);          // AA L <data>

@@ -85,13 +85,13 @@ Status check_tls_files(const TlsFiles& f) {
 Status check_listen_address(const std::string& address) {
   boost::system::error_code ec;
   const auto a = asio::ip::make_address(address, ec);
-  if (ec) return Error{"net-bind", "\"" + address + "\" is no IP address"};
+  if (ec) return Error{NetFault::bind, "\"" + address + "\" is no IP address"};
   asio::io_context io(1);
   asio::ip::tcp::acceptor probe(io);
   const asio::ip::tcp::endpoint at(a, 0);  // any free port: the real one may be in use by the server that runs
   probe.open(at.protocol(), ec);
   if (!ec) probe.bind(at, ec);
-  if (ec) return Error{"net-bind", address + " cannot be listened on: " + ec.message()};
+  if (ec) return Error{NetFault::bind, address + " cannot be listened on: " + ec.message()};
   return {};
 }
 

@@ -176,7 +176,7 @@ asio::awaitable<Result<HttpClient::Impl::Lease>> HttpClient::Impl::acquire(Clock
     }
   }
   if (hopeful >= o.max_waiting)
-    co_return Error{"net-busy", peer + ": " + std::to_string(hopeful) + " calls are waiting already"};
+    co_return Error{NetFault::busy, peer + ": " + std::to_string(hopeful) + " calls are waiting already"};
 
   struct Queued {  // leaves the queue however the wait ends; passes on what was granted and not taken
     Impl& pool;
@@ -196,7 +196,7 @@ asio::awaitable<Result<HttpClient::Impl::Lease>> HttpClient::Impl::acquire(Clock
   Queued queued(*this, deadline);
   co_await queued.waiter.timer.async_wait(by_tuple);
   if (!queued.waiter.granted)
-    co_return Error{"net-busy", closed ? "the client was closed" : peer + ": no connection became free in time"};
+    co_return Error{NetFault::busy, closed ? "the client was closed" : peer + ": no connection became free in time"};
   queued.waiter.taken = true;
   Lease lease(*this, std::move(queued.waiter.connection));
   if (lease.connection && !lease.connection->quiet()) lease.connection.reset();
@@ -213,8 +213,8 @@ asio::awaitable<Result<std::vector<Tcp::endpoint>>> HttpClient::Impl::resolve(Cl
   const auto at = mine->waiting.insert(mine->waiting.end(), &timer);
   if (!mine->done) co_await timer.async_wait(by_tuple);
   mine->waiting.erase(at);
-  if (!mine->done) co_return Error{"net-connect", o.host + ": timed out while looking up the name"};
-  if (mine->found.empty()) co_return Error{"net-connect", o.host + ": " + mine->why};
+  if (!mine->done) co_return Error{NetFault::connect, o.host + ": timed out while looking up the name"};
+  if (mine->found.empty()) co_return Error{NetFault::connect, o.host + ": " + mine->why};
   co_return mine->found;
 }
 
@@ -222,7 +222,7 @@ asio::awaitable<Result<HttpClient::Impl::ConnectionPtr>> HttpClient::Impl::conne
   const auto until = std::min(deadline, Clock::now() + o.connect_timeout);
   auto endpoints = co_await resolve(until);
   const auto late = [&](const char* doing) {
-    return Error{deadline <= until ? "net-timeout" : "net-connect", peer + ": timed out while " + doing};
+    return Error{deadline <= until ? NetFault::timeout : NetFault::connect, peer + ": timed out while " + doing};
   };
   if (!endpoints) {
     if (Clock::now() >= until) co_return late("looking up the name");
@@ -237,12 +237,12 @@ asio::awaitable<Result<HttpClient::Impl::ConnectionPtr>> HttpClient::Impl::conne
   }
   if (!connected) {
     if (c->end() == End::expired) co_return late("connecting");
-    co_return Error{"net-connect", peer + ": " + c->text()};
+    co_return Error{NetFault::connect, peer + ": " + c->text()};
   }
   if (tls && !co_await c->handshake(tls->connection())) {
     if (c->end() == End::expired) co_return late("shaking hands");
     tls->forget_session();
-    co_return Error{"net-tls", peer + ": " + c->text()};
+    co_return Error{NetFault::tls, peer + ": " + c->text()};
   }
   co_return c;
 }
@@ -258,10 +258,10 @@ asio::awaitable<Result<Response>> HttpClient::Impl::exchange(Connection& c, std:
   std::size_t octets = 0;
   const std::size_t most_octets = 4 * o.max_body + (1 << 20);
   const auto lost = [&] {
-    if (c.end() == End::expired) return Error{"net-timeout", peer + ": no answer in time"};
-    if (heard) return Error{"net-lost", peer + ": connection lost within the answer: " + c.text()};
-    if (reused) return Error{"net-stale", peer + ": kept connection was closed: " + c.text()};
-    return Error{"net-lost", peer + ": connection lost before the answer: " + c.text()};
+    if (c.end() == End::expired) return Error{NetFault::timeout, peer + ": no answer in time"};
+    if (heard) return Error{NetFault::lost, peer + ": connection lost within the answer: " + c.text()};
+    if (reused) return Error{NetFault::stale, peer + ": kept connection was closed: " + c.text()};
+    return Error{NetFault::lost, peer + ": connection lost before the answer: " + c.text()};
   };
   bool sent = co_await c.write(head);
   if (sent && !body.empty()) sent = co_await c.write(body);
@@ -275,13 +275,13 @@ asio::awaitable<Result<Response>> HttpClient::Impl::exchange(Connection& c, std:
     if (step == Step::head || step == Step::more) {
       if (step == Step::head) continue;  // with what is left
       const std::size_t room = c.in.room(max_answer_header + InBuffer::size);
-      if (room == 0) co_return Error{"net-answer", peer + ": chunk header or trailer too long"};
+      if (room == 0) co_return Error{NetFault::answer, peer + ": chunk header or trailer too long"};
       const Read r = co_await c.read_some(c.in.tail(), room, !heard);
       if (r.n > 0) {
         heard = true;
         c.in.filled(r.n);
         octets += r.n;
-        if (octets > most_octets) co_return Error{"net-answer", peer + ": an answer without end"};
+        if (octets > most_octets) co_return Error{NetFault::answer, peer + ": an answer without end"};
         if (++reads % reads_a_turn == 0) co_await c.yield();
         continue;
       }
@@ -290,14 +290,15 @@ asio::awaitable<Result<Response>> HttpClient::Impl::exchange(Connection& c, std:
       const bool acknowledged = r.end == End::truncated && m.status == 202 && m.body.empty();
       if ((r.end != End::eof && !acknowledged) || !heard || c.reader.put_eof() != Step::done) co_return lost();
     } else if (step == Step::head_too_large || step == Step::body_too_large) {
-      co_return Error{"net-answer", peer + (step == Step::head_too_large ? ": answer header over the limit of 64 KiB"
-                                                                         : ": answer over the limit of " +
-                                                                               std::to_string(o.max_body) + " octets")};
+      co_return Error{NetFault::answer,
+                      peer + (step == Step::head_too_large
+                                  ? ": answer header over the limit of 64 KiB"
+                                  : ": answer over the limit of " + std::to_string(o.max_body) + " octets")};
     } else if (step == Step::bad) {
-      co_return Error{"net-answer", peer + ": not an HTTP answer: " + c.reader.error()};
+      co_return Error{NetFault::answer, peer + ": not an HTTP answer: " + c.reader.error()};
     }
     if (m.status < 200) {  // 100 Continue and the like
-      if (++interim > max_interim) co_return Error{"net-answer", peer + ": interim answers without end"};
+      if (++interim > max_interim) co_return Error{NetFault::answer, peer + ": interim answers without end"};
       c.reader.reset(is_head);
       continue;
     }
@@ -318,15 +319,15 @@ asio::awaitable<Result<Response>> HttpClient::Impl::call(std::shared_ptr<Impl> s
   const auto deadline = Clock::now() + timeout;
   const auto start_by = std::min(deadline, r.send_by);
   const auto late = [&] { return Clock::now() >= r.send_by; };
-  const Error net_late{"net-late", self->peer + ": not sent in time"};
-  if (!self->broken.empty()) co_return Error{"net-tls", self->broken};
+  const Error net_late{NetFault::late, self->peer + ": not sent in time"};
+  if (!self->broken.empty()) co_return Error{NetFault::tls, self->broken};
   std::string head;
   std::string_view body;
   const auto write = [&]() -> Status {
     head.clear();
     head.reserve(std::min<std::size_t>(record, 512 + r.body.size()));
     if (!append_request(head, r, self->authority))
-      return Error{"net-request",
+      return Error{NetFault::request,
                    "the method, the target or a header field holds a character that HTTP does not allow"};
     if (r.chunked) return {};
     body = r.body;
@@ -346,12 +347,12 @@ asio::awaitable<Result<Response>> HttpClient::Impl::call(std::shared_ptr<Impl> s
     const bool reused = lease.connection != nullptr;
     if (!reused) {
       auto fresh = co_await self->connect(start_by);
-      if (!fresh && written && fresh.error().reason != "net-timeout")
-        co_return Error{"net-lost", "kept connection was closed, and then: " + fresh.error().detail};
+      if (!fresh && written && !fresh.error().is(NetFault::timeout))
+        co_return Error{NetFault::lost, "kept connection was closed, and then: " + fresh.error().detail};
       if (!fresh) co_return !written && late() ? net_late : std::move(fresh).error();
       lease.connection = *std::move(fresh);
     }
-    if (late()) co_return written ? Error{"net-lost", self->peer + ": kept connection was closed"} : net_late;
+    if (late()) co_return written ? Error{NetFault::lost, self->peer + ": kept connection was closed"} : net_late;
     if (r.compose) {
       r.body = r.compose();
       if (auto s = write(); !s) co_return s.error();
@@ -366,7 +367,7 @@ asio::awaitable<Result<Response>> HttpClient::Impl::call(std::shared_ptr<Impl> s
       if (!answer.ok() && lease.connection->end() == End::tls && self->tls) self->tls->forget_session();
       lease.connection.reset();
     }
-    if (!answer.ok() && answer.error().reason == "net-stale" && resend) continue;  // once: the next one is not reused
+    if (!answer.ok() && answer.error().is(NetFault::stale) && resend) continue;  // once: the next one is not reused
     co_return answer;
   }
 }

@@ -22,6 +22,10 @@ namespace kf::net {
 namespace asio = boost::asio;
 using Millis = std::chrono::milliseconds;
 
+// What this room's errors are told apart by; their slugs: "net-connect" and so on.
+enum class NetFault : std::uint8_t { connect, busy, request, late, tls, timeout, lost, stale, answer, bind, tls_files };
+std::string_view slug(NetFault f);
+
 struct TlsFiles {  // PEM files
   std::string cert, key, ca;
 };

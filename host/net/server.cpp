@@ -25,14 +25,14 @@ Result<void> HttpServer::start() {
   }
   boost::system::error_code ec;
   const auto address = asio::ip::make_address(s.o.listen_address, ec);
-  if (ec) return Error{"net-bind", "listen address '" + s.o.listen_address + "': " + ec.message()};
+  if (ec) return Error{NetFault::bind, "listen address '" + s.o.listen_address + "': " + ec.message()};
   const Tcp::endpoint at(address, s.o.port);
   s.acceptor.open(at.protocol(), ec);
   if (!ec) s.acceptor.set_option(asio::socket_base::reuse_address(true), ec);
   if (!ec) s.acceptor.bind(at, ec);
   if (!ec) s.acceptor.listen(asio::socket_base::max_listen_connections, ec);
   if (ec) {
-    const Error e{"net-bind", text_of(at) + ": " + ec.message()};
+    const Error e{NetFault::bind, text_of(at) + ": " + ec.message()};
     s.acceptor.close(ec);
     return e;
   }

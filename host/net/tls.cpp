@@ -39,9 +39,9 @@ std::string last_error() {
 Result<X509Ptr> read_certificate(const std::string& pem_file) {
   ERR_clear_error();
   const BioPtr in(BIO_new_file(pem_file.c_str(), "r"));
-  if (!in) return Error{"net-tls-files", pem_file + ": " + last_error()};
+  if (!in) return Error{NetFault::tls_files, pem_file + ": " + last_error()};
   X509Ptr x(PEM_read_bio_X509(in.get(), nullptr, nullptr, nullptr));
-  if (!x) return Error{"net-tls-files", pem_file + ": no PEM certificate"};
+  if (!x) return Error{NetFault::tls_files, pem_file + ": no PEM certificate"};
   return x;
 }
 
@@ -142,14 +142,14 @@ Status load_files(SSL_CTX* ctx, const TlsFiles& f, bool cert_required) {
   ERR_clear_error();
   if (cert_required || !f.cert.empty()) {
     if (SSL_CTX_use_certificate_chain_file(ctx, f.cert.c_str()) != 1)
-      return Error{"net-tls-files", "certificate '" + f.cert + "': " + last_error()};
+      return Error{NetFault::tls_files, "certificate '" + f.cert + "': " + last_error()};
     if (SSL_CTX_use_PrivateKey_file(ctx, f.key.c_str(), SSL_FILETYPE_PEM) != 1)
-      return Error{"net-tls-files", "private key '" + f.key + "': " + last_error()};
+      return Error{NetFault::tls_files, "private key '" + f.key + "': " + last_error()};
     if (SSL_CTX_check_private_key(ctx) != 1)
-      return Error{"net-tls-files", "'" + f.key + "' is not the key of '" + f.cert + "'"};
+      return Error{NetFault::tls_files, "'" + f.key + "' is not the key of '" + f.cert + "'"};
   }
   if (SSL_CTX_load_verify_file(ctx, f.ca.c_str()) != 1)
-    return Error{"net-tls-files", "trust anchors '" + f.ca + "': " + last_error()};
+    return Error{NetFault::tls_files, "trust anchors '" + f.ca + "': " + last_error()};
   return {};
 }
 
@@ -196,7 +196,7 @@ Result<std::unique_ptr<ServerTls>> ServerTls::create(const ServerOptions& o) {
   t->psk = o.psk;
   t->ctx_ = new_context(TLS_server_method(), static_cast<bool>(o.psk));
   SSL_CTX* ctx = t->ctx_.get();
-  if (ctx == nullptr) return Error{"net-tls-files", "cannot set up TLS: " + last_error()};
+  if (ctx == nullptr) return Error{NetFault::tls_files, "cannot set up TLS: " + last_error()};
   SSL_CTX_set_app_data(ctx, t.get());
   if (o.psk) {
     SSL_CTX_set_psk_server_callback(ctx, server_psk);
@@ -232,9 +232,9 @@ Result<std::unique_ptr<ClientTls>> ClientTls::create(const ClientOptions& o) {
   t->verify_host = o.verify_host;
   if (o.psk_key) {
     if (o.psk_identity.empty() || o.psk_identity.size() > PSK_MAX_IDENTITY_LEN)
-      return Error{"net-tls-files", "PSK identity must have 1 to 256 octets"};
+      return Error{NetFault::tls_files, "PSK identity must have 1 to 256 octets"};
     SSL_CTX* shared = psk_client_context();
-    if (shared == nullptr || SSL_CTX_up_ref(shared) != 1) return Error{"net-tls-files", "cannot set up TLS"};
+    if (shared == nullptr || SSL_CTX_up_ref(shared) != 1) return Error{NetFault::tls_files, "cannot set up TLS"};
     t->ctx_.reset(shared);
     t->psk_identity = o.psk_identity;
     t->psk_key = o.psk_key;
@@ -242,7 +242,7 @@ Result<std::unique_ptr<ClientTls>> ClientTls::create(const ClientOptions& o) {
   }
   t->ctx_ = new_context(TLS_client_method(), false);
   SSL_CTX* ctx = t->ctx_.get();
-  if (ctx == nullptr) return Error{"net-tls-files", "cannot set up TLS: " + last_error()};
+  if (ctx == nullptr) return Error{NetFault::tls_files, "cannot set up TLS: " + last_error()};
   KF_CHECK(load_files(ctx, o.tls, false));
   SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, nullptr);
   SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL_STORE);
@@ -279,7 +279,7 @@ Result<Peer> verified_peer(SSL* ssl) {
   if (!x) return peer;
   // A resumed handshake does not look at the certificate again.
   if (SSL_session_reused(ssl) == 1 && X509_cmp_current_time(X509_get0_notAfter(x.get())) <= 0)
-    return Error{"net-tls", "certificate has expired (resumed session)"};
+    return Error{NetFault::tls, "certificate has expired (resumed session)"};
   peer.fingerprint = fingerprint_of(x.get());
   peer.names = names_of(x.get());
   const BioPtr out(BIO_new(BIO_s_mem()));

@@ -7,6 +7,14 @@
 #include "host/net/http.hpp"
 
 namespace kf::net {
+
+std::string_view slug(NetFault f) {
+  static constexpr std::string_view kSlugs[] = {"net-connect", "net-busy",    "net-request",  "net-late",
+                                                "net-tls",     "net-timeout", "net-lost",     "net-stale",
+                                                "net-answer",  "net-bind",    "net-tls-files"};
+  return kSlugs[static_cast<std::size_t>(f)];
+}
+
 namespace {
 
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }

@@ -34,7 +34,8 @@ std::string name_text(const X509_NAME* n) {
 
 Result<std::int64_t> unix_time(const ASN1_TIME* t) {
   std::tm tm{};
-  if (t == nullptr || !clear_unless(ASN1_TIME_to_tm(t, &tm) == 1)) return Error{"bad-x509", "unreadable date"};
+  if (t == nullptr || !clear_unless(ASN1_TIME_to_tm(t, &tm) == 1))
+    return Error{CertificateFault::bad_x509, "unreadable date"};
   return static_cast<std::int64_t>(::timegm(&tm));
 }
 
@@ -45,7 +46,7 @@ Result<Ptr> extension(X509* x, int nid) {
   Ptr p(static_cast<typename Ptr::pointer>(X509_get_ext_d2i(x, nid, &critical, nullptr)));
   if (!p && critical != -1) {
     ERR_clear_error();
-    return Error{"bad-x509", std::string("extension ") + OBJ_nid2sn(nid) + " is doubled or malformed"};
+    return Error{CertificateFault::bad_x509, std::string("extension ") + OBJ_nid2sn(nid) + " is doubled or malformed"};
   }
   return p;
 }
@@ -63,7 +64,7 @@ Result<Curve> curve_of_oid(const ASN1_OBJECT* oid) {
   if (std::ranges::equal(ByteView(OBJ_get0_data(oid), OBJ_length(oid)), kFrp)) return Curve::frp256v1;
   char text[80];
   OBJ_obj2txt(text, sizeof text, oid, 1);
-  return Error{"unknown-curve", text};
+  return Error{CertificateFault::unknown_curve, text};
 }
 
 // Read from the SubjectPublicKeyInfo itself: OpenSSL would report a foreign curve and a bad point alike, and it does
@@ -74,13 +75,14 @@ Status public_key(X509* x, X509Info& info) {
   int size = 0;
   X509_ALGOR* params = nullptr;
   if (X509_PUBKEY_get0_param(&algorithm, &point, &size, &params, X509_get_X509_PUBKEY(x)) != 1)
-    return Error{"bad-x509", "no public key"};
+    return Error{CertificateFault::bad_x509, "no public key"};
   const ASN1_OBJECT* parameter_algorithm = nullptr;
   int type = 0;
   const void* value = nullptr;
   X509_ALGOR_get0(&parameter_algorithm, &type, &value, params);
-  if (OBJ_obj2nid(algorithm) != NID_X9_62_id_ecPublicKey) return Error{"unknown-curve", "not an elliptic-curve key"};
-  if (type != V_ASN1_OBJECT) return Error{"unknown-curve", "the curve is not given by name"};
+  if (OBJ_obj2nid(algorithm) != NID_X9_62_id_ecPublicKey)
+    return Error{CertificateFault::unknown_curve, "not an elliptic-curve key"};
+  if (type != V_ASN1_OBJECT) return Error{CertificateFault::unknown_curve, "the curve is not given by name"};
   KF_TRY(info.curve, curve_of_oid(static_cast<const ASN1_OBJECT*>(value)));
   KF_TRY(info.q, check_point(info.curve, ByteView(point, static_cast<std::size_t>(size))));
   return {};
@@ -90,7 +92,7 @@ Status extensions(X509* x, X509Info& info) {
   for (int i = 0; i < X509_get_ext_count(x); ++i) {
     X509_EXTENSION* e = X509_get_ext(x, i);
     if (X509_EXTENSION_get_critical(e) != 0 && X509_supported_extension(e) == 0)
-      return Error{"bad-x509", "unknown critical extension"};
+      return Error{CertificateFault::bad_x509, "unknown critical extension"};
   }
   KF_TRY(const auto ski, extension<ossl::OctetsPtr>(x, NID_subject_key_identifier));
   if (ski) info.ski = octets(ski.get());
@@ -104,7 +106,7 @@ Status extensions(X509* x, X509Info& info) {
 }
 
 Result<Bytes> der_of(ByteView in) {
-  if (in.empty()) return Error{"bad-x509", "empty"};
+  if (in.empty()) return Error{CertificateFault::bad_x509, "empty"};
   if (in[0] == 0x30) return to_bytes(in);
   const ossl::BioPtr bio(ossl::must(BIO_new_mem_buf(in.data(), static_cast<int>(in.size()))));
   char* name = nullptr;
@@ -112,37 +114,37 @@ Result<Bytes> der_of(ByteView in) {
   unsigned char* data = nullptr;
   long size = 0;
   if (!clear_unless(PEM_read_bio(bio.get(), &name, &header, &data, &size) == 1))
-    return Error{"bad-x509", "neither DER nor PEM"};
+    return Error{CertificateFault::bad_x509, "neither DER nor PEM"};
   const bool certificate = std::strcmp(name, PEM_STRING_X509) == 0 || std::strcmp(name, PEM_STRING_X509_OLD) == 0;
   Bytes der(data, data + size);
   OPENSSL_free(name);
   OPENSSL_free(header);
   OPENSSL_free(data);
-  if (!certificate) return Error{"bad-x509", "the PEM block is not a certificate"};
+  if (!certificate) return Error{CertificateFault::bad_x509, "the PEM block is not a certificate"};
   return der;
 }
 }  // namespace
 
 Result<X509Info> parse_x509(ByteView der_or_pem) {
-  if (der_or_pem.size() > 0x10000) return Error{"bad-x509", "longer than 64 KiB"};
+  if (der_or_pem.size() > 0x10000) return Error{CertificateFault::bad_x509, "longer than 64 KiB"};
   X509Info info;
   KF_TRY(info.der, der_of(der_or_pem));
   const unsigned char* p = info.der.data();
   const ossl::X509Ptr x(d2i_X509(nullptr, &p, static_cast<long>(info.der.size())));
   if (!x) {
     ERR_clear_error();
-    return Error{"bad-x509", "not a certificate"};
+    return Error{CertificateFault::bad_x509, "not a certificate"};
   }
   ERR_clear_error();  // an undecodable public key leaves its error behind without failing the parse
-  if (p != info.der.data() + info.der.size()) return Error{"bad-x509", "bytes behind the certificate"};
+  if (p != info.der.data() + info.der.size()) return Error{CertificateFault::bad_x509, "bytes behind the certificate"};
 
   // The signed bytes as received, never re-encoded.
   ByteView rest = info.der;
   auto outer = read_tlv(rest);
-  if (!outer) return Error{"bad-x509", "not DER: " + outer.error().text()};
+  if (!outer) return Error{CertificateFault::bad_x509, "not DER: " + outer.error().text()};
   ByteView inner = outer->value;
   auto tbs = read_tlv(inner);
-  if (!tbs || tbs->tag != 0x30) return Error{"bad-x509", "no TBSCertificate"};
+  if (!tbs || tbs->tag != 0x30) return Error{CertificateFault::bad_x509, "no TBSCertificate"};
   info.tbs = to_bytes(tbs->whole);
 
   info.subject_der = name_der(X509_get_subject_name(x.get()));
@@ -173,28 +175,31 @@ Result<const X509Info*> trusted_root(const X509Info& eum, std::span<const X509In
     const bool name = r.subject_der == eum.issuer_der;
     const bool key = !eum.aki.empty() && r.ski == eum.aki;
     if (name && key) return &r;
-    if (key) return Error{"bad-issuer", "signed by " + r.subject + " by its key identifier, not by its name"};
+    if (key)
+      return Error{CertificateFault::bad_issuer, "signed by " + r.subject + " by its key identifier, not by its name"};
     if (name) by_name = &r;
   }
-  if (by_name != nullptr) return Error{"bad-aki", "the authority key identifier is not that of " + by_name->subject};
-  return Error{"untrusted-root", "no configured CI root issued " + eum.subject};
+  if (by_name != nullptr)
+    return Error{CertificateFault::bad_aki, "the authority key identifier is not that of " + by_name->subject};
+  return Error{CertificateFault::untrusted_root, "no configured CI root issued " + eum.subject};
 }
 }  // namespace
 
 Status verify_eum(const X509Info& eum, std::span<const X509Info> roots, Date today) {
   KF_TRY(const X509Info* const root, trusted_root(eum, roots));
   if (!eum.is_ca || !root->is_ca)
-    return Error{"not-ca", "basicConstraints does not say CA: " + (eum.is_ca ? root : &eum)->subject};
+    return Error{CertificateFault::not_ca, "basicConstraints does not say CA: " + (eum.is_ca ? root : &eum)->subject};
   if (!eum.key_cert_sign || !root->key_cert_sign)
-    return Error{"bad-usage", "keyUsage lacks keyCertSign: " + (eum.key_cert_sign ? root : &eum)->subject};
+    return Error{CertificateFault::bad_usage,
+                 "keyUsage lacks keyCertSign: " + (eum.key_cert_sign ? root : &eum)->subject};
   // docs/spec/crypto.md A12
-  if (eum.curve != root->curve) return Error{"bad-curve", "the EUM's key is not on the CI's curve"};
+  if (eum.curve != root->curve) return Error{CertificateFault::bad_curve, "the EUM's key is not on the CI's curve"};
   const std::int64_t midnight = std::chrono::sys_days(today).time_since_epoch().count() * kDay;
-  if (eum.not_before >= midnight + kDay) return Error{"not-yet-valid", eum.subject};
-  if (eum.not_after < midnight) return Error{"expired", eum.subject};
+  if (eum.not_before >= midnight + kDay) return Error{CertificateFault::not_yet_valid, eum.subject};
+  if (eum.not_after < midnight) return Error{CertificateFault::expired, eum.subject};
   const auto plain = signature_from_der(eum.signature_der);
   if (!eum.ecdsa_sha256 || !plain || !ecdsa_verify(root->curve, root->q, sha256(eum.tbs), *plain))
-    return Error{"bad-signature", "the CI's signature on " + eum.subject};
+    return Error{CertificateFault::bad_signature, "the CI's signature on " + eum.subject};
   return {};
 }
 

@@ -9,6 +9,27 @@
 
 namespace kf {
 
+// What is wrong with a certificate, of either kind; broken TLVs, dates and points are host/base's and host/crypto's
+// errors. Their slugs: "bad-x509" and so on.
+enum class CertificateFault : std::uint8_t {
+  bad_x509,
+  unknown_curve,
+  bad_issuer,
+  bad_aki,
+  untrusted_root,
+  not_ca,
+  bad_usage,
+  bad_curve,
+  not_yet_valid,
+  expired,
+  bad_signature,
+  bad_format,
+  bad_tag,
+  bad_type,
+  wrong_subject
+};
+std::string_view slug(CertificateFault f);
+
 struct GpCertificate {
   Bytes serial;                        // 93
   Bytes ca_id;                         // 42

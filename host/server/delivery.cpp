@@ -10,6 +10,10 @@
 #include "host/server/peer_log.hpp"
 
 namespace kf::server {
+namespace {
+enum class MessageFault : std::uint8_t { gone };
+std::string_view slug(MessageFault) { return "gone"; }
+}  // namespace
 
 void DeliveryService::load(std::vector<store::DeliveryRow> rows) {
   for (auto& r : rows) {
@@ -140,7 +144,7 @@ asio::awaitable<Result<net::Response>> DeliveryService::post(Lane& l, MessagePtr
     };
     auto body = co_await storage_.tx<std::optional<std::string>>(read);
     if (!body) co_return body.error();
-    if (!*body) co_return Error{"gone", "it is not in the store any more"};
+    if (!*body) co_return Error{MessageFault::gone, "it is not in the store any more"};
     q.body = std::move(**body);
   }
   q.content_type = es::soap_content_type(es::action_of(q.body));
@@ -169,12 +173,12 @@ asio::awaitable<void> DeliveryService::send(Lane& l, MessagePtr m) {
   }
   if (stopped_) co_return;
   const unsigned status = answer->ok() ? (**answer).status : 0;
-  const bool timed_out = !answer->ok() && answer->error().reason == "net-timeout";
+  const bool timed_out = !answer->ok() && answer->error().is(net::NetFault::timeout);
   const bool connected =
-      answer->ok() || (answer->error().reason != "net-connect" && answer->error().reason != "net-tls" && !timed_out);
+      answer->ok() || (!answer->error().is(net::NetFault::connect, net::NetFault::tls) && !timed_out);
   if (connected) l.failures = l.silent = 0;
   if (status / 100 == 2) ++metrics_.deliveries;
-  if (m->where == Where::gone || (!answer->ok() && answer->error().reason == "gone")) {  // replaced meanwhile
+  if (m->where == Where::gone || (!answer->ok() && answer->error().is(MessageFault::gone))) {  // replaced meanwhile
     if (m->where != Where::gone) forget(m);
     pump(l);
     co_return;

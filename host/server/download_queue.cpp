@@ -203,7 +203,7 @@ void DownloadService::leave_card_commit(const LivePtr& l, std::shared_ptr<downlo
         if (stopped_ || l->broken != life) return;
         careful(l, [&] {
           if (!s) {
-            if (s.error().reason == "store-job") return broke(l, s.error().detail);
+            if (s.error().is(store::StoreFault::job)) return broke(l, s.error().detail);
             l->at_card = std::make_unique<asio::steady_timer>(p_.io, std::chrono::seconds(1));
             l->at_card->async_wait([this, l, left, life = l->broken](const boost::system::error_code& ec) {
               if (!ec && !stopped_ && l->broken == life) careful(l, [&] { leave_card_commit(l, left); });
@@ -270,7 +270,7 @@ void DownloadService::end_broken(const LivePtr& l, const std::string& why) {
   l->d.possession = last_known_of_card(*l);
   std::string message = "internal failure of the SM-DP";
   if (!l->d.possession.clean(anchored_ms())) message += "; an ISD-P may have been left behind";
-  l->d.cause = download::Cause{"1.2", "4.2", "", std::move(message), ""};
+  l->d.cause = download::Cause{es::Code::provider_failed, "", std::move(message)};
   l->busy = true;
   try {
     finish(l);
@@ -330,7 +330,7 @@ void DownloadService::put_aside(const LivePtr& l, const std::string& why) {
 // A full disk, a store that is gone: nothing goes on until the record is safe.
 void DownloadService::commit_failed(const LivePtr& l, std::shared_ptr<std::vector<download::Effect>> effects,
                                     unsigned attempt, const Error& why) {
-  if (why.reason == "store-job") return broke(l, why.detail);
+  if (why.is(store::StoreFault::job)) return broke(l, why.detail);
   if (attempt % 30 == 0) spdlog::error("download {}: state not stored, trying again: {}", l->order.id, why.text());
   l->store_again = std::make_unique<asio::steady_timer>(p_.io, std::chrono::seconds(1));
   l->store_again->async_wait([this, l, effects, attempt, life = l->broken](const boost::system::error_code& ec) {
@@ -340,7 +340,7 @@ void DownloadService::commit_failed(const LivePtr& l, std::shared_ptr<std::vecto
 
 void DownloadService::finish_failed(const LivePtr& l, std::shared_ptr<es::Response> r, unsigned attempt,
                                     const Error& why) {
-  if (why.reason == "store-job") return broke(l, why.detail);
+  if (why.is(store::StoreFault::job)) return broke(l, why.detail);
   if (attempt % 30 == 0) spdlog::error("download {}: outcome not stored, trying again: {}", l->order.id, why.text());
   l->store_again = std::make_unique<asio::steady_timer>(p_.io, std::chrono::seconds(1));
   l->store_again->async_wait([this, l, r, attempt, life = l->broken](const boost::system::error_code& ec) {

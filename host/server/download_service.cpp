@@ -133,49 +133,80 @@ void DownloadService::commit(const LivePtr& l, std::shared_ptr<std::vector<downl
                     });
 }
 
+// What something throws about begins another life: the effects that are left are still of this one.
 void DownloadService::carry_out(const LivePtr& l, std::vector<download::Effect>& effects) {
   const unsigned life = l->broken;
-  for (download::Effect& e : effects) {
-    if (auto* c = std::get_if<download::CallEs3>(&e)) {
-      call(l, *c);
-    } else if (auto* cc = std::get_if<download::CheckCertificates>(&e)) {
-      check_certificates(l, std::make_shared<const download::CheckCertificates>(std::move(*cc)), 0, std::nullopt);
-    } else if (auto* m = std::get_if<download::MakeEphemeral>(&e)) {
-      EccRequest r;
-      r.op = EccOp::ephemeral_ecka;
-      r.curve = m->curve;
-      r.peer = m->peer;
-      p_.crypto.request(r, [this, l, life](EccCompletion& c2) { post(l, life, download::EccDone{std::move(c2)}); });
-    } else if (auto* s = std::get_if<download::Sign>(&e)) {
-      EccRequest r;
-      r.op = EccOp::sign;
-      r.curve = s->curve;
-      r.hash = s->hash;
-      p_.crypto.request(r, [this, l, life](EccCompletion& c2) { post(l, life, download::EccDone{std::move(c2)}); });
-    } else if (std::holds_alternative<download::SealOffline>(e) || std::holds_alternative<download::SealOnline>(e)) {
-      seal(l, std::move(e));
-    } else if (std::holds_alternative<download::DrawChallenge>(e)) {
-      download::HostChallenge h;
-      random_fill(h.hc);
-      post(l, life, h);
-    } else if (auto* t = std::get_if<download::StartTimer>(&e)) {
-      l->timer = std::make_unique<asio::steady_timer>(p_.io, std::chrono::milliseconds(t->ms));
-      l->timer->async_wait([this, life, w = std::weak_ptr<Live>(l)](const boost::system::error_code& ec) {
-        if (auto x = w.lock(); x && !ec) post(x, life, download::TimerFired{});
+  for (download::Effect& e : effects) std::visit([&](auto& x) { carry_out(l, life, x); }, e);
+}
+
+void DownloadService::carry_out(const LivePtr& l, unsigned /*life*/, download::CallEs3& c) { call(l, c); }
+
+void DownloadService::carry_out(const LivePtr& l, unsigned /*life*/, download::CheckCertificates& c) {
+  check_certificates(l, std::make_shared<const download::CheckCertificates>(std::move(c)), 0, std::nullopt);
+}
+
+void DownloadService::carry_out(const LivePtr& l, unsigned life, const download::MakeEphemeral& m) {
+  EccRequest r;
+  r.op = EccOp::ephemeral_ecka;
+  r.curve = m.curve;
+  r.peer = m.peer;
+  p_.crypto.request(r, [this, l, life](EccCompletion& c) { post(l, life, download::EccDone{std::move(c)}); });
+}
+
+void DownloadService::carry_out(const LivePtr& l, unsigned life, const download::Sign& s) {
+  EccRequest r;
+  r.op = EccOp::sign;
+  r.curve = s.curve;
+  r.hash = s.hash;
+  p_.crypto.request(r, [this, l, life](EccCompletion& c) { post(l, life, download::EccDone{std::move(c)}); });
+}
+
+void DownloadService::carry_out(const LivePtr& l, unsigned /*life*/, download::SealOffline& x) {
+  pipeline::Order o;
+  o.keys = std::move(x.keys);
+  o.isd_p = x.isd_p;
+  o.counter = {0, 0, 1};  // a new key set has been used by nobody
+  random_fill(o.hc);
+  seal(l, std::move(o));
+}
+
+void DownloadService::carry_out(const LivePtr& l, unsigned /*life*/, download::SealOnline& x) {
+  pipeline::Order o;
+  o.keys = std::move(x.keys);
+  o.isd_p = x.isd_p;
+  o.hc = x.hc;
+  o.online = x.answer;
+  seal(l, std::move(o));
+}
+
+void DownloadService::carry_out(const LivePtr& l, unsigned life, const download::DrawChallenge& /*effect*/) {
+  download::HostChallenge h;
+  random_fill(h.hc);
+  post(l, life, h);
+}
+
+void DownloadService::carry_out(const LivePtr& l, unsigned life, const download::StartTimer& t) {
+  l->timer = std::make_unique<asio::steady_timer>(p_.io, std::chrono::milliseconds(t.ms));
+  l->timer->async_wait([this, life, w = std::weak_ptr<Live>(l)](const boost::system::error_code& ec) {
+    if (auto x = w.lock(); x && !ec) post(x, life, download::TimerFired{});
+  });
+}
+
+void DownloadService::carry_out(const LivePtr& l, unsigned /*life*/, download::KeepKeySet& k) {
+  keep_key_set(l, std::move(k));
+}
+
+void DownloadService::carry_out(const LivePtr& l, unsigned /*life*/, const download::DropKeySet& /*effect*/) {
+  p_.storage.submit_until_stored(
+      "the end of the key set of ICCID " + l->d.order.iccid.str(),
+      [iccid = l->d.order.iccid.str(), id = l->order.id, latest = l->key_set, mine = ++*l->key_set](store::Tx& tx) {
+        if (*latest == mine) tx.delete_key_set(iccid, id);  // while the disk was full a newer one may have come
       });
-    } else if (auto* k = std::get_if<download::KeepKeySet>(&e)) {
-      keep_key_set(l, std::move(*k));
-    } else if (std::holds_alternative<download::DropKeySet>(e)) {
-      p_.storage.submit_until_stored(
-          "the end of the key set of ICCID " + l->d.order.iccid.str(),
-          [iccid = l->d.order.iccid.str(), id = l->order.id, latest = l->key_set, mine = ++*l->key_set](store::Tx& tx) {
-            if (*latest == mine) tx.delete_key_set(iccid, id);  // while the disk was full a newer one may have come
-          });
-    } else if (auto* a = std::get_if<download::Alarm>(&e)) {
-      ++p_.metrics.alarms;
-      spdlog::error("ALARM download {}: {}", l->d.order.id, a->text);
-    }
-  }
+}
+
+void DownloadService::carry_out(const LivePtr& l, unsigned /*life*/, const download::Alarm& a) {
+  ++p_.metrics.alarms;
+  spdlog::error("ALARM download {}: {}", l->d.order.id, a.text);
 }
 
 void DownloadService::call(const LivePtr& l, download::CallEs3& c) {
@@ -204,16 +235,26 @@ void DownloadService::call(const LivePtr& l, download::CallEs3& c) {
               });
 }
 
+namespace {
+download::CertificatesChecked not_good(Error e, bool of_eum) {
+  using download::CertificateTrouble;
+  const bool dates = e.is(CertificateFault::expired, CertificateFault::not_yet_valid);
+  const CertificateTrouble t = of_eum ? (dates ? CertificateTrouble::eum_dates : CertificateTrouble::eum)
+                                      : (dates ? CertificateTrouble::ecasd_dates : CertificateTrouble::ecasd);
+  return {Status(std::move(e)), Curve::p256, {}, t};
+}
+}  // namespace
+
 // CERT.ECASD.ECKA against EUM and CI (docs/spec/crypto.md 5.2): the certificates of the CA key sets one after the
 // other, until one is good. The EUM link is cached a day; a leaf's signature goes to an engine.
 void DownloadService::check_certificates(const LivePtr& l, std::shared_ptr<const download::CheckCertificates> c,
-                                         std::size_t i, std::optional<Error> first) {
+                                         std::size_t i, std::optional<download::CertificatesChecked> first) {
   const unsigned life = l->broken;
   // The first one's fault is what is told: others may belong to other key sets altogether.
-  auto refuse = [&](Error e) {
-    if (!first) first = std::move(e);
+  auto refuse = [&](Error e, bool of_eum = false) {
+    if (!first) first = not_good(std::move(e), of_eum);
     if (i + 1 < c->cert_ecasd.size()) return check_certificates(l, c, i + 1, std::move(first));
-    post(l, life, download::CertificatesChecked{Status(std::move(*first)), Curve::p256, {}});
+    post(l, life, std::move(*first));
   };
   const Date today = today_utc();
   auto cert = parse_gp_certificate(c->cert_ecasd[i]);
@@ -222,16 +263,16 @@ void DownloadService::check_certificates(const LivePtr& l, std::shared_ptr<const
   std::optional<X509Info> sent;
   if (c->eum_certificate) {  // KeyInfo of EumSignature; else the configured one with the SKI that C9 names
     auto x = parse_x509(*c->eum_certificate);
-    if (!x) return refuse({"eum:" + x.error().reason, x.error().detail});
+    if (!x) return refuse(std::move(x).error(), true);
     sent = std::move(*x);
     eum = &*sent;
   } else if (cert->aki) {
     for (const auto& e : p_.trust.eums)
       if (e.ski == *cert->aki) eum = &e;
   }
-  if (eum == nullptr) return refuse({"eum:unknown", "no EUM certificate in the EIS and none configured for C9"});
+  if (eum == nullptr) return refuse({"unknown", "no EUM certificate in the EIS and none configured for C9"}, true);
   if (Status s = verify_eum_cached(p_.trust.eum_cache, *eum, p_.trust.roots, today); !s)
-    return refuse({"eum:" + s.error().reason, s.error().detail});
+    return refuse(std::move(s).error(), true);
   const GpIssuer issuer = issuer_of(*eum);
   if (Status s = check_gp_certificate(*cert, GpRole::ecasd, issuer, today, l->d.order.eid); !s)
     return refuse(s.error());
@@ -245,28 +286,16 @@ void DownloadService::check_certificates(const LivePtr& l, std::shared_ptr<const
     if (l->broken != life) return;
     careful(l, [&] {
       if (done.status == EccStatus::ok) return post(l, download::CertificatesChecked{Status(), curve, q});
-      Error e{"bad-signature", "signature of CERT.ECASD.ECKA"};
+      Error e{CertificateFault::bad_signature, "signature of CERT.ECASD.ECKA"};
       if (done.status != EccStatus::bad_signature) e = {"engine", std::string(to_string(done.status))};
-      if (i + 1 < c->cert_ecasd.size()) return check_certificates(l, c, i + 1, first ? first : std::move(e));
-      post(l, download::CertificatesChecked{Status(first ? *first : std::move(e)), curve, q});
+      const auto told = first ? *first : not_good(std::move(e), false);
+      if (i + 1 < c->cert_ecasd.size()) return check_certificates(l, c, i + 1, told);
+      post(l, told);
     });
   });
 }
 
-void DownloadService::seal(const LivePtr& l, download::Effect effect) {
-  pipeline::Order o;
-  if (auto* off = std::get_if<download::SealOffline>(&effect)) {
-    o.keys = std::move(off->keys);
-    o.isd_p = off->isd_p;
-    o.counter = {0, 0, 1};  // a new key set has been used by nobody
-    random_fill(o.hc);
-  } else {
-    auto& on = std::get<download::SealOnline>(effect);
-    o.keys = std::move(on.keys);
-    o.isd_p = on.isd_p;
-    o.hc = on.hc;
-    o.online = on.answer;
-  }
+void DownloadService::seal(const LivePtr& l, pipeline::Order o) {
   if (const Party* smsr = p_.config.by_oid(l->d.order.smsr.str())) {
     o.send_data_limit = smsr->send_data_limit;
     o.in_22 = smsr->scp03t_in_22;

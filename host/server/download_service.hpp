@@ -143,14 +143,27 @@ class DownloadService {
   void commit_failed(const LivePtr& l, std::shared_ptr<std::vector<download::Effect>> effects, unsigned attempt,
                      const Error& why);
   void carry_out(const LivePtr& l, std::vector<download::Effect>& effects);
+  // One an effect; `life`: of the download, in which it was asked for.
+  void carry_out(const LivePtr& l, unsigned life, download::CallEs3& c);
+  void carry_out(const LivePtr& l, unsigned life, download::CheckCertificates& c);
+  void carry_out(const LivePtr& l, unsigned life, const download::MakeEphemeral& m);
+  void carry_out(const LivePtr& l, unsigned life, const download::Sign& s);
+  void carry_out(const LivePtr& l, unsigned life, download::SealOffline& x);
+  void carry_out(const LivePtr& l, unsigned life, download::SealOnline& x);
+  void carry_out(const LivePtr& l, unsigned life, const download::DrawChallenge& effect);
+  void carry_out(const LivePtr& l, unsigned life, const download::StartTimer& t);
+  void carry_out(const LivePtr& l, unsigned life, download::KeepKeySet& k);
+  void carry_out(const LivePtr& l, unsigned life, const download::DropKeySet& effect);
+  void carry_out(const LivePtr& l, unsigned life, const download::Alarm& a);
+  static void carry_out(const LivePtr&, unsigned, const download::Finish&) {}  // turn() looks at the state
   void finish(const LivePtr& l);
   void finish_commit(const LivePtr& l, std::shared_ptr<es::Response> r, unsigned attempt);
   void finish_failed(const LivePtr& l, std::shared_ptr<es::Response> r, unsigned attempt, const Error& why);
   void tell_outcome(const Live& l);
   void call(const LivePtr& l, download::CallEs3& c);
   void check_certificates(const LivePtr& l, std::shared_ptr<const download::CheckCertificates> c, std::size_t i,
-                          std::optional<Error> first);
-  void seal(const LivePtr& l, download::Effect e);
+                          std::optional<download::CertificatesChecked> first);
+  void seal(const LivePtr& l, pipeline::Order o);
   void late_answer(const LivePtr& l, const std::string& transaction, const es::Response& r);
   void made_after_all(const Party& from, const std::string& transaction, const es::Response& r);
   void look_after_again(const download::Order& o);

@@ -18,39 +18,39 @@ std::string canonical_iccid(std::string_view received) { return std::string(icci
 std::optional<download::Cause> choose_profile(store::Tx& tx, const std::string& requester, const es::Request& r,
                                               download::Order& order, store::ProfileRow& profile) {
   using store::ProfileState;
-  const auto no = [](const char* subject, const char* reason, const std::string& id, const char* why) {
-    return download::Cause{subject, reason, id, why, ""};
-  };
+  const auto no = [](es::Code code, const std::string& id, const char* why) { return download::Cause{code, id, why}; };
   const auto crowded = [&](std::int64_t but) {
     return tx.profiles_at_stake(requester, order.eid.str(), order.smsr.str()) - but >= kMostAtStake;
   };
   const auto full = [&] {
-    return no("8.1.1", "3.7", order.eid.str(),
+    return no(es::Code::eid_unavailable, order.eid.str(),
               "too many of your profiles may be on this eUICC, or are on their way to it; they are being looked after");
   };
   std::string iccid = canonical_iccid(r.iccid.value_or(""));
   if (iccid.empty()) {
     if (!tx.profile_type_known(requester, *r.profile_type))
-      return no("8.2.5", "3.9", *r.profile_type, "ProfileType unknown");
+      return no(es::Code::profile_type_unknown, *r.profile_type, "ProfileType unknown");
     if (crowded(0)) return full();  // before one more is spent on it
     auto free = tx.free_iccid(requester, *r.profile_type);
-    if (!free) return no("8.2.5", "3.7", *r.profile_type, "no free profile of this ProfileType is left");
+    if (!free)
+      return no(es::Code::profile_type_unavailable, *r.profile_type, "no free profile of this ProfileType is left");
     iccid = *free;
   }
   auto found = tx.get_profile(iccid);
   // The same answer for an unknown ICCID and another Operator's: nothing is learnt by guessing.
-  if (!found || found->owner != requester) return no("8.2.1", "3.9", iccid, "ICCID unknown");
+  if (!found || found->owner != requester) return no(es::Code::iccid_unknown, iccid, "ICCID unknown");
   if (r.profile_type && *r.profile_type != found->profile_type)
-    return no("8.2.5", "3.10", *r.profile_type, "the ICCID is of another ProfileType");
+    return no(es::Code::profile_type_mismatch, *r.profile_type, "the ICCID is of another ProfileType");
   // What is, or may be, on an eUICC may be ordered for that one again; its EIS decides whether there is room for it.
   const bool same_euicc = found->eid == order.eid.str();
-  if (found->state == ProfileState::reserved) return no("8.2.1", "3.3", iccid, "profile is in a running download");
+  if (found->state == ProfileState::reserved)
+    return no(es::Code::iccid_in_use, iccid, "profile is in a running download");
   if (found->state == ProfileState::installed && !same_euicc)
-    return no("8.2.1", "3.3", iccid, "profile is already installed");
+    return no(es::Code::iccid_in_use, iccid, "profile is already installed");
   // Another SM-SR's EIS would prove nothing of where an uncertain one is.
   const bool uncertain = found->state == ProfileState::uncertain;
   if (uncertain && (!same_euicc || found->smsr != order.smsr.str()))
-    return no("8.2.1", "3.3", iccid, "profile may be on an eUICC, which is being looked after");
+    return no(es::Code::iccid_in_use, iccid, "profile may be on an eUICC, which is being looked after");
   if (crowded(uncertain ? 1 : 0)) return full();
   if (found->state == ProfileState::installed) {
     order.iccid_was = download::IccidState::installed;
@@ -69,15 +69,15 @@ std::optional<download::Cause> choose_profile(store::Tx& tx, const std::string& 
 
 // A full disk, a store that is gone, or a record that cannot be read.
 net::Response Es2Service::not_stored(const Party& from, const es::Message& m, const Error& why) const {
-  if (why.reason != "store-job") return later(from, m, "temporary failure");
+  if (!why.is(store::StoreFault::job)) return later(from, m, "temporary failure");
   ++p_.metrics.alarms;
   const auto& r = std::get<es::Request>(m.body);
   peer_line(spdlog::level::err, "not taken up", from.oid.str(),
             "ALARM " + std::string(es::function_name(r.function)) + " " + r.function_call_identifier + " of " +
                 from.oid.str() + " cannot be taken up: " + why.detail);
-  return now(
-      from, m,
-      make_failed(es::Interface::es2, r, es::ExecStatus::failed, "1.2", "4.2", "", "internal failure of the SM-DP"));
+  return now(from, m,
+             make_failed(es::Interface::es2, r, es::ExecStatus::failed, es::Code::provider_failed, "",
+                         "internal failure of the SM-DP"));
 }
 
 // Nothing was done and the same request may come again: 503 with a fault that says why.
@@ -86,7 +86,7 @@ net::Response Es2Service::later(const Party& from, const es::Message& m, const s
   peer_warn("put off", from.oid.str(), "requests of " + from.oid.str() + " are put off: " + why);
   es::Fault f;
   f.http_status = 503;
-  f.code = "Receiver";
+  f.code = es::FaultCode::receiver;
   f.reason = "Nothing was done, send again later: " + why;
   f.header = m.header;
   net::Response x = fault(f);
@@ -124,7 +124,7 @@ net::Response Es2Service::displaced(const Party& from, const es::Message& m, con
 net::Response Es2Service::goes_on(const es::Message& m, const std::string& why, const char* retry_after) const {
   es::Fault f;
   f.http_status = 503;
-  f.code = "Receiver";
+  f.code = es::FaultCode::receiver;
   f.reason = why;
   f.header = m.header;
   net::Response x = fault(f);

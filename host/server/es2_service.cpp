@@ -16,6 +16,12 @@ namespace kf::server {
 namespace {
 constexpr std::chrono::minutes kLongWait{5};  // silent connections are often cut by then on their way
 
+// docs/spec/interfaces.md 1.4
+store::ReplyKind reply_kind(std::string_view reply_to) {
+  if (reply_to.empty() || reply_to == es::kWsaAnonymous) return store::ReplyKind::sync;
+  return reply_to.starts_with(es::kMakeConnectionPrefix) ? store::ReplyKind::poll : store::ReplyKind::callback;
+}
+
 // "Identical body" is the same function and the same element values (docs/spec/interfaces.md 10.8): a canonical
 // envelope of them, hashed.
 Bytes digest_of(es::Request r) {
@@ -26,16 +32,19 @@ Bytes digest_of(es::Request r) {
 }
 }  // namespace
 
-es::Response make_failed(es::Interface i, const es::Request& r, es::ExecStatus s, std::string subject,
-                         std::string reason, std::string identifier, std::string message) {
+es::Response make_failed(es::Interface i, const es::Request& r, es::ExecStatus s, es::StatusCode code) {
   es::Response x;
   x.interface = i;
   x.function = r.function;
   x.other_name = r.other_name;
   x.processing_start = x.processing_end = iso_seconds(wall_now());
   x.status = s;
-  x.code = es::StatusCode{std::move(subject), std::move(reason), std::move(identifier), std::move(message)};
+  x.code = std::move(code);
   return x;
+}
+es::Response make_failed(es::Interface i, const es::Request& r, es::ExecStatus s, es::Code code, std::string identifier,
+                         std::string message) {
+  return make_failed(i, r, s, es::status_code(code, std::move(identifier), std::move(message)));
 }
 
 namespace {
@@ -84,7 +93,8 @@ asio::awaitable<net::Response> Es2Service::handle(net::Request http) {
   ++p_.metrics.es2_requests;
   const Party* from = p_.config.by_peer(http.peer);
   if (from == nullptr) co_return net::Response{.status = 403, .content_type = {}, .headers = {}, .body = {}};
-  if (http.method != "POST") co_return description_response(*from, http.target, "es2-smdp.wsdl", p_.config.es2_url);
+  if (method_of(http) != Method::post)
+    co_return description_response(*from, http.target, "es2-smdp.wsdl", p_.config.es2_url);
   es::CodecOptions o;
   if (from->ns != es::kNs3) o.namespaces.push_back(from->ns);
   o.from_when_missing = es::make_address(from->url, from->oid.str(), "");
@@ -126,22 +136,24 @@ asio::awaitable<net::Response> Es2Service::handle(net::Request http) {
 
 // What is understood but cannot be done, before acceptance, in the order of docs/spec/interfaces.md 6.1.
 std::optional<es::Response> Es2Service::refuse(const Party& from, const es::Message& m, const es::Request& r) const {
-  auto failed = [&](std::string subject, std::string reason, std::string id, std::string why) {
-    return make_failed(es::Interface::es2, r, es::ExecStatus::failed, std::move(subject), std::move(reason),
-                       std::move(id), std::move(why));
+  auto failed = [&](es::Code code, std::string id, std::string why) {
+    return make_failed(es::Interface::es2, r, es::ExecStatus::failed, code, std::move(id), std::move(why));
   };
   // Without an EntityId the certificate alone says who it is, and the address that the message came to whom it is for.
   if (!m.header.from_entity.empty() && m.header.from_entity != from.oid.str())
-    return failed("1.1", "1.1", m.header.from_entity, "EntityId in From is not the one of the certificate");
+    return failed(es::Code::requester_unknown, m.header.from_entity,
+                  "EntityId in From is not the one of the certificate");
   if (!m.header.to_entity.empty() && m.header.to_entity != p_.config.oid.str())
-    return failed("1.2", "3.4", m.header.to_entity, "EntityId in To is not this SM-DP");
+    return failed(es::Code::provider_invalid_destination, m.header.to_entity, "EntityId in To is not this SM-DP");
   const std::string& reply = m.header.reply_to;
-  if (!reply.empty() && reply != es::kWsaAnonymous && !reply.starts_with(es::kMakeConnectionPrefix)) {
+  if (reply_kind(reply) == store::ReplyKind::callback) {
     const auto u = net::parse_url(reply);
     bool known = false;
     if (u && u->tls)
       for (const auto& h : from.reply_hosts) known = known || reply_allowed(from, h, *u);
-    if (!known) return failed("1.1", "1.2", "", "ReplyTo is on a host that is not registered for this requester");
+    if (!known)
+      return failed(es::Code::requester_not_allowed, "",
+                    "ReplyTo is on a host that is not registered for this requester");
   }
   switch (r.function) {
     case es::Function::download_profile:
@@ -155,21 +167,22 @@ std::optional<es::Response> Es2Service::refuse(const Party& from, const es::Mess
     case es::Function::update_connectivity_parameters:
       break;
     default:
-      return failed("1.6", "3.1", "", "function not implemented");
+      return failed(es::Code::function_unsupported, "", "function not implemented");
   }
   if (r.validity_period && *r.validity_period < p_.config.min_validity_s) {
-    auto x =
-        make_failed(es::Interface::es2, r, es::ExecStatus::expired, "1.6", "5.3", "", "ValidityPeriod is too short");
+    auto x = make_failed(es::Interface::es2, r, es::ExecStatus::expired, es::Code::function_expired, "",
+                         "ValidityPeriod is too short");
     x.acceptable_validity_period = p_.config.min_validity_s;
     return x;
   }
-  if (auto e = parse_eid(r.eid); !e) return failed("8.1.1", "2.1", r.eid, e.error().detail);
+  if (auto e = parse_eid(r.eid); !e) return failed(es::Code::eid_invalid, r.eid, e.error().detail);
   if (r.iccid)
-    if (auto i = parse_iccid(*r.iccid); !i) return failed("8.2.1", "2.1", *r.iccid, i.error().detail);
+    if (auto i = parse_iccid(*r.iccid); !i) return failed(es::Code::iccid_invalid, *r.iccid, i.error().detail);
   if (r.function == es::Function::download_profile && !r.iccid && !r.profile_type)
-    return failed("8.2.1", "2.3", "", "neither Iccid nor ProfileType");
+    return failed(es::Code::iccid_missing, "", "neither Iccid nor ProfileType");
   const Party* smsr = p_.config.by_oid(r.smsr_id);
-  if (smsr == nullptr || smsr->role != Role::smsr) return failed("8.7", "3.9", r.smsr_id, "SM-SR is not known");
+  if (smsr == nullptr || smsr->role != Role::smsr)
+    return failed(es::Code::smsr_unknown, r.smsr_id, "SM-SR is not known");
   return std::nullopt;
 }
 
@@ -185,12 +198,8 @@ store::CallRow Es2Service::call_row(const Party& from, const es::Message& m) con
   c.message_id = m.header.message_id;
   c.ns = m.ns;
   c.received_ms = anchored_ms();
-  if (c.reply_to.empty() || c.reply_to == es::kWsaAnonymous) {
-    c.reply = store::ReplyKind::sync;
-    c.reply_to.clear();
-  } else {
-    c.reply = c.reply_to.starts_with(es::kMakeConnectionPrefix) ? store::ReplyKind::poll : store::ReplyKind::callback;
-  }
+  c.reply = reply_kind(c.reply_to);
+  if (c.reply == store::ReplyKind::sync) c.reply_to.clear();
   return c;
 }
 
@@ -201,7 +210,7 @@ bool Es2Service::settle_repeat(store::Tx& tx, const store::CallRow& c, const es:
   if (!old) return false;
   if (old->digest != c.digest || old->function != c.function) {
     a.kind = Accepted::Kind::refused;
-    a.response = make_failed(es::Interface::es2, r, es::ExecStatus::failed, "1.6", "3.3", c.fcid,
+    a.response = make_failed(es::Interface::es2, r, es::ExecStatus::failed, es::Code::function_in_use, c.fcid,
                              "FunctionCallIdentifier was used for another request");
     return true;
   }
@@ -251,8 +260,9 @@ asio::awaitable<net::Response> Es2Service::order(const Party* from, es::Message 
     store::ProfileRow profile;
     if (auto no = choose_profile(tx, call.requester, r, *order, profile)) {
       a.kind = Accepted::Kind::refused;
-      a.response = make_failed(es::Interface::es2, r, es::ExecStatus::failed, std::move(no->subject),
-                               std::move(no->reason), std::move(no->identifier), std::move(no->message));
+      a.response = make_failed(es::Interface::es2, r, es::ExecStatus::failed,
+                               es::StatusCode{std::move(no->subject), std::move(no->reason), std::move(no->identifier),
+                                              std::move(no->message)});
       return a;
     }
     const std::string& iccid = profile.iccid;
@@ -290,8 +300,7 @@ asio::awaitable<net::Response> Es2Service::answer_accepted(const Party* from, co
   if (a.kind == Accepted::Kind::refused) co_return now(*from, *m, *a.response);
   if (a.kind == Accepted::Kind::over_quota)
     co_return later(*from, *m, "what is stored for you has reached its limit; fetch or wait");
-  const std::string& reply = m->header.reply_to;
-  const bool synchronous = reply.empty() || reply == es::kWsaAnonymous;
+  const bool synchronous = reply_kind(m->header.reply_to) == store::ReplyKind::sync;
   if (a.kind == Accepted::Kind::answered) {
     if (a.delivery) p_.delivery.add(std::move(*a.delivery));
     if (!synchronous) co_return accepted_response();
@@ -356,8 +365,8 @@ asio::awaitable<net::Response> Es2Service::relay(const Party* from, es::Message 
       auto profile = tx.get_profile(canonical_iccid(*r.iccid));
       if (!profile || profile->owner != call.requester) {
         a.kind = Accepted::Kind::refused;
-        a.response = make_failed(es::Interface::es2, r, es::ExecStatus::failed, "8.2.1", "3.9", r.iccid.value_or(""),
-                                 "ICCID unknown");
+        a.response = make_failed(es::Interface::es2, r, es::ExecStatus::failed, es::Code::iccid_unknown,
+                                 r.iccid.value_or(""), "ICCID unknown");
         return a;
       }
     }

@@ -54,7 +54,8 @@ class Es2Service {
 // Shared with ES3: the HTTP answer for a fault, and for "taken, nothing to say".
 // What an Operator may see of an EIS: its own profiles, no keys (docs/spec/interfaces.md 2.5).
 void show_only_to(const Party& op, es::Eis& eis);
-es::Response make_failed(es::Interface i, const es::Request& r, es::ExecStatus s, std::string subject,
-                         std::string reason, std::string identifier, std::string message);
+es::Response make_failed(es::Interface i, const es::Request& r, es::ExecStatus s, es::StatusCode code);
+es::Response make_failed(es::Interface i, const es::Request& r, es::ExecStatus s, es::Code code, std::string identifier,
+                         std::string message);
 
 }  // namespace kf::server

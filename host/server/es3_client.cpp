@@ -28,14 +28,28 @@ std::string parameter(std::string_view uri, std::string_view name) {  // value o
 
 std::string brief_of(const Error& e) {
   const auto has = [&](std::string_view what) { return e.detail.find(what) != std::string::npos; };
-  if (e.reason == "net-connect") return "no connection";
-  if (e.reason == "net-busy") return "too many calls are waiting";
-  if (e.reason == "net-timeout") return "no answer in time";
-  if (e.reason == "net-late") return "not sent in time";
-  if (e.reason == "net-lost" && has(" alert ")) return "TLS: the SM-SR refused the connection";
-  if (e.reason == "net-lost" || e.reason == "net-stale") return "connection lost";
-  if (e.reason == "net-answer") return has("over the limit") ? "answer too large" : "not an HTTP answer";
-  if (e.reason != "net-tls") return "not sent";
+  const auto fault = e.kind.as<net::NetFault>();
+  if (!fault) return "not sent";
+  switch (*fault) {
+    case net::NetFault::connect:
+      return "no connection";
+    case net::NetFault::busy:
+      return "too many calls are waiting";
+    case net::NetFault::timeout:
+      return "no answer in time";
+    case net::NetFault::late:
+      return "not sent in time";
+    case net::NetFault::lost:
+      return has(" alert ") ? "TLS: the SM-SR refused the connection" : "connection lost";
+    case net::NetFault::stale:
+      return "connection lost";
+    case net::NetFault::answer:
+      return has("over the limit") ? "answer too large" : "not an HTTP answer";
+    case net::NetFault::tls:
+      break;
+    default:
+      return "not sent";
+  }
   if (has("certificate has expired")) return "TLS: certificate expired";
   if (has("mismatch")) return "TLS: certificate of another host";
   if (has("certificate verify failed")) return "TLS: certificate not trusted";
@@ -118,12 +132,13 @@ asio::awaitable<void> Es3Client::send(std::string transaction, const Party* p, n
   const auto wait = net::Millis(synchronous ? timeout_ms : std::min<std::int64_t>(timeout_ms, 60'000));
   auto answer = co_await client_of(*p).call(std::move(q), wait, resend_safe);
   if (!answer) {
-    const std::string& why = answer.error().reason;
-    const bool unreachable = why == "net-connect" || why == "net-tls" || why == "net-busy" || why == "net-late";
-    finish(transaction, CallFailure{unreachable            ? download::CallFault::unreachable
-                                    : why == "net-timeout" ? download::CallFault::timeout
-                                                           : download::CallFault::lost,
-                                    answer.error().text(), brief_of(answer.error())});
+    using net::NetFault;
+    const Error& why = answer.error();
+    const bool unreachable = why.is(NetFault::connect, NetFault::tls, NetFault::busy, NetFault::late);
+    finish(transaction, CallFailure{unreachable                 ? download::CallFault::unreachable
+                                    : why.is(NetFault::timeout) ? download::CallFault::timeout
+                                                                : download::CallFault::lost,
+                                    why.text(), brief_of(why)});
     co_return;
   }
   // Taken, and answered by a callback: 202 as a rule, with a line of text from some; stacks that know of no callbacks
@@ -144,7 +159,8 @@ asio::awaitable<void> Es3Client::send(std::string transaction, const Party* p, n
     auto f = es::read_fault(answer->body);
     // 503, and the fault that says "nothing was done, send again", did not execute anything; nor did a 4xx, but for
     // 408: somebody's wait was over, and nobody knows for what.
-    const bool nothing_done = answer->status == 503 || (answer->status == 500 && f && f->code == "Receiver");
+    const bool nothing_done =
+        answer->status == 503 || (answer->status == 500 && f && f->code == es::FaultCode::receiver);
     const bool refused = answer->status >= 400 && answer->status < 500 && answer->status != 408;
     // Said of a second try, it says nothing of the first.
     const bool first_lost = answer->resent && (nothing_done || refused);

@@ -27,7 +27,7 @@ net::Admission Es3Service::admit(const net::Request& head) const {
 asio::awaitable<net::Response> Es3Service::handle(net::Request http) {
   const Party* from = p_.config.by_peer(http.peer);
   if (from == nullptr) co_return net::Response{.status = 403, .content_type = {}, .headers = {}, .body = {}};
-  if (http.method != "POST")
+  if (method_of(http) != Method::post)
     co_return description_response(*from, http.target, "es3-smdp.wsdl", p_.config.es3_url + "/callback");
   es::CodecOptions o;
   if (from->ns != es::kNs3) o.namespaces.push_back(from->ns);
@@ -68,7 +68,7 @@ asio::awaitable<net::Response> Es3Service::handle(net::Request http) {
     if (co_await notification(from, *r)) co_return accepted_response();
     es::Fault f;
     f.http_status = 503;
-    f.code = "Receiver";
+    f.code = es::FaultCode::receiver;
     f.reason = "The notification could not be stored, send again later";
     f.header = m.header;
     co_return refuse(std::move(f));

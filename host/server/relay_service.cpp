@@ -158,7 +158,7 @@ void RelayService::answer(Id id, const Relay& x, CallResult result) {
   if (auto* f = std::get_if<CallFailure>(&result)) {
     const bool late = f->fault == download::CallFault::timeout;
     out = make_failed(es::Interface::es2, r, late ? es::ExecStatus::expired : es::ExecStatus::failed,
-                      late ? "1.6" : "8.7", late ? "5.3" : "5.1", r.smsr_id,
+                      late ? es::Code::function_expired : es::Code::smsr_inaccessible, r.smsr_id,
                       "no usable answer from the SM-SR: " + f->brief);
     peer_warn("relay", x.op->oid.str() + " to " + r.smsr_id,
               std::string(es::function_name(r.function)) + " of " + x.op->oid.str() + " to SM-SR " + r.smsr_id +
@@ -195,9 +195,10 @@ void RelayService::broke(Id id, const std::exception_ptr& e) {
   const std::string op = it->second.op->oid.str();
   const es::Request& r = it->second.request;
   report(p_.metrics, "a relay of " + op, e);
-  store_answer(std::make_shared<Answer>(Answer{
-      id, op, r.function_call_identifier,
-      make_failed(es::Interface::es2, r, es::ExecStatus::failed, "1.2", "4.2", "", "internal failure of the SM-DP")}));
+  store_answer(
+      std::make_shared<Answer>(Answer{id, op, r.function_call_identifier,
+                                      make_failed(es::Interface::es2, r, es::ExecStatus::failed,
+                                                  es::Code::provider_failed, "", "internal failure of the SM-DP")}));
   it->second.answered = true;
 }
 
@@ -213,7 +214,7 @@ void RelayService::store_answer(const AnswerPtr& a) {
 
 void RelayService::stored(const AnswerPtr& a, const Status& s, std::optional<store::DeliveryRow> delivery) {
   if (stopped_) return;
-  if (!s && s.error().reason != "store-job") return store_later(a, s.error());
+  if (!s && !s.error().is(store::StoreFault::job)) return store_later(a, s.error());
   if (!s) set_aside(*a, s.error());  // what cannot be read would fail again
   if (a->relay != 0) end(a->relay);
   if (s.ok() && delivery) p_.delivery.add(std::move(*delivery));
@@ -251,9 +252,10 @@ void RelayService::end_interrupted(std::vector<store::CallRow> calls) {
           es::Function::delete_profile, es::Function::update_policy_rules, es::Function::update_subscription_address,
           es::Function::audit_eis, es::Function::update_connectivity_parameters})
       if (c.function == es::function_name(f)) r.function = f;
-    store_answer(std::make_shared<Answer>(Answer{0, c.requester, c.fcid,
-                                                 make_failed(es::Interface::es2, r, es::ExecStatus::failed, "1.2",
-                                                             "4.2", "", "interrupted by a restart of the SM-DP")}));
+    store_answer(std::make_shared<Answer>(
+        Answer{0, c.requester, c.fcid,
+               make_failed(es::Interface::es2, r, es::ExecStatus::failed, es::Code::provider_failed, "",
+                           "interrupted by a restart of the SM-DP")}));
   }
 }
 

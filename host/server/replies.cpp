@@ -38,7 +38,7 @@ es::Response too_large(const es::Response& r) {
   x.processing_start = r.processing_start;
   x.processing_end = r.processing_end;
   x.status = es::ExecStatus::failed;
-  x.code = es::StatusCode{"1.2", "4.2", "", "answer too large to keep"};
+  x.code = es::status_code(es::Code::provider_failed, "", "answer too large to keep");
   return x;
 }
 }  // namespace

@@ -60,6 +60,12 @@ net::Admission admit_content(const net::Request& head) {
 
 }  // namespace
 
+Method method_of(const net::Request& r) {
+  if (r.method == "POST") return Method::post;
+  if (r.method == "GET") return Method::get;
+  return r.method == "HEAD" ? Method::head : Method::other;
+}
+
 bool declared_ascii(const net::Request& r) {
   const auto type = net::parse_media_type(r.content_type);
   return type.ok() && ascii_superset(type->parameter("charset"));
@@ -84,9 +90,10 @@ net::Admission admit_soap(const Settings& c, const net::Request& head, Role role
   }
   const std::string served = "; messages are POSTed to " + std::string(path);
   const std::string_view target = std::string_view(head.target).substr(0, head.target.find('?'));
-  if ((head.method == "GET" || head.method == "HEAD") && asks_for_description(head.target))
+  const Method method = method_of(head);
+  if ((method == Method::get || method == Method::head) && asks_for_description(head.target))
     return target == path || target == second_path ? net::Admission() : net::Admission(404, "nothing is here" + served);
-  if (head.method != "POST") return {405, "this method is not served, except GET of ?wsdl and ?xsd" + served};
+  if (method != Method::post) return {405, "this method is not served, except GET of ?wsdl and ?xsd" + served};
   if (target != path && target != second_path) return {404, "nothing is here" + served};
   return admit_content(head);
 }

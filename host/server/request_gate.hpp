@@ -10,6 +10,8 @@ namespace kf::server {
 
 net::Admission admit_soap(const Settings& c, const net::Request& head, Role role, std::string_view path,
                           std::string_view second_path);
+enum class Method { get, head, post, other };
+Method method_of(const net::Request& r);
 // The media type says ISO-8859-1 or US-ASCII: see es::CodecOptions::ascii.
 bool declared_ascii(const net::Request& r);
 // May answers go to `u`, an https address, as far as this entry of reply_hosts is concerned?

@@ -51,7 +51,7 @@ class Storage {
     submit([l](store::Tx& tx) { l->work(tx); },
            [this, l, attempt](const Status& s) {
              if (s) return;
-             const bool again = s.error().reason != "store-job";
+             const bool again = !s.error().is(store::StoreFault::job);
              if (attempt % 30 == 0)
                spdlog::error("{} not stored, {}: {}", printable(l->what, 200), again ? "trying again" : "given up",
                              s.error().text());

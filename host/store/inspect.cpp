@@ -21,13 +21,13 @@ struct Close {
 Result<std::optional<Bytes>> meta(sqlite3* db, const std::string& path, const char* key) {
   sqlite3_stmt* raw = nullptr;
   if (const int rc = sqlite3_prepare_v2(db, "SELECT value FROM meta WHERE key=?", -1, &raw, nullptr); rc != SQLITE_OK)
-    return Error{"store-open",
+    return Error{StoreFault::open,
                  path + (rc == SQLITE_ERROR || rc == SQLITE_NOTADB ? ": no store of Keyferry: " : ": ") + said_by(db)};
   const std::unique_ptr<sqlite3_stmt, Close> s(raw);
   sqlite3_bind_text(s.get(), 1, key, -1, nullptr);
   const int rc = sqlite3_step(s.get());
   if (rc == SQLITE_DONE) return std::optional<Bytes>();
-  if (rc != SQLITE_ROW) return Error{"store-open", path + ": " + said_by(db)};
+  if (rc != SQLITE_ROW) return Error{StoreFault::open, path + ": " + said_by(db)};
   const auto* p = static_cast<const std::uint8_t*>(sqlite3_column_blob(s.get(), 0));
   const auto n = static_cast<std::size_t>(sqlite3_column_bytes(s.get(), 0));
   return std::optional<Bytes>(n == 0 ? Bytes() : Bytes(p, p + n));
@@ -53,7 +53,7 @@ Result<StoreFacts> inspect(const std::string& path) {
   std::error_code ec;
   if (!std::filesystem::exists(path, ec))
     return Error{
-        "store-open",
+        StoreFault::open,
         path + ": no such file; `keyferry init --dir DIR`, on the folder of the configuration, says what can be done"};
   sqlite3* raw = nullptr;
   // With a log beside it somebody works on it, or has been killed: then the log must be read, too. Without one SQLite
@@ -62,7 +62,7 @@ Result<StoreFacts> inspect(const std::string& path) {
   const int rc = sqlite3_open_v2(uri_of(path, at_rest).c_str(), &raw,
                                  SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_URI, nullptr);
   const std::unique_ptr<sqlite3, Close> db(raw);
-  if (rc != SQLITE_OK) return Error{"store-open", path + ": " + said_by(db.get())};
+  if (rc != SQLITE_OK) return Error{StoreFault::open, path + ": " + said_by(db.get())};
   sqlite3_busy_timeout(db.get(), 2'000);
   KF_TRY(const auto version, meta(db.get(), path, "version"));
   int number = 0;
@@ -71,8 +71,8 @@ Result<StoreFacts> inspect(const std::string& path) {
     std::from_chars(t.data(), t.data() + t.size(), number);
   }
   if (number < 1 || number > schema_version())
-    return Error{"store-version", path + ": schema version " + std::to_string(number) + ", this program knows " +
-                                      std::to_string(schema_version())};
+    return Error{StoreFault::version, path + ": schema version " + std::to_string(number) + ", this program knows " +
+                                          std::to_string(schema_version())};
   KF_TRY(auto key, meta(db.get(), path, "data_key"));
   StoreFacts facts;
   facts.has_data_key = key.has_value();

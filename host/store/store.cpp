@@ -22,6 +22,13 @@
 #include <thread>
 
 namespace kf::store {
+
+std::string_view slug(StoreFault f) {
+  static constexpr std::string_view kSlugs[] = {"store-open", "store-version", "store-in-use", "store-commit",
+                                                "store-gone", "store-failed",  "store-job",    "store-full"};
+  return kSlugs[static_cast<std::size_t>(f)];
+}
+
 namespace {
 
 constexpr const char* kSchema = R"(
@@ -183,7 +190,7 @@ struct Store::Impl {
   Status out_of_memory() {
     if (sqlite3_get_autocommit(db) == 0) sqlite3_exec(db, "ROLLBACK", nullptr, nullptr, nullptr);
     tx->group_over(false);
-    return Error{"store-commit", "no memory"};
+    return Error{StoreFault::commit, "no memory"};
   }
 
   // A callback that throws has nobody above it: the writer must go on.
@@ -203,7 +210,7 @@ struct Store::Impl {
     trouble.clear();
     const auto gone = [this] {
       trouble = options.path + ": was deleted or replaced while in use";
-      return Error{"store-gone", trouble};
+      return Error{StoreFault::gone, trouble};
     };
     if (!there()) return gone();
     Status out;
@@ -216,7 +223,7 @@ struct Store::Impl {
     } catch (const std::exception& e) {
       if (sqlite3_get_autocommit(db) == 0) sqlite3_exec(db, "ROLLBACK", nullptr, nullptr, nullptr);
       if (trouble.empty()) trouble = e.what();
-      out = Error{"store-commit", e.what()};
+      out = Error{StoreFault::commit, e.what()};
     }
     tx->group_over(out.ok());
     return out;
@@ -239,16 +246,16 @@ struct Store::Impl {
       const int code = e.code & 0xFF;
       if (code != SQLITE_CONSTRAINT && code != SQLITE_MISMATCH) trouble = e.what();
       undo();
-      return Error{"store-failed", e.what()};
+      return Error{StoreFault::failed, e.what()};
     } catch (const StoreError& e) {
       undo();
-      return Error{"store-failed", e.what()};
+      return Error{StoreFault::failed, e.what()};
     } catch (const std::exception& e) {
       undo();
-      return Error{"store-job", e.what()};
+      return Error{StoreFault::job, e.what()};
     } catch (...) {
       undo();
-      return Error{"store-job", "unknown exception"};
+      return Error{StoreFault::job, "unknown exception"};
     }
   }
   std::string trouble;  // of the group at work; the writer's own
@@ -273,14 +280,14 @@ Result<std::unique_ptr<Store>> Store::open(const StoreOptions& o) {
   Impl& i = *s->impl_;
   i.options = o;
   i.fd = ::open(o.path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);  // before SQLite would make it readable to others
-  if (i.fd < 0) return Error{"store-open", o.path + ": cannot be opened for writing: " + std::strerror(errno)};
+  if (i.fd < 0) return Error{StoreFault::open, o.path + ": cannot be opened for writing: " + std::strerror(errno)};
   if (o.exclusive && ::flock(i.fd, LOCK_EX | LOCK_NB) != 0) {
     const std::string pid = lock_holder(i.fd);
-    return Error{"store-in-use", o.path + ": in use by " + (pid.empty() ? "another process" : "process " + pid)};
+    return Error{StoreFault::in_use, o.path + ": in use by " + (pid.empty() ? "another process" : "process " + pid)};
   }
   i.file.take(o.path);
   if (sqlite3_open_v2(o.path.c_str(), &i.db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr) != SQLITE_OK)
-    return Error{"store-open", o.path + ": " + said_by(i.db)};
+    return Error{StoreFault::open, o.path + ": " + said_by(i.db)};
   sqlite3_busy_timeout(i.db, 10'000);
   i.tx = std::make_unique<Tx>(i.db);
   try {
@@ -293,12 +300,12 @@ Result<std::unique_ptr<Store>> Store::open(const StoreOptions& o) {
     const bool older = v == "1" || v == "2" || v == "3";
     if (!v.empty() && !older && v != std::to_string(kVersion)) {
       i.tx->exec("ROLLBACK");
-      return Error{"store-version",
+      return Error{StoreFault::version,
                    o.path + ": schema version " + v + ", this program knows " + std::to_string(kVersion)};
     }
     if (older && !o.exclusive && ::flock(i.fd, LOCK_EX | LOCK_NB) != 0) {
       i.tx->exec("ROLLBACK");
-      return Error{"store-in-use", o.path + ": schema version " + v + ", a server of an older version runs on it"};
+      return Error{StoreFault::in_use, o.path + ": schema version " + v + ", a server of an older version runs on it"};
     }
     i.tx->exec(kSchema);
     if (older) bring_up(*i.tx, i.db);
@@ -307,7 +314,7 @@ Result<std::unique_ptr<Store>> Store::open(const StoreOptions& o) {
     if (!o.exclusive) ::flock(i.fd, LOCK_UN);
     i.log.take(o.path + "-wal");
   } catch (const StoreError& e) {
-    return Error{"store-open", o.path + ": " + e.what()};
+    return Error{StoreFault::open, o.path + ": " + e.what()};
   }
   i.writer = std::thread([&i] { i.loop(); });
   return s;
@@ -324,7 +331,7 @@ void Store::submit(Work w, Done d) {
       return;
     }
   }
-  if (d) d(Error{"store-full", "too many store jobs are waiting"});
+  if (d) d(Error{StoreFault::full, "too many store jobs are waiting"});
 }
 
 Status Store::run(Work w) {

@@ -16,6 +16,10 @@ struct sqlite3_stmt;
 
 namespace kf::store {
 
+// What this room's errors are told apart by; their slugs: "store-open" and so on.
+enum class StoreFault : std::uint8_t { open, version, in_use, commit, gone, failed, job, full };
+std::string_view slug(StoreFault f);
+
 class StoreError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;

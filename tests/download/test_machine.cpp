@@ -72,7 +72,7 @@ TEST(Download, EisOfAnotherEid) {
 }
 
 struct CertificateRow {
-  const char* reason;
+  CertificateTrouble trouble;
   const char* subject;
   const char* code;
 };
@@ -81,17 +81,14 @@ TEST_P(CertificateFailure, HasItsCode) {
   Drive t;
   t.feed(Start{});
   t.answer_eis(t.eis());
-  t.feed(CertificatesChecked{Status(Error{GetParam().reason, "detail"}), Curve::p256, {}});
+  t.feed(CertificatesChecked{Status(Error{"bad-certificate", "detail"}), Curve::p256, {}, GetParam().trouble});
   t.expect_end(State::failed, GetParam().subject, GetParam().code);
 }
 INSTANTIATE_TEST_SUITE_P(Rows, CertificateFailure,
-                         ::testing::Values(CertificateRow{"bad-signature", "8.1.3", "6.1"},
-                                           CertificateRow{"expired", "8.1.3", "6.3"},
-                                           CertificateRow{"bad-point", "8.1.3", "6.1"},
-                                           CertificateRow{"truncated", "8.1.3", "6.1"},
-                                           CertificateRow{"eum:bad-signature", "8.1.2", "6.1"},
-                                           CertificateRow{"eum:expired", "8.1.2", "6.3"},
-                                           CertificateRow{"eum:untrusted-root", "8.1.2", "6.1"}));
+                         ::testing::Values(CertificateRow{CertificateTrouble::ecasd, "8.1.3", "6.1"},
+                                           CertificateRow{CertificateTrouble::ecasd_dates, "8.1.3", "6.3"},
+                                           CertificateRow{CertificateTrouble::eum, "8.1.2", "6.1"},
+                                           CertificateRow{CertificateTrouble::eum_dates, "8.1.2", "6.3"}));
 
 TEST(Download, NotEligible) {
   Drive t;

@@ -124,7 +124,9 @@ TEST(Codes, TextOfAPeerIsCutOnCharacters) {
   EXPECT_EQ(c.subject, std::string(32, 'x'));
   EXPECT_EQ(c.identifier, std::string(127, 'x'));
   EXPECT_EQ(c.message, std::string(499, 'x'));
-  EXPECT_EQ(certificate_cause(Error{"bad-signature", "\xFF"}, Eid()).message, "CERT.ECASD.ECKA: bad-signature (?)");
+  const Error bad{"bad-signature", "\xFF"};
+  EXPECT_EQ(certificate_cause(bad, CertificateTrouble::ecasd, Eid()).message, "CERT.ECASD.ECKA: bad-signature (?)");
+  EXPECT_EQ(certificate_cause(bad, CertificateTrouble::eum, Eid()).message, "EUM certificate: bad-signature (?)");
 }
 
 TEST(States, HaveNamesThatReadBack) {

@@ -54,7 +54,7 @@ class BadInput : public ::testing::Test {
     EXPECT_EQ(r.status, http) << r.body;
     auto f = es::read_fault(r.body);
     ASSERT_TRUE(f.ok()) << r.body;
-    EXPECT_EQ(f->code, code);
+    EXPECT_EQ(es::fault_code_name(f->code), code);
     if (!subcode.empty()) {
       EXPECT_EQ(f->subcode, subcode);
     }

@@ -8,7 +8,7 @@ void expect_sender(std::string_view xml, std::string_view reason_part, std::stri
                    const CodecOptions& o = {}) {
   const Fault f = fault(xml, o);
   EXPECT_EQ(f.http_status, 400U);
-  EXPECT_EQ(f.code, "Sender");
+  EXPECT_EQ(f.code, FaultCode::sender);
   EXPECT_EQ(f.subcode, subcode);
   EXPECT_NE(f.reason.find(reason_part), std::string::npos) << f.reason;
 }
@@ -62,13 +62,14 @@ TEST(BadInput, OtherSoapVersions) {
   const Fault f =
       fault(replaced(order(), "http://www.w3.org/2003/05/soap-envelope", "http://schemas.xmlsoap.org/soap/envelope/"));
   EXPECT_EQ(f.http_status, 500U);
-  EXPECT_EQ(f.code, "VersionMismatch");
+  EXPECT_EQ(f.code, FaultCode::version_mismatch);
   EXPECT_EQ(f.header.message_id, "//2.999.7/m1?TransactionId=tx1&MessageDate=2026-05-01T08:00:00Z");
   const std::string xml = write_fault(f);
   EXPECT_NE(xml.find("<s:Upgrade><s:SupportedEnvelope qname=\"s:Envelope\"/></s:Upgrade>"), std::string::npos);
-  EXPECT_EQ(read_fault(xml)->code, "VersionMismatch");
+  EXPECT_EQ(read_fault(xml)->code, FaultCode::version_mismatch);
   EXPECT_EQ(read_fault(xml)->http_status, 500U);
-  EXPECT_EQ(fault(replaced(order(), "http://www.w3.org/2003/05/soap-envelope", "urn:soap:9")).code, "VersionMismatch");
+  EXPECT_EQ(fault(replaced(order(), "http://www.w3.org/2003/05/soap-envelope", "urn:soap:9")).code,
+            FaultCode::version_mismatch);
   expect_sender("<Order xmlns='urn:x'/>", "not a SOAP envelope");
 }
 
@@ -94,7 +95,7 @@ TEST(BadInput, MustUnderstand) {
   for (const char* truth : {"true", "1"}) {
     const Fault f = fault(with("<w:Security xmlns:w=\"" + wsse + "\" s:mustUnderstand=\"" + truth + "\"/>"));
     EXPECT_EQ(f.http_status, 500U);
-    EXPECT_EQ(f.code, "MustUnderstand");
+    EXPECT_EQ(f.code, FaultCode::must_understand);
     EXPECT_EQ(f.header.from_entity, "2.999.7") << "the rest of the header is read all the same";
     const std::string xml = write_fault(f);
     EXPECT_NE(xml.find("<s:NotUnderstood xmlns:q=\"" + wsse + "\" qname=\"q:Security\"/>"), std::string::npos) << xml;
@@ -106,15 +107,15 @@ TEST(BadInput, MustUnderstand) {
   message(with("<x:T xmlns:x=\"urn:x\" s:mustUnderstand=\"1\" s:role=\"urn:other\"/>"));
   const std::string role = "http://www.w3.org/2003/05/soap-envelope/role/";
   EXPECT_EQ(fault(with("<x:T xmlns:x=\"urn:x\" s:mustUnderstand=\"1\" s:role=\"" + role + "next\"/>")).code,
-            "MustUnderstand");
-  EXPECT_EQ(fault(with("<T s:mustUnderstand=\"1\"/>")).code, "MustUnderstand");
+            FaultCode::must_understand);
+  EXPECT_EQ(fault(with("<T s:mustUnderstand=\"1\"/>")).code, FaultCode::must_understand);
   expect_sender(with("<x:T xmlns:x=\"urn:x\" s:mustUnderstand=\"yes\"/>"), "mustUnderstand must be");
   // Goes before what else is wrong with the header.
   std::string no_to = with("<T s:mustUnderstand=\"1\"/>");
   no_to.erase(no_to.find("<wsa:To>"), no_to.find("<wsa:MessageID>") - no_to.find("<wsa:To>"));
-  EXPECT_EQ(fault(no_to).code, "MustUnderstand");
+  EXPECT_EQ(fault(no_to).code, FaultCode::must_understand);
   EXPECT_EQ(fault(replaced(with(""), "<wsa:To>", "<wsa:To>x</wsa:To><T s:mustUnderstand=\"1\"/><wsa:To>")).code,
-            "MustUnderstand");
+            FaultCode::must_understand);
 }
 
 TEST(BadInput, AddressingHeadersMissing) {
@@ -330,7 +331,7 @@ TEST(Faults, EnvelopeAsInTheSamples) {
   const std::string xml = write_fault(f);
   const auto r = read_fault(xml);
   ASSERT_TRUE(r.ok()) << r.error().text();
-  EXPECT_EQ(r->code, "Sender");
+  EXPECT_EQ(r->code, FaultCode::sender);
   EXPECT_EQ(r->http_status, 400U);
   EXPECT_EQ(r->subcode, "");
   EXPECT_EQ(r->reason, "Body does not satisfy the schema: Eid must be 32 digits");
@@ -355,19 +356,28 @@ TEST(Faults, EnvelopeAsInTheSamples) {
 TEST(Faults, ReceiverAndHostileText) {
   Fault f;
   f.http_status = 500;
-  f.code = "Receiver";
+  f.code = FaultCode::receiver;
   f.reason = "a<b>&\"'\x01\xFF]]>\xE2\x82\xAC";
   const auto r = read_fault(write_fault(f));
   ASSERT_TRUE(r.ok()) << r.error().text();
-  EXPECT_EQ(r->code, "Receiver");
+  EXPECT_EQ(r->code, FaultCode::receiver);
   EXPECT_EQ(r->http_status, 500U);
   EXPECT_EQ(r->reason, "a<b>&\"'??]]>\xE2\x82\xAC");
+}
+
+TEST(Faults, ACodeThatIsNoneOfOurs) {
+  Fault f;
+  f.reason = "in an encoding that nobody reads";
+  const auto r = read_fault(replaced(write_fault(f), ":Sender<", ":DataEncodingUnknown<"));
+  ASSERT_TRUE(r.ok()) << r.error().text();
+  EXPECT_EQ(r->code, FaultCode::other);
+  EXPECT_EQ(r->http_status, 500U);
 }
 
 TEST(Faults, ReadNested) {
   const auto r = read_fault(own("fault-nested.xml"));
   ASSERT_TRUE(r.ok()) << r.error().text();
-  EXPECT_EQ(r->code, "Sender");
+  EXPECT_EQ(r->code, FaultCode::sender);
   EXPECT_EQ(r->subcode, "wsa:InvalidAddressingHeader/wsa:ActionMismatch");
   EXPECT_EQ(r->reason, "No such action");
   EXPECT_EQ(r->header.relates_to, "//dp.test/13");

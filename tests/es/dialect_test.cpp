@@ -164,7 +164,7 @@ TEST(Foreign, SecurityHeaders) {
        {std::string(), std::string("s:mustUnderstand='0'"), "s:mustUnderstand='1' " + elsewhere})
     EXPECT_TRUE(body<Request>(with(taken)) == usual) << taken;
   const Fault f = fault(with("s:mustUnderstand='1'"));
-  EXPECT_EQ(f.code, "MustUnderstand");
+  EXPECT_EQ(f.code, FaultCode::must_understand);
   EXPECT_EQ(f.http_status, 500U);
   EXPECT_FALSE(f.header.message_id.empty()) << "the fault says which message it is about";
 }

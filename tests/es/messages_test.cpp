@@ -364,5 +364,24 @@ TEST(Messages, UrisWeMake) {
   EXPECT_EQ(make_address("https://dp.test/es3", "2.999.20", ""), "https://dp.test/es3?EntityId=2.999.20");
 }
 
+TEST(Messages, WordsOfAnEisAreReadAsTheyStand) {
+  const std::pair<const char*, EntryState> states[] = {
+      {"Created", EntryState::created}, {"Disabled", EntryState::disabled}, {"Enabled", EntryState::enabled},
+      {"Deleted", EntryState::deleted}, {"In-Creation", EntryState::other}, {"created", EntryState::other},
+      {"", EntryState::other}};
+  for (const auto& [word, state] : states) {
+    ProfileInfo p;
+    p.state = word;
+    EXPECT_EQ(entry_state(p), state) << word;
+  }
+  const std::pair<const char*, KeysetType> types[] = {
+      {"", KeysetType::unnamed}, {"CA", KeysetType::ca}, {"SCP03", KeysetType::other}, {"ca", KeysetType::other}};
+  for (const auto& [word, type] : types) {
+    SecurityDomain::Keyset k;
+    k.type = word;
+    EXPECT_EQ(keyset_type(k), type) << word;
+  }
+}
+
 }  // namespace
 }  // namespace kf::es::test

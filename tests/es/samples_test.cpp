@@ -201,7 +201,7 @@ TEST_F(Samples, Faults) {
   same(file("42-"), fault(without));
   Fault receiver;
   receiver.http_status = 500;
-  receiver.code = "Receiver";
+  receiver.code = FaultCode::receiver;
   receiver.reason = "Temporary failure, nothing was done, send again";
   receiver.header = message(xml).header;
   same(file("43-"), receiver);

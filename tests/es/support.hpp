@@ -32,7 +32,8 @@ inline std::string own(const std::string& name) {
 inline Message message(std::string_view xml, const CodecOptions& o = {}) {
   auto r = parse_message(xml, o);
   if (auto* f = std::get_if<Fault>(&r)) {
-    ADD_FAILURE() << "fault: " << f->code << ' ' << f->subcode << ' ' << f->reason << "\n" << xml.substr(0, 3000);
+    ADD_FAILURE() << "fault: " << fault_code_name(f->code) << ' ' << f->subcode << ' ' << f->reason << "\n"
+                  << xml.substr(0, 3000);
     return {};
   }
   return std::get<Message>(std::move(r));
@@ -61,7 +62,7 @@ T body(std::string_view xml) {
 inline void expect_schema_fault(std::string_view xml, const std::string& says) {
   const Fault f = fault(xml);
   EXPECT_EQ(f.http_status, 400U) << says;
-  EXPECT_EQ(f.code, "Sender");
+  EXPECT_EQ(f.code, FaultCode::sender);
   EXPECT_EQ(f.subcode, "");
   EXPECT_EQ(f.reason, "Body does not satisfy the schema: " + says);
   EXPECT_FALSE(f.header.message_id.empty()) << "the header was readable";

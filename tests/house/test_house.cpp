@@ -157,6 +157,38 @@ TEST(House, NoMemcmpInTheProduct) {  // secrets are compared with equal_ct; for 
   }
 }
 
+// Subjects and reasons of SGP.02, as the tables of docs/spec/interfaces.md 6 have them.
+std::set<std::string> status_code_numbers() {
+  std::set<std::string> out;
+  static const std::regex cell(R"(\| (\d+(?:\.\d+)+) (?=\|))");
+  bool within = false;
+  for (const auto& line : lines_of(slurp(kRoot / "docs/spec/interfaces.md"))) {
+    if (line.starts_with("#")) within = line.starts_with("## 6. ");
+    if (!within) continue;
+    for (std::sregex_iterator i(line.begin(), line.end(), cell), end; i != end; ++i) out.insert((*i)[1]);
+  }
+  return out;
+}
+
+TEST(House, StatusCodesAreNumbersInOnePlaceOnly) {  // of the product: host/es/status_codes.hpp
+  const auto numbers = status_code_numbers();
+  for (const char* known : {"1.6", "8.2.1", "3.10", "5.1"}) EXPECT_EQ(numbers.count(known), 1U) << known;
+  static const std::regex literal(R"rx("(\d+\.(?:\d+(?:\.\d+)*)?)")rx");
+  std::size_t found = 0;
+  for (const auto& p : sources()) {
+    const std::string rel = in_tree(p);
+    if (!rel.starts_with("host/")) continue;
+    const std::string text = slurp(p);
+    for (std::sregex_iterator i(text.begin(), text.end(), literal), end; i != end; ++i) {
+      const std::string number = (*i)[1];
+      if (numbers.count(number) == 0 && !number.ends_with('.')) continue;
+      ++found;
+      EXPECT_EQ(rel, "host/es/status_codes.hpp") << rel << " has \"" << number << "\"; it has a name there";
+    }
+  }
+  EXPECT_GT(found, 80U) << "the search finds too little";
+}
+
 TEST(House, NoLoopWalksATemporarysItems) {  // items() refers to its object, which is gone before the first turn
   const std::regex pattern(R"(^ *for \(.*: .*\)\.items\(\)\))");
   const std::string bad = std::string("  for (auto& x : f(1)") + ".items()) {";

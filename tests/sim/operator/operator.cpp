@@ -29,7 +29,8 @@ std::string Outcome::text() const {
     return s;
   }
   if (fault)
-    return "fault " + std::to_string(http_status) + " " + fault->code + " " + fault->subcode + ": " + fault->reason;
+    return "fault " + std::to_string(http_status) + " " + std::string(es::fault_code_name(fault->code)) + " " +
+           fault->subcode + ": " + fault->reason;
   return "error " + error;
 }
 

@@ -286,7 +286,7 @@ asio::awaitable<net::Response> Smsr::handle(net::Request r) {
   if (!refusal && !faults_.empty() && faults_.fire("http-500", id, name) != nullptr) {
     es::Fault f = std::move(fault);
     f.http_status = 500;
-    f.code = "Receiver";
+    f.code = es::FaultCode::receiver;
     f.reason = "Temporary failure, nothing was done, send again";
     co_return fault_answer(f);
   }
