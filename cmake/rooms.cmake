@@ -44,6 +44,7 @@ function(kf_test name)
   # The optimiser would take longer over a test than the test takes; what it calls is optimised. What measures is, too.
   if(NOT A_LABELS MATCHES "measure|soak")
     target_compile_options(${name} PRIVATE -O0)
+    set_target_properties(${name} PROPERTIES KF_UNOPTIMISED TRUE)
   endif()
   target_compile_definitions(${name} PRIVATE KF_SOURCE_DIR="${CMAKE_SOURCE_DIR}" KF_BIN_DIR="${CMAKE_BINARY_DIR}/bin")
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
