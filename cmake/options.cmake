@@ -28,6 +28,23 @@ if(KEYFERRY_SANITIZE)
   target_compile_options(kf_options INTERFACE -fsanitize=${KEYFERRY_SANITIZE} -fno-sanitize-recover=all)
   target_link_options(kf_options INTERFACE -fsanitize=${KEYFERRY_SANITIZE})
 endif()
+# Hardening of all that is optimised: tests are not (kf_test), and _FORTIFY_SOURCE needs it. tests/house/test_hardening.cpp looks for it in the
+# product's binaries. Sanitizers look for the same faults themselves. CET: code says where it may be entered; Debian 12's C start-up code does
+# not, so no program is marked as a whole, and one that will be linked with a newer one has what it needs.
+add_library(kf_hardening INTERFACE)
+if(NOT KEYFERRY_SANITIZE)
+  include(CheckPIESupported)
+  check_pie_supported() # CMAKE_POSITION_INDEPENDENT_CODE then reaches the linker, too
+  set(kf_hardened $<NOT:$<BOOL:$<TARGET_PROPERTY:KF_UNOPTIMISED>>>)
+  target_compile_options(kf_hardening INTERFACE $<${kf_hardened}:-fstack-protector-strong> $<${kf_hardened}:-fstack-clash-protection>)
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|i.86")
+    target_compile_options(kf_hardening INTERFACE $<${kf_hardened}:-fcf-protection=full>)
+  endif()
+  set(kf_optimised $<AND:$<CONFIG:Release,RelWithDebInfo,MinSizeRel>,${kf_hardened}>)
+  target_compile_options(kf_hardening INTERFACE $<${kf_optimised}:-U_FORTIFY_SOURCE> $<${kf_optimised}:-D_FORTIFY_SOURCE=3>)
+  target_link_options(kf_hardening INTERFACE -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack)
+endif()
+target_link_libraries(kf_options INTERFACE kf_hardening)
 # UBSan doubles the time that AddressSanitizer takes to compile, and half of it goes into four checks before every access.
 # object-size repeats what AddressSanitizer sees. The other three stay in the product, and are left out of the test equipment.
 if(KEYFERRY_SANITIZE MATCHES "undefined")

@@ -3,7 +3,7 @@
 #   TEST   1: a test build (TEST_IMPORT: scalars and nonces may come from outside)
 #   REACHABLE  every flop and memory can be found by its name (rtl/fault/targets.hpp) and nothing sleeps: slower, for tests
 # Verilator's C++ is compiled as one unit: one rule, and the optimiser sees all of it. -O3 whatever the preset says: below that a core
-# simulates at two thirds of the speed or less. Its warnings are Verilator's business, so kf_options stays out.
+# simulates at two thirds of the speed or less. Its warnings are Verilator's business, so kf_options stays out, but for the hardening.
 find_program(KF_VERILATOR verilator REQUIRED)
 execute_process(COMMAND ${KF_VERILATOR} --getenv VERILATOR_ROOT OUTPUT_VARIABLE KF_VERILATOR_ROOT OUTPUT_STRIP_TRAILING_WHITESPACE)
 if(NOT EXISTS ${KF_VERILATOR_ROOT}/include/verilated.cpp)
@@ -20,7 +20,7 @@ set(kf_verilated_options -O3 -w)
 add_library(kf_verilated STATIC ${KF_VERILATOR_ROOT}/include/verilated.cpp ${KF_VERILATOR_ROOT}/include/verilated_threads.cpp)
 target_include_directories(kf_verilated SYSTEM PUBLIC ${KF_VERILATOR_ROOT}/include ${KF_VERILATOR_ROOT}/include/vltstd)
 target_compile_options(kf_verilated PRIVATE ${kf_verilated_options})
-target_link_libraries(kf_verilated PUBLIC Threads::Threads)
+target_link_libraries(kf_verilated PUBLIC Threads::Threads PRIVATE kf_hardening)
 
 function(kf_core_model name)
   cmake_parse_arguments(A "REACHABLE" "STYLE;II;TEST" "" ${ARGN})
@@ -37,5 +37,7 @@ function(kf_core_model name)
   target_link_libraries(${name} PUBLIC kf_verilated)
   if(A_REACHABLE)
     target_sources(${name} PRIVATE ${KF_VERILATOR_ROOT}/include/verilated_vpi.cpp)
+  else()
+    target_link_libraries(${name} PRIVATE kf_hardening)
   endif()
 endfunction()

@@ -12,8 +12,9 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
-#include <filesystem>
 #include <thread>
+
+#include "host/os/programs.hpp"
 
 namespace kf::proc {
 namespace {
@@ -278,15 +279,9 @@ Result<ToolResult> run_tool(SpawnOptions o, Millis limit) {
 }
 
 Result<std::string> sibling(const std::string& program) {
-  std::error_code ec;
-  const auto self = std::filesystem::read_symlink("/proc/self/exe", ec);
-  if (ec) return Error{"proc-missing", "cannot find this executable's folder: " + ec.message()};
-  for (const auto& dir : {self.parent_path(), self.parent_path().parent_path() / "bin"}) {
-    const auto p = dir / program;
-    if (::access(p.c_str(), X_OK) == 0) return p.string();
-  }
-  return Error{"proc-missing",
-               program + " is not beside " + self.string() + "; build it first (./run build programs)"};
+  const auto here = os::own_folder();
+  if (auto p = os::find_program(here, program)) return *p;
+  return Error{"proc-missing", program + " is not in " + here.string() + "; build it first (./run build programs)"};
 }
 
 void catch_interrupts() {

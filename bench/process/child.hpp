@@ -64,7 +64,7 @@ struct ToolResult {
 };
 Result<ToolResult> run_tool(SpawnOptions o, Millis limit);
 
-// A program built beside this one: in this executable's folder, else in ../bin of it (tests). Reasons: proc-missing.
+// A program that was built with this one (host/os/programs.hpp). Reasons: proc-missing.
 Result<std::string> sibling(const std::string& program);
 
 // Ctrl-C and SIGTERM set a flag that every wait of this room looks at; a second one ends the process at once.

@@ -14,10 +14,10 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
-#include <filesystem>
 #include <vector>
 
 #include "drivers/ecc/ecc_regs.hpp"
+#include "host/os/programs.hpp"
 
 namespace kf::ecc {
 namespace {
@@ -28,14 +28,9 @@ Error system_error(const char* what) { return {"ecc-sim", std::string(what) + ":
 
 Result<std::string> program_path(const std::string& configured) {
   if (!configured.empty()) return configured;
-  std::error_code ec;
-  const auto self = std::filesystem::read_symlink("/proc/self/exe", ec);
-  if (ec) return Error{"ecc-sim", "cannot find this executable's folder; configure the simulator's path"};
-  for (const auto& dir : {self.parent_path(), self.parent_path().parent_path() / "bin"}) {
-    const auto p = dir / "keyferry-ecc-sim";
-    if (std::filesystem::exists(p, ec)) return p.string();
-  }
-  return Error{"ecc-sim", "keyferry-ecc-sim is not beside " + self.string() + "; build it or configure its path"};
+  const auto here = os::own_folder();
+  if (auto p = os::find_program(here, "keyferry-ecc-sim")) return *p;
+  return Error{"ecc-sim", "keyferry-ecc-sim is not in " + here.string() + "; build it or configure its path"};
 }
 
 // Owns the two posix_spawn objects.

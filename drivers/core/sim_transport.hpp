@@ -20,7 +20,7 @@
 namespace kf::ecc {
 
 struct SimOptions {
-  std::string program;                           // empty: keyferry-ecc-sim beside this executable, or in ../bin
+  std::string program;                           // empty: the keyferry-ecc-sim that came with this executable
   std::size_t dma_bytes = std::size_t{1} << 20;  // a multiple of 4096
   std::uint64_t dma_base = 0x12'3400'0000;       // its address on the core's bus, a multiple of 4096
   std::chrono::milliseconds start_limit{20'000};

@@ -11,6 +11,7 @@
 
 #include "drivers/core/sim_transport.hpp"
 #include "host/crypto/ec.hpp"
+#include "host/os/programs.hpp"
 
 namespace kf::p11core {
 namespace {
@@ -156,17 +157,13 @@ Configuration from(const toml::table& root) {
   return c;
 }
 
-// The simulator that was built with this module: beside it, or in ../bin.
+// The simulator that was built, or installed, with this module.
 std::string simulator_beside_module() {
   Dl_info info{};
   static const int here = 0;
   if (::dladdr(&here, &info) == 0 || info.dli_fname == nullptr) return {};
   std::error_code ec;
-  const fs::path dir = fs::canonical(info.dli_fname, ec).parent_path();
-  for (const fs::path& p : {dir / "keyferry-ecc-sim", dir.parent_path() / "bin" / "keyferry-ecc-sim"}) {
-    if (fs::exists(p, ec)) return p.string();
-  }
-  return {};
+  return os::find_program(fs::canonical(info.dli_fname, ec).parent_path(), "keyferry-ecc-sim").value_or("");
 }
 
 Result<std::unique_ptr<ecc::Device>> open_simulated(const SimulatedCore& s, bool any_thread) {
@@ -175,7 +172,7 @@ Result<std::unique_ptr<ecc::Device>> open_simulated(const SimulatedCore& s, bool
   o.program = s.program.empty() ? simulator_beside_module() : s.program;
   if (o.program.empty())
     return Error{"ecc-sim",
-                 "keyferry-ecc-sim is neither beside the module nor in ../bin; name it as `program` under [[core]]"};
+                 "the keyferry-ecc-sim that came with the module is not there; name it as `program` under [[core]]"};
   KF_TRY(auto t, ecc::SimTransport::open(o));
   return ecc::Device::open(std::move(t));
 }

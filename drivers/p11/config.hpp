@@ -24,7 +24,7 @@
 namespace kf::p11core {
 
 struct SimulatedCore {
-  std::string program;  // empty: keyferry-ecc-sim beside the module, or in ../bin
+  std::string program;  // empty: the keyferry-ecc-sim that came with the module
 };
 struct StartKey {
   enum class Use : std::uint8_t { sign, derive, verify } use = Use::sign;

@@ -37,7 +37,7 @@ struct TokenConfig {
 };
 
 struct HsmConfig {
-  std::string worker_path;  // the keyferry-hsm-worker binary; empty: beside this executable
+  std::string worker_path;  // the keyferry-hsm-worker binary; empty: what came with this executable
   std::vector<TokenConfig> tokens;
   struct IdentityKey {
     Curve curve;

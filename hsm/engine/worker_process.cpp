@@ -12,8 +12,9 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
-#include <filesystem>
 #include <thread>
+
+#include "host/os/programs.hpp"
 
 namespace kf::hsm {
 namespace {
@@ -87,15 +88,9 @@ Result<pid_t> spawn_process(const std::string& path, const std::vector<std::stri
 
 Result<std::string> worker_path(const HsmConfig& c) {
   if (!c.worker_path.empty()) return c.worker_path;
-  std::error_code ec;
-  const auto self = std::filesystem::read_symlink("/proc/self/exe", ec);
-  if (ec) return Error{"hsm-worker", "cannot find this executable's folder; configure worker_path"};
-  for (const auto& dir : {self.parent_path(), self.parent_path().parent_path() / "bin"}) {
-    const auto p = dir / "keyferry-hsm-worker";
-    if (std::filesystem::exists(p, ec)) return p.string();
-  }
-  return Error{"hsm-worker",
-               "keyferry-hsm-worker is not beside " + self.string() + "; build it or configure worker_path"};
+  const auto here = os::own_folder();
+  if (auto p = os::find_program(here, "keyferry-hsm-worker")) return *p;
+  return Error{"hsm-worker", "keyferry-hsm-worker is not in " + here.string() + "; build it or configure worker_path"};
 }
 
 Result<IdentityPoints> decode_ready(ByteView answer) {

@@ -18,7 +18,7 @@ namespace kf::hsm {
 
 using IdentityPoints = std::vector<std::pair<Curve, Point>>;
 
-// Path of the worker: the configured one, else beside this executable, else in ../bin. Reasons: hsm-worker.
+// Path of the worker: the configured one, else the one that came with this executable. Reasons: hsm-worker.
 Result<std::string> worker_path(const HsmConfig& c);
 Result<IdentityPoints> decode_ready(ByteView answer);
 

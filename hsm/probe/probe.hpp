@@ -11,7 +11,7 @@
 namespace kf::hsm {
 
 struct ProbeOptions {
-  std::string worker_path;  // empty: beside this executable
+  std::string worker_path;  // empty: what came with this executable
   TokenConfig token;        // module_path is a must; no token_uri: the only initialised one; no PIN: survey only
   std::vector<std::string> identity;  // labels or RFC 7512 URIs of identity keys
   double seconds = 1;                 // of each measurement; 0: nothing is measured

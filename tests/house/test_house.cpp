@@ -29,18 +29,28 @@ std::vector<std::string> lines_of(const std::string& text) {
 
 struct Room {
   std::string name, dir;
-  std::set<std::string> rooms;
+  std::set<std::string> rooms, private_rooms;
 };
+
+std::set<std::string> names(const std::string& list) {
+  std::set<std::string> out;
+  std::istringstream s(list);
+  for (std::string x; std::getline(s, x, ',');) out.insert(x);
+  return out;
+}
 
 std::vector<Room> rooms() {
   std::vector<Room> out;
   for (const auto& line : lines_of(slurp(KF_EDGES_FILE))) {
-    const auto a = line.find('|');
-    const auto b = line.find('|', a + 1);
-    if (a == std::string::npos || b == std::string::npos) continue;
-    Room r{line.substr(0, a), line.substr(a + 1, b - a - 1), {}};
-    std::istringstream list(line.substr(b + 1));
-    for (std::string x; std::getline(list, x, ',');) r.rooms.insert(x);
+    std::istringstream s(line);
+    Room r;
+    std::string open, closed;
+    std::getline(s, r.name, '|');
+    std::getline(s, r.dir, '|');
+    std::getline(s, open, '|');
+    std::getline(s, closed, '|');
+    r.rooms = names(open);
+    r.private_rooms = names(closed);
     out.push_back(std::move(r));
   }
   return out;
@@ -56,49 +66,48 @@ std::vector<fs::path> sources() {
 }
 std::string in_tree(const fs::path& p) { return fs::relative(p, kRoot).string(); }
 
-// What a room may include: its own, those it names, and what those name (they are linked publicly).
-std::set<std::string> allowed_dirs(const Room& r, const std::map<std::string, Room>& by_name) {
-  std::set<std::string> names{r.name}, dirs;
-  std::vector<std::string> todo(r.rooms.begin(), r.rooms.end());
-  while (!todo.empty()) {
-    const std::string n = todo.back();
-    todo.pop_back();
-    auto it = by_name.find(n);
-    if (it == by_name.end() || !names.insert(n).second) continue;
-    todo.insert(todo.end(), it->second.rooms.begin(), it->second.rooms.end());
-  }
-  for (const auto& n : names)
-    if (auto it = by_name.find(n); it != by_name.end()) dirs.insert(it->second.dir);
-  return dirs;
+// The room that a file belongs to; folders below a room are its own.
+const Room* room_of(const fs::path& file, const std::vector<Room>& all) {
+  for (fs::path dir = file.parent_path(); !dir.empty(); dir = dir.parent_path())
+    for (const Room& r : all)
+      if (r.dir == dir) return &r;
+  return nullptr;
 }
 
-TEST(House, IncludesStayWithinAllowedEdges) {
-  std::map<std::string, Room> by_name;
-  std::set<std::string> all_dirs;
-  for (auto& r : rooms()) {
-    all_dirs.insert(r.dir);
-    by_name[r.name] = r;
-  }
-  ASSERT_GT(by_name.size(), 12U) << "no edges found in " << KF_EDGES_FILE;
+std::string text(const std::set<std::string>& s) {
+  std::string out;
+  for (const auto& x : s) out += " " + x;
+  return out;
+}
+
+// ROOMS: what a room's headers include. PRIVATE: what its other files include. Neither more nor less than that.
+TEST(House, EdgesAreWhatTheIncludesSay) {
+  const std::vector<Room> all = rooms();
+  ASSERT_GT(all.size(), 12U) << "no edges found in " << KF_EDGES_FILE;
+  std::map<std::string, Room> found;
   std::size_t checked = 0;
-  for (const auto& [name, r] : by_name) {
-    const auto dirs = allowed_dirs(r, by_name);
-    for (const auto& e : fs::directory_iterator(kRoot / r.dir)) {
-      const std::string file = e.path().filename().string();
-      if (!is_source(e.path()) || file.starts_with("test_") || file == "smdp_stub.hpp")
-        continue;  // tests beside a room
-      for (const auto& line : lines_of(slurp(e.path()))) {
-        if (!line.starts_with("#include \"")) continue;
-        const std::string path = line.substr(10, line.find('"', 10) - 10);
-        const std::string dir = fs::path(path).parent_path().string();
-        if (all_dirs.count(dir) == 0) continue;
-        ++checked;
-        EXPECT_TRUE(dirs.count(dir) != 0)
-            << in_tree(e.path()) << " includes " << path << ", which is no allowed edge of " << name;
-      }
+  for (const auto& p : sources()) {
+    const std::string file = p.filename().string();
+    const Room* r = room_of(in_tree(p), all);
+    if (r == nullptr || file.starts_with("test_") || file == "smdp_stub.hpp") continue;  // tests beside a room
+    for (const auto& line : lines_of(slurp(p))) {
+      if (!line.starts_with("#include \"")) continue;
+      const std::string path = line.substr(10, line.find('"', 10) - 10);
+      const Room* other = room_of(path, all);
+      if (other == nullptr || other == r) continue;
+      ++checked;
+      EXPECT_TRUE(r->rooms.count(other->name) + r->private_rooms.count(other->name) != 0)
+          << in_tree(p) << " includes " << path << ", which is no allowed edge of " << r->name;
+      (p.extension() == ".hpp" ? found[r->name].rooms : found[r->name].private_rooms).insert(other->name);
     }
   }
   EXPECT_GT(checked, 100U);
+  for (const Room& r : all) {
+    Room& f = found[r.name];
+    for (const auto& x : f.rooms) f.private_rooms.erase(x);
+    EXPECT_EQ(text(r.rooms), text(f.rooms)) << "ROOMS of " << r.name << " against the includes of its headers";
+    EXPECT_EQ(text(r.private_rooms), text(f.private_rooms)) << "PRIVATE of " << r.name << " against its other includes";
+  }
 }
 
 TEST(House, SimulatorsShareNoProtocolCodeWithTheProduct) {
@@ -261,9 +270,7 @@ TEST(House, ATypeHasItsNameForItself) {
   }
   EXPECT_GT(where.size(), 300U) << "the search finds too little";
   for (const auto& [name, files] : where) {
-    std::string list;
-    for (const auto& f : files) list += " " + f;
-    EXPECT_EQ(files.size(), 1U) << name << " is defined in" << list;
+    EXPECT_EQ(files.size(), 1U) << name << " is defined in" << text(files);
   }
 }
 

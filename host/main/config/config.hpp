@@ -47,7 +47,7 @@ struct Config : Settings {
   struct Cores {
     unsigned count = 1;
     std::vector<std::string> boards;  // PCI addresses, by VFIO; empty: simulated ones
-    std::string simulator;            // the keyferry-ecc-sim program; empty: beside this executable
+    std::string simulator;            // the keyferry-ecc-sim program; empty: what came with this executable
     unsigned keys_ahead = 128;
     std::int64_t job_limit_ms = 30'000;
   } cores;
