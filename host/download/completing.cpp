@@ -13,7 +13,7 @@ constexpr std::int64_t kLongestLook = 60 * 60'000;  // ms between two GetEIS whe
 // ---- Completing ----
 void Machine::complete() {
   enter_persisted(State::completing);
-  if (c_.keep_key_set && d().secrets.keys)
+  if (p_.keep_key_set && d().secrets.keys)
     emit(KeepKeySet{std::move(*d().secrets.keys), isd_p(), d().sequence_counter});
   d().secrets = Secrets{};
   call_completed();
@@ -24,7 +24,7 @@ void Machine::call_completed() {
   const auto& s = d().order.subscription;
   if (!s.imsi.empty() || !s.msisdn.empty()) r.subscription = s;
   r.pol2 = d().order.pol2;
-  call(std::move(r), c_.timeouts.completed, true);
+  call(std::move(r), p_.timeouts.completed, true);
 }
 void Machine::on_completed(es::Response& r) {
   if (executed(r)) {
@@ -33,12 +33,12 @@ void Machine::on_completed(es::Response& r) {
   }
   d().cause =
       passed_on(r, {Code::eis_failed, d().order.iccid.str(), "ProfileDownloadCompleted refused without a code"});
-  if (!again_later(c_.timeouts.completed_tries)) probe();
+  if (!again_later(p_.timeouts.completed_tries)) probe();
 }
 void Machine::accepted() {
   d().completed = true;
   d().cause.reset();
-  if (!d().order.enable || d().expiring || c_.now_ms >= d().order.deadline_ms) {
+  if (!d().order.enable || d().expiring || m_.now_ms >= d().order.deadline_ms) {
     if (d().order.enable && !d().warning)
       d().warning = Cause{Code::function_expired, d().order.iccid.str(),
                           "Profile installed and Disabled; no time left to enable it"};
@@ -60,12 +60,13 @@ void Machine::probed_completing(const es::ProfileInfo* p, bool ours) {
 // The outcome follows the EIS: whatever EnableProfile came to, GetEIS is asked before the Operator is told that the
 // profile was not enabled, and what cannot be known is called so.
 void Machine::call_enable() {
-  const std::int64_t left = d().order.deadline_ms - c_.now_ms;
+  const std::int64_t left = d().order.deadline_ms - m_.now_ms;
   if (left <= 0) return end_enabling(expired_cause());
   out_.persist = out_.persist || d().enable_due;  // from now on the card may be at work
   d().enable_due = false;
+  d().enable_said.reset();
   es::Request r = request_iccid(es::Function::enable_profile, d().order.iccid.str());
-  call(std::move(r), std::min(left, c_.timeouts.enable), false);
+  call(std::move(r), std::min(left, p_.timeouts.enable), false);
   if (d().enable_call == 0) d().enable_call = d().calls;  // a callback to any of them from here on may tell
 }
 void Machine::on_enabled(es::Response& r) {
@@ -84,11 +85,11 @@ void Machine::on_enabled_seen() {  // only counts where the callback may have be
 }
 // With growing pauses, until the ValidityPeriod is over.
 void Machine::enable_again(const Cause& why) {
-  std::int64_t ms = c_.timeouts.backoff;
+  std::int64_t ms = p_.timeouts.backoff;
   for (unsigned i = 0; i < d().tries && ms < kLongestPause; ++i) ms *= 4;
   ++d().tries;
   ms = std::min(ms, kLongestPause);
-  if (c_.now_ms + ms >= d().order.deadline_ms) return end_enabling(why);
+  if (m_.now_ms + ms >= d().order.deadline_ms) return end_enabling(why);
   d().ask = Ask::none;    // the timer is for EnableProfile, also after a GetEIS without an answer
   d().enable_due = true;  // stored, since no answer will come to a life of the server that begins in this pause
   out_.persist = true;
@@ -126,7 +127,7 @@ void Machine::probed_enabling(const es::ProfileInfo* p, bool have, bool ours) {
   if (d().not_enabled) return tell_not_enabled(ours ? p : nullptr, have);
   // After a restart with a call under way: the callback, the notification or the deadline ends it.
   if (!d().enable_unsure && !d().enable_due) return look_again();
-  enable_again(down("EnableProfile"));
+  enable_again(d().enable_said.value_or(down("EnableProfile")));
 }
 // The callback may have been lost while no server was there, and nothing else says that the card is done.
 void Machine::look_again() {
@@ -134,7 +135,7 @@ void Machine::look_again() {
   for (unsigned i = 0; i < d().enable_looks && ms < kLongestLook; ++i) ms *= 2;
   ++d().enable_looks;
   ms = std::min(ms, kLongestLook);
-  if (c_.now_ms + ms >= d().order.deadline_ms) return;  // then it is asked anyway
+  if (m_.now_ms + ms >= d().order.deadline_ms) return;  // then it is asked anyway
   d().tries = 0;
   d().ask = Ask::probe;
   emit(StartTimer{ms});
@@ -148,11 +149,13 @@ void Machine::note_enable_failed(const es::Response& r) {
     return;
   }
   if (end_unknown(r)) x.enable_unsure = true;
+  Cause why = passed_on(r, {Code::iccid_failed, "", ""});
   if (not_reached(r) || es::reason_of(r) == es::Reason::busy) {
+    x.enable_said = std::move(why);
     x.enable_due = true;
     out_.persist = true;
   } else {
-    x.not_enabled = passed_on(r, {Code::iccid_failed, "", ""});
+    x.not_enabled = std::move(why);
   }
 }
 

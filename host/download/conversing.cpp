@@ -13,7 +13,7 @@ constexpr unsigned kInitializeRepeats = 2;  // of an INITIALIZE UPDATE that the 
 struct Verdict {  // of an EUICCResponse
   bool bad = false, warn = false;
 };
-Verdict judge(const profile::EuiccResponse& r, const std::vector<std::uint32_t>& optional) {
+Verdict judge(const profile::EuiccResponse& r, std::span<const std::uint32_t> optional) {
   Verdict v{r.aborted, false};
   for (const auto& s : r.statuses) {
     if (s.status == 0) continue;
@@ -57,7 +57,7 @@ void Machine::on_cert_answer(es::Response& r) {
   if (!executed(r)) return delete_as(r, "SendData refused");
   d().rc = std::move(*rc);
   enter(State::sending_key);
-  d().crt = es8::control_reference_template(c_.plan);
+  d().crt = es8::control_reference_template(p_.plan);
   d().sign_wanted = !d().secrets.epk;
   if (!d().sign_wanted) sign();
 }
@@ -107,7 +107,7 @@ void Machine::on_key_answer(es::Response& r) {
     if (!executed(r) && !r.bad_euicc_response_data && !r.euicc_response_data) return delete_as(r, "SendData refused");
     return begin_delete({Code::isd_r_failed, d().isd_p_aid, "answer to STORE DATA #2: " + answers.error().text()});
   }
-  auto k = es8::key_answer_of(*answers, 1, c_.plan);
+  auto k = es8::key_answer_of(*answers, 1, p_.plan);
   if (!k) {
     const bool receipt = k.error().is(ScriptFault::missing_dr, ScriptFault::bad_receipt);
     if (receipt) emit(Alarm{"receipt unusable for EID " + d().order.eid.str() + ": " + k.error().text()});
@@ -115,7 +115,7 @@ void Machine::on_key_answer(es::Response& r) {
                          "Key establishment failed: " + k.error().text()});
   }
   if (!executed(r)) return delete_as(r, "SendData refused");
-  es8::DerivedKeys keys = es8::derive_keys(d().secrets.shs.expose(), c_.plan, k->dr);
+  es8::DerivedKeys keys = es8::derive_keys(d().secrets.shs.expose(), p_.plan, k->dr);
   d().secrets.shs.wipe_now();
   d().secrets.epk.reset();
   if (!es8::receipt_matches(keys, d().crt, *k)) {
@@ -124,9 +124,9 @@ void Machine::on_key_answer(es::Response& r) {
   }
   d().secrets.keys = std::move(keys.keys);
   d().header_taken = true;  // from the next call on the card may know the profile's POL1
-  ledger().content_sent(iccid(), c_.now_ms);
+  ledger().content_sent(iccid(), m_.now_ms);
   enter_persisted(State::installing);
-  if (c_.scp03t_online) return emit(DrawChallenge{});
+  if (p_.scp03t_online) return emit(DrawChallenge{});
   emit(SealOffline{d().secrets.keys->clone(), isd_p()});
 }
 
@@ -155,7 +155,7 @@ void Machine::on_install_answer(es::Response& r) {
   auto answers = card_answers(r, true);
   if (!answers) {
     if (!executed(r) && !r.euicc_response_data && !r.bad_euicc_response_data) {
-      if (not_reached(r) && x.resends++ < c_.timeouts.not_reached_resends) return send_part();
+      if (not_reached(r) && x.resends++ < p_.timeouts.not_reached_resends) return send_part();
       return delete_as(r, "SendData refused");
     }
     return begin_delete({Code::isd_r_failed, x.isd_p_aid, "answer to SCP03t: " + answers.error().text()});
@@ -171,7 +171,7 @@ void Machine::on_install_answer(es::Response& r) {
   append(x.euicc_response, opened->data);
   if (opened->error_tlv) return on_scp_error(*opened->error_tlv);
   if (!executed(r)) {
-    if (not_reached(r) && opened->accepted == 0 && x.resends++ < c_.timeouts.not_reached_resends) return send_part();
+    if (not_reached(r) && opened->accepted == 0 && x.resends++ < p_.timeouts.not_reached_resends) return send_part();
     return delete_as(r, "SendData refused");
   }
   if (r.status == es::ExecStatus::with_warning) note_warning(r);
@@ -194,7 +194,7 @@ void Machine::on_scp_error(const Bytes& tlv) {
   if (before_segments && x.segments_accepted == 0 && session_again()) return;
   if (!x.euicc_response.empty()) {
     const auto res = profile::parse_euicc_response(x.euicc_response);
-    if (res && judge(*res, c_.optional_elements).bad) return begin_delete(pe_cause(*res, x.order));
+    if (res && judge(*res, m_.optional_elements).bad) return begin_delete(pe_cause(*res, x.order));
   }
   begin_delete({Code::isd_p_failed, x.isd_p_aid, "SCP03t error " + code});
 }
@@ -219,7 +219,7 @@ void Machine::on_euicc_response() {
         {Code::isd_p_failed, x.isd_p_aid,
          x.euicc_response.empty() ? "no EUICCResponse after the last segment" : "EUICCResponse: " + res.error().text(),
          ""});
-  const Verdict v = judge(*res, c_.optional_elements);
+  const Verdict v = judge(*res, m_.optional_elements);
   if (v.bad) return begin_delete(pe_cause(*res, x.order));
   if (!all_sent) return begin_delete({Code::isd_p_failed, x.isd_p_aid, "EUICCResponse before the last segment"});
   if (v.warn && !x.warning) {
@@ -235,7 +235,7 @@ void Machine::on_host_challenge(HostChallenge& h) {
   d().online_hc = h.hc;
   d().online_open = true;
   Bytes iu = es8::initialize_update(d().secrets.keys->kvn, h.hc);
-  send_data(isd_p(), c_.scp03t_in_22 ? make_tlv(0x22, iu) : std::move(iu), true);
+  send_data(isd_p(), p_.scp03t_in_22 ? make_tlv(0x22, iu) : std::move(iu), true);
 }
 void Machine::initialize_again() {
   d().online_open = false;
@@ -245,7 +245,7 @@ void Machine::on_online_answer(es::Response& r) {
   Download& x = d();
   auto answers = card_answers(r, true);
   if (!answers || answers->empty()) {
-    if (not_reached(r) && x.resends++ < c_.timeouts.not_reached_resends) return initialize_again();
+    if (not_reached(r) && x.resends++ < p_.timeouts.not_reached_resends) return initialize_again();
     return delete_as(r, "INITIALIZE UPDATE not answered");
   }
   x.online_open = false;

@@ -21,7 +21,7 @@ void Machine::begin_delete(Cause cause) {
 // Nothing of this order is on the card, as far as is known.
 void Machine::deleted(bool by_us) {
   if (d().header_taken) emit(DropKeySet{});  // a record may have been stored before the ISD-P went
-  if (d().again_after_delete && c_.now_ms < d().order.deadline_ms) {  // restart: once more, with fresh keys
+  if (d().again_after_delete && m_.now_ms < d().order.deadline_ms) {  // restart: once more, with fresh keys
     Download fresh;
     fresh.order = std::move(d().order);
     fresh.restarts = d().restarts;
@@ -65,7 +65,7 @@ void Machine::on_deleted(es::Response& r) {
     if (d().warning) d().warning->message += "; POL1 forbids deletion, counted as installed";
     return complete();
   }
-  if (not_reached(r) && again_later(c_.timeouts.delete_tries)) return;
+  if (not_reached(r) && again_later(p_.timeouts.delete_tries)) return;
   d().refused = passed_on(r, {Code::isd_r_failed, d().isd_p_aid, "refused without a code"});
   d().delete_probed = true;
   probe();  // as in on_cleaned
@@ -83,7 +83,7 @@ void Machine::probed_deleting(const es::ProfileInfo* p, bool have, bool ours) {
     return succeed();
   }
   if (d().delete_probed) return left_behind("card refuses deletion");
-  if (!is_stale(*p, c_.smdp_oid)) return left_behind("the EIS shows an entry that is not ours to delete");
+  if (!is_stale(*p, p_.smdp_oid)) return left_behind("the EIS shows an entry that is not ours to delete");
   d().isd_p_aid = p->isd_p_aid;
   call_delete(iccid());
 }
@@ -92,8 +92,8 @@ void Machine::probed_deleting(const es::ProfileInfo* p, bool have, bool ours) {
 void Machine::on_probe(es::Response& r) {
   const bool have = executed(r) && r.eis && r.eis->eid == d().order.eid.str();
   const es::ProfileInfo* p = have ? find_profile(*r.eis, d().order.iccid.str()) : nullptr;
-  const bool ours = p != nullptr && (p->smdp_id.empty() || p->smdp_id == c_.smdp_oid);
-  if (have) ledger().seen(look_at(*r.eis), c_.settle_ms);
+  const bool ours = p != nullptr && (p->smdp_id.empty() || p->smdp_id == p_.smdp_oid);
+  if (have) ledger().seen(look_at(*r.eis), p_.settle_ms);
   switch (d().state) {
     case State::cleaning_stale:
       return probed_cleaning(r, have);

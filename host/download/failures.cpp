@@ -14,19 +14,19 @@ void Machine::on_call_failed(CallFailed& f) {
   x.last_failure = {f.brief, f.detail};
   if (ask == Ask::probe || x.state == State::getting_eis) {
     // When enabling is over the Operator waits for this one answer: no second try.
-    if (!x.not_enabled && again_later(c_.timeouts.get_eis_tries)) return;  // ask is kept: on_timer asks again
+    if (!x.not_enabled && again_later(p_.timeouts.get_eis_tries)) return;  // ask is kept: on_timer asks again
     return on_probe_failed();
   }
   // A 503 says that nothing was done, but the HTTP server that says it may stand before an SM-SR that is at work.
   if ((f.fault == CallFault::unreachable && !f.answered) || f.fault == CallFault::refused)
-    ledger().not_executed(transaction(f.call), c_.now_ms);
+    ledger().not_executed(transaction(f.call), m_.now_ms);
   const bool not_executed = f.fault == CallFault::unreachable || f.fault == CallFault::refused;
   switch (x.state) {
     case State::cleaning_stale:
       return probe();
     case State::creating_isdp:
       if (f.fault != CallFault::unreachable) return probe();
-      if (again_later(c_.timeouts.get_eis_tries)) return;
+      if (again_later(p_.timeouts.get_eis_tries)) return;
       if (!may_appear()) return fail(down("CreateISDP"));  // it never reached the SM-SR: nothing was made
       x.create_retried = true;                             // the EIS is believed more than a 503
       return probe();
@@ -39,20 +39,20 @@ void Machine::on_call_failed(CallFailed& f) {
     case State::sending_key:
       return begin_delete(down("SendData"));
     case State::installing:
-      if (f.fault == CallFault::unreachable && x.resends < c_.timeouts.not_reached_resends) {
+      if (f.fault == CallFault::unreachable && x.resends < p_.timeouts.not_reached_resends) {
         ++x.resends;
         if (x.online_open) return initialize_again();
         ++x.tries;
-        emit(StartTimer{c_.timeouts.backoff});
+        emit(StartTimer{p_.timeouts.backoff});
         return;
       }
       return begin_delete(down("SendData"));
     case State::completing:
-      if (!again_later(c_.timeouts.completed_tries)) probe();
+      if (!again_later(p_.timeouts.completed_tries)) probe();
       return;
     case State::enabling:
       // Also an SM-SR that is slow to acknowledge the call: there may be days of the ValidityPeriod left.
-      if (f.fault == CallFault::timeout && c_.now_ms >= x.order.deadline_ms) {
+      if (f.fault == CallFault::timeout && m_.now_ms >= x.order.deadline_ms) {
         x.enable_unsure = true;
         return end_enabling(expired_cause());
       }
@@ -62,7 +62,7 @@ void Machine::on_call_failed(CallFailed& f) {
       x.enable_unsure = true;
       return ask_eis(Ask::probe);
     case State::deleting:
-      if (again_later(c_.timeouts.delete_tries)) return;
+      if (again_later(p_.timeouts.delete_tries)) return;
       x.delete_probed = true;
       x.refused = down("DeleteISDP");
       return probe();
@@ -83,7 +83,7 @@ void Machine::on_probe_failed() {  // the GetEIS that was to decide, given up
     case State::enabling:
       if (x.not_enabled) return tell_not_enabled(nullptr, false);
       if (!x.enable_unsure && !x.enable_due) return look_again();
-      return enable_again(down("EnableProfile"));
+      return enable_again(x.enable_said.value_or(down("EnableProfile")));
     case State::deleting:
       return left_behind("GetEIS not answered");
     default:

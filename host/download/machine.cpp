@@ -18,10 +18,10 @@ constexpr std::int64_t kShortest = 1000;  // ms: a ValidityPeriod is whole secon
 
 Step Machine::run(Event e) {
   if (ended(d().state)) return std::move(out_);
-  if (std::holds_alternative<Restart>(e)) ledger().resume(c_.now_ms);
-  ledger().tick(c_.now_ms);
+  if (std::holds_alternative<Restart>(e)) ledger().resume(m_.now_ms);
+  ledger().tick(m_.now_ms);
   // So says the inventory; the ledger of that time may be lost.
-  if (d().order.iccid_was == IccidState::uncertain && !ledger().knows(iccid())) ledger().claimed(iccid(), c_.now_ms);
+  if (d().order.iccid_was == IccidState::uncertain && !ledger().knows(iccid())) ledger().claimed(iccid(), m_.now_ms);
   std::visit(
       Overload{[&](Start&) { start(); }, [&](Restart& r) { restart(r.planned); }, [&](Answer& a) { on_answer(a); },
                [&](CallFailed& f) { on_call_failed(f); }, [&](CertificatesChecked& x) { on_certificates(x); },
@@ -64,49 +64,49 @@ void Machine::call(es::Request r, std::int64_t timeout, bool resend_safe, Ask as
   emit(CallEs3{d().calls, std::move(r), timeout, resend_safe});
 }
 void Machine::ask_eis(Ask ask) {
-  d().eis_asked_ms = c_.now_ms;
-  call(request(es::Function::get_eis), c_.timeouts.get_eis, true, ask);
+  d().eis_asked_ms = m_.now_ms;
+  call(request(es::Function::get_eis), p_.timeouts.get_eis, true, ask);
 }
 // The ledger has a call that may change the card before it is made, and the record has the ledger. The SM-SR is not to
 // begin it later than we wait for it, or than the order is valid; the card may take its time after that. The request
 // leaves us within its time-out, and its ValidityPeriod, whole seconds, counts from when it arrives.
-std::int64_t Machine::latest_end(std::int64_t not_after) const { return not_after + 2 * c_.timeouts.card + kShortest; }
+std::int64_t Machine::latest_end(std::int64_t not_after) const { return not_after + 2 * p_.timeouts.card + kShortest; }
 void Machine::call_create() {
   es::Request r = request_iccid(es::Function::create_isdp, iccid());
   r.mno_id = d().order.requester.str();
   r.required_memory = d().order.required_memory;
   r.more_to_do = true;
   const std::int64_t not_after =
-      std::min(std::max(d().order.deadline_ms, c_.now_ms + kShortest), c_.now_ms + kLongestCall);
-  call(std::move(r), c_.timeouts.card, false);
+      std::min(std::max(d().order.deadline_ms, m_.now_ms + kShortest), m_.now_ms + kLongestCall);
+  call(std::move(r), p_.timeouts.card, false);
   std::get<CallEs3>(out_.effects.back()).not_after_ms = not_after;
-  ledger().creation_asked(transaction(d().calls), iccid(), c_.now_ms, latest_end(not_after));
+  ledger().creation_asked(transaction(d().calls), iccid(), m_.now_ms, latest_end(not_after));
   out_.persist = true;
 }
 void Machine::call_delete(const std::string& iccid) {
-  const std::int64_t left = d().order.deadline_ms - c_.now_ms;
-  const std::int64_t not_after = c_.now_ms + (left < kShortest ? c_.timeouts.card : std::min(left, c_.timeouts.card));
-  call(request_iccid(es::Function::delete_isdp, iccid), c_.timeouts.card, true);
+  const std::int64_t left = d().order.deadline_ms - m_.now_ms;
+  const std::int64_t not_after = m_.now_ms + (left < kShortest ? p_.timeouts.card : std::min(left, p_.timeouts.card));
+  call(request_iccid(es::Function::delete_isdp, iccid), p_.timeouts.card, true);
   std::get<CallEs3>(out_.effects.back()).not_after_ms = not_after;
-  ledger().deletion_asked(transaction(d().calls), iccid, c_.now_ms, latest_end(not_after));
+  ledger().deletion_asked(transaction(d().calls), iccid, m_.now_ms, latest_end(not_after));
   out_.persist = true;
 }
 Possession::Eis Machine::look_at(const es::Eis& e) {
-  return look_at_eis(e, ledger(), c_.smdp_oid, d().eis_asked_ms, c_.now_ms);
+  return look_at_eis(e, ledger(), p_.smdp_oid, d().eis_asked_ms, m_.now_ms);
 }
 void Machine::send_data(const Aid& target, Bytes data, bool more) {
   es::Request r = request(es::Function::send_data);
   r.sd_aid = to_bytes(target.bytes());
   r.data = std::move(data);
   r.more_to_do = more;
-  call(std::move(r), c_.timeouts.card, false);
+  call(std::move(r), p_.timeouts.card, false);
 }
 void Machine::send_data(const Aid& target, const es8::SendPart& part, bool more) {
   es::Request r = request(es::Function::send_data);
   r.sd_aid = to_bytes(target.bytes());
   r.data_hex = part.hex;
   r.more_to_do = more;
-  call(std::move(r), c_.timeouts.card, false);
+  call(std::move(r), p_.timeouts.card, false);
 }
 void Machine::probe() {
   d().tries = 0;
@@ -115,7 +115,7 @@ void Machine::probe() {
 // Waits 1, 4, 16 ... times the back-off before the call is made again; false when the tries are used up.
 bool Machine::again_later(unsigned limit) {
   if (++d().tries >= limit) return false;
-  std::int64_t ms = c_.timeouts.backoff;
+  std::int64_t ms = p_.timeouts.backoff;
   for (unsigned i = 1; i < d().tries; ++i) ms *= 4;
   emit(StartTimer{ms});
   return true;
@@ -133,7 +133,7 @@ void Machine::fail(Cause cause) {
   finish(d().expiring ? State::expired : State::failed);
 }
 void Machine::succeed() {
-  ledger().installed(iccid(), c_.now_ms);
+  ledger().installed(iccid(), m_.now_ms);
   if (!d().warning) return finish(State::done);
   d().cause = d().warning;
   finish(State::done_with_warning);
@@ -160,9 +160,9 @@ bool Machine::note_end(const Answer& a) {
   const bool creation = ledger().is_creation(id), gone = ledger().deleted_since(id);
   const auto done = end_of(ledger(), id, a.response);
   if (done && *done)
-    ledger().executed(id, c_.now_ms);
+    ledger().executed(id, m_.now_ms);
   else if (done)
-    ledger().not_executed(id, c_.now_ms);
+    ledger().not_executed(id, m_.now_ms);
   return creation && !gone;
 }
 void Machine::on_answer(Answer& a) {
@@ -245,7 +245,9 @@ std::optional<State> state_by_name(std::string_view n) {
   return std::nullopt;
 }
 
-Step step(Download d, Event e, const Context& c) { return Machine(std::move(d), c).run(std::move(e)); }
+Step step(Download d, Event e, const Policy& p, const Moment& m) {
+  return Machine(std::move(d), p, m).run(std::move(e));
+}
 
 IccidState iccid_after(const Download& d, std::int64_t now_ms) {
   if (d.state == State::done || d.state == State::done_with_warning) return IccidState::installed;

@@ -7,6 +7,7 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <variant>
 #include <vector>
@@ -145,6 +146,7 @@ struct Download {
   unsigned in_creation_waits = 0;    // after a restart: the old life's CreateISDP may still be running at the SM-SR
   unsigned enable_call = 0;          // the first EnableProfile, also of a life before a restart: late callbacks count
   bool enable_unsure = false;        // it may have been executed
+  std::optional<Cause> enable_said;  // by the SM-SR of an EnableProfile that is to be made again
   unsigned enable_looks = 0;         // after a restart: GetEIS asked in vain whether it is enabled
   std::optional<Cause> not_enabled;  // enabling is over: the EIS is asked once more before the Operator is told
   struct {
@@ -266,8 +268,8 @@ struct Platform {
   std::string eum_id, type, version;
 };  // empty members match all
 
-struct Context {  // what a step may know besides the download; values only
-  std::int64_t now_ms = 0;
+// What holds for all orders of one ProfileType at one SM-SR, as long as the process lives.
+struct Policy {
   std::string smdp_oid;
   Bytes cert_dp_p256, cert_dp_brainpool;  // empty: no identity on that curve
   es8::KeySetPlan plan;
@@ -279,10 +281,14 @@ struct Context {  // what a step may know besides the download; values only
   std::vector<unsigned> rsp_majors{2, 3, 4};    // RemoteProvisioningVersion majors served
   std::vector<Platform> compatible, certified;  // empty: all
   bool keep_key_set = true;
-  std::vector<std::uint32_t> optional_elements;  // identifications of the profile's non-mandated PEs
 };
 
-Step step(Download d, Event e, const Context& c);
+struct Moment {  // what changes from step to step
+  std::int64_t now_ms = 0;
+  std::span<const std::uint32_t> optional_elements;  // identifications of the profile's non-mandated PEs
+};
+
+Step step(Download d, Event e, const Policy& p, const Moment& m);
 
 // What the inventory has to say of the ICCID once the download has ended. Every way out of `reserved` goes through
 // here.

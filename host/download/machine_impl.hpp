@@ -15,7 +15,7 @@ namespace kf::download {
 
 class Machine {
  public:
-  Machine(Download d, const Context& c) : c_(c) { out_.download = std::move(d); }
+  Machine(Download d, const Policy& p, const Moment& m) : p_(p), m_(m) { out_.download = std::move(d); }
   Step run(Event e);
 
  private:
@@ -55,7 +55,7 @@ class Machine {
   void read_stale(const es::Eis& e);
   bool is_ordered_or_listed(std::string_view iccid);
   std::optional<Cause> eligibility(const es::Eis& e);
-  const Bytes& cert_dp() { return d().curve == Curve::p256 ? c_.cert_dp_p256 : c_.cert_dp_brainpool; }
+  const Bytes& cert_dp() { return d().curve == Curve::p256 ? p_.cert_dp_p256 : p_.cert_dp_brainpool; }
   void on_certificates(CertificatesChecked& x);
   void clean_next();
   void on_cleaned(es::Response& r);
@@ -69,8 +69,8 @@ class Machine {
   // ---- the card's ledger, of the ordered ICCID ----
   Possession& ledger() { return d().possession; }
   const std::string& iccid() { return d().order.iccid.str(); }
-  bool may_appear() { return ledger().may_appear(iccid(), c_.now_ms); }
-  bool may_vanish() { return ledger().may_vanish(iccid(), c_.now_ms); }
+  bool may_appear() { return ledger().may_appear(iccid(), m_.now_ms); }
+  bool may_vanish() { return ledger().may_vanish(iccid(), m_.now_ms); }
   Possession::Eis look_at(const es::Eis& e);
 
   // ---- SendingCert to Installing (conversing.cpp) ----
@@ -125,7 +125,8 @@ class Machine {
   void on_deadline();
   void restart(bool planned);
 
-  const Context& c_;
+  const Policy& p_;
+  const Moment& m_;
   Step out_;
 };
 

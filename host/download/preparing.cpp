@@ -48,7 +48,7 @@ void Machine::on_eis(es::Response& r) {
   const es::ProfileInfo* p = find_profile(e, iccid());
   // Whatever the inventory thought, no other eUICC may get it.
   if (p != nullptr && entry_state(*p) != es::EntryState::deleted && x.order.iccid_was != IccidState::installed)
-    ledger().claimed(iccid(), c_.now_ms);
+    ledger().claimed(iccid(), m_.now_ms);
   x.unproved = look_at(e);
   read_stale(e);
   // Before its certificates are good an EIS may say more of what we know, and make up nothing that we would have to
@@ -72,16 +72,16 @@ void Machine::on_eis(es::Response& r) {
 void Machine::read_stale(const es::Eis& e) {
   auto& stale = d().stale;
   stale.clear();
-  if (std::ranges::none_of(e.profiles, [&](const auto& p) { return is_stale(p, c_.smdp_oid); })) return;
+  if (std::ranges::none_of(e.profiles, [&](const auto& p) { return is_stale(p, p_.smdp_oid); })) return;
   const Possession::Eis look = look_at(e);
   std::set<std::string_view> room;
   for (const auto& entry : look.entries) room.insert(iccid_value(entry.iccid));
   if (const auto* p = find_profile(e, iccid());
-      p != nullptr && is_stale(*p, c_.smdp_oid) && !ledger().lags(iccid(), d().eis_asked_ms, c_.settle_ms))
+      p != nullptr && is_stale(*p, p_.smdp_oid) && !ledger().lags(iccid(), d().eis_asked_ms, p_.settle_ms))
     stale.push_back(iccid());
   for (const auto& p : e.profiles) {
     if (stale.size() >= kMaxStale) return;
-    if (is_stale(p, c_.smdp_oid) && room.contains(iccid_value(p.iccid)) && !ledger().counts_as_installed(p.iccid) &&
+    if (is_stale(p, p_.smdp_oid) && room.contains(iccid_value(p.iccid)) && !ledger().counts_as_installed(p.iccid) &&
         !is_ordered_or_listed(p.iccid))
       stale.push_back(clip_text(p.iccid, 32));
   }
@@ -102,11 +102,11 @@ std::optional<Cause> Machine::eligibility(const es::Eis& e) {  // docs/spec/inte
     if (ch < '0' || ch > '9') break;
     major = major * 10 + static_cast<unsigned>(ch - '0');
   }
-  if (std::find(c_.rsp_majors.begin(), c_.rsp_majors.end(), major) == c_.rsp_majors.end())
+  if (std::find(p_.rsp_majors.begin(), p_.rsp_majors.end(), major) == p_.rsp_majors.end())
     return no("remote provisioning version " + clip_text(e.remote_provisioning_version, 20));
   const std::string platform = clip_text(e.platform_type, 100) + " " + clip_text(e.platform_version, 20);
-  if (!matches(c_.compatible, e)) return no("platform " + platform + " does not fit the profile type");
-  if (!matches(c_.certified, e)) return no("platform " + platform + " is not certified");
+  if (!matches(p_.compatible, e)) return no("platform " + platform + " does not fit the profile type");
+  if (!matches(p_.certified, e)) return no("platform " + platform + " is not certified");
   if (const auto* p = find_profile(e, o.iccid.str());
       p != nullptr && entry_state(*p) != es::EntryState::created && entry_state(*p) != es::EntryState::deleted)
     return Cause{Code::iccid_in_use, o.iccid.str(), "ICCID is already on this eUICC"};
@@ -125,7 +125,7 @@ void Machine::on_certificates(CertificatesChecked& x) {
   if (d().state != State::checking) return;
   // An SM-SR can show any ECASD; what it says of an eUICC that it does not prove to know frees nothing.
   if (!x.status) return fail(certificate_cause(x.status.error(), x.trouble, d().order.eid));
-  if (d().unproved) ledger().seen(*d().unproved, c_.settle_ms);
+  if (d().unproved) ledger().seen(*d().unproved, p_.settle_ms);
   d().unproved.reset();
   d().curve = x.curve;
   d().pk_ecasd = x.pk_ecasd;
@@ -147,7 +147,7 @@ void Machine::clean_next() {
 void Machine::on_cleaned(es::Response& r) {
   if (!executed(r) && !unknown_profile(r)) {
     const Cause missing{Code::iccid_failed, d().stale.front(), "stale ISD-P could not be deleted"};
-    if (r.status == es::ExecStatus::expired && c_.now_ms >= d().order.deadline_ms) return fail_as(r, missing);
+    if (r.status == es::ExecStatus::expired && m_.now_ms >= d().order.deadline_ms) return fail_as(r, missing);
     d().refused = passed_on(r, missing);
     return probe();  // it may be gone all the same: by a DeleteISDP of the old life, or by one given up for lost
   }
@@ -162,7 +162,7 @@ void Machine::probed_cleaning(const es::Response& r, bool have) {
   if (d().refused && there) return fail(*d().refused);
   d().refused.reset();
   if (!have) return fail_as(r, down("DeleteISDP"));
-  if (there && ++d().resends >= c_.timeouts.delete_tries) return fail(down("DeleteISDP"));
+  if (there && ++d().resends >= p_.timeouts.delete_tries) return fail(down("DeleteISDP"));
   clean_next();
 }
 
@@ -170,7 +170,7 @@ void Machine::probed_cleaning(const es::Response& r, bool have) {
 void Machine::create() {
   if (may_vanish()) {  // a DeleteISDP that may yet be executed would take the new ISD-P away
     if (d().state != State::cleaning_stale) enter(State::cleaning_stale);
-    return emit(StartTimer{ledger().vanishing_until(iccid()) - c_.now_ms + 1});
+    return emit(StartTimer{ledger().vanishing_until(iccid()) - m_.now_ms + 1});
   }
   enter_persisted(State::creating_isdp);
   if (!d().ephemeral_asked) emit(MakeEphemeral{d().curve, *d().pk_ecasd});
@@ -213,7 +213,7 @@ void Machine::created(std::string aid) {
 void Machine::probed_creating(const es::Response& r, const es::ProfileInfo* p, bool have) {
   const bool after_refusal = std::exchange(d().ask_after_refusal, false);
   if (!have) return fail_as(r, down("CreateISDP"));
-  if (p != nullptr && is_stale(*p, c_.smdp_oid)) {
+  if (p != nullptr && is_stale(*p, p_.smdp_oid)) {
     if (!after_refusal || d().create_retried) return created(p->isd_p_aid);
     d().create_retried = true;  // 8.2.1/3.3: an ISD-P of ours from before: clean up and try once more
     read_stale(*r.eis);
@@ -226,8 +226,8 @@ void Machine::probed_creating(const es::Response& r, const es::ProfileInfo* p, b
     // In-Creation entries are not shown: most likely a CreateISDP of ours that is still at work. Ask again later.
     const bool perhaps_ours = d().taken_up || may_appear();
     if (perhaps_ours && d().in_creation_waits < 8)
-      return emit(StartTimer{c_.timeouts.backoff << d().in_creation_waits++});
-    if (perhaps_ours) ledger().claimed(iccid(), c_.now_ms);  // for all we know
+      return emit(StartTimer{p_.timeouts.backoff << d().in_creation_waits++});
+    if (perhaps_ours) ledger().claimed(iccid(), m_.now_ms);  // for all we know
     return fail({Code::iccid_in_use, d().order.iccid.str(), "SM-SR says that the ICCID is in use"});
   }
   if (d().create_retried) return fail(down("CreateISDP"));

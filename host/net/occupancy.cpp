@@ -67,6 +67,7 @@ void Occupancy::spare(Guest& g, bool is_spare) {
   else
     list.erase(g.at_);
   g.spare_ = is_spare;
+  spare_ = is_spare ? spare_ + 1 : spare_ - 1;
 }
 
 Occupancy::Guest* Occupancy::oldest_of(Holder& h) {
@@ -99,8 +100,9 @@ Occupancy::Entry Occupancy::enter(Guest& g, const boost::asio::ip::address& from
 Occupancy::Entry Occupancy::identify(Guest& g, const std::string& party, Time now) {
   Holder& h = holder("p" + party, now);
   Entry e;
-  // With several parties at their bounds the last places are still for those who hold few.
-  const std::size_t free = limits_.places - std::min(limits_.places, size_);
+  // With several parties at their bounds the last places are still for those who hold few. Places that are of no use
+  // count as free: enter() gives them away.
+  const std::size_t free = limits_.places - std::min(limits_.places, size_ - spare_);
   if (h.count >= limits_.per_party || h.count / kShare > free) {
     e.victim = oldest_of(h);
     e.admitted = e.victim != nullptr;

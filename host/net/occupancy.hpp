@@ -95,7 +95,7 @@ class Occupancy {
   void forget_idle_holders(Time now);
 
   Limits limits_;
-  std::size_t size_ = 0;
+  std::size_t size_ = 0, spare_ = 0;                 // guests; of them those that may be closed for others
   std::unordered_map<std::string, Holder> holders_;  // its elements stay where they are
   std::size_t sweep_at_ = 256;
 };

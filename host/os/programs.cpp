@@ -13,6 +13,7 @@ fs::path own_folder() {
 }
 
 std::optional<std::string> find_program(const fs::path& folder, std::string_view name) {
+  if (folder.empty()) return std::nullopt;  // not whatever lies in the working directory
   const std::array places{folder, folder.parent_path() / "bin", folder / KF_LIBEXEC_FROM_BIN,
                           folder / KF_LIBEXEC_FROM_LIB};
   for (const fs::path& place : places) {

@@ -192,6 +192,15 @@ void DownloadService::know_only_its_own(Live& l) {
   l.d.possession.installed(l.order.iccid.str(), anchored_ms());
 }
 
+// Answers to calls of its own that are the card's ledger's now.
+void DownloadService::hand_over_answers(const Live& l) {
+  const Party* smsr = p_.config.by_oid(l.order.smsr.str());
+  if (smsr == nullptr) return;
+  for (const auto& e : l.events)
+    if (const auto* a = std::get_if<download::Answer>(&e))
+      p_.follow_ups.late_callback(*smsr, l.order.id + "." + std::to_string(a->call), a->response);
+}
+
 void DownloadService::leave_card_commit(const LivePtr& l, std::shared_ptr<download::Download> left) {
   auto record = std::make_shared<const std::string>(download::to_record(l->d));
   p_.storage.submit(
@@ -214,6 +223,7 @@ void DownloadService::leave_card_commit(const LivePtr& l, std::shared_ptr<downlo
           l->busy = false;
           l->left_card = true;
           p_.follow_ups.settled(*left);
+          hand_over_answers(*l);
           admission_.leave_card(l->ticket);
           if (std::exchange(l->holds, false)) p_.follow_ups.release(card_of(l->order));
           admit();

@@ -45,10 +45,12 @@ es::Response outcome_of(const download::Download& d) {
 }
 }  // namespace
 
-download::Context DownloadService::context(const Live& l) const {
+// Made once for each ProfileType at each SM-SR: neither changes while the process lives.
+const download::Policy& DownloadService::policy(const download::Order& o) {
+  const auto [at, is_new] = policies_.try_emplace({o.smsr.str(), o.profile_type});
+  download::Policy& x = at->second;
+  if (!is_new) return x;
   const Settings& c = p_.config;
-  download::Context x;
-  x.now_ms = anchored_ms();
   x.smdp_oid = c.oid.str();
   auto cert = [&](Curve k) -> Bytes {
     auto it = p_.cert_dp.find(static_cast<std::uint8_t>(k));
@@ -59,16 +61,15 @@ download::Context DownloadService::context(const Live& l) const {
   x.plan = c.plan;
   x.timeouts = c.timeouts;
   x.settle_ms = c.follow_up.settle_ms;
-  if (const Party* p = c.by_oid(l.d.order.smsr.str())) {
+  if (const Party* p = c.by_oid(o.smsr.str())) {
     x.scp03t_in_22 = p->scp03t_in_22;
     x.scp03t_online = p->scp03t_online;
   }
   x.rsp_majors = c.rsp_majors;
   x.certified = c.certified;
   for (const auto& t : c.profile_types)
-    if (t.name == l.d.order.profile_type) x.compatible = t.compatible;
+    if (t.name == o.profile_type) x.compatible = t.compatible;
   x.keep_key_set = c.keep_key_set;
-  x.optional_elements = l.optional_elements;
   return x;
 }
 
@@ -93,7 +94,7 @@ void DownloadService::turn(const LivePtr& l) {
     download::Step s;
     {
       Stopwatch w(p_.metrics.machine_ns);
-      s = download::step(std::move(l->d), std::move(e), context(*l));
+      s = download::step(std::move(l->d), std::move(e), policy(l->order), {anchored_ms(), l->optional_elements});
     }
     l->d = std::move(s.download);
     if (l->left_card) know_only_its_own(*l);
@@ -472,7 +473,9 @@ std::optional<unsigned> late_call(const download::Download& d, const std::string
 void DownloadService::late_answer(const LivePtr& l, const std::string& transaction, const es::Response& r) {
   const auto n = l->queued ? call_number(transaction) : late_call(l->d, transaction);
   // A creation that was denied and made after all: the next order for that card finds it in the EIS and cleans it away.
-  if (!n && r.function == es::Function::create_isdp && download::executed(r) && to_hex(r.isd_p_aid) != l->d.isd_p_aid) {
+  const bool over = !n || (l->queued && !l->d.possession.open(transaction));
+  if (over && r.function == es::Function::create_isdp && download::executed(r) &&
+      to_hex(r.isd_p_aid) != l->d.isd_p_aid) {
     ++p_.metrics.alarms;
     peer_line(spdlog::level::err, "late ISD-P", l->order.smsr.str(),
               "ALARM download " + l->order.id + " EID " + l->order.eid.str() + ": SM-SR " + l->order.smsr.str() +
@@ -491,7 +494,9 @@ void DownloadService::late_callback(const Party& from, const std::string& transa
   const std::size_t dot = transaction.rfind('.');
   const LivePtr l = dot == std::string::npos ? nullptr : at_work_or_taken_up(transaction.substr(0, dot));
   if (l && l->order.smsr == from.oid) {
-    if (l->left_card && p_.follow_ups.late_callback(from, transaction, r)) return;
+    // After a restart a queued one does not know yet whether it had left its card, and its calls to the card's ledger.
+    const bool of_card = (l->left_card || l->queued) && p_.follow_ups.late_callback(from, transaction, r);
+    if (of_card && l->left_card) return;
     return late_answer(l, transaction, r);
   }
   if (p_.follow_ups.late_callback(from, transaction, r)) return;
@@ -520,7 +525,9 @@ void DownloadService::made_after_all(const Party& from, const std::string& trans
       [this, found, transaction, smsr = from.oid, aid = to_hex(r.isd_p_aid)](const Status& s) {
         if (stopped_ || !s) return;
         guarded(p_.metrics, "a late CreateISDP", [&] {
-          const bool ours = found->ended && found->ended->order.smsr == smsr;
+          const auto n = call_number(transaction);
+          const bool ours = found->ended && found->ended->order.smsr == smsr && n && *n <= found->ended->calls;
+          if (ours && found->ended->isd_p_aid == aid) return;  // its own, told once more
           const std::string says =
               "SM-SR " + smsr.str() + " says that CreateISDP " + transaction + " made ISD-P " + aid;
           if (!ours)
@@ -545,15 +552,19 @@ void DownloadService::look_after_again(const download::Order& o) {
   left->order.iccid_was = download::IccidState::free;
   left->state = download::State::failed;
   left->possession.claimed(o.iccid.str(), anchored_ms());
+  const auto ledger = p_.follow_ups.outcome(*left);
+  // Until this is stored the ICCID counts as free and may be ordered for another card, so it is tried until it is.
+  p_.storage.submit_until_stored("that ICCID " + o.iccid.str() + " is uncertain", [o, ledger](store::Tx& tx) {
+    const auto row = tx.get_profile(o.iccid.str());
+    if (row && row->state == store::ProfileState::free)
+      tx.set_profile(o.iccid.str(), store::ProfileState::uncertain, o.eid.str(), o.smsr.str(), o.id);
+  });
   p_.storage.submit(
-      [o, ledger = p_.follow_ups.outcome(*left)](store::Tx& tx) {
+      [o, ledger](store::Tx& tx) {
         if (ledger) tx.put_follow_up(o.eid.str(), o.smsr.str(), *ledger);
-        const auto row = tx.get_profile(o.iccid.str());
-        if (row && row->state == store::ProfileState::free)
-          tx.set_profile(o.iccid.str(), store::ProfileState::uncertain, o.eid.str(), o.smsr.str(), o.id);
       },
       [this, left](const Status& s) {
-        if (!s) spdlog::error("ICCID {} not stored as uncertain: {}", left->order.iccid.str(), s.error().text());
+        if (!s) spdlog::error("ledger of EID {} not stored: {}", left->order.eid.str(), s.error().text());
         if (!stopped_) guarded(p_.metrics, "what an order left", [&] { p_.follow_ups.settled(*left); });
       });
 }

@@ -118,6 +118,7 @@ class DownloadService {
   void leave_card(const LivePtr& l);
   static void know_only_its_own(Live& l);
   void note_installed(Live& l);
+  void hand_over_answers(const Live& l);
   void leave_card_commit(const LivePtr& l, std::shared_ptr<download::Download> left);
   void release(const LivePtr& l);
   // Calls f, and ends this download where it throws.
@@ -169,9 +170,10 @@ class DownloadService {
   void look_after_again(const download::Order& o);
   void keep_key_set(const LivePtr& l, download::KeepKeySet k);
   bool seal_key_set(store::KeySetRow& row, const download::KeepKeySet& keys);  // pool thread
-  download::Context context(const Live& l) const;
+  const download::Policy& policy(const download::Order& o);
 
   Parts p_;
+  std::map<std::pair<std::string, std::string>, download::Policy> policies_;  // by SM-SR and ProfileType
   Admission admission_;
   Admission::Id tickets_ = 0;
   std::unordered_map<std::string, LivePtr> live_;        // by download id: runs

@@ -5,6 +5,7 @@
 #include "host/download/machine.hpp"
 #include "host/download/record.hpp"
 #include "tests/download/card_double.hpp"
+#include "tests/download/given.hpp"
 
 namespace kf::download {
 
@@ -13,7 +14,7 @@ inline const std::string kIccid = "89000123456789012341";
 inline const std::string kAid = "A0000005591010FFFFFFFF8900001300";
 
 struct Drive {
-  Context c;
+  Given c;
   Download d;
   std::vector<Effect> effects;
   bool persisted = false;
@@ -34,7 +35,7 @@ struct Drive {
     d.order.deadline_ms = c.now_ms + 3'600'000;
   }
   void feed(Event e) {
-    Step s = step(std::move(d), std::move(e), c);
+    Step s = step(std::move(d), std::move(e), c, c.moment());
     d = std::move(s.download);
     effects = std::move(s.effects);
     persisted = s.persist;

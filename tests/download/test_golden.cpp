@@ -10,6 +10,7 @@
 #include "host/es/soap.hpp"
 #include "host/pki/chain.hpp"
 #include "tests/download/card_double.hpp"
+#include "tests/download/given.hpp"
 
 namespace kf::download {
 namespace {
@@ -52,7 +53,7 @@ class Golden : public ::testing::Test {
   Bytes out(const char* k) { return hex(g_["out"][k].get<std::string>()); }
   Bytes data(const char* k) { return hex(g_["out"]["send_data"][k].get<std::string>()); }
   void feed(Event e) {
-    Step s = step(std::move(d_), std::move(e), c_);
+    Step s = step(std::move(d_), std::move(e), c_, c_.moment());
     d_ = std::move(s.download);
     effects_ = std::move(s.effects);
   }
@@ -134,7 +135,7 @@ class Golden : public ::testing::Test {
   }
 
   Json g_;
-  Context c_;
+  Given c_;
   std::size_t send_data_limit_ = 0;
   Download d_;
   std::vector<Effect> effects_;

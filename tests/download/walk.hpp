@@ -9,6 +9,7 @@
 #include "host/download/follow_up.hpp"
 #include "host/download/record.hpp"
 #include "tests/download/card_double.hpp"
+#include "tests/download/given.hpp"
 
 namespace kf::download {
 using F = es::Function;
@@ -52,7 +53,7 @@ class Walk {
   }
   void feed(const std::string& what, Event e) {
     path_ += " " + what;
-    Step s = step(std::move(d_), std::move(e), c_);
+    Step s = step(std::move(d_), std::move(e), c_, c_.moment());
     d_ = std::move(s.download);
     path_ += ":" + std::string(state_name(d_.state));
     if (s.persist) record_ = to_record(d_);
@@ -158,7 +159,7 @@ class Walk {
   }
 
   std::mt19937 random_;
-  Context c_;
+  Given c_;
   Download d_;
   std::string record_, path_;
   std::vector<Effect> open_;  // asked for, not yet answered

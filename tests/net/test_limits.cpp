@@ -606,6 +606,29 @@ TEST(Occupancy, SeveralPartiesAtTheirBoundsLeavePlaces) {
   for (auto& p : all) o.leave(*p);
 }
 
+// Connections that say nothing fill all places: they take nothing from a party that works.
+TEST(Occupancy, SilentConnectionsTakeNothingFromAParty) {
+  Occupancy o({.places = 100, .per_address = 100, .per_party = 50, .handshakes_per_s = 0, .handshakes_at_once = 0});
+  const auto strangers = asio::ip::make_address("192.0.2.1"), here = asio::ip::make_address("192.0.2.2");
+  std::vector<std::unique_ptr<Place>> silent, work;
+  const auto enter = [&](std::vector<std::unique_ptr<Place>>& list, const asio::ip::address& from) {
+    auto p = std::make_unique<Place>();
+    const auto e = o.enter(*p, from, {});
+    EXPECT_TRUE(e.admitted);
+    if (e.victim != nullptr) o.leave(*e.victim);
+    list.push_back(std::move(p));
+  };
+  for (int i = 0; i < 100; ++i) enter(silent, strangers);
+  for (int i = 0; i < 50; ++i) {
+    enter(work, here);
+    const auto e = o.identify(*work.back(), "party", {});
+    EXPECT_TRUE(e.admitted && e.victim == nullptr) << i;
+    o.spare(*work.back(), false);
+  }
+  for (auto* list : {&silent, &work})
+    for (auto& p : *list) o.leave(*p);
+}
+
 TEST(Occupancy, Handshakes) {
   Occupancy o({.places = 100, .per_address = 100, .per_party = 100, .handshakes_per_s = 10, .handshakes_at_once = 5});
   Place here, there;

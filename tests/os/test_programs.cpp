@@ -50,6 +50,17 @@ TEST(Programs, WhatCannotBeRunIsNone) {
   EXPECT_EQ(t.find("bin"), "none") << "a folder of that name";
 }
 
+// Without /proc nobody knows where we are; a program in the working directory would be given a PIN.
+TEST(Programs, NothingIsLookedForInTheWorkingDirectory) {
+  const Tree t;
+  t.put("x");
+  t.put("bin/x");
+  const fs::path before = fs::current_path();
+  fs::current_path(t.root);
+  EXPECT_FALSE(find_program("", "x").has_value());
+  fs::current_path(before);
+}
+
 TEST(Programs, OurOwnFolderIsThatOfTheTest) { EXPECT_TRUE(fs::exists(own_folder() / "test_os")); }
 
 }  // namespace

@@ -209,6 +209,7 @@ TEST_F(DownloadQueueTest, ACreationThatIsToldAfterTheEndMakesTheIccidUncertainAg
   gone.order = order("gone", "2.999.10", kMine);
   gone.state = State::failed;
   gone.calls = 3;
+  gone.isd_p_aid = "A0000005591010FFFFFFFF8900001300";  // deleted since
   ASSERT_TRUE(store_
                   ->run([&](store::Tx& tx) {
                     tx.put_download("gone", download::to_record(gone), true, anchored_ms());
@@ -228,6 +229,14 @@ TEST_F(DownloadQueueTest, ACreationThatIsToldAfterTheEndMakesTheIccidUncertainAg
   EXPECT_EQ(metrics_.alarms, 0U) << "not its own order";
   const auto state = [&] { return stored([](store::Tx& tx) { return tx.get_profile(kMine)->state; }); };
   EXPECT_EQ(state(), store::ProfileState::free);
+  service_->late_callback(smsr, "gone.4", made);
+  made.isd_p_aid = hex("A0000005591010FFFFFFFF8900001300");
+  service_->late_callback(smsr, "gone.2", made);
+  io_.restart();
+  io_.run_for(std::chrono::milliseconds(100));
+  EXPECT_EQ(metrics_.alarms, 0U) << "no call of ours; its own ISD-P, told once more";
+  EXPECT_EQ(state(), store::ProfileState::free);
+  made.isd_p_aid = hex("A0000005591010FFFFFFFF8900001400");
   service_->late_callback(smsr, "gone.3", made);
   EXPECT_TRUE(until([&] { return state() == store::ProfileState::uncertain; }));
   EXPECT_EQ(metrics_.alarms, 1U);
@@ -258,6 +267,50 @@ TEST_F(DownloadQueueTest, AnAnswerReachesAnOrderThatWaitsAgainAfterARestart) {
   ASSERT_TRUE(until([&] { return ended() == 2; }));
   EXPECT_EQ(stored([](store::Tx& tx) { return tx.get_profile(kMine)->state; }), store::ProfileState::free)
       << "the only CreateISDP was refused: nothing can be on the card";
+}
+
+// Before the restart it had left its card, and the card's ledger has its calls; it does not know that yet.
+TEST_F(DownloadQueueTest, AnAnswerForTheCardsLedgerReachesItPastAQueuedOrder) {
+  const std::int64_t now = anchored_ms();
+  download::Download waits;
+  waits.order = order("waits", "2.999.10", kMine);
+  waits.state = State::enabling;
+  waits.completed = true;
+  waits.calls = 5;
+  waits.possession.installed(kMine, now);
+  download::FollowUp f;
+  f.id = "after-waits";
+  f.eid = waits.order.eid;
+  f.smsr = waits.order.smsr;
+  f.iccids = {kOld};
+  f.possession.claimed(kOld, now);
+  f.possession.deletion_asked("waits.3", kOld, now, now + 3'600'000);
+  store::ProfileRow old;
+  old.iccid = kOld;
+  EXPECT_TRUE(store_
+                  ->run([&](store::Tx& tx) {
+                    tx.insert_profile(old);
+                    tx.set_profile(kOld, store::ProfileState::uncertain, f.eid.str(), f.smsr.str(), "waits");
+                    tx.put_follow_up(f.eid.str(), f.smsr.str(), download::to_record(f));
+                  })
+                  .ok());
+  follow_ups_->load(stored([](store::Tx& tx) { return tx.follow_ups(); }),
+                    stored([](store::Tx& tx) { return tx.uncertain_profiles(); }), {download::card_of(waits.order)});
+  service_->start(order("first", "2.999.11", kTheirs), {}, {});  // has the card
+  service_->take_up(std::move(waits), {}, {}, false);
+  ASSERT_FALSE(service_->has("waits"));
+  Party smsr;
+  smsr.oid = Oid::trusted("2.999.30");
+  es::Response deleted;
+  deleted.function = es::Function::delete_isdp;
+  deleted.status = es::ExecStatus::success;
+  service_->late_callback(smsr, "waits.3", deleted);
+  const auto open = [&] {
+    for (const auto& row : stored([](store::Tx& tx) { return tx.follow_ups(); }))
+      if (download::follow_up_from_record(row.record, anchored_ms())->possession.open("waits.3")) return true;
+    return false;
+  };
+  EXPECT_TRUE(until([&] { return ended() == 1 && !open(); })) << "nobody repeats that answer";
 }
 
 // An order for what is installed that fails does not make the inventory forget which download brought the profile.
