@@ -8,6 +8,7 @@
 #include "host/main/core_status.hpp"
 #include "host/main/hsm_status.hpp"
 #include "host/main/status_text.hpp"
+#include "host/os/cpu_time.hpp"
 
 namespace kf::server {
 namespace {
@@ -124,7 +125,7 @@ Json server_status(const StatusParts& p) {
               {"cpu",
                {{"user_s", seconds(self.ru_utime)},
                 {"system_s", seconds(self.ru_stime)},
-                {"loop_s", thread_cpu_seconds()},
+                {"loop_s", os::thread_cpu_seconds()},
                 {"soap_s", static_cast<double>(m.soap_ns) * 1e-9},
                 {"machine_s", static_cast<double>(m.machine_ns) * 1e-9},
                 {"personalise_s", sealed.personalise_s},
