@@ -14,12 +14,14 @@
 #include <cstring>
 #include <thread>
 
+#include "host/os/child_process.hpp"
 #include "host/os/programs.hpp"
 
 namespace kf::proc {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+using os::Fd;
 constexpr Millis kTick{5};
 
 std::atomic<bool> g_interrupted{false};
@@ -48,23 +50,6 @@ std::vector<char*> pointers(std::vector<std::string>& v) {
   out.push_back(nullptr);
   return out;
 }
-
-class Fd {
- public:
-  explicit Fd(int fd = -1) : fd_(fd) {}
-  Fd(const Fd&) = delete;
-  Fd& operator=(const Fd&) = delete;
-  ~Fd() { reset(); }
-  void reset(int fd = -1) {
-    if (fd_ >= 0) ::close(fd_);
-    fd_ = fd;
-  }
-  [[nodiscard]] int get() const { return fd_; }
-  int release() { return std::exchange(fd_, -1); }
-
- private:
-  int fd_;
-};
 
 int open_log(const std::string& path) { return ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600); }
 
@@ -186,8 +171,7 @@ int Child::status() const noexcept {
 
 std::string Child::end_text() const {
   if (!wait_status_) return "running";
-  const int s = *wait_status_;
-  return WIFSIGNALED(s) ? "signal " + std::to_string(WTERMSIG(s)) : "exit status " + std::to_string(WEXITSTATUS(s));
+  return os::wait_status_text(*wait_status_);
 }
 
 Result<std::string> Child::read_line(Millis limit) {

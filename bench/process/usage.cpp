@@ -129,7 +129,4 @@ double machine_busy_seconds() {
   return busy / static_cast<double>(::sysconf(_SC_CLK_TCK));
 }
 
-double own_cpu_seconds() { return seconds(CLOCK_PROCESS_CPUTIME_ID); }
-double thread_cpu_seconds() { return seconds(CLOCK_THREAD_CPUTIME_ID); }
-
 }  // namespace kf::proc

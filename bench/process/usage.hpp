@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "host/base/result.hpp"
+#include "host/os/cpu_time.hpp"
 
 namespace kf::proc {
 
@@ -33,7 +34,7 @@ Result<FamilyUsage> family_usage(pid_t pid);  // reasons: proc-gone
 // Time that all CPUs of the machine were busy since it was started, whoever was at work; 0 when the kernel does not
 // say. Resolution of one clock tick.
 double machine_busy_seconds();
-double own_cpu_seconds();     // of this process
-double thread_cpu_seconds();  // of the calling thread
+inline double own_cpu_seconds() { return os::process_cpu_seconds(); }
+using os::thread_cpu_seconds;
 
 }  // namespace kf::proc

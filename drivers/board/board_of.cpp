@@ -2,13 +2,13 @@
 // KF_MODEL_ROOT and KF_MAKE (its maker, declared in board.cpp). The ports are members of the model's class, so nothing
 // in a cycle is called through a pointer.
 #include <sys/random.h>
-#include <time.h>
 
 #include KF_MODEL_HEADER
 #include KF_MODEL_ROOT
 
 #include "drivers/board/axi_memory.hpp"
 #include "drivers/board/board.hpp"
+#include "host/os/cpu_time.hpp"
 #ifdef KF_FAULTY
 #include <regex>
 
@@ -183,17 +183,12 @@ class BoardOf final : public Made {
   // The CPU time between its making and its end belongs to the model.
   class Clock {
    public:
-    explicit Clock(BoardOf& b) : board_(b), start_(now()) {}
+    explicit Clock(BoardOf& b) : board_(b), start_(os::thread_cpu_seconds()) {}
     Clock(const Clock&) = delete;
     Clock& operator=(const Clock&) = delete;
-    ~Clock() { board_.cpu_seconds_ += now() - start_; }
+    ~Clock() { board_.cpu_seconds_ += os::thread_cpu_seconds() - start_; }
 
    private:
-    static double now() {
-      timespec t{};
-      ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-      return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
-    }
     BoardOf& board_;
     double start_;
   };

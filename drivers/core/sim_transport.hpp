@@ -16,6 +16,7 @@
 
 #include "drivers/core/transport.hpp"
 #include "drivers/mailbox/mailbox.hpp"
+#include "host/os/child_process.hpp"
 
 namespace kf::ecc {
 
@@ -40,13 +41,13 @@ class SimTransport final : public Transport {
   void write(std::uint32_t offset, std::uint32_t value) override;
   [[nodiscard]] std::span<std::uint8_t> dma() const override { return mailbox_->dma(); }
   [[nodiscard]] std::uint64_t dma_base() const override { return mailbox_->dma_base(); }
-  [[nodiscard]] int interrupt_fd() const override { return interrupt_fd_; }
+  [[nodiscard]] int interrupt_fd() const override { return interrupt_.fd(); }
   void rearm_interrupt() override;
   Status alive() override;
 
   [[nodiscard]] std::string name() const override { return "keyferry-ecc-sim, simulated"; }
-  [[nodiscard]] pid_t pid() const { return pid_; }
-  [[nodiscard]] int end_fd() const override { return pid_fd_; }
+  [[nodiscard]] pid_t pid() const { return process_->pid(); }
+  [[nodiscard]] int end_fd() const override { return process_->end_fd(); }
   // What the simulator says of itself, some thousand cycles old.
   [[nodiscard]] double sim_cpu_seconds() const;
   [[nodiscard]] std::uint64_t sim_cycles() const;
@@ -57,13 +58,11 @@ class SimTransport final : public Transport {
   Status spawn(const SimOptions& options);
   std::optional<std::uint32_t> wait_for_answer(std::chrono::milliseconds limit);
   void ring();
-  [[nodiscard]] bool ended() const;
   void lose(const char* reason, std::string detail);
-  std::optional<int> reap(std::chrono::milliseconds limit);
 
   std::unique_ptr<mailbox::Mailbox> mailbox_;
-  pid_t pid_ = -1;
-  int pid_fd_ = -1, control_fd_ = -1, doorbell_fd_ = -1, interrupt_fd_ = -1;
+  os::EventFd doorbell_, interrupt_;
+  std::optional<os::ChildProcess> process_;  // empty only while it is being opened
   std::chrono::milliseconds answer_limit_{0};
   std::optional<int> exit_status_;
   Status state_;

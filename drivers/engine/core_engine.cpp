@@ -2,9 +2,7 @@
 
 #include <poll.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/timerfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,6 +15,8 @@
 
 #include "drivers/engine/core_unit.hpp"
 #include "host/crypto/software_engine.hpp"
+#include "host/os/cpu_time.hpp"
+#include "host/os/fd.hpp"
 
 namespace kf::ecc {
 namespace {
@@ -57,52 +57,24 @@ UnitCounts operator+(const UnitCounts& a, const UnitCounts& b) {
       a.faults + b.faults,       a.exceptions + b.exceptions, a.known_answers + b.known_answers};
 }
 
-class EventFd {
- public:
-  EventFd() : fd_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
-    if (fd_ < 0) std::abort();
-  }
-  EventFd(const EventFd&) = delete;
-  EventFd& operator=(const EventFd&) = delete;
-  ~EventFd() { ::close(fd_); }
-  [[nodiscard]] int fd() const { return fd_; }
-  void set() const noexcept {
-    const std::uint64_t one = 1;
-    [[maybe_unused]] const auto n = ::write(fd_, &one, sizeof one);
-  }
-  void clear() const noexcept {
-    std::uint64_t n = 0;
-    [[maybe_unused]] const auto r = ::read(fd_, &n, sizeof n);
-  }
-
- private:
-  int fd_;
-};
-
 // One descriptor that is readable when a caller has something to do: completions were delivered, a core has raised its
 // interrupt, a moment has come.
 class Readiness {
  public:
   Readiness()
       : epoll_(::epoll_create1(EPOLL_CLOEXEC)), timer_(::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)) {
-    if (epoll_ < 0 || timer_ < 0) std::abort();
+    if (!event_.open() || !epoll_.open() || !timer_.open()) std::abort();
     add(event_.fd(), kEvent);
-    add(timer_, kTimer);
+    add(timer_.get(), kTimer);
   }
-  Readiness(const Readiness&) = delete;
-  Readiness& operator=(const Readiness&) = delete;
-  ~Readiness() {
-    ::close(timer_);
-    ::close(epoll_);
-  }
-  [[nodiscard]] int fd() const { return epoll_; }
+  [[nodiscard]] int fd() const { return epoll_.get(); }
 
   // The interrupt of core i, until forget(); -1: it has none.
   void watch(int fd, unsigned i) const {
     if (fd >= 0) add(fd, i);
   }
   void forget(int fd) const {
-    if (fd >= 0) ::epoll_ctl(epoll_, EPOLL_CTL_DEL, fd, nullptr);
+    if (fd >= 0) ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
   }
   void completions() const { event_.set(); }
   // Readable at that moment at the latest; max(): at none.
@@ -116,12 +88,12 @@ class Readiness {
           1, std::chrono::duration_cast<std::chrono::nanoseconds>(moment - EngineClock::now()).count());
       t.it_value = {ns / 1'000'000'000, ns % 1'000'000'000};
     }
-    ::timerfd_settime(timer_, 0, &t, nullptr);
+    ::timerfd_settime(timer_.get(), 0, &t, nullptr);
   }
   // What made it readable: a bit for each core with an interrupt. Nothing: it is not.
   std::optional<std::uint32_t> take() {
     std::array<epoll_event, 18> events;
-    const int n = ::epoll_wait(epoll_, events.data(), static_cast<int>(events.size()), 0);
+    const int n = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), 0);
     if (n <= 0) return std::nullopt;
     std::uint32_t interrupts = 0;
     for (const auto& e : std::span(events).first(static_cast<std::size_t>(n))) {
@@ -129,7 +101,7 @@ class Readiness {
         event_.clear();
       } else if (e.data.u32 == kTimer) {
         std::uint64_t expirations = 0;
-        if (::read(timer_, &expirations, sizeof expirations) < 0) continue;
+        if (::read(timer_.get(), &expirations, sizeof expirations) < 0) continue;
         came_ = true;
       } else {
         interrupts |= 1U << e.data.u32;
@@ -144,19 +116,13 @@ class Readiness {
     epoll_event e{};
     e.events = EPOLLIN;
     e.data.u32 = who;
-    if (::epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &e) != 0) std::abort();
+    if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &e) != 0) std::abort();
   }
-  EventFd event_;
-  int epoll_, timer_;
+  os::EventFd event_;
+  os::Fd epoll_, timer_;
   Time armed_ = Time::max();       // of who makes the turn
   std::atomic<bool> came_{false};  // the timer has fired since
 };
-
-double thread_cpu() {
-  timespec t{};
-  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
-}
 
 std::uint64_t micros(EngineClock::duration d) {
   return static_cast<std::uint64_t>(
@@ -167,8 +133,8 @@ std::uint64_t micros(EngineClock::duration d) {
 
 struct CoreEngine::Impl {
   CoreEngineConfig config;
-  EventFd wake;     // something for the engine's thread
-  Readiness ready;  // what the caller watches: completions, the cores' interrupts, the moment a batch grows ripe
+  os::EventFd wake;  // something for the engine's thread
+  Readiness ready;   // what the caller watches: completions, the cores' interrupts, the moment a batch grows ripe
 
   mutable std::mutex lock;
   std::vector<Work> inbox;  // guarded by lock, as all below
@@ -498,7 +464,7 @@ struct CoreEngine::Impl {
 
   // On the caller's thread: nothing that could take long. What does is left to the engine's thread.
   void quick_turn(std::uint32_t interrupts, bool to_poller) {
-    const double start = thread_cpu();
+    const double start = os::thread_cpu_seconds();
     if (!take_inbox()) return;
     bool trouble = !to_software.empty();
     for (std::size_t i = 0; i < units.size(); ++i) {
@@ -511,7 +477,7 @@ struct CoreEngine::Impl {
     trouble = trouble || !to_software.empty();
     deliver(to_poller);
     if (trouble) wake.set();
-    turn_seconds += thread_cpu() - start;
+    turn_seconds += os::thread_cpu_seconds() - start;
   }
 
   // Reads registers where it is time to; what is wrong with the core.
@@ -553,7 +519,7 @@ struct CoreEngine::Impl {
     feed_all(now);
     for (; !to_software.empty(); to_software.pop_front()) finish(software_execute(to_software.front().request));
     deliver(false);
-    thread_seconds = thread_cpu();
+    thread_seconds = os::thread_cpu_seconds();
     return true;
   }
   // Each wake-up by time costs some sixty microseconds on a virtual machine, so there are few of them.

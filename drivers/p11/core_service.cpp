@@ -1,9 +1,6 @@
 // The callers' side: jobs are handed in and waited for.
 #include "drivers/p11/core_service.hpp"
 
-#include <sys/eventfd.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
@@ -39,20 +36,11 @@ class NoSignals {
 CoreService::Job::~Job() { wipe(&c, sizeof c); }
 
 CoreService::CoreService(std::string name, Open open, Log log, Threads threads)
-    : name_(std::move(name)),
-      open_(std::move(open)),
-      log_(std::move(log)),
-      threads_(threads),
-      wake_fd_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
-  if (wake_fd_ < 0) throw std::system_error(errno, std::generic_category(), "eventfd");
+    : name_(std::move(name)), open_(std::move(open)), log_(std::move(log)), threads_(threads) {
+  if (!wake_.open()) throw std::system_error(errno, std::generic_category(), "eventfd");
   if (threads_ == Threads::callers) return;
-  try {
-    const NoSignals none;
-    thread_ = std::thread([this] { serve(); });
-  } catch (...) {
-    ::close(wake_fd_);
-    throw;
-  }
+  const NoSignals none;
+  thread_ = std::thread([this] { serve(); });
 }
 
 CoreService::~CoreService() {
@@ -66,13 +54,9 @@ CoreService::~CoreService() {
   } else {
     give_all_up();
   }
-  ::close(wake_fd_);
 }
 
-void CoreService::wake() const {
-  const std::uint64_t one = 1;
-  [[maybe_unused]] const auto n = ::write(wake_fd_, &one, sizeof one);
-}
+void CoreService::wake() const { wake_.set(); }
 
 void CoreService::warm_up() {
   if (threads_ == Threads::callers) return;

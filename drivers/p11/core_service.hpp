@@ -31,6 +31,7 @@
 
 #include "drivers/core/device.hpp"
 #include "host/crypto/curve.hpp"
+#include "host/os/fd.hpp"
 
 namespace kf::p11core {
 
@@ -130,7 +131,7 @@ class CoreService {
   const Open open_;
   const Log log_;
   const Threads threads_;
-  int wake_fd_ = -1;
+  os::EventFd wake_;
 
   mutable std::mutex lock_;
   std::vector<JobPtr> inbox_;  // guarded by lock_, like the next three

@@ -292,7 +292,7 @@ void CoreService::publish() {
 }
 
 void CoreService::sleep() {
-  std::array<pollfd, 2> fds{{{wake_fd_, POLLIN, 0}, {-1, POLLIN, 0}}};
+  std::array<pollfd, 2> fds{{{wake_.fd(), POLLIN, 0}, {-1, POLLIN, 0}}};
   microseconds most = kIdleLook;
   if (device_) {
     fds[1].fd = device_->interrupt_fd();
@@ -305,10 +305,7 @@ void CoreService::sleep() {
   }
   const timespec t{most.count() / 1'000'000, (most.count() % 1'000'000) * 1000};
   if (::ppoll(fds.data(), fds.size(), &t, nullptr) <= 0) return;
-  if ((fds[0].revents & POLLIN) != 0) {
-    std::uint64_t n = 0;
-    [[maybe_unused]] const auto r = ::read(wake_fd_, &n, sizeof n);
-  }
+  if ((fds[0].revents & POLLIN) != 0) wake_.clear();
   if (device_ && (fds[1].revents & POLLIN) != 0) device_->rearm_interrupt();
 }
 

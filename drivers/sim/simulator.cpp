@@ -1,12 +1,12 @@
 #include "drivers/sim/simulator.hpp"
 
 #include <poll.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <array>
 
 #include "drivers/ecc/ecc_regs.hpp"
+#include "host/os/cpu_time.hpp"
 
 namespace kf::ecc {
 namespace {
@@ -80,11 +80,8 @@ bool Simulator::host_gone() const {
 }
 
 void Simulator::publish() {
-  timespec t{};
-  ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
   mailbox::Header& h = mailbox_.header();
-  h.cpu_ns.store(static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(t.tv_nsec),
-                 std::memory_order_relaxed);
+  h.cpu_ns.store(static_cast<std::uint64_t>(os::process_cpu().count()), std::memory_order_relaxed);
   h.cycles.store(board_.cycles(), std::memory_order_relaxed);
   h.heartbeat.fetch_add(1, std::memory_order_relaxed);
 }

@@ -1,8 +1,5 @@
 #include "host/crypto/software_engine.hpp"
 
-#include <sys/eventfd.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <condition_variable>
 #include <map>
@@ -11,6 +8,7 @@
 
 #include "host/crypto/ec.hpp"
 #include "host/crypto/ec_openssl.hpp"
+#include "host/os/fd.hpp"
 
 namespace kf {
 namespace {
@@ -81,7 +79,7 @@ class Ring {
 
 struct SoftwareEngine::Impl {
   std::size_t limit;
-  int event = -1;
+  os::EventFd event;
   std::mutex lock;
   std::condition_variable work;
   Ring<EccRequest> todo;  // guarded by lock, like all below
@@ -93,8 +91,7 @@ struct SoftwareEngine::Impl {
 
   explicit Impl(const SoftwareEngineOptions& o)
       : limit(std::max<std::size_t>(1, o.queue_limit)), todo(limit), done(limit) {
-    event = ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    ossl::must(event >= 0);
+    ossl::must(event.open());
     for (unsigned i = 0; i < std::max(1U, o.threads); ++i) threads.emplace_back([this] { serve(); });
   }
   ~Impl() {
@@ -104,7 +101,6 @@ struct SoftwareEngine::Impl {
     }
     work.notify_all();
     for (std::thread& t : threads) t.join();
-    ::close(event);
   }
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
@@ -135,23 +131,15 @@ struct SoftwareEngine::Impl {
       g.unlock();
       EccCompletion c = execute(r);
       g.lock();
-      if (done.empty()) signal();
+      if (done.empty()) event.set();
       done.push(std::move(c));
     }
-  }
-  void signal() const noexcept {
-    const std::uint64_t one = 1;
-    [[maybe_unused]] const auto n = ::write(event, &one, sizeof one);  // full counter: readable already
-  }
-  void unsignal() const noexcept {
-    std::uint64_t n = 0;
-    [[maybe_unused]] const auto r = ::read(event, &n, sizeof n);
   }
 };
 
 SoftwareEngine::SoftwareEngine(SoftwareEngineOptions o) : impl_(std::make_unique<Impl>(o)) {}
 SoftwareEngine::~SoftwareEngine() = default;
-int SoftwareEngine::event_fd() const noexcept { return impl_->event; }
+int SoftwareEngine::event_fd() const noexcept { return impl_->event.fd(); }
 
 std::size_t SoftwareEngine::submit(std::span<const EccRequest> requests) noexcept {
   std::size_t n = 0;
@@ -173,7 +161,7 @@ std::size_t SoftwareEngine::poll(std::span<EccCompletion> out) noexcept {
   const std::size_t n = std::min(out.size(), impl_->done.size());
   for (std::size_t i = 0; i < n; ++i) out[i] = impl_->done.pop();
   impl_->in_flight -= n;
-  if (impl_->done.empty()) impl_->unsignal();
+  if (impl_->done.empty()) impl_->event.clear();
   return n;
 }
 

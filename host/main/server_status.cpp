@@ -8,6 +8,7 @@
 #include "host/main/core_status.hpp"
 #include "host/main/hsm_status.hpp"
 #include "host/main/status_text.hpp"
+#include "host/os/cpu_time.hpp"
 
 namespace kf::server {
 namespace {
@@ -109,7 +110,7 @@ Json cpu_json(const Metrics& m, const pipeline::Stats& sealed, const store::Stor
   auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) * 1e-6; };
   return {{"user_s", seconds(self.ru_utime)},
           {"system_s", seconds(self.ru_stime)},
-          {"loop_s", thread_cpu_seconds()},
+          {"loop_s", os::thread_cpu_seconds()},
           {"soap_s", static_cast<double>(m.soap_ns) * 1e-9},
           {"machine_s", static_cast<double>(m.machine_ns) * 1e-9},
           {"personalise_s", sealed.personalise_s},

@@ -3,12 +3,13 @@
 #include <oneapi/tbb/global_control.h>
 #include <oneapi/tbb/parallel_pipeline.h>
 #include <oneapi/tbb/task_arena.h>
-#include <time.h>
 
 #include <algorithm>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
+
+#include "host/os/cpu_time.hpp"
 
 // oneTBB orders what happens before a task is handed on and what happens in it, but inside a library that
 // ThreadSanitizer cannot look into; these tell it.
@@ -24,12 +25,6 @@ inline void __tsan_release(void*) {}
 
 namespace kf::pipeline {
 namespace {
-
-double thread_seconds() {
-  timespec t{};
-  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
-}
 
 struct Job {
   Order order;
@@ -118,7 +113,7 @@ struct SealPipeline::Impl {
 
   static BatchPtr personalise(BatchPtr b) {
     __tsan_acquire(b);
-    const double start = thread_seconds();
+    const double start = os::thread_cpu_seconds();
     for (Job& j : b->jobs) {
       alone(j, [&j] {
         auto p = j.order.package();
@@ -129,14 +124,14 @@ struct SealPipeline::Impl {
         }
       });
     }
-    b->personalise_s = thread_seconds() - start;
+    b->personalise_s = os::thread_cpu_seconds() - start;
     __tsan_release(b);
     return b;
   }
 
   BatchPtr seal(BatchPtr b) const {
     __tsan_acquire(b);
-    const double start = thread_seconds();
+    const double start = os::thread_cpu_seconds();
     // An engine serves one thread and keeps its buffers: one for each thread and name.
     thread_local std::string name;
     thread_local std::unique_ptr<seal::ScriptSealer> engine;
@@ -181,7 +176,7 @@ struct SealPipeline::Impl {
       j.order.keys = es8::KeySet{};
       j.package = Package{};
     }
-    b->seal_s = thread_seconds() - start;
+    b->seal_s = os::thread_cpu_seconds() - start;
     __tsan_release(b);
     return b;
   }
@@ -192,7 +187,7 @@ struct SealPipeline::Impl {
     std::size_t bytes = 0;
     std::size_t segments = 0;
     std::size_t freed = 0;
-    const double start = thread_seconds();
+    const double start = os::thread_cpu_seconds();
     for (Job& j : b->jobs) {
       freed += j.memory;
       if (j.script) {
@@ -206,7 +201,7 @@ struct SealPipeline::Impl {
       }
       j.script.reset();
     }
-    const double encode_s = thread_seconds() - start;
+    const double encode_s = os::thread_cpu_seconds() - start;
     for (Job& j : b->jobs) alone(j, [&j] { j.done(std::move(j.result)); });
     const std::lock_guard g(lock);
     memory -= freed;

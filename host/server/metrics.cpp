@@ -1,7 +1,6 @@
 #include "host/server/metrics.hpp"
 
 #include <spdlog/spdlog.h>
-#include <time.h>
 
 #include <nlohmann/json.hpp>
 
@@ -9,11 +8,6 @@
 #include "host/server/peer_log.hpp"
 
 namespace kf::server {
-double thread_cpu_seconds() {
-  timespec t{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-  return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
-}
 nlohmann::json histogram_json(const Histogram& h) {
   nlohmann::json bars = nlohmann::json::array();
   for (const auto& b : h.bars()) bars.push_back({b.low, b.count});

@@ -16,7 +16,6 @@
 
 namespace kf::server {
 
-double thread_cpu_seconds();
 nlohmann::json histogram_json(const Histogram& h);
 
 class Stopwatch {  // adds the elapsed time of a scope to a counter of nanoseconds

@@ -1,5 +1,6 @@
 #include "host/store/store.hpp"
 
+#include "host/os/cpu_time.hpp"
 #include "host/store/inspect.hpp"
 #include "host/store/trouble.hpp"
 
@@ -7,7 +8,6 @@
 #include <sqlite3.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -119,12 +119,6 @@ std::string lock_holder(int fd) {
   return {};
 }
 
-double thread_cpu() {
-  timespec t{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-  return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
-}
-
 }  // namespace
 
 struct Store::Impl {
@@ -174,7 +168,7 @@ struct Store::Impl {
         std::lock_guard lock(m);
         stats.group_size.add(group.size());
         stats.commit_us.add(static_cast<std::uint64_t>(us));
-        stats.cpu_s = thread_cpu();
+        stats.cpu_s = os::thread_cpu_seconds();
         if (!trouble.empty()) ++stats.failed_groups;
         try {
           stats.trouble = trouble;

@@ -1,9 +1,7 @@
 #include "hsm/engine/supervisor.hpp"
 
 #include <poll.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -45,8 +43,6 @@ std::string label_of(const std::string& uri) {
 }  // namespace
 
 Supervisor::Supervisor(const HsmConfig& c) : config_(c), buffer_(wire::kMaxMessage) {
-  event_fd_ = ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-  wake_fd_ = ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
   for (std::size_t t = 0; t < c.tokens.size(); ++t) {
     Token token;
     token.name = c.tokens[t].name.empty() ? label_of(c.tokens[t].token_uri) : c.tokens[t].name;
@@ -66,12 +62,10 @@ Supervisor::~Supervisor() {
     wake();
   }
   if (thread_.joinable()) thread_.join();
-  if (event_fd_ >= 0) ::close(event_fd_);
-  if (wake_fd_ >= 0) ::close(wake_fd_);
 }
 
 Status Supervisor::start() {
-  if (event_fd_ < 0 || wake_fd_ < 0) return Error{"hsm-worker", std::string("eventfd: ") + std::strerror(errno)};
+  if (!event_.open() || !wake_.open()) return Error{"hsm-worker", "no descriptor is left for an eventfd"};
   thread_ = std::thread([this] { run(); });
   Lock lock(mutex_);
   changed_.wait(lock, [&] {
@@ -91,15 +85,9 @@ Status Supervisor::start() {
 
 // ---- the engine's thread
 
-void Supervisor::raise_event() noexcept {
-  const std::uint64_t one = 1;
-  [[maybe_unused]] const ssize_t r = ::write(event_fd_, &one, sizeof one);
-}
+void Supervisor::raise_event() noexcept { event_.set(); }
 
-void Supervisor::clear_event() noexcept {
-  std::uint64_t ignored = 0;
-  [[maybe_unused]] const ssize_t r = ::read(event_fd_, &ignored, sizeof ignored);
-}
+void Supervisor::clear_event() noexcept { event_.clear(); }
 
 void Supervisor::post(Mail m) {
   mail_.push_back(std::move(m));
@@ -215,10 +203,7 @@ void Supervisor::finish(const CallPtr& c, Result<SecretBytes> r) {
   c->finished.notify_one();
 }
 
-void Supervisor::wake() noexcept {
-  const std::uint64_t one = 1;
-  [[maybe_unused]] const ssize_t r = ::write(wake_fd_, &one, sizeof one);
-}
+void Supervisor::wake() noexcept { wake_.set(); }
 
 void Supervisor::log(const std::string& line) const {
   if (config_.log) {
@@ -369,7 +354,7 @@ void Supervisor::begin(Worker& w, Lock& lock) {
   lock.unlock();
   auto ring = wire::Ring::create();
   Result<WorkerProcess> p =
-      ring ? WorkerProcess::spawn(config_, t, wire::Configuration::Mode::serve, (*ring)->fd(), event_fd_)
+      ring ? WorkerProcess::spawn(config_, t, wire::Configuration::Mode::serve, (*ring)->fd(), event_.fd())
            : ring.error();
   lock.lock();
   if (!p) return fail(w, std::move(p).error(), lock);
@@ -399,7 +384,7 @@ void Supervisor::pump(Worker& w) {
 }
 
 void Supervisor::wait_for_events(Lock& lock) {
-  std::vector<pollfd> fds{{wake_fd_, POLLIN, 0}};
+  std::vector<pollfd> fds{{wake_.fd(), POLLIN, 0}};
   std::vector<Worker*> whose{nullptr};
   for (const auto& w : workers_) {
     if (!w->process) continue;
@@ -409,10 +394,7 @@ void Supervisor::wait_for_events(Lock& lock) {
   lock.unlock();
   ::poll(fds.data(), fds.size(), static_cast<int>(kTick.count()));
   lock.lock();
-  if ((fds[0].revents & POLLIN) != 0) {
-    std::uint64_t ignored = 0;
-    [[maybe_unused]] const ssize_t r = ::read(wake_fd_, &ignored, sizeof ignored);
-  }
+  if ((fds[0].revents & POLLIN) != 0) wake_.clear();
   for (std::size_t i = 1; i < fds.size(); ++i) {
     if ((fds[i].revents & POLLOUT) != 0) whose[i]->blocked = false;
     if ((fds[i].revents & (POLLIN | POLLHUP | POLLERR)) != 0) receive(*whose[i], lock);

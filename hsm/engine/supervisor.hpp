@@ -33,7 +33,7 @@ class Supervisor {
   Status start();
 
   // The engine's thread.
-  [[nodiscard]] int event_fd() const noexcept { return event_fd_; }  // also rung by the workers
+  [[nodiscard]] int event_fd() const noexcept { return event_.fd(); }  // also rung by the workers
   void raise_event() noexcept;
   void clear_event() noexcept;
   [[nodiscard]] bool mail_waits() const noexcept { return mail_flag_.load(std::memory_order_acquire); }
@@ -112,8 +112,7 @@ class Supervisor {
   void log(const std::string& line) const;
 
   const HsmConfig config_;
-  int event_fd_ = -1;
-  int wake_fd_ = -1;
+  os::EventFd event_, wake_;
   SecretBytes buffer_;
   std::atomic<bool> mail_flag_{false};
   std::atomic<std::uint64_t> due_{~std::uint64_t{0}};

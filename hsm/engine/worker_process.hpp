@@ -4,13 +4,12 @@
 // The worker dies with the *thread* that started it (PR_SET_PDEATHSIG): start it from one that lives as long as needed.
 #pragma once
 
-#include <sys/types.h>
-
 #include <chrono>
 #include <optional>
 #include <utility>
 #include <vector>
 
+#include "host/os/child_process.hpp"
 #include "hsm/engine/hsm_engine.hpp"
 #include "hsm/wire/wire.hpp"
 
@@ -24,35 +23,28 @@ Result<IdentityPoints> decode_ready(ByteView answer);
 
 class WorkerProcess {
  public:
-  // posix_spawn and the configuration message; does not wait. Reasons: hsm-worker.
+  // The process and its configuration message; does not wait. Reasons: hsm-worker.
   // Mode serve: the ring at descriptor 4, the engine's eventfd at 5.
   static Result<WorkerProcess> spawn(const HsmConfig& c, const TokenConfig& t, wire::Configuration::Mode mode,
                                      int ring_fd = -1, int event_fd = -1);
-  WorkerProcess(WorkerProcess&& o) noexcept : pid_(std::exchange(o.pid_, -1)), fd_(std::exchange(o.fd_, -1)) {}
-  WorkerProcess& operator=(WorkerProcess&& o) noexcept;
-  WorkerProcess(const WorkerProcess&) = delete;
-  WorkerProcess& operator=(const WorkerProcess&) = delete;
-  ~WorkerProcess();  // kills what still runs
 
-  [[nodiscard]] pid_t pid() const noexcept { return pid_; }
-  [[nodiscard]] int fd() const noexcept { return fd_; }
+  [[nodiscard]] pid_t pid() const noexcept { return child_.pid(); }
+  [[nodiscard]] int fd() const noexcept { return child_.control(); }
 
   // Blocking, for tools that own the process alone. Reasons: those of the worker, hsm-worker.
   Result<IdentityPoints> wait_ready(std::chrono::milliseconds limit);
   Result<SecretBytes> call(wire::AdminOp op, const wire::Writer& args, std::chrono::milliseconds limit);
 
-  void hang_up() noexcept;   // closes the socket: the worker finishes its job and ends
-  void kill_now() noexcept;  // SIGKILL, to this process only
-  // The wait status once the process is gone; empty while it runs on.
-  std::optional<int> reap(std::chrono::milliseconds limit) noexcept;
+  void hang_up() noexcept { child_.hang_up(); }  // the worker finishes its job and ends
+  void kill_now() noexcept { child_.kill_now(); }
+  std::optional<int> reap(std::chrono::milliseconds limit) noexcept { return child_.reap(limit); }
 
  private:
-  WorkerProcess(pid_t pid, int fd) : pid_(pid), fd_(fd) {}
+  explicit WorkerProcess(os::ChildProcess child) : child_(std::move(child)) {}
   Result<SecretBytes> receive(wire::Kind kind, std::chrono::milliseconds limit);
-  pid_t pid_;
-  int fd_;
+  os::ChildProcess child_;
 };
 
-std::string wait_status_text(int status);  // "exit status 3", "signal 9"
+using os::wait_status_text;
 
 }  // namespace kf::hsm

@@ -4,7 +4,6 @@
 #include <atomic>
 #include <barrier>
 #include <chrono>
-#include <ctime>
 #include <deque>
 #include <optional>
 #include <thread>
@@ -12,6 +11,7 @@
 #include "host/base/histogram.hpp"
 #include "host/base/random.hpp"
 #include "host/crypto/ec.hpp"
+#include "host/os/cpu_time.hpp"
 #include "hsm/worker/probe_calls.hpp"
 
 namespace kf::hsm::worker {
@@ -23,11 +23,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr unsigned kGiveUpAfter = 20;  // failures in a row: what fails twenty times tells nothing by failing on
 
-std::uint64_t process_cpu_ns() {
-  timespec t{};
-  ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-  return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(t.tv_nsec);
-}
+std::uint64_t process_cpu_ns() { return static_cast<std::uint64_t>(os::process_cpu().count()); }
 
 // What one thread works with, and what it found out.
 struct Lane {
