@@ -100,7 +100,8 @@ Result<ChildProcess> ChildProcess::start(const ChildCommand& c) {
   if (rc != 0) return Error{"child", "cannot start '" + c.program + "': " + std::strerror(rc)};
   p.pid_ = pid;
   p.process_.reset(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-  if (!p.process_.open()) return system_error("pidfd_open");
+  if (!p.process_.open() && errno != ESRCH) return system_error("pidfd_open");
+  if (!p.process_.open()) p.pid_ = -1;  // ended already, and reaped by the system: the host ignores SIGCHLD
   return p;
 }
 

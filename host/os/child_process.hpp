@@ -35,13 +35,12 @@ class ChildProcess {
 
   [[nodiscard]] pid_t pid() const noexcept { return pid_; }             // -1 once it was reaped
   [[nodiscard]] int control() const noexcept { return socket_.get(); }  // SOCK_SEQPACKET; -1 after hang_up()
-  [[nodiscard]] int end_fd() const noexcept { return process_.get(); }  // readable once it has ended
+  [[nodiscard]] int end_fd() const noexcept { return process_.get(); }  // readable at its end; -1: it ended at once
   [[nodiscard]] bool ended() const noexcept;
 
   void hang_up() noexcept { socket_.reset(); }
   void kill_now() noexcept;  // SIGKILL, to this process only
-  // The wait status once the process has ended and was reaped, by us or, as 0, by somebody else; empty while it runs
-  // on.
+  // The wait status once the process was reaped, by us or, as 0, by somebody else; empty while it runs on.
   std::optional<int> reap(std::chrono::milliseconds limit) noexcept;
 
  private:

@@ -52,7 +52,7 @@ std::set<std::string> missing(const std::string& file, bool program, bool optimi
 #if defined(__x86_64__) || defined(__i386__)
   options.emplace_back("-fcf-protection=full");
 #endif
-  const auto compiled = lines_with(readelf("-p .debug_str '" + file + "'"), "] GNU C");
+  const auto compiled = lines_with(readelf("-p .debug_str '" + file + "'"), "  GNU C");
   need(!compiled.empty(), "the compiler's options");
   for (const auto& line : compiled)
     for (const auto& o : options)
