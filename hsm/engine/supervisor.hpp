@@ -110,6 +110,7 @@ class Supervisor {
   void wake() noexcept;
   static void finish(const CallPtr& c, Result<SecretBytes> r);
   void log(const std::string& line) const;
+  static std::size_t resident_bytes(int pid);  // 0: there is no such process
 
   const HsmConfig config_;
   os::EventFd event_, wake_;

@@ -1,0 +1,136 @@
+// DownloadService: answers that nobody waits for any more, and what they say of a card.
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "host/base/clock.hpp"
+#include "host/base/text.hpp"
+#include "host/download/answers.hpp"
+#include "host/server/download_service.hpp"
+#include "host/server/peer_log.hpp"
+
+namespace kf::server {
+namespace {
+constexpr std::size_t kMostLateAnswers = 64;  // of one download
+
+std::optional<unsigned> call_number(const std::string& transaction) {
+  const std::string number = transaction.substr(transaction.rfind('.') + 1);
+  unsigned n = 0;
+  const auto [end, ec] = std::from_chars(number.data(), number.data() + number.size(), n);
+  if (ec != std::errc() || end != number.data() + number.size() || n == 0) return std::nullopt;
+  return n;
+}
+}  // namespace
+
+std::optional<unsigned> late_call(const download::Download& d, const std::string& transaction) {
+  const auto n = call_number(transaction);
+  if (!n || *n > d.calls) return std::nullopt;
+  const bool asked =
+      *n == d.pending_call || (d.enable_call != 0 && *n >= d.enable_call) || d.possession.open(transaction);
+  return asked ? n : std::nullopt;
+}
+
+// Of a running download. While its record cannot be stored no event is taken: one answer a call waits at most, and none
+// of a call that nobody asks about any more. One that waits for a place after a restart does not know yet which calls
+// its old life made: its first step does.
+void DownloadService::late_answer(const LivePtr& l, const std::string& transaction, const es::Response& r) {
+  const auto n = l->queued ? call_number(transaction) : late_call(l->d, transaction);
+  // A creation that was denied and made after all: the next order for that card finds it in the EIS and cleans it away.
+  const bool over = !n || (l->queued && !l->d.possession.open(transaction));
+  if (over && r.function == es::Function::create_isdp && download::executed(r) &&
+      to_hex(r.isd_p_aid) != l->d.isd_p_aid) {
+    ++p_.metrics.alarms;
+    peer_line(spdlog::level::err, "late ISD-P", l->order.smsr.str(),
+              "ALARM download " + l->order.id + " EID " + l->order.eid.str() + ": SM-SR " + l->order.smsr.str() +
+                  " says that CreateISDP " + transaction + " made ISD-P " + to_hex(r.isd_p_aid) +
+                  ", and that call was over; the ISD-P may be left in state Created");
+  }
+  const bool waits = std::ranges::any_of(l->events, [n](const download::Event& e) {
+    const auto* a = std::get_if<download::Answer>(&e);
+    return a != nullptr && a->call == n;
+  });
+  if (!n || waits || l->events.size() >= kMostLateAnswers) return;
+  post(l, download::Answer{*n, r});  // the machine decides whether it still matters
+}
+
+void DownloadService::late_callback(const Party& from, const std::string& transaction, const es::Response& r) {
+  const std::size_t dot = transaction.rfind('.');
+  const LivePtr l = dot == std::string::npos ? nullptr : at_work_or_taken_up(transaction.substr(0, dot));
+  if (l && l->order.smsr == from.oid) {
+    // After a restart a queued one does not know yet whether it had left its card, and its calls to the card's ledger.
+    const bool of_card = (l->left_card || l->queued) && p_.follow_ups.late_callback(from, transaction, r);
+    if (of_card && l->left_card) return;
+    return late_answer(l, transaction, r);
+  }
+  if (p_.follow_ups.late_callback(from, transaction, r)) return;
+  if (r.function == es::Function::create_isdp && download::executed(r) && dot != std::string::npos)
+    made_after_all(from, transaction, r);
+}
+
+// A CreateISDP that no ledger has, of an order that has ended: denied then, and made after all. Its ICCID is uncertain
+// again, and the card is looked after, unless the ICCID is somewhere else by now.
+void DownloadService::made_after_all(const Party& from, const std::string& transaction, const es::Response& r) {
+  struct Found {
+    std::optional<download::Download> ended;
+    std::optional<store::ProfileRow> profile;
+  };
+  auto found = std::make_shared<Found>();
+  const std::string id = transaction.substr(0, transaction.rfind('.'));
+  p_.storage.submit(
+      [found, id](store::Tx& tx) {
+        const auto record = tx.ended_download(id);
+        if (!record) return;
+        auto d = download::from_record(*record);
+        if (!d) return;
+        found->profile = tx.get_profile(d->order.iccid.str());
+        found->ended = std::move(*d);
+      },
+      [this, found, transaction, smsr = from.oid, aid = to_hex(r.isd_p_aid)](const Status& s) {
+        if (stopped_ || !s) return;
+        guarded(p_.metrics, "a late CreateISDP", [&] {
+          const auto n = call_number(transaction);
+          const bool ours = found->ended && found->ended->order.smsr == smsr && n && *n <= found->ended->calls;
+          if (ours && found->ended->isd_p_aid == aid) return;  // its own, told once more
+          const std::string says =
+              "SM-SR " + smsr.str() + " says that CreateISDP " + transaction + " made ISD-P " + aid;
+          if (!ours)
+            return peer_warn("late CreateISDP", smsr.str(),
+                             says + ", and no order of ours there is known by that name");
+          const download::Order& o = found->ended->order;
+          const bool free = found->profile && found->profile->state == store::ProfileState::free;
+          ++p_.metrics.alarms;
+          peer_line(spdlog::level::err, "late CreateISDP", smsr.str(),
+                    "ALARM download " + o.id + " EID " + o.eid.str() + ": " + says + ", and that order has ended; " +
+                        (free ? "ICCID " + o.iccid.str() + " is uncertain again and the eUICC is looked after"
+                              : "an ISD-P may be left in state Created; ICCID " + o.iccid.str() + " is " +
+                                    (found->profile ? "with EID " + found->profile->eid : "not in the inventory")));
+          if (free) look_after_again(o);
+        });
+      });
+}
+
+void DownloadService::look_after_again(const download::Order& o) {
+  auto left = std::make_shared<download::Download>();
+  left->order = o;
+  left->order.iccid_was = download::IccidState::free;
+  left->state = download::State::failed;
+  left->possession.claimed(o.iccid.str(), anchored_ms());
+  const auto ledger = p_.follow_ups.outcome(*left);
+  // Until this is stored the ICCID counts as free and may be ordered for another card, so it is tried until it is.
+  p_.storage.submit_until_stored("that ICCID " + o.iccid.str() + " is uncertain", [o, ledger](store::Tx& tx) {
+    const auto row = tx.get_profile(o.iccid.str());
+    if (row && row->state == store::ProfileState::free)
+      tx.set_profile(o.iccid.str(), store::ProfileState::uncertain, o.eid.str(), o.smsr.str(), o.id);
+  });
+  p_.storage.submit(
+      [o, ledger](store::Tx& tx) {
+        if (ledger) tx.put_follow_up(o.eid.str(), o.smsr.str(), *ledger);
+      },
+      [this, left](const Status& s) {
+        if (!s) spdlog::error("ledger of EID {} not stored: {}", left->order.eid.str(), s.error().text());
+        if (!stopped_) guarded(p_.metrics, "what an order left", [&] { p_.follow_ups.settled(*left); });
+      });
+}
+
+}  // namespace kf::server
