@@ -145,6 +145,7 @@ module kf_engine #(
   logic         cpl_sent;
   logic         cpl_end;
   logic [255:0] cpl_data;
+  logic [31:0]  cpl_sum;
   logic [7:0]   cpl_status;
   logic [5:0]   cpl_ctx;
   logic [31:0]  cpl_cycles;
@@ -161,7 +162,7 @@ module kf_engine #(
     .clk(front_clk), .rst, .fail_i(prep_differ || results_differ), .zeroise_i, .abort_i, .closed_i(!prep_open),
     .part_rst_o(part_rst), .forget_o(forget), .owed_o(owed), .active_o(ledger_active),
     .s_job_valid, .s_job_ready, .s_job_data, .s_job_last, .job_valid_o(job_valid), .job_ready_i(job_ready), .job_refused_o(job_refused),
-    .place_i(place), .owns_i(owns), .gen_i(gen), .cpl_valid_i(cpl_valid), .cpl_sent_o(cpl_sent), .cpl_end_o(cpl_end), .cpl_data_i(cpl_data),
+    .place_i(place), .owns_i(owns), .gen_i(gen), .cpl_valid_i(cpl_valid), .cpl_sent_o(cpl_sent), .cpl_end_o(cpl_end), .cpl_data_i(cpl_data), .cpl_sum_i(cpl_sum),
     .cpl_status_i(cpl_status), .cpl_ctx_i(cpl_ctx), .cpl_cycles_i(cpl_cycles),
     .next_slot_o(next_slot), .next_owns_o(next_owns), .next_gen_o(next_gen), .next_bad_o(next_bad), .m_cpl_valid, .m_cpl_ready, .m_cpl_data, .m_cpl_last
 `ifdef FORMAL
@@ -228,7 +229,7 @@ module kf_engine #(
     .res_x_i(res_x), .res_y_i(res_y), .res_last_i(res_last), .res_kat_ok_i(res_kat_ok), .res_cycles_i(res_cycles),
     .batch_kat_i(run_kat), .batch_count_i(run_count), .kat_done_o(kat_done), .kat_ok_o(kat_ok),
     .owns_i(next_owns), .job_bad_i(next_bad), .erase_valid_o(erase_valid), .erase_ready_i(erase_ready),
-    .valid_o(cpl_valid), .sent_i(cpl_sent), .end_i(cpl_end), .data_o(cpl_data), .status_o(cpl_status), .ctx_o(cpl_ctx), .cycles_o(cpl_cycles),
+    .valid_o(cpl_valid), .sent_i(cpl_sent), .end_i(cpl_end), .data_o(cpl_data), .sum_o(cpl_sum), .status_o(cpl_status), .ctx_o(cpl_ctx), .cycles_o(cpl_cycles),
     .active_o(results_active), .busy_o(results_busy), .wiped_o(results_wiped), .differ_o(results_differ)
 `ifdef FORMAL
     , .f_left_o(f_results_left), .f_next_o(f_next)

@@ -45,6 +45,7 @@ module kf_ledger #(
   output       logic         cpl_sent_o,     // a beat went out
   output       logic         cpl_end_o,      // the last one
   input  wire  logic [255:0] cpl_data_i,     // of beats 0 to 2
+  input  wire  logic [31:0]  cpl_sum_i,      // their part of the check word
   input  wire  logic [7:0]   cpl_status_i,
   input  wire  logic [5:0]   cpl_ctx_i,
   input  wire  logic [31:0]  cpl_cycles_i,
@@ -174,6 +175,10 @@ module kf_ledger #(
     , .f_addr_i(f_addr_i), .f_word_o()
 `endif
   );
+  // The last beat's part of a completion's check word, and the key (rtl/regs/regs.json).
+  function automatic logic [31:0] last_check(input logic [159:0] v);
+    last_check = kf_uc::CHECK_KEY ^ v[31:0] ^ v[63:32] ^ {v[87:64], v[95:88]} ^ {v[111:96], v[127:112]} ^ {v[135:128], v[159:136]};
+  endfunction
   assign next_slot_o = job[95:80];
   assign next_owns_o = owner[14];
   assign next_gen_o = owner[13:8];
@@ -189,6 +194,7 @@ module kf_ledger #(
         m_cpl_data[31:24] = {2'd0, cpl_ctx_i};
         m_cpl_data[159:128] = cpl_cycles_i;
       end
+      m_cpl_data[191:160] = last_check(m_cpl_data[159:0]) ^ (mode == OPEN ? cpl_sum_i : 32'd0);
     end
   end
 `ifdef FORMAL
