@@ -33,7 +33,8 @@ module kf_results #(
   output       logic         kat_done_o,  // one cycle
   output       logic         kat_ok_o,
 
-  // the job that is answered next; its words are not looked at before the second cycle after the answer before
+  // the job that is answered next: whether it is one of a batch and its words are there; they stay until it is answered
+  input  wire  logic         next_i,
   input  wire  logic         owns_i,
   input  wire  logic         job_bad_i,
   output       logic         erase_valid_o,
@@ -55,6 +56,7 @@ module kf_results #(
 `ifdef FORMAL
   , output     logic [6:0]   f_left_o   // jobs that are still to be answered
   , output     logic [6:0]   f_next_o   // the context whose result comes next
+  , output     logic         f_mine_o   // what is in hand belongs to the job that is answered next
 `endif
 );
   localparam int STATE = 67;
@@ -82,7 +84,7 @@ module kf_results #(
   logic [31:0]  sum_q;
   kf_results_control u_control (
     .clk, .rst, .abort_i, .res_valid_i, .res_ctx_i, .res_last_i, .res_kat_ok_i, .res_cycles_i, .batch_kat_i, .batch_count_i, .rstatus_i(rstatus),
-    .bad_i(bad), .owns_i, .erase_ready_i, .sent_i, .end_i,
+    .bad_i(bad), .next_i, .owns_i, .erase_ready_i, .sent_i, .end_i,
     .sweep_o(sweep), .sweep_at_o(sweep_at), .free_o(res_free_o), .busy_o, .second_o(second), .second_ctx_o(second_ctx), .ctx_o(ctx),
     .take_x_o(take_x), .take_y_o(take_y), .good_o(good), .erase_o(erase_valid_o), .valid_o, .status_o, .cycles_o, .kat_done_o, .kat_ok_o,
     .state_o(ctl_state)
@@ -93,7 +95,7 @@ module kf_results #(
       // verilator lint_off PINCONNECTEMPTY
       kf_results_control u_control (
         .clk, .rst, .abort_i, .res_valid_i, .res_ctx_i, .res_last_i, .res_kat_ok_i, .res_cycles_i, .batch_kat_i, .batch_count_i, .rstatus_i(rstatus),
-        .bad_i(bad), .owns_i, .erase_ready_i, .sent_i, .end_i,
+        .bad_i(bad), .next_i, .owns_i, .erase_ready_i, .sent_i, .end_i,
         .sweep_o(), .sweep_at_o(), .free_o(), .busy_o(), .second_o(), .second_ctx_o(), .ctx_o(),
         .take_x_o(), .take_y_o(), .good_o(), .erase_o(), .valid_o(), .status_o(), .cycles_o(), .kat_done_o(), .kat_ok_o(),
         .state_o(state)

@@ -21,6 +21,7 @@
   logic f_sending;
   always_comb begin
     f_sending = state_q != EMPTY && state_q != SWEEP;
+    f_mine_o = f_sending && state_q != READ;
     f_left_o = f_sending ? count_q - {1'b0, ctx_q} : 7'd0;
   end
 
