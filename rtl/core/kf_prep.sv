@@ -153,7 +153,7 @@ module kf_prep #(
     .clk, .rst, .wipe_i, .forget_i, .abort_i, .table_locked_i, .batch_timeout_i, .s_job_valid, .s_job_last, .word_i({s_job_data[40:33], s_job_data[31:16], s_job_data[8:0]}), .refused_i,
     .s_word_valid, .s_word_data, .mix_valid_o, .mix_ready_i, .entropy_alarm_i, .core_taken_i, .core_busy_i, .core_wiped_i, .row_ready_i, .kat_done_i, .kat_ok_i,
     .sweeping_i(sweeping), .key_ready_i(key_ready), .key_ack_i(key_ack), .key_bad_i(key_bad), .key_was_held_i(key_was_held), .key_sign_i(key_sign),
-    .key_curve_i(key_curve), .key_was_gen_i(key_was_gen), .below_i(below_now), .zero_i(zero_now), .sum_carry_i(sum[64]), .odd_i(v_q[0]), .acc_carry_i(acc_next[67:66]),
+    .key_curve_i(key_curve), .key_was_gen_i(key_was_gen), .below_i(below_now), .zero_i(zero_now), .sum_carry_i(sum[64]), .odd_i(v_q[0]), .top_i(v_q[255]), .acc_carry_i(acc_next[67:66]),
     .s_job_ready, .s_word_ready, .batch_valid_o, .batch_program_o, .batch_curve_o, .batch_kat_o, .in_we_o, .in_ctx_o, .in_reg_o,
     .row_valid_o, .row_comb_o, .row_ctx_o, .run_kat_o, .run_count_o, .place_o, .rider_o, .done_status_o, .owns_o, .gen_o, .key_valid_o(key_valid), .key_write_o(key_write),
     .key_held_o(key_held), .key_gen_o(key_gen), .slot_o(slot), .sign_o(for_sign), .curve_o(curve), .v_zero_o(v_zero), .v_beat_o(v_beat), .v_draw_o(v_draw),
@@ -173,7 +173,7 @@ module kf_prep #(
         .clk, .rst, .wipe_i, .forget_i, .abort_i, .table_locked_i, .batch_timeout_i, .s_job_valid, .s_job_last, .word_i({s_job_data[40:33], s_job_data[31:16], s_job_data[8:0]}), .refused_i,
         .s_word_valid, .s_word_data, .mix_valid_o(), .mix_ready_i, .entropy_alarm_i, .core_taken_i, .core_busy_i, .core_wiped_i, .row_ready_i, .kat_done_i, .kat_ok_i,
         .sweeping_i(sweeping), .key_ready_i(key_ready), .key_ack_i(key_ack), .key_bad_i(key_bad), .key_was_held_i(key_was_held), .key_sign_i(key_sign),
-        .key_curve_i(key_curve), .key_was_gen_i(key_was_gen), .below_i(below_now), .zero_i(zero_now), .sum_carry_i(sum[64]), .odd_i(v_q[0]), .acc_carry_i(acc_next[67:66]),
+        .key_curve_i(key_curve), .key_was_gen_i(key_was_gen), .below_i(below_now), .zero_i(zero_now), .sum_carry_i(sum[64]), .odd_i(v_q[0]), .top_i(v_q[255]), .acc_carry_i(acc_next[67:66]),
         .s_job_ready(), .s_word_ready(), .batch_valid_o(), .batch_program_o(), .batch_curve_o(), .batch_kat_o(), .in_we_o(), .in_ctx_o(), .in_reg_o(),
         .row_valid_o(), .row_comb_o(), .row_ctx_o(), .run_kat_o(), .run_count_o(), .place_o(), .rider_o(), .done_status_o(), .owns_o(), .gen_o(), .key_valid_o(), .key_write_o(),
         .key_held_o(), .key_gen_o(), .slot_o(), .sign_o(), .curve_o(), .v_zero_o(), .v_beat_o(), .v_draw_o(),
@@ -281,7 +281,8 @@ module kf_prep #(
     end
   end
 
-  // ------------------------------------------------------------------ blinding: acc = T n + k in limbs of 66 bits, T n bit by bit
+  // ------------------------------------------------------------------ blinding: acc = T n + k in limbs of 66 bits, T n bit by bit. A ladder takes
+  // T n - k where the top bit of k is set, which is minus the point, with the same x.
   logic [329:0] acc_q;       // turns by one limb a cycle
   logic [65:0]  acc_check_q; // the limbs, exclusive or
   logic         acc_bad;
@@ -302,7 +303,7 @@ module kf_prep #(
     fold_limbs = v[65:0] ^ v[131:66] ^ v[197:132] ^ v[263:198] ^ v[329:264];
   endfunction
   logic [65:0] k_limb;
-  assign k_limb = limb(v_q, limb_now);
+  assign k_limb = limb(v_q, limb_now) ^ {66{!row_comb_o && v_q[255]}};
   always_comb begin
     acc_next = '0;
     if (acc_step) acc_next = next_limb(acc_q[65:0], acc_double, acc_bit, acc_double ? limb(kf_curve::n(curve), limb_now) : k_limb, acc_carry);

@@ -96,6 +96,7 @@ module kf_prep_control #(
   input  wire  logic         zero_i,
   input  wire  logic         sum_carry_i,
   input  wire  logic         odd_i,
+  input  wire  logic         top_i,          // its highest bit
   // what is put into the input buffer
   output       logic         put_o,          // the value in hand
   output       logic         put_last_o,     // or what the job is
@@ -103,7 +104,7 @@ module kf_prep_control #(
   // the blinded scalar
   output       logic         acc_zero_o,
   output       logic         acc_step_o,
-  output       logic         acc_double_o,   // 2 acc + (bit) n, else acc + k
+  output       logic         acc_double_o,   // 2 acc + (bit) n, else acc + k, or of a ladder with top_i acc - k
   output       logic         acc_bit_o,
   output       logic [2:0]   limb_o,
   output       logic [1:0]   acc_carry_o,
@@ -316,6 +317,7 @@ module kf_prep_control #(
   logic [7:0] dry_status;
   logic       fresh;      // no check has failed
   logic       no_slot;    // there is no slot of that number
+  logic [65:0] m0;        // least factor of n in a ladder's scalar
   logic       rider;      // the job in hand is done when it is prepared: no batch is closed or waited for
   assign kat_now = state_q == KAT || (state_q == WORK && kat_batch_q);
   assign plan_now = rest_q ? plan_verify_rest(step_q) : plan(op_q, kat_now, step_q);
@@ -326,6 +328,7 @@ module kf_prep_control #(
   assign dry = entropy_alarm_i || (abort_i && !kat_batch_q);
   assign dry_status = entropy_alarm_i ? kf_uc::ST_ENTROPY : kf_uc::ST_ABORTED;
   assign fresh = status_q == kf_uc::ST_NOT_FINISHED;
+  assign m0 = kf_curve::ladder_m0(curve_q);
   assign no_slot = slot_q >> LOG2_SLOTS != 16'd0;
   assign s_job_ready = state_q == TAKE || (working && (doing == DO_BEAT || doing == DO_FLUSH) && !last_seen_q);
   assign s_word_ready = working && !dry
@@ -667,12 +670,12 @@ module kf_prep_control #(
               end else if (!blind_q) begin
                 blind_q <= 1'b1;
                 if (doing == DO_COMB) t_q <= {1'b0, t_q[65:2], ~odd_i};
-                else t_q <= {2'd0, t_q[65:2]} + kf_curve::ladder_m0(curve_q);
+                else t_q <= {2'd0, t_q[65:3], ~m0[0]} + m0 + {65'd0, top_i};  // odd, or even and for - k: a ladder then meets infinity for no k
               end else if (row_made_q) begin
                 row_made_q <= 1'b0;
                 row_valid_o <= 1'b1;
               end else if (!row_valid_o) begin
-                acc_carry_q <= limb_q == 3'd4 ? 2'd0 : acc_carry_i;
+                acc_carry_q <= limb_q == 3'd4 ? {1'b0, bits_q == 7'd1 && doing == DO_LADDER && top_i} : acc_carry_i;
                 limb_q <= limb_q == 3'd4 ? 3'd0 : limb_q + 3'd1;
                 if (limb_q == 3'd4) begin
                   if (bits_q == 7'd0) row_made_q <= 1'b1;
