@@ -90,7 +90,7 @@ void DriverLegs::account(EccPathReport& r) const {
       for (const auto& [what, n] : w.failures()) r.failures["driver: " + what] += n;
     }
     const ecc::DeviceCounters& n = c.device->counters();
-    r.device_faults += n.tags_not_due + n.missing + n.implausible + n.early + n.doorbells_repeated + n.heads_repeated +
+    r.device_faults += n.tags_not_due + n.missing + n.damaged + n.implausible + n.early + n.doorbells_repeated + n.heads_repeated +
                        n.resets_seen + n.lost;
   }
   r.lost += lost_;

@@ -334,6 +334,7 @@ void Device::consume() {
   Completion& c = cq(polled_);
   wipe(&c, offsetof(Completion, zero));
   c.tag = 0;
+  c.check = 0;
   const bool first_lap = (polled_ >> options_.cq_log2 & 1) == 0;
   store_last(c, kLow32 | static_cast<std::uint64_t>(first_lap ? kCompletionPhase : 0) << 32);
   wipe(sq(polled_).v, sizeof(Descriptor::v));
@@ -369,13 +370,14 @@ bool Device::take(Completion& out) {
     return true;
   }
   if (early_at_ == polled_) ++counters_.early;
-  if (!plausible(out, d)) {
-    ++counters_.implausible;
+  if (const bool whole = out.check == check_word(out); !whole || !plausible(out, d)) {
+    ++(whole ? counters_.implausible : counters_.damaged);
     owe(out, JobStatus::fault);
     return true;
   }
   out.tag = d.tag;
   out.flags &= kCompletionGeneration.mask();
+  out.check = 0;  // it tells something of x and y
   return true;
 }
 

@@ -6,9 +6,8 @@
 //
 // Neither waits, neither reads a register in ordinary operation. A job that was accepted is answered exactly once, in
 // the order of acceptance, whatever happens to the device: a completion that cannot be the answer to the job that is
-// due (tag, opcode, curve, phase, fields that contradict each other) becomes status `fault` with x = y = 0, and what a
-// lost device owes is delivered as `fault` too. Counters say how often. What nobody can see is a completion that was
-// changed into another plausible one: a bit of x or y, or `ok` and `bad_signature` of VERIFY exchanged.
+// due (tag, check word, opcode, curve, phase, fields that contradict each other) becomes status `fault` with x = y = 0,
+// and what a lost device owes is delivered as `fault` too. Counters say how often.
 //
 // The owner calls check() from time to time while jobs are overdue: it repeats lost doorbells and finds out whether
 // the device is still there. Tags are the owner's; on the wire the Device uses numbers of its own.
@@ -53,6 +52,7 @@ struct DeviceCounters {
 
   std::uint64_t tags_not_due = 0;  // completions with another tag than the one that was due
   std::uint64_t missing = 0;       // written by the core as its index says, but not there
+  std::uint64_t damaged = 0;       // another check word than its contents have
   std::uint64_t implausible = 0;   // status, opcode, curve or outputs contradict the job or each other
   std::uint64_t early = 0;         // the phase bit said "there" before the core had written
   std::uint64_t doorbells_repeated = 0;

@@ -5,6 +5,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 namespace kf::ecc {
 
@@ -37,7 +38,7 @@ inline constexpr std::uint32_t kRegTableAddr = 0x090;
 inline constexpr std::uint32_t kRegTableData = 0x094;
 
 inline constexpr std::uint32_t kIdWord = 0x4B464543;
-inline constexpr std::uint32_t kVersionWord = 0x00010200;
+inline constexpr std::uint32_t kVersionWord = 0x00010300;
 
 // A field of a 32-bit register.
 struct Field {
@@ -131,7 +132,7 @@ struct Register {
 };
 inline constexpr Register kRegisters[] = {
     {"ID", 0x000, 0x4B464543, true, false, false, false, 0xFFFFFFFF, 0x00000000, 0x00000000, 0x00000000},
-    {"VERSION", 0x004, 0x00010200, true, false, false, false, 0xFFFFFFFF, 0x00000000, 0x00000000, 0x00000000},
+    {"VERSION", 0x004, 0x00010300, true, false, false, false, 0xFFFFFFFF, 0x00000000, 0x00000000, 0x00000000},
     {"CAP0", 0x008, 0x00000000, false, false, false, false, 0xFF1FFFFF, 0x00000000, 0x00000000, 0x00000000},
     {"CAP1", 0x00C, 0x00000000, false, false, false, false, 0x00FF1F1F, 0x00000000, 0x00000000, 0x00000000},
     {"BUILD", 0x010, 0x00000000, false, false, false, false, 0xFFFFFFFF, 0x00000000, 0x00000000, 0x00000000},
@@ -246,7 +247,8 @@ struct Completion {
   std::uint32_t flags;
   std::uint64_t tag;
   std::uint32_t cycles;
-  std::uint8_t reserved[12];
+  std::uint32_t check;
+  std::uint8_t reserved[8];
 };
 static_assert(sizeof(Completion) == 128);
 static_assert(offsetof(Completion, x) == 0 && sizeof(Completion::x) == 32);
@@ -259,8 +261,23 @@ static_assert(offsetof(Completion, context) == 99 && sizeof(Completion::context)
 static_assert(offsetof(Completion, flags) == 100 && sizeof(Completion::flags) == 4);
 static_assert(offsetof(Completion, tag) == 104 && sizeof(Completion::tag) == 8);
 static_assert(offsetof(Completion, cycles) == 112 && sizeof(Completion::cycles) == 4);
-static_assert(offsetof(Completion, reserved) == 116 && sizeof(Completion::reserved) == 12);
+static_assert(offsetof(Completion, check) == 116 && sizeof(Completion::check) == 4);
+static_assert(offsetof(Completion, reserved) == 120 && sizeof(Completion::reserved) == 8);
 inline constexpr std::uint32_t kCompletionPhase = 1U << 0;  // in flags
 inline constexpr Field kCompletionGeneration{3, 6};  // in flags
+
+// The word that belongs into Completion::check (docs/ecc-registers.md).
+inline std::uint32_t check_word(const Completion& c) {
+  const auto fold = [](const std::uint8_t (&v)[32]) {
+    std::uint32_t words[8], out = 0;
+    std::memcpy(words, v, sizeof words);
+    for (const std::uint32_t w : words) out ^= w;
+    return out;
+  };
+  std::uint32_t last[5];
+  std::memcpy(last, reinterpret_cast<const std::uint8_t*>(&c) + offsetof(Completion, status), sizeof last);
+  return 0x96C35AA5 ^ fold(c.x) ^ std::rotl(fold(c.y), 8) ^ last[0] ^ (last[1] & ~kCompletionPhase) ^
+         std::rotl(last[2], 8) ^ std::rotl(last[3], 16) ^ std::rotl(last[4], 24);
+}
 
 }  // namespace kf::ecc

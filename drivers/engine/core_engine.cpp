@@ -48,7 +48,7 @@ struct Unit {
   std::uint64_t lost_bad_completions = 0, lost_repeats = 0;
 };
 
-std::uint64_t bad_completions(const DeviceCounters& c) { return c.tags_not_due + c.missing + c.implausible + c.early; }
+std::uint64_t bad_completions(const DeviceCounters& c) { return c.tags_not_due + c.missing + c.damaged + c.implausible + c.early; }
 std::uint64_t repeats(const DeviceCounters& c) { return c.doorbells_repeated + c.heads_repeated; }
 
 UnitCounts operator+(const UnitCounts& a, const UnitCounts& b) {

@@ -1,6 +1,7 @@
 #include "drivers/faulty/faulty_transport.hpp"
 
 #include <atomic>
+#include <utility>
 
 namespace kf::ecc {
 namespace {
@@ -79,6 +80,11 @@ void FaultyTransport::damage(std::uint32_t index) {
     c.tag ^= std::uint64_t{1} << (random_() & 63);
   } else if (happens(Fault::status)) {
     c.status = static_cast<std::uint8_t>(c.status ^ 1U << (random_() & 7));
+  } else if (happens(Fault::output)) {
+    const unsigned bit = random_() & 511;
+    (bit < 256 ? c.x : c.y)[bit / 8 % 32] ^= static_cast<std::uint8_t>(1U << bit % 8);
+  } else if (happens(Fault::swap)) {
+    std::swap(c.x, c.y);
   } else if (happens(Fault::phase)) {
     flip_phase(index);
   } else if (happens(Fault::late)) {

@@ -15,6 +15,8 @@ namespace kf::ecc {
 enum class Fault : std::uint8_t {
   tag,       // a bit of the tag
   status,    // a bit of the status
+  output,    // a bit of x or y
+  swap,      // x and y exchanged
   phase,     // the phase bit: the completion looks as if it had not come
   early,     // the phase bit of the entry that comes next: it looks as if it were there
   late,      // held back for some calls of sync(), with what comes behind it
@@ -23,7 +25,7 @@ enum class Fault : std::uint8_t {
   stuck,     // from then on reads give all ones, writes are lost and nothing moves
   reset,     // the core is reset
 };
-inline constexpr std::size_t kFaults = 9;
+inline constexpr std::size_t kFaults = 11;
 
 struct FaultScript {
   std::uint64_t seed = 1;

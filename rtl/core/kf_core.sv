@@ -390,7 +390,13 @@ module kf_core #(
   );
 
   // ------------------------------------------------------------------ public scalars of VERIFY become rows
-  // v = a + m n (ladder) or a + (even ? n : 0) (comb), in three pieces of 86 bits; then the row of the set that runs.
+  // v = a + m n, or (m + 1) n - a where the top bit of a is set (ladder), or a + (even ? n : 0) (comb), in three pieces of 86 bits; then the row of
+  // the set that runs, of a ladder with the sign in its highest bit (0: minus).
+  logic         cap_neg_q;
+  logic         cap_neg0_q;
+  logic         cap_neg1_q;
+  logic         cap_neg2_q;
+  logic         cap_negative;
   logic [255:0] cap_a_q;
   logic [257:0] cap_add_q;
   logic [86:0]  cap_lo0_q;
@@ -405,27 +411,33 @@ module kf_core #(
   logic [329:0] cap_row_q;
   logic [257:0] cap_sum;
   assign cap_sum = {cap_hi2_q, cap_sum2_q};
-  // what is added: 0 or n (comb), m n (ladder)
-  function automatic logic [257:0] addend(input logic comb, input logic odd, input logic of_curve);
-    addend = !comb ? kf_curve::ladder_public(of_curve) : odd ? 258'd0 : {2'd0, kf_curve::n(of_curve)};
+  assign cap_negative = !capture_comb5 && a_q[255];
+  // what is added: 0 or n (comb), m n or (m + 1) n (ladder)
+  function automatic logic [257:0] addend(input logic comb, input logic odd, input logic negative, input logic of_curve);
+    if (comb) addend = odd ? 258'd0 : {2'd0, kf_curve::n(of_curve)};
+    else addend = negative ? kf_curve::ladder_public_next(of_curve) : kf_curve::ladder_public(of_curve);
   endfunction
   always_ff @(posedge clk) begin
     if (capture5) begin
-      cap_a_q <= a_q;
-      cap_add_q <= addend(capture_comb5, a_q[0], curve);
+      cap_neg_q <= cap_negative;
+      cap_a_q <= a_q ^ {256{cap_negative}};
+      cap_add_q <= addend(capture_comb5, a_q[0], cap_negative, curve);
     end
     if (cap_v[0]) begin
-      cap_lo0_q <= {1'b0, cap_a_q[85:0]} + {1'b0, cap_add_q[85:0]};
-      cap_a0_q <= {2'd0, cap_a_q[255:86]};
+      cap_neg0_q <= cap_neg_q;
+      cap_lo0_q <= {1'b0, cap_a_q[85:0]} + {1'b0, cap_add_q[85:0]} + {86'd0, cap_neg_q};
+      cap_a0_q <= {{2{cap_neg_q}}, cap_a_q[255:86]};
       cap_c0_q <= cap_add_q[257:86];
     end
     if (cap_v[1]) begin
+      cap_neg1_q <= cap_neg0_q;
       cap_lo1_q <= cap_lo0_q[85:0];
       cap_mid1_q <= {1'b0, cap_a0_q[85:0]} + {1'b0, cap_c0_q[85:0]} + {86'd0, cap_lo0_q[86]};
       cap_a1_q <= cap_a0_q[171:86];
       cap_c1_q <= cap_c0_q[171:86];
     end
     if (cap_v[2]) begin
+      cap_neg2_q <= cap_neg1_q;
       cap_sum2_q <= {cap_mid1_q[85:0], cap_lo1_q};
       cap_hi2_q <= cap_a1_q + cap_c1_q + {85'd0, cap_mid1_q[86]};
     end
@@ -436,6 +448,7 @@ module kf_core #(
       end else begin
         cap_row_q <= {72'd0, cap_sum ^ {1'b0, cap_sum[257:1]}};
         cap_row_q[324] <= cap_sum[0];
+        cap_row_q[329] <= !cap_neg2_q;
       end
     end
   end

@@ -24,8 +24,12 @@ package kf_curve;
       : 66'h10000000100000000;
   endfunction
   function automatic logic [257:0] ladder_public(input logic curve);
-    ladder_public = curve ? 258'h2a7ed5f6e87baa6f0f9982a42760e35c630e5ea8ed5869bde40783a0a5d215a9c
+    ladder_public = curve ? 258'h351e8b74a29a950ad37fe34d31391c337bd1f65328ae842d5d096488cf469b143
       : 258'h2fffffffd00000002ffffffffffffffff36b4f008f546db8edb2d6048f5296ff3;
+  endfunction
+  function automatic logic [257:0] ladder_public_next(input logic curve);
+    ladder_public_next = curve ? 258'h3fbe40f25cb97fa6976643f63b11550a94958dfd64049e9cd60b4570f8bb207ea
+      : 258'h3fffffffc00000003fffffffffffffffef39beab69c5e7a13cee72b0bf18c9544;
   endfunction
   function automatic logic [8:0] ladder_blind_bits(input logic curve);
     ladder_blind_bits = curve ? 9'h140
@@ -56,16 +60,16 @@ package kf_curve;
       : 12'h3aa;
   endfunction
   function automatic logic [11:0] rounds_ecka(input logic curve);
-    rounds_ecka = curve ? 12'hf37
-      : 12'hf37;
+    rounds_ecka = curve ? 12'hf3b
+      : 12'hf3b;
   endfunction
   function automatic logic [11:0] rounds_sign(input logic curve);
     rounds_sign = curve ? 12'h509
       : 12'h509;
   endfunction
   function automatic logic [11:0] rounds_verify(input logic curve);
-    rounds_verify = curve ? 12'hfaf
-      : 12'hfaf;
+    rounds_verify = curve ? 12'hfc4
+      : 12'hfc4;
   endfunction
   function automatic logic [11:0] rounds_check(input logic curve);
     rounds_check = curve ? 12'h9

@@ -1,4 +1,4 @@
-// kf_digit: the digit and the bit of a scalar row, and what comes of them: the ladder's choice of bank, the sign of an addition, the
+// kf_digit: the digit and the bit of a scalar row, and what comes of them: the ladder's choice of bank, the sign of an addition (of a comb's digit, or at a ladder's end of its scalar), the
 // place of a table point. Stages 1 to 4 of a round (kf_core.sv).
 //
 // A flip here would be another scalar, and its result a point of the curve like any other: so there are two of these, of which all

@@ -119,6 +119,10 @@ module kf_engine #(
   logic         f_answers;
   logic [6:0]   f_results_left;
   logic [6:0]   f_next;
+  logic         f_mine;
+  logic         f_look;
+  logic [16:0]  f_owner;
+  logic [17 * (1 << F_JOBS) - 1:0] f_owners;
   logic         f_open;
   logic         f_wipe;
   logic         f_packet;
@@ -139,16 +143,20 @@ module kf_engine #(
   logic         job_ready;
   logic         job_refused;
   logic         place;
+  logic         rider;
+  logic [7:0]   done_status;
   logic         owns;
   logic [5:0]   gen;
   logic         cpl_valid;
   logic         cpl_sent;
   logic         cpl_end;
   logic [255:0] cpl_data;
+  logic [31:0]  cpl_sum;
   logic [7:0]   cpl_status;
   logic [5:0]   cpl_ctx;
   logic [31:0]  cpl_cycles;
   logic [15:0]  next_slot;
+  logic         next_mine;
   logic         next_owns;
   logic [5:0]   next_gen;
   logic         next_bad;
@@ -161,12 +169,12 @@ module kf_engine #(
     .clk(front_clk), .rst, .fail_i(prep_differ || results_differ), .zeroise_i, .abort_i, .closed_i(!prep_open),
     .part_rst_o(part_rst), .forget_o(forget), .owed_o(owed), .active_o(ledger_active),
     .s_job_valid, .s_job_ready, .s_job_data, .s_job_last, .job_valid_o(job_valid), .job_ready_i(job_ready), .job_refused_o(job_refused),
-    .place_i(place), .owns_i(owns), .gen_i(gen), .cpl_valid_i(cpl_valid), .cpl_sent_o(cpl_sent), .cpl_end_o(cpl_end), .cpl_data_i(cpl_data),
+    .place_i(place), .rider_i(rider), .status_i(done_status), .owns_i(owns), .gen_i(gen), .cpl_valid_i(cpl_valid), .cpl_sent_o(cpl_sent), .cpl_end_o(cpl_end), .cpl_data_i(cpl_data), .cpl_sum_i(cpl_sum),
     .cpl_status_i(cpl_status), .cpl_ctx_i(cpl_ctx), .cpl_cycles_i(cpl_cycles),
-    .next_slot_o(next_slot), .next_owns_o(next_owns), .next_gen_o(next_gen), .next_bad_o(next_bad), .m_cpl_valid, .m_cpl_ready, .m_cpl_data, .m_cpl_last
+    .next_o(next_mine), .next_slot_o(next_slot), .next_owns_o(next_owns), .next_gen_o(next_gen), .next_bad_o(next_bad), .m_cpl_valid, .m_cpl_ready, .m_cpl_data, .m_cpl_last
 `ifdef FORMAL
     , .f_open_o(f_open), .f_wipe_o(f_wipe), .f_packet_o(f_packet), .f_beat_o(f_ledger_beat), .f_taken_o(f_taken), .f_sent_o(f_sent), .f_addr_i(f_addr), .f_word_o(f_word),
-    .f_next_o(f_next_word)
+    .f_next_o(f_next_word), .f_look_o(f_look), .f_owner_o(f_owner), .f_owners_o(f_owners)
 `endif
   );
 
@@ -186,7 +194,7 @@ module kf_engine #(
     .core_taken_i(core_taken), .core_busy_i(core_busy), .core_wiped_i(core_wiped && results_wiped),
     .in_we_o(in_we), .in_ctx_o(in_ctx), .in_reg_o(in_reg), .in_data_o(in_data), .in_check_o(in_check),
     .row_valid_o(row_valid), .row_ready_i(row_ready), .row_comb_o(row_comb), .row_ctx_o(row_ctx), .row_data_o(row_data), .row_check_o(row_check),
-    .run_kat_o(run_kat), .run_count_o(run_count), .kat_done_i(kat_done), .kat_ok_i(kat_ok), .place_o(place), .owns_o(owns), .gen_o(gen),
+    .run_kat_o(run_kat), .run_count_o(run_count), .kat_done_i(kat_done), .kat_ok_i(kat_ok), .place_o(place), .rider_o(rider), .done_status_o(done_status), .owns_o(owns), .gen_o(gen),
     .erase_valid_i(erase_valid), .erase_ready_o(erase_ready), .erase_slot_i(next_slot), .erase_gen_i(next_gen),
     .open_o(prep_open), .ready_o, .idle_o(prep_idle), .wiped_o(prep_wiped), .active_o(prep_active), .differ_o(prep_differ), .selftest_o
 `ifdef FORMAL
@@ -227,11 +235,11 @@ module kf_engine #(
     .clk(front_clk), .rst(rst || part_rst), .abort_i, .res_free_o(res_free), .res_valid_i(res_valid), .res_ctx_i(res_ctx), .res_status_i(res_status),
     .res_x_i(res_x), .res_y_i(res_y), .res_last_i(res_last), .res_kat_ok_i(res_kat_ok), .res_cycles_i(res_cycles),
     .batch_kat_i(run_kat), .batch_count_i(run_count), .kat_done_o(kat_done), .kat_ok_o(kat_ok),
-    .owns_i(next_owns), .job_bad_i(next_bad), .erase_valid_o(erase_valid), .erase_ready_i(erase_ready),
-    .valid_o(cpl_valid), .sent_i(cpl_sent), .end_i(cpl_end), .data_o(cpl_data), .status_o(cpl_status), .ctx_o(cpl_ctx), .cycles_o(cpl_cycles),
+    .next_i(next_mine), .owns_i(next_owns), .job_bad_i(next_bad), .erase_valid_o(erase_valid), .erase_ready_i(erase_ready),
+    .valid_o(cpl_valid), .sent_i(cpl_sent), .end_i(cpl_end), .data_o(cpl_data), .sum_o(cpl_sum), .status_o(cpl_status), .ctx_o(cpl_ctx), .cycles_o(cpl_cycles),
     .active_o(results_active), .busy_o(results_busy), .wiped_o(results_wiped), .differ_o(results_differ)
 `ifdef FORMAL
-    , .f_left_o(f_results_left), .f_next_o(f_next)
+    , .f_left_o(f_results_left), .f_next_o(f_next), .f_mine_o(f_mine)
 `endif
   );
 

@@ -5,10 +5,11 @@
 // thrown away (they are drawn until 1 <= k < n: FIPS 186-4 B.4.2), never on the one that was kept, nor on any stored scalar.
 //
 // Batch former: jobs join while operation and curve are the same and contexts are free. A batch is closed when it is full, when a job of
-// another kind comes, or when the core waits and batch_timeout_i cycles have passed since the last job joined.
+// another kind comes that needs a batch, or when the core waits and batch_timeout_i cycles have passed since the last job joined.
 // After reset: key slots are erased; when the table is locked, known-answer batches (GENERATE and ECKA on both curves, with random
 // blinding) run; jobs are taken only after they were right. If they were wrong, every job is answered with self_test.
-// A job that cannot be computed still takes its place in a batch, with a status to begin with; the others begin as not_finished.
+// A job that cannot be computed still takes its place in a batch, with a status to begin with; the others begin as not_finished. What needs no program
+// (ERASE, IMPORT, a refused descriptor) is done here and goes past the batches: kf_ledger answers it when its turn comes.
 //
 // kf_prep_control decides, twice; here are the numbers. Each of them carries a check word from where it came in to where it leaves: the value in
 // hand and what goes to the core an exclusive or of 32-bit words, the blinded scalar one of its limbs, followed through each step and compared in each
@@ -67,8 +68,10 @@ module kf_prep #(
   output       logic [6:0]   run_count_o,
   input  wire  logic         kat_done_i,
   input  wire  logic         kat_ok_i,
-  output       logic         place_o,        // the job taken last gets its place in the batch
-  output       logic         owns_o,         // and has put its scalar into its slot,
+  output       logic         place_o,        // the job taken last is prepared: it has its place in the batch,
+  output       logic         rider_o,        // or needs none, as it is done:
+  output       logic [7:0]   done_status_o,  // with this status
+  output       logic         owns_o,         // it has put its scalar into its slot,
   output       logic [5:0]   gen_o,          // with this generation; 0: none
   input  wire  logic         erase_valid_i,
   output       logic         erase_ready_o,
@@ -150,9 +153,9 @@ module kf_prep #(
     .clk, .rst, .wipe_i, .forget_i, .abort_i, .table_locked_i, .batch_timeout_i, .s_job_valid, .s_job_last, .word_i({s_job_data[40:33], s_job_data[31:16], s_job_data[8:0]}), .refused_i,
     .s_word_valid, .s_word_data, .mix_valid_o, .mix_ready_i, .entropy_alarm_i, .core_taken_i, .core_busy_i, .core_wiped_i, .row_ready_i, .kat_done_i, .kat_ok_i,
     .sweeping_i(sweeping), .key_ready_i(key_ready), .key_ack_i(key_ack), .key_bad_i(key_bad), .key_was_held_i(key_was_held), .key_sign_i(key_sign),
-    .key_curve_i(key_curve), .key_was_gen_i(key_was_gen), .below_i(below_now), .zero_i(zero_now), .sum_carry_i(sum[64]), .odd_i(v_q[0]), .acc_carry_i(acc_next[67:66]),
+    .key_curve_i(key_curve), .key_was_gen_i(key_was_gen), .below_i(below_now), .zero_i(zero_now), .sum_carry_i(sum[64]), .odd_i(v_q[0]), .top_i(v_q[255]), .acc_carry_i(acc_next[67:66]),
     .s_job_ready, .s_word_ready, .batch_valid_o, .batch_program_o, .batch_curve_o, .batch_kat_o, .in_we_o, .in_ctx_o, .in_reg_o,
-    .row_valid_o, .row_comb_o, .row_ctx_o, .run_kat_o, .run_count_o, .place_o, .owns_o, .gen_o, .key_valid_o(key_valid), .key_write_o(key_write),
+    .row_valid_o, .row_comb_o, .row_ctx_o, .run_kat_o, .run_count_o, .place_o, .rider_o, .done_status_o, .owns_o, .gen_o, .key_valid_o(key_valid), .key_write_o(key_write),
     .key_held_o(key_held), .key_gen_o(key_gen), .slot_o(slot), .sign_o(for_sign), .curve_o(curve), .v_zero_o(v_zero), .v_beat_o(v_beat), .v_draw_o(v_draw),
     .v_turn_o(v_turn), .v_sum_o(v_sum), .v_back_o(v_back), .v_key_o(v_key), .v_kat_k_o(v_kat_k), .v_kat_x_o(v_kat_x), .v_kat_y_o(v_kat_y),
     .part_o(part_now), .of_p_o(of_p), .borrow_o(borrow), .carry_o(carry), .put_o(put), .put_last_o(put_last), .last_o(last),
@@ -170,9 +173,9 @@ module kf_prep #(
         .clk, .rst, .wipe_i, .forget_i, .abort_i, .table_locked_i, .batch_timeout_i, .s_job_valid, .s_job_last, .word_i({s_job_data[40:33], s_job_data[31:16], s_job_data[8:0]}), .refused_i,
         .s_word_valid, .s_word_data, .mix_valid_o(), .mix_ready_i, .entropy_alarm_i, .core_taken_i, .core_busy_i, .core_wiped_i, .row_ready_i, .kat_done_i, .kat_ok_i,
         .sweeping_i(sweeping), .key_ready_i(key_ready), .key_ack_i(key_ack), .key_bad_i(key_bad), .key_was_held_i(key_was_held), .key_sign_i(key_sign),
-        .key_curve_i(key_curve), .key_was_gen_i(key_was_gen), .below_i(below_now), .zero_i(zero_now), .sum_carry_i(sum[64]), .odd_i(v_q[0]), .acc_carry_i(acc_next[67:66]),
+        .key_curve_i(key_curve), .key_was_gen_i(key_was_gen), .below_i(below_now), .zero_i(zero_now), .sum_carry_i(sum[64]), .odd_i(v_q[0]), .top_i(v_q[255]), .acc_carry_i(acc_next[67:66]),
         .s_job_ready(), .s_word_ready(), .batch_valid_o(), .batch_program_o(), .batch_curve_o(), .batch_kat_o(), .in_we_o(), .in_ctx_o(), .in_reg_o(),
-        .row_valid_o(), .row_comb_o(), .row_ctx_o(), .run_kat_o(), .run_count_o(), .place_o(), .owns_o(), .gen_o(), .key_valid_o(), .key_write_o(),
+        .row_valid_o(), .row_comb_o(), .row_ctx_o(), .run_kat_o(), .run_count_o(), .place_o(), .rider_o(), .done_status_o(), .owns_o(), .gen_o(), .key_valid_o(), .key_write_o(),
         .key_held_o(), .key_gen_o(), .slot_o(), .sign_o(), .curve_o(), .v_zero_o(), .v_beat_o(), .v_draw_o(),
         .v_turn_o(), .v_sum_o(), .v_back_o(), .v_key_o(), .v_kat_k_o(), .v_kat_x_o(), .v_kat_y_o(),
         .part_o(), .of_p_o(), .borrow_o(), .carry_o(), .put_o(), .put_last_o(), .last_o(),
@@ -278,7 +281,8 @@ module kf_prep #(
     end
   end
 
-  // ------------------------------------------------------------------ blinding: acc = T n + k in limbs of 66 bits, T n bit by bit
+  // ------------------------------------------------------------------ blinding: acc = T n + k in limbs of 66 bits, T n bit by bit. A ladder takes
+  // T n - k where the top bit of k is set, which is minus the point, with the same x.
   logic [329:0] acc_q;       // turns by one limb a cycle
   logic [65:0]  acc_check_q; // the limbs, exclusive or
   logic         acc_bad;
@@ -299,7 +303,7 @@ module kf_prep #(
     fold_limbs = v[65:0] ^ v[131:66] ^ v[197:132] ^ v[263:198] ^ v[329:264];
   endfunction
   logic [65:0] k_limb;
-  assign k_limb = limb(v_q, limb_now);
+  assign k_limb = limb(v_q, limb_now) ^ {66{!row_comb_o && v_q[255]}};
   always_comb begin
     acc_next = '0;
     if (acc_step) acc_next = next_limb(acc_q[65:0], acc_double, acc_bit, acc_double ? limb(kf_curve::n(curve), limb_now) : k_limb, acc_carry);

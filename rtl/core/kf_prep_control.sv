@@ -54,8 +54,10 @@ module kf_prep_control #(
   output       logic [6:0]   run_count_o,
   input  wire  logic         kat_done_i,
   input  wire  logic         kat_ok_i,
-  output       logic         place_o,        // a job of the host gets its place in the batch
-  output       logic         owns_o,         // and has put its scalar into its slot,
+  output       logic         place_o,        // a job of the host is prepared: it has its place in the batch,
+  output       logic         rider_o,        // or needs none, as it is done:
+  output       logic [7:0]   done_status_o,  // with this status
+  output       logic         owns_o,         // it has put its scalar into its slot,
   output       logic [5:0]   gen_o,          // with this generation; 0: none
 
   // key slots
@@ -94,6 +96,7 @@ module kf_prep_control #(
   input  wire  logic         zero_i,
   input  wire  logic         sum_carry_i,
   input  wire  logic         odd_i,
+  input  wire  logic         top_i,          // its highest bit
   // what is put into the input buffer
   output       logic         put_o,          // the value in hand
   output       logic         put_last_o,     // or what the job is
@@ -101,7 +104,7 @@ module kf_prep_control #(
   // the blinded scalar
   output       logic         acc_zero_o,
   output       logic         acc_step_o,
-  output       logic         acc_double_o,   // 2 acc + (bit) n, else acc + k
+  output       logic         acc_double_o,   // 2 acc + (bit) n, else acc + k, or of a ladder with top_i acc - k
   output       logic         acc_bit_o,
   output       logic [2:0]   limb_o,
   output       logic [1:0]   acc_carry_o,
@@ -314,6 +317,8 @@ module kf_prep_control #(
   logic [7:0] dry_status;
   logic       fresh;      // no check has failed
   logic       no_slot;    // there is no slot of that number
+  logic [65:0] m0;        // least factor of n in a ladder's scalar
+  logic       rider;      // the job in hand is done when it is prepared: no batch is closed or waited for
   assign kat_now = state_q == KAT || (state_q == WORK && kat_batch_q);
   assign plan_now = rest_q ? plan_verify_rest(step_q) : plan(op_q, kat_now, step_q);
   assign doing = plan_now[7:3];
@@ -323,6 +328,7 @@ module kf_prep_control #(
   assign dry = entropy_alarm_i || (abort_i && !kat_batch_q);
   assign dry_status = entropy_alarm_i ? kf_uc::ST_ENTROPY : kf_uc::ST_ABORTED;
   assign fresh = status_q == kf_uc::ST_NOT_FINISHED;
+  assign m0 = kf_curve::ladder_m0(curve_q);
   assign no_slot = slot_q >> LOG2_SLOTS != 16'd0;
   assign s_job_ready = state_q == TAKE || (working && (doing == DO_BEAT || doing == DO_FLUSH) && !last_seen_q);
   assign s_word_ready = working && !dry
@@ -346,6 +352,9 @@ module kf_prep_control #(
   assign row_comb_o = doing == DO_COMB;
   assign row_ctx_o = count_q[5:0];
   assign place_o = working && doing == DO_END && !kat_batch_q;
+  assign rider = program_of(op_q) == kf_uc::PROG_IDLE && !kat_batch_q;
+  assign rider_o = rider;
+  assign done_status_o = !fresh ? status_q : abort_i ? kf_uc::ST_ABORTED : kf_uc::ST_OK;
   assign owns_o = owns_q;
   assign gen_o = made_q ? gen_q : 6'd0;
 
@@ -377,7 +386,7 @@ module kf_prep_control #(
   assign borrow_o = lt_q;
   assign carry_o = carry_q;
   assign put_o = working && doing == DO_PUT;
-  assign put_last_o = working && doing == DO_END;
+  assign put_last_o = working && doing == DO_END && !rider;
   assign last_o = {curve_q, program_of(op_q), abort_i && fresh && !kat_batch_q ? kf_uc::ST_ABORTED : status_q};
   assign acc_zero_o = blinding && (!drawn_q || (row_valid_o && row_ready_i));
   assign acc_step_o = blinding && drawn_q && blind_q && !row_made_q && !row_valid_o;
@@ -544,7 +553,9 @@ module kf_prep_control #(
             state_q <= JOIN;
           end
         end
-        JOIN: if (!closed_q) begin
+        JOIN: if (rider) begin
+          state_q <= WORK;
+        end else if (!closed_q) begin
           if (count_q != 7'd0 && (count_q == FULL || program_q != program_of(op_q) || bcurve_q != curve_q)) begin
             closed_q <= 1'b1;
           end else begin
@@ -659,12 +670,12 @@ module kf_prep_control #(
               end else if (!blind_q) begin
                 blind_q <= 1'b1;
                 if (doing == DO_COMB) t_q <= {1'b0, t_q[65:2], ~odd_i};
-                else t_q <= {2'd0, t_q[65:2]} + kf_curve::ladder_m0(curve_q);
+                else t_q <= {2'd0, t_q[65:3], ~m0[0]} + m0 + {65'd0, top_i};  // odd, or even and for - k: a ladder then meets infinity for no k
               end else if (row_made_q) begin
                 row_made_q <= 1'b0;
                 row_valid_o <= 1'b1;
               end else if (!row_valid_o) begin
-                acc_carry_q <= limb_q == 3'd4 ? 2'd0 : acc_carry_i;
+                acc_carry_q <= limb_q == 3'd4 ? {1'b0, bits_q == 7'd1 && doing == DO_LADDER && top_i} : acc_carry_i;
                 limb_q <= limb_q == 3'd4 ? 3'd0 : limb_q + 3'd1;
                 if (limb_q == 3'd4) begin
                   if (bits_q == 7'd0) row_made_q <= 1'b1;
@@ -682,10 +693,12 @@ module kf_prep_control #(
             end
             DO_PUT: in_we_o <= 1'b1;
             DO_END: begin
-              in_we_o <= 1'b1;
-              in_reg_o <= 3'd7;
-              count_q <= count_q + 7'd1;
-              wait_q <= '0;
+              if (!rider) begin
+                in_we_o <= 1'b1;
+                in_reg_o <= 3'd7;
+                count_q <= count_q + 7'd1;
+                wait_q <= '0;
+              end
               step_q <= '0;
               sub_q <= '0;
               rest_q <= 1'b0;
@@ -730,7 +743,8 @@ module kf_prep_control #(
   // It sleeps while it waits: for a job, for the core to take a closed batch, for the results of known-answer jobs.
   always_comb begin
     case (state_q)
-      KAT, JOIN: active_o = !closed_q;
+      KAT: active_o = !closed_q;
+      JOIN: active_o = !closed_q || rider;
       KAT_WAIT: active_o = kat_done_i;
       TAKE: active_o = s_job_valid || (count_q != 7'd0 && !closed_q);
       default: active_o = 1'b1;

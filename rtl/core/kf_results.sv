@@ -1,7 +1,8 @@
 // kf_results: takes the results of a batch from the core, erases the key slots of failed GENERATE jobs, gives one completion a job to kf_ledger.
 //
 // A value waits with the check word that it had as a register of its context (A1, A2); one that does not match, or a status that is none,
-// turns the completion into status fault. On its way out it keeps its check word, which is compared in each cycle; kf_results_control decides, twice.
+// turns the completion into status fault. On its way out it keeps its check word, which is compared in each cycle and becomes part of the completion's own
+// (sum_o: a flip of that one the driver sees); kf_results_control decides, twice.
 // differ_o: a register here has changed by itself, and what is offered in this cycle is not to be believed.
 //
 // A completion is four beats: x, y, 0, and one that kf_ledger makes (layout: rtl/regs/regs.json). What has been sent is overwritten, and after
@@ -32,7 +33,8 @@ module kf_results #(
   output       logic         kat_done_o,  // one cycle
   output       logic         kat_ok_o,
 
-  // the job that is answered next; its words are not looked at before the second cycle after the answer before
+  // the job that is answered next: whether it is one of a batch and its words are there; they stay until it is answered
+  input  wire  logic         next_i,
   input  wire  logic         owns_i,
   input  wire  logic         job_bad_i,
   output       logic         erase_valid_o,
@@ -42,6 +44,7 @@ module kf_results #(
   input  wire  logic         sent_i,      // a beat went out
   input  wire  logic         end_i,       // it is the last one
   output       logic [255:0] data_o,
+  output       logic [31:0]  sum_o,       // with the last beat: what x and y come to in the completion's check word
   output       logic [7:0]   status_o,
   output       logic [5:0]   ctx_o,
   output       logic [31:0]  cycles_o,
@@ -53,6 +56,7 @@ module kf_results #(
 `ifdef FORMAL
   , output     logic [6:0]   f_left_o   // jobs that are still to be answered
   , output     logic [6:0]   f_next_o   // the context whose result comes next
+  , output     logic         f_mine_o   // what is in hand belongs to the job that is answered next
 `endif
 );
   localparam int STATE = 67;
@@ -77,9 +81,10 @@ module kf_results #(
   logic [255:0] y_q;
   logic [31:0]  x_check_q;
   logic [31:0]  y_check_q;
+  logic [31:0]  sum_q;
   kf_results_control u_control (
     .clk, .rst, .abort_i, .res_valid_i, .res_ctx_i, .res_last_i, .res_kat_ok_i, .res_cycles_i, .batch_kat_i, .batch_count_i, .rstatus_i(rstatus),
-    .bad_i(bad), .owns_i, .erase_ready_i, .sent_i, .end_i,
+    .bad_i(bad), .next_i, .owns_i, .erase_ready_i, .sent_i, .end_i,
     .sweep_o(sweep), .sweep_at_o(sweep_at), .free_o(res_free_o), .busy_o, .second_o(second), .second_ctx_o(second_ctx), .ctx_o(ctx),
     .take_x_o(take_x), .take_y_o(take_y), .good_o(good), .erase_o(erase_valid_o), .valid_o, .status_o, .cycles_o, .kat_done_o, .kat_ok_o,
     .state_o(ctl_state)
@@ -90,7 +95,7 @@ module kf_results #(
       // verilator lint_off PINCONNECTEMPTY
       kf_results_control u_control (
         .clk, .rst, .abort_i, .res_valid_i, .res_ctx_i, .res_last_i, .res_kat_ok_i, .res_cycles_i, .batch_kat_i, .batch_count_i, .rstatus_i(rstatus),
-        .bad_i(bad), .owns_i, .erase_ready_i, .sent_i, .end_i,
+        .bad_i(bad), .next_i, .owns_i, .erase_ready_i, .sent_i, .end_i,
         .sweep_o(), .sweep_at_o(), .free_o(), .busy_o(), .second_o(), .second_ctx_o(), .ctx_o(),
         .take_x_o(), .take_y_o(), .good_o(), .erase_o(), .valid_o(), .status_o(), .cycles_o(), .kat_done_o(), .kat_ok_o(),
         .state_o(state)
@@ -148,20 +153,25 @@ module kf_results #(
       x_check_q <= '0;
       y_q <= '0;
       y_check_q <= '0;
+      sum_q <= '0;
     end else if (take_x) begin
       x_q <= good ? rdata[255:0] : 256'd0;
       x_check_q <= good ? rcheck : 32'd0;
+      sum_q <= good ? rcheck : 32'd0;
     end else if (take_y) begin
       y_q <= rdata[255:0];
       y_check_q <= rcheck;
+      sum_q <= sum_q ^ {rcheck[23:0], rcheck[31:24]};
     end else if (sent_i) begin
       x_q <= y_q;
       x_check_q <= y_check_q;
       y_q <= '0;
       y_check_q <= '0;
+      if (end_i) sum_q <= '0;
     end
   end
   assign data_o = x_q;
+  assign sum_o = sum_q;
   assign ctx_o = ctx;
   assign differ_o = ctl_differ || fold(x_q) != x_check_q || fold(y_q) != y_check_q || (job_bad_i && (take_y || erase_valid_o || valid_o));
   assign wiped_o = !sweep;

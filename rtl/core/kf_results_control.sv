@@ -16,6 +16,7 @@ module kf_results_control (
   input  wire  logic [6:0]  batch_count_i,
   input  wire  logic [7:0]  rstatus_i,    // status that was read
   input  wire  logic        bad_i,        // the value that was read is damaged
+  input  wire  logic        next_i,       // the job that is answered next is one of a batch, and its words are there
   input  wire  logic        owns_i,       // the job made the key in its slot
   input  wire  logic        erase_ready_i,
   input  wire  logic        sent_i,       // a beat of its completion went out
@@ -103,7 +104,7 @@ module kf_results_control (
           count_q <= count_q + 7'd1;
           if (&count_q) state_q <= EMPTY;
         end
-        READ: state_q <= TAKE_X;
+        READ: if (next_i) state_q <= TAKE_X;
         TAKE_X: begin
           status_q <= status_now;
           state_q <= TAKE_Y;

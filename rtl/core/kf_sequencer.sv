@@ -77,7 +77,7 @@ module kf_sequencer (
       kf_uc::COUNT_LADDER_BLIND:  next_count = kf_curve::ladder_blind_bits(curve_i);
       kf_uc::COUNT_LADDER_PUBLIC: next_count = kf_curve::ladder_public_bits(curve_i);
       kf_uc::COUNT_COMB_BLIND:    next_count = {3'd0, kf_curve::comb_blind_windows(curve_i)} - 9'd1;
-      kf_uc::COUNT_COMB_PUBLIC:   next_count = {3'd0, kf_curve::comb_public_windows(curve_i)} - 9'd1;
+      kf_uc::COUNT_COMB_PUBLIC:   next_count = {3'd0, kf_curve::comb_public_windows(curve_i)} - 9'd2;  // the last one is added behind the loop
       default:             next_count = {2'd0, kf_curve::expo_digits(curve_i)} - 9'd1;
     endcase
   end
@@ -154,7 +154,7 @@ module kf_sequencer (
   assign first_o = rounds_q == 12'd1;
 
   // ---- what the steps look at
-  // ladder: bit loop_left - 1, from the top; by six without a divider (exact below 400). ladder_last: the place of the lowest bit.
+  // ladder: bit loop_left - 1, from the top; by six without a divider (exact below 400). ladder_last: the place of the lowest bit and of the sign.
   // Of both sums only some bits are the answer.
   // verilator lint_off UNUSEDSIGNAL
   function automatic logic [5:0] sixth(input logic [8:0] v);

@@ -6,7 +6,7 @@
 // verilator lint_off UNUSEDPARAM
 package kf_uc;
   localparam int UWIDTH = 55;  // bits of a word
-  localparam int UWORDS = 367;
+  localparam int UWORDS = 403;
   localparam int F_MUL_EN = 0;
   localparam int F_MUL_DST = 1;
   localparam int F_MUL_DST_W = 4;
@@ -65,6 +65,8 @@ package kf_uc;
   localparam logic [3:0] C_B_M = 4'd7;
   localparam logic [3:0] C_THREE_M = 4'd8;
   localparam logic [3:0] C_HALF_M = 4'd9;
+  localparam logic [3:0] C_THIRD_M = 4'd10;
+  localparam logic [3:0] C_B3_M = 4'd11;
 
   localparam logic [1:0] OP_ADD = 2'd0;
   localparam logic [1:0] OP_SUB = 2'd1;
@@ -110,9 +112,9 @@ package kf_uc;
   localparam logic [8:0] ENTRY_IDLE = 9'd0;
   localparam logic [8:0] ENTRY_GENERATE = 9'd1;
   localparam logic [8:0] ENTRY_ECKA = 9'd57;
-  localparam logic [8:0] ENTRY_SIGN = 9'd133;
-  localparam logic [8:0] ENTRY_VERIFY = 9'd230;
-  localparam logic [8:0] ENTRY_CHECK = 9'd358;
+  localparam logic [8:0] ENTRY_SIGN = 9'd137;
+  localparam logic [8:0] ENTRY_VERIFY = 9'd234;
+  localparam logic [8:0] ENTRY_CHECK = 9'd394;
 
   // Which outputs a program has: bit 0 x (A1), bit 1 y (A2).
   localparam logic [1:0] OUTPUTS_IDLE = 2'd0;
@@ -181,7 +183,7 @@ package kf_uc;
     check_word = v[31:0] ^ v[63:32] ^ v[95:64] ^ v[127:96] ^ v[159:128] ^ v[191:160] ^ v[223:192] ^ v[255:224] ^ CHECK_KEY ^ {21'd0, place};
   endfunction
 
-  localparam logic [31:0] UCODE_BUILD = 32'h78a77aa2;
+  localparam logic [31:0] UCODE_BUILD = 32'ha46b92a4;
 endpackage
 // verilator lint_on UNUSEDPARAM
 

@@ -235,7 +235,7 @@ class Campaign {
     const std::uint64_t length = engine_.cycles - begin;
     for (std::size_t i = 0; i < b.jobs.size(); ++i) {
       const Completion& c = engine_.done[i];
-      if (c.status != b.want[i].status || c.x != b.want[i].x || c.y != b.want[i].y)
+      if (c.damaged || c.status != b.want[i].status || c.x != b.want[i].x || c.y != b.want[i].y)
         throw std::runtime_error("wrong without a fault");
     }
     engine_.done.clear();
@@ -271,8 +271,8 @@ class Campaign {
       for (const Num& s : b.secrets) {
         if (c.x == s || c.y == s) raise(kLeak);
       }
-      if (c.tag != j.tag || c.op != j.op || c.curve != j.curve) {
-        raise(kError);  // the driver knows what is due and takes this for a fault of the device
+      if (c.tag != j.tag || c.op != j.op || c.curve != j.curve || c.damaged) {
+        raise(kError);  // the driver knows what is due, compares the check word, and takes this for a fault of the device
       } else if (c.status == kOk && e.status != kOk) {
         raise(kForged);
       } else if (c.status == kOk && (c.x != e.x || c.y != e.y)) {

@@ -51,7 +51,9 @@
       a_level: assert (f_level == f_want);
       a_whole: assert (whole_q <= (LOG2_HELD+1)'(1 << LOG2_HELD));
       if (!w_valid_q) a_beat: assert (w_beat_q == 2'd0);
-      if (m_axi_wvalid) a_data: assert (fifo_valid);
+      if (m_axi_wvalid) a_data: assert (fifo_valid && check_valid);
+      a_checks: assert (f_checks == whole_q + (LOG2_HELD+1)'(w_valid_q));
+      if (whole) a_check_room: assert (check_ready);
       if ($past(blank_i) && !$past(rst) && m_axi_wvalid && !m_axi_wlast && blank_i) a_blanked: assert (m_axi_wdata == '0);
       if (s_cpl_ready) a_sweep: assert (!wiping_o);
       if (begin_burst) begin

@@ -1,5 +1,5 @@
 // Properties of kf_prep (included there). KF_GIVEN is `assume` where the module stands alone, which is how it is proven. Proven: each job
-// taken is at exactly one place: in hand, in the batch that is formed or offered, handed over; a batch holds jobs of one program and curve and at
+// taken is at exactly one place: in hand, in the batch that is formed or offered, handed over, or done without one (a rider); a batch holds jobs of one program and curve and at
 // most N of them; it is offered only when closed, and from then until it is taken nothing of it changes and nothing is written; contexts are
 // numbered from 0 without gaps; a job's beats are all taken before it gets its place; its slot is its own; a scalar is
 // stored only in an empty slot, by a job without a failed check, and a GENERATE answers for the slot exactly if its scalar is there; a job that is aborted waits
@@ -59,10 +59,14 @@
   logic f_kat;    // the job in hand is a known-answer job
   logic f_first;  // a job is taken
   logic f_join;   // the job in hand gets its place
+  logic f_rides;  // it needs none
+  logic f_rode;   // and is done
   always_comb begin
     f_kat = working && kat_batch_q;
     f_first = s_job_valid && s_job_ready && state_q == TAKE;
-    f_join = working && doing == DO_END;
+    f_rides = !kat_batch_q && program_of(op_q) == kf_uc::PROG_IDLE;
+    f_join = working && doing == DO_END && !f_rides;
+    f_rode = working && doing == DO_END && f_rides;
     f_accept_o = f_first;
     f_hand_o = state_q == JOIN || (working && !kat_batch_q);
     f_count_o = kat_batch_q ? 7'd0 : count_q;
@@ -76,7 +80,7 @@
   logic f_curve;
   always_ff @(posedge clk) begin
     f_taken <= f_taken + {7'd0, f_first};
-    if (core_taken_i && !kat_batch_q) f_handed <= f_handed + {1'b0, count_q};
+    f_handed <= f_handed + (core_taken_i && !kat_batch_q ? {1'b0, count_q} : 8'd0) + {7'd0, f_rode};
     if (f_join) begin
       f_joined <= f_joined + 8'd1;
       if (f_joined == '0) begin
@@ -140,11 +144,12 @@
       a_ledger: assert (f_taken - f_handed == {1'b0, f_count_o} + {7'd0, f_hand_o});
       a_joined: assert (f_joined == {1'b0, count_q});
       a_most: assert (count_q <= FULL);
-      if (working) a_room: assert (count_q < FULL && !closed_q);
+      if (working && !f_rides) a_room: assert (count_q < FULL && !closed_q);
       if (idle_o) a_idle: assert (f_taken == f_handed || kat_batch_q);
       // one kind
       if (count_q != 7'd0) a_kind: assert (program_q == f_program && bcurve_q == f_curve);
-      if (working) a_work_kind: assert (program_q == program_of(op_q) && bcurve_q == curve_q);
+      if (count_q != 7'd0) a_program: assert (f_program != kf_uc::PROG_IDLE);
+      if (working && !f_rides) a_work_kind: assert (program_q == program_of(op_q) && bcurve_q == curve_q);
       if (f_join && count_q != 7'd0) a_join_kind: assert (program_of(op_q) == f_program && curve_q == f_curve);
       if (batch_valid_o) a_offer_kind: assert (batch_curve_o == f_curve && (batch_program_o == f_program || (abort_i && batch_program_o == kf_uc::PROG_IDLE)));
       // closed, then offered, then taken
@@ -162,13 +167,15 @@
         if ($past(closed_q) && !closed_q) a_leaves: assert ($past(core_taken_i));
         if (!$past(f_join || core_taken_i)) a_only_join: assert (count_q == $past(count_q));
         // contexts
-        if (in_we_o) a_in_ctx: assert (in_ctx_o == $past(f_joined[5:0]) && $past(working));
+        if (in_we_o) a_in_ctx: assert (in_ctx_o == $past(f_joined[5:0]) && $past(working && !f_rides));
         if ($past(f_join)) a_status: assert (in_we_o && in_reg_o == 3'd7);
         if ($past(working && abort_i && !kat_batch_q && state_q == WORK && (doing == DO_DRAW || (doing == DO_SCALAR && !given_q && sub_q < 4'd8))))
           a_abort_draws: assert (!working || step_q != $past(step_q) || rest_q != $past(rest_q));
         if ($past(blinding && abort_i && !kat_batch_q)) a_abort_blinds: assert (!blinding || drawn_q);
       end
-      a_place: assert (place_o == (f_join && !kat_batch_q));
+      a_place: assert (place_o == ((f_join && !kat_batch_q) || f_rode));
+      if (place_o) a_rider: assert (rider_o == f_rode);
+      if (f_rode && done_status_o == kf_uc::ST_OK) a_done: assert (status_q == kf_uc::ST_NOT_FINISHED && !abort_i);
       if (place_o) a_owner: assert (owns_o == (f_stored && op_q == JOB_GENERATE));
       if (place_o) a_generation: assert (gen_o == (f_stored ? gen_q : 6'd0));
       if (working && !(f_key_step && sub_q == 4'd2) && (op_q == JOB_GENERATE || op_q == JOB_IMPORT)) a_made: assert (made_q == f_stored);
@@ -186,7 +193,7 @@
       if (rest_q && working) a_rest: assert (op_q == JOB_VERIFY && !kat_batch_q);
       if (working && op_q == JOB_VERIFY && !rest_q) a_verify: assert (step_q <= 4'd11);
       if (working && !kat_batch_q && f_flushed) a_flushed: assert (last_seen_q);
-      if (f_join && !kat_batch_q) a_all_beats: assert (!f_in_packet && !s_job_ready);
+      if ((f_join && !kat_batch_q) || f_rode) a_all_beats: assert (!f_in_packet && !s_job_ready);
       // known-answer batches hold nothing else
       if (state_q == BOOT) a_boot: assert (count_q == 7'd0 && !closed_q && !kat_batch_q);
       if (kat_batch_q && !closed_q) a_kat_states: assert (state_q == KAT || working);
@@ -211,7 +218,9 @@
       c_two: cover (core_taken_i && f_handed != '0 && count_q == 7'd1 && batch_curve_o);
       c_other_kind: cover (state_q == JOIN && closed_q && count_q == 7'd1 && program_q != program_of(op_q));
       c_timeout: cover (state_q == TAKE && closed_q && $past(!closed_q && wait_q == 32'd1 && count_q == 7'd1));
-      c_abort: cover (place_o && last[7:0] == kf_uc::ST_ABORTED);
+      c_abort: cover (place_o && !rider_o && last[7:0] == kf_uc::ST_ABORTED);
+      c_rider: cover (f_rode && done_status_o == kf_uc::ST_OK && closed_q && !core_taken_i);
+      c_rider_taken: cover (working && f_rides && core_taken_i);
       c_generate: cover (place_o && owns_o);
       c_cancelled: cover (f_stored && key_write_q && !key_store_q && op_q == JOB_GENERATE);
       c_short: cover (f_join && status_q == kf_uc::ST_DESCRIPTOR && op_q == JOB_CHECK);
@@ -269,7 +278,7 @@
       if (working && f_key_step) a_key_sub: assert (sub_q <= 4'd3);
       if (state_q == JOIN || state_q == KAT || state_q == KAT_WAIT || state_q == BOOT) a_first_step: assert (step_q == '0 && sub_q == '0 && !rest_q);
       if (state_q == TAKE || state_q == KAT_WAIT) a_rests: assert (!key_write_q);
-      if (working) a_open: assert (!closed_q);
+      if (working && (kat_batch_q || program_of(op_q) != kf_uc::PROG_IDLE)) a_open: assert (!closed_q);
       if (kat_batch_q && !closed_q) a_kat_states: assert (state_q == KAT || working);
       if (rest_q && working) a_rest: assert (op_q == JOB_VERIFY && !kat_batch_q);
       if (working && op_q == JOB_VERIFY && !rest_q) a_verify: assert (step_q <= 4'd11);

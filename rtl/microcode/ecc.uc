@@ -70,9 +70,11 @@ check nonzero dy fault
 ; --------------------------------------------------------------------------------------------------------------------
 ; ECKA: x = x(k P), P checked to be on the curve before, k P after. Ladder with invariant P + Q + R = 0 on x differences:
 ; XQ = x_Q - x_P, XR = x_R - x_P, M slope, Y = y_P, scaled by Z^2, Z^2, Z, Z^3; Z starts as 2 y lam.
-; The ladder has no answer where it meets the point at infinity: always for k = n-1, and, by the luck of the blinding, for a
-; scalar next to 0 mod n (k = 1: every other time). It ends with U Y = 0: status exception, never with a wrong answer. The same
-; job again draws another blinding. For a random k the chance is below 2^-240.
+; A ladder has no answer where it meets the point at infinity, which is where a prefix of its scalar is 0 or -1 modulo n. Where the top bit of k is set
+; the scalar unit takes n - k in its place (-P has the same x), and the factor of n is odd: then no prefix is, for any k.
+; At the end x and y are recovered without a division by x_P, which may be 0. With XQ, XR, M, Y scaled by Z^2, Z^2, Z, Z^3:
+; XQ + XR + 3 x_P Z^2 = M^2 and XQ XR + 2 Y M = (3 x_P^2 + a) Z^4, so 3 (XQ XR + 2 Y M) - (M^2 - XQ - XR)^2 = 3 a Z^4, whatever x_P is;
+; and Z^-2 = Z^4 y_P^2 / Y^2.
 .program ECKA
 .input xp yp lam
 .output x=A1
@@ -127,25 +129,32 @@ round Y = H * D2 | XR = F2 - H2
 endloop
 round ladder_last Ym = Y * one_p | xq = ~XR + zero
 round ladder_last m2 = Mn * Mn | xr = ~XQ + zero
+den = Ym * one_p
+check zero den exception
 u1 = m2 - xq
 u2 = u1 - xr
-den = u2 * Ym
-check zero den exception
-ya = Ym + zero
-ua = u2 + zero
+uu = u2 * u2
+rq = xq * xr
+ym = Ym * Mn
+ym2 = ym + ym
+w1 = rq + ym2
+w2 = w1 + w1
+w3 = w2 + w1
+va = w3 - uu
 qa = xq + zero
 ga = Mn + zero
 invert iv = den
-yi = ya * iv
-qy = qa * yi
-px = xpa * three_m
-xx3 = px * qy
+ivv = iv * iv
+pyy = ypa * ypa
+z4 = va * third_m
+zy = z4 * pyy
+zi2 = zy * ivv
+xx3 = qa * zi2
 xo = xx3 + xpa
 x_m = xo * one_p
 mq = ga * qa
-ui = ua * iv
-mqu = mq * ui
-one1 = mqu + one_p
+mqi = mq * iv
+one1 = mqi + one_p
 y_m = ypa * one1
 oxx = x_m * x_m
 oxa = oxx + a_m
@@ -260,9 +269,10 @@ check nonzero ds fault
 check nonzero dxr fault
 
 ; --------------------------------------------------------------------------------------------------------------------
-; VERIFY: x(u1 G + u2 Q) = r mod n, public data only. u1, u2 go to the scalar unit (u1 made odd by + n, u2 by + m n so that its
-; top bit is set). rr is r + n where that is below p, else r. Exceptional inputs (u2 = 1, n-2, n-1; points that meet) end with
-; status exception: software decides those.
+; VERIFY: x(u1 G + u2 Q) = r mod n, public data only. u1, u2 go to the scalar unit (u1 made odd by + n; u2 as in ECKA, its sign comes back
+; with ladder_last). rr is r + n where that is below p, else r. The sums that can meet, whatever the signature, are complete (Renes,
+; Costello, Batina 2016, "Complete addition formulas for prime order elliptic curves", with Z2 = 1): u2 Q to all windows of u1 G but the last one, then the last one. Before that
+; no sum of odd digits can be 0 or the next point: it is smaller than that, and both are smaller than n.
 .program VERIFY
 .input xq yq ein rin sin rrin lam
 .output ok=A1
@@ -324,26 +334,33 @@ round Yl = H * D2 | XR = F2 - H2
 endloop
 round ladder_last Ym = Yl * one_p | xq = ~XR + zero
 round ladder_last m2 = Mn * Mn | xr = ~XQ + zero
-u1 = m2 - xq
-u2 = u1 - xr
-den = u2 * Ym
+den = Ym * one_p
 check zero den exception
-ya = Ym + zero
-u2a = u2 + zero
+u1 = m2 - xq
+u2l = u1 - xr
+uu = u2l * u2l
+rq = xq * xr
+ym = Ym * Mn
+ym2 = ym + ym
+w1 = rq + ym2
+w2 = w1 + w1
+w3 = w2 + w1
+va = w3 - uu
 qa = xq + zero
 ga = Mn + zero
 invert iv = den
-yi = ya * iv
-qy = qa * yi
-px = xpa * three_m
-xx3 = px * qy
+ivv = iv * iv
+pyy = ypa * ypa
+z4 = va * third_m
+zy = z4 * pyy
+zi2 = zy * ivv
+xx3 = qa * zi2
 xo = xx3 + xpa
 mq = ga * qa
-ui = u2a * iv
-mqu = mq * ui
-one1 = mqu + one_p
+mqi = mq * iv
+one1 = mqi + one_p
 yo = ypa * one1
-yoa = yo + zero
+round ladder_last yoa = zero +- yo
 lam_m = lam * r2_p
 check zero lam_m entropy
 lam2 = lam_m * lam_m
@@ -366,34 +383,89 @@ round ytail = Y * hhh | X = rr - t
 round Z = Z * h | vx = v - X
 round ytop = r * vx
 endloop
+keepz = Z * one_p
+check zero keepz exception
 Yj = ytop - ytail
-wz = Z * Z
-wu2 = xo * wz
-wz3 = Z * wz
-wh = wu2 - X
-ws2 = yoa * wz3
-wr = ws2 - Yj
-whh = wh * wh
-wv = X * whh
-whhh = wh * whh
-wv2 = wv + wv
-wrr = wr * wr
-wt = whhh + wv2
-wx = wrr - wt
-wz1 = Z * wh
-check zero wz1 exception
-wzz = wz1 * wz1
+round comb tx = TX * one_p | ty = zero +- TY
+; homogeneous, plus u2 Q
+hzz = Z * Z
+hx = X * Z
+hz = hzz * Z
+ma = hx * xo
+mb = Yj * yoa
+md1 = hx * yoa
+md2 = Yj * xo
+md = md1 + md2
+me1 = hz * xo
+me = me1 + hx
+mf1 = hz * yoa
+mf = mf1 + Yj
+ms1 = me * a_m
+ms2 = hz * b3_m
+ms = ms1 + ms2
+mg = mb - ms
+mh = mb + ms
+mk1 = hz * a_m
+mk2 = ma - mk1
+mk3 = mk2 * a_m
+mk4 = me * b3_m
+mk = mk3 + mk4
+ml2 = ma + ma
+ml3 = ml2 + ma
+ml = ml3 + mk1
+mx1 = md * mg
+mx2 = mf * mk
+mx = mx1 - mx2
+my1 = ml * mk
+my2 = mh * mg
+my = my1 + my2
+mz1 = mf * mh
+mz2 = md * ml
+mz = mz1 + mz2
+; plus the last window
+na = mx * tx
+nb = my * ty
+nd1 = mx * ty
+nd2 = my * tx
+nd = nd1 + nd2
+ne1 = mz * tx
+ne = ne1 + mx
+nf1 = mz * ty
+nf = nf1 + my
+ns1 = ne * a_m
+ns2 = mz * b3_m
+ns = ns1 + ns2
+ng = nb - ns
+nh = nb + ns
+nk1 = mz * a_m
+nk2 = na - nk1
+nk3 = nk2 * a_m
+nk4 = ne * b3_m
+nk = nk3 + nk4
+nl2 = na + na
+nl3 = nl2 + na
+nl = nl3 + nk1
+nx1 = nd * ng
+nx2 = nf * nk
+nx = nx1 - nx2
+nz1 = nf * nh
+nz2 = nd * nl
+nz = nz1 + nz2
+; infinity has no x, which is looked at twice as well
+check zero nz bad_signature
+nzm = nz * one_p
+check zero nzm bad_signature
 r_p = rin * r2_p
 rr_p = rrin * r2_p
-c1 = r_p * wzz
-c2 = rr_p * wzz
-f1 = wx - c1
-f2 = wx - c2
+c1 = r_p * nz
+c2 = rr_p * nz
+f1 = nx - c1
+f2 = nx - c2
 ff = f1 * f2
 check nonzero ff bad_signature
 ; decided twice, from differences of their own: a zero that a fault made is not enough
-g1 = c1 - wx
-g2 = c2 - wx
+g1 = c1 - nx
+g2 = c2 - nx
 gg = g1 * g2
 check nonzero gg bad_signature
 ok = gg + zero

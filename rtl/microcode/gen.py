@@ -99,6 +99,7 @@ def curve_package(im):
         ("p", 256, lambda k, c, s: c.p), ("n", 256, lambda k, c, s: c.n),
         ("mprime_p", 64, lambda k, c, s: -pow(c.p, -1, 1 << 64) % (1 << 64)), ("mprime_n", 64, lambda k, c, s: -pow(c.n, -1, 1 << 64) % (1 << 64)),
         ("ladder_m0", 66, lambda k, c, s: s.ladder_base["blind"]), ("ladder_public", 258, lambda k, c, s: s.ladder_base["public"] * c.n),
+        ("ladder_public_next", 258, lambda k, c, s: (s.ladder_base["public"] + 1) * c.n),
         ("ladder_blind_bits", 9, lambda k, c, s: s.counts["ladder_blind"]), ("ladder_public_bits", 9, lambda k, c, s: s.counts["ladder_public"]),
         ("comb_blind_windows", 6, lambda k, c, s: s.windows["blind"]), ("comb_public_windows", 6, lambda k, c, s: s.windows["public"]),
         ("expo_digits", 7, lambda k, c, s: s.nibbles),

@@ -9,11 +9,11 @@ BANK_M, BANK_A, BANK_C, BANK_S = range(4)  # written by the multiplier, by the a
 BANK_NAMES = "MACS"
 REGISTERS = 16  # of bank M and of bank A, for each context
 
-# Constants of a curve, bank C. *_m: Montgomery form.
-CONSTANTS = ["zero", "unit", "one_p", "one_n", "r2_p", "r2_n", "a_m", "b_m", "three_m", "half_m"]
+# Constants of a curve, bank C. *_m: Montgomery form; third_m is 1 / 3a, b3_m is 3b.
+CONSTANTS = ["zero", "unit", "one_p", "one_n", "r2_p", "r2_n", "a_m", "b_m", "three_m", "half_m", "third_m", "b3_m"]
 SPECIAL = ["TX", "TY", "EXP"]  # table point of this window; M[digit] of the exponent, or one where the digit is 0
 
-ADD_OPS = ["add", "sub", "sign"]  # sign: x + y, or x - y where the sign of this window's digit is negative
+ADD_OPS = ["add", "sub", "sign"]  # sign: x + y, or x - y where the sign of this window's digit, or in ladder_last of the scalar, is negative
 CONDITIONS = ["none", "mul_zero", "mul_nonzero", "add_zero", "add_nonzero", "finish"]  # finish: in the halt word alone, for every context
 STATUS = ["ok", "off_curve", "exception", "entropy", "bad_signature", "fault"]
 CONTROL = ["none", "loop", "endloop", "halt", "mod_p", "mod_n", "scalar_ladder", "scalar_comb"]

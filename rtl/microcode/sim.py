@@ -18,18 +18,22 @@ class Setup:
         value = {
             "zero": 0, "unit": 1, "one_p": R % p, "one_n": R % n, "r2_p": R * R % p, "r2_n": R * R % n,
             "a_m": c.a * R % p, "b_m": c.b * R % p, "three_m": 3 * R % p, "half_m": pow(2, -1, p) * R % p,
+            "third_m": pow(3 * c.a, -1, p) * R % p, "b3_m": 3 * c.b * R % p,
         }
         self.constants = [value[k] for k in isa.CONSTANTS]
         self.nibbles = -(-bits // 4)
         self.expo = {m: [(v - 2) >> (4 * i) & 15 for i in reversed(range(self.nibbles))] for m, v in self.mod.items()}
-        # Ladder: k' = k + m n with bit L set and no higher one. Comb: k' odd, below 2^(w windows).
+        # Ladder: k' = k + m n with bit L set and no higher one, m odd, for k with its top bit clear; where that is set n - k takes its place,
+        # and the sign of the result is turned. So no prefix of k' is next to a multiple of n: for small k an odd m sees to it. Comb: k' odd,
+        # below 2^(w windows).
         self.ladder_bits = {"blind": bits + blind, "public": bits + 1}
         self.ladder_base = {kind: -(-(1 << top) // n) for kind, top in self.ladder_bits.items()}
+        self.ladder_base["public"] |= 1
         self.comb_bits = blind + 1
-        self.windows = {"blind": -(-(bits + blind + 1) // w), "public": -(-(bits + 1) // w)}
+        self.windows = {"blind": -(-(bits + blind + 1) // w), "public": max(3, -(-(bits + 1) // w))}
         self.counts = {
             "ladder_blind": self.ladder_bits["blind"], "ladder_public": self.ladder_bits["public"],
-            "comb_blind": self.windows["blind"] - 1, "comb_public": self.windows["public"] - 1, "expo": self.nibbles - 1,
+            "comb_blind": self.windows["blind"] - 1, "comb_public": self.windows["public"] - 2, "expo": self.nibbles - 1,
         }
         self.blind = blind
         self._table = None
@@ -52,14 +56,19 @@ class Setup:
 
     # ---- the scalar unit
 
+    def negative(self, k):
+        return k >> (self.W - 1) & 1
+
     def ladder_scalar(self, k, r):
-        """Blinded: 0 <= r < 2^blind. The sum has bit ladder_bits['blind'] set, for every k < n."""
-        v = k + (self.ladder_base["blind"] + r) * self.c.n
+        """Blinded: 0 <= r < 2^blind; its lowest bit is replaced. The sum has bit ladder_bits['blind'] set, for every k < n."""
+        m = self.ladder_base["blind"] + (r & ~1 | (~self.ladder_base["blind"] & 1))
+        v = (m + 1) * self.c.n - k if self.negative(k) else m * self.c.n + k
         assert v >> self.ladder_bits["blind"] == 1, "blinding does not fit this modulus"
         return v
 
     def ladder_public(self, k):
-        v = k + self.ladder_base["public"] * self.c.n
+        m = self.ladder_base["public"]
+        v = (m + 1) * self.c.n - k if self.negative(k) else m * self.c.n + k
         assert v >> self.ladder_bits["public"] == 1
         return v
 
@@ -87,7 +96,7 @@ class Context:
             self.A[i] = v
         self.status = "not_finished"
         self.ladder = self.comb = None
-        self.public = False
+        self.public = self.negative = False  # negative: of the ladder's public scalar
 
 
 def run(setup, words, entry, contexts):
@@ -109,7 +118,7 @@ def run(setup, words, entry, contexts):
                 bit = loop_left - 1
                 swap = (c.ladder >> bit ^ c.ladder >> (bit + 1)) & 1
             elif step == "ladder_last":
-                swap = c.ladder & 1
+                swap, negative = c.ladder & 1, c.negative
             elif step in ("comb", "comb_first"):
                 windows = setup.windows["public" if c.public else "blind"]
                 window = 0 if step == "comb_first" else loop_i + 1
@@ -148,7 +157,7 @@ def run(setup, words, entry, contexts):
             if control in ("scalar_ladder", "scalar_comb"):
                 v = source("mul_a")
                 if control == "scalar_ladder":
-                    c.ladder = setup.ladder_public(v)
+                    c.ladder, c.negative = setup.ladder_public(v), setup.negative(v)
                 else:
                     c.comb, c.public = setup.comb_public(v), True
             elif product is not None:

@@ -164,6 +164,11 @@ def package(m):
                 continue
             number(f"{e['name']}_{f['name']}_LSB", low)
             number(f"{e['name']}_{f['name']}_WIDTH", high - low + 1)
+        if "check" in e:
+            out += [f"  // what its check word covers of the last beat (words 0 to 4 with a phase bit of 0), and the key",
+                    f"  function automatic logic [31:0] {e['struct'].lower()}_check(input logic [159:0] last);",
+                    f"    {e['struct'].lower()}_check = 32'h{int(e['check']['key'], 16):08X} ^ last[31:0] ^ last[63:32] ^ {{last[87:64], last[95:88]}} ^ {{last[111:96], last[127:112]}}",
+                    f"        ^ {{last[135:128], last[159:136]}};", "  endfunction"]
     out.append("  // bits of a descriptor's first beat that must be 0")
     out.append(f"  localparam logic [255:0] DESCRIPTOR_RESERVED = 256'h{reserved_mask(m, 'DESCRIPTOR', 0):064X};")
     for en in m["enums"]:
@@ -180,7 +185,7 @@ def camel(name):
 
 def header(m):
     out = [f"// {MADE}", "// Registers, ring entries and numbers of the ECC core, for drivers and benches. No dependency.",
-           "#pragma once", "", "#include <bit>", "#include <cstddef>", "#include <cstdint>", "", "namespace kf::ecc {", "",
+           "#pragma once", "", "#include <bit>", "#include <cstddef>", "#include <cstdint>", "#include <cstring>", "", "namespace kf::ecc {", "",
            "static_assert(std::endian::native == std::endian::little, \"ring entries are little-endian\");", "",
            "// Offsets of the registers."]
     for r in m["registers"]:
@@ -245,6 +250,14 @@ def header(m):
                     out.append(f"inline constexpr std::uint32_t {name} = 1U << {low - first_bit};  // in flags")
                 else:
                     out.append(f"inline constexpr Field {name}{{{low - first_bit}, {high - low + 1}}};  // in flags")
+        if "check" in e:
+            out += ["", f"// The word that belongs into {e['struct']}::check (docs/ecc-registers.md).",
+                    f"inline std::uint32_t check_word(const {e['struct']}& c) {{",
+                    "  const auto fold = [](const std::uint8_t (&v)[32]) {", "    std::uint32_t words[8], out = 0;", "    std::memcpy(words, v, sizeof words);",
+                    "    for (const std::uint32_t w : words) out ^= w;", "    return out;", "  };",
+                    "  std::uint32_t last[5];", "  std::memcpy(last, reinterpret_cast<const std::uint8_t*>(&c) + offsetof(Completion, status), sizeof last);",
+                    f"  return 0x{int(e['check']['key'], 16):08X} ^ fold(c.x) ^ std::rotl(fold(c.y), 8) ^ last[0] ^ (last[1] & ~k{e['struct']}Phase) ^",
+                    "         std::rotl(last[2], 8) ^ std::rotl(last[3], 16) ^ std::rotl(last[4], 24);", "}"]
     out += ["", "}  // namespace kf::ecc", ""]
     return "\n".join(out)
 
@@ -297,6 +310,8 @@ def document(m):
         if e["beats"] * 32 < e["bytes"]:
             out.append(f"| {e['beats'] * 32}..{e['bytes'] - 1} | | | not read |")
         out.append("")
+        if "check" in e:
+            out += [*e["check"]["text"], ""]
     out += ["## Numbers", ""]
     for en in m["enums"]:
         out += [f"### {en['text']}", "", "| number | name | |", "|---|---|---|"]

@@ -3,11 +3,11 @@
 // moves when memory has answered. The phase bit is set here: 1 on the first lap. Several bursts may be under way (2^LOG2_UNDERWAY).
 // Zeroisation: wipe_i begins a sweep over the buffer, of which last beats that wait are spared. blank_i turns completions whose last beat memory has
 // not taken into status aborted, with 0 for every beat not taken yet: also of a burst under way, and of the beat that is offered, whose data so change
-// once while it waits. AXI forbids that; a bus that stalls must not keep a secret at its doors.
+// once while it waits. AXI forbids that; a bus that stalls must not keep a secret at its doors. A blanked completion gets a new check word.
 // Corner behaviour: a consumer index
 // that moves backwards or beyond what was sent to memory in full changes nothing and is reported (a host that sees an entry's phase bit may be
 // earlier than memory's answer); a write error moves the tail all the same and is reported.
-// Secret: x of an ECKA answer. Public: indices, addresses, the last beat.
+// Secret: x of an ECKA answer, check words. Public: indices, addresses, the rest of the last beat.
 `default_nettype none
 
 module kf_cq_dma #(
@@ -95,7 +95,12 @@ module kf_cq_dma #(
   logic push, whole;
   logic fifo_valid, fifo_ready;
   logic [255:0] fifo_data;
+  logic [255:0] in_data;
+  logic [31:0] check;
+  logic check_valid, check_ready;
+  logic beats_wiping, checks_wiping;
   logic pop;
+  always_comb wiping_o = beats_wiping || checks_wiping;
   always_comb begin : arrival
     s_cpl_ready = fifo_ready && !wiping_o;  // the sweep has the memory's write port to itself
     push = s_cpl_valid && s_cpl_ready;
@@ -103,14 +108,26 @@ module kf_cq_dma #(
     ev_frame_o = push && s_cpl_last != (beat_in_q == LAST_BEAT);
     ev_descriptor_o = whole && s_cpl_data[kf_regs_pkg::COMPLETION_STATUS_LSB +: 8] == kf_regs_pkg::ST_DESCRIPTOR;
     ev_exception_o = whole && s_cpl_data[kf_regs_pkg::COMPLETION_STATUS_LSB +: 8] == kf_regs_pkg::ST_EXCEPTION;
+    in_data = s_cpl_data;
+    if (beat_in_q == LAST_BEAT) in_data[kf_regs_pkg::COMPLETION_CHECK_LSB +: 32] = '0;
   end
 
 `ifdef FORMAL
   logic [LOG2_HELD+2:0] f_level;
+  logic [LOG2_HELD:0] f_checks;
 `endif
+  // Check words tell something of x: they wait apart from the last beats, which a sweep spares.
+  kf_fifo #(.W(32), .LOG2_DEPTH(LOG2_HELD)) checks (
+      .clk(clk), .rst(rst), .wipe_i(wipe_i), .wiping_o(checks_wiping),
+      .s_valid(whole), .s_ready(check_ready), .s_data(s_cpl_data[kf_regs_pkg::COMPLETION_CHECK_LSB +: 32]), .s_keep(1'b0),
+      .m_valid(check_valid), .m_ready(pop && w_beat_q == LAST_BEAT), .m_data(check)
+`ifdef FORMAL
+      , .f_level_o(f_checks)
+`endif
+  );
   kf_fifo #(.W(256), .LOG2_DEPTH(LOG2_HELD + 2)) beats (
-      .clk(clk), .rst(rst), .wipe_i(wipe_i), .wiping_o(wiping_o),
-      .s_valid(s_cpl_valid && !wiping_o), .s_ready(fifo_ready), .s_data(s_cpl_data), .s_keep(beat_in_q == LAST_BEAT),
+      .clk(clk), .rst(rst), .wipe_i(wipe_i), .wiping_o(beats_wiping),
+      .s_valid(s_cpl_valid && !wiping_o), .s_ready(fifo_ready), .s_data(in_data), .s_keep(beat_in_q == LAST_BEAT),
       .m_valid(fifo_valid), .m_ready(pop), .m_data(fifo_data)
 `ifdef FORMAL
       , .f_level_o(f_level)
@@ -143,7 +160,9 @@ module kf_cq_dma #(
     m_axi_wdata = blank_q ? '0 : fifo_data;
     if (w_beat_q == LAST_BEAT) begin
       m_axi_wdata = fifo_data;
+      m_axi_wdata[kf_regs_pkg::COMPLETION_PHASE_LSB] = 1'b0;
       if (blank_q) m_axi_wdata[kf_regs_pkg::COMPLETION_STATUS_LSB +: 8] = kf_regs_pkg::ST_ABORTED;
+      m_axi_wdata[kf_regs_pkg::COMPLETION_CHECK_LSB +: 32] = blank_q ? kf_regs_pkg::completion_check(m_axi_wdata[159:0]) : check;
       m_axi_wdata[kf_regs_pkg::COMPLETION_PHASE_LSB] = phase_q;
     end
     m_axi_bready = 1'b1;
@@ -203,9 +222,9 @@ module kf_cq_dma #(
 `include "kf_cq_dma_props.svh"
 `endif
 
-  // fifo_valid follows from the counts; the proofs in rtl/formal say so.
+  // That they are valid and have room follows from the counts; the proofs in rtl/formal say so.
   logic unused;
-  always_comb unused = &{1'b0, fifo_valid, m_axi_bresp[0]};
+  always_comb unused = &{1'b0, fifo_valid, check_valid, check_ready, m_axi_bresp[0]};
 
 endmodule
 

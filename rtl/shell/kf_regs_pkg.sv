@@ -33,7 +33,7 @@ package kf_regs_pkg;
 
   // reset values and fixed words
   localparam logic [31:0] RESET_ID = 32'h4B464543;
-  localparam logic [31:0] RESET_VERSION = 32'h00010200;
+  localparam logic [31:0] RESET_VERSION = 32'h00010300;
   localparam logic [31:0] RESET_CONTROL = 32'h00000000;
   localparam logic [31:0] RESET_STATUS = 32'h00000000;
   localparam logic [31:0] RESET_ENTROPY = 32'h00000000;
@@ -241,6 +241,13 @@ package kf_regs_pkg;
   localparam integer COMPLETION_TAG_WIDTH = 64;
   localparam integer COMPLETION_CYCLES_LSB = 128;
   localparam integer COMPLETION_CYCLES_WIDTH = 32;
+  localparam integer COMPLETION_CHECK_LSB = 160;
+  localparam integer COMPLETION_CHECK_WIDTH = 32;
+  // what its check word covers of the last beat (words 0 to 4 with a phase bit of 0), and the key
+  function automatic logic [31:0] completion_check(input logic [159:0] last);
+    completion_check = 32'h96C35AA5 ^ last[31:0] ^ last[63:32] ^ {last[87:64], last[95:88]} ^ {last[111:96], last[127:112]}
+        ^ {last[135:128], last[159:136]};
+  endfunction
   // bits of a descriptor's first beat that must be 0
   localparam logic [255:0] DESCRIPTOR_RESERVED = 256'hFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF0000000000000000FFFFFE0000000000;
 

@@ -42,6 +42,7 @@ struct Completion {
   std::uint64_t tag = 0;
   std::uint32_t cycles = 0;
   std::uint8_t generation = 0;
+  bool damaged = false;  // its check word is another one than its contents have: the driver takes it for a fault
   Num x{}, y{};
 };
 
@@ -182,6 +183,10 @@ class Engine {
     c.tag = m[2] | static_cast<std::uint64_t>(m[3]) << 32;
     c.cycles = m[4];
     c.generation = m[1] >> 3 & 63;
+    const auto turned = [](std::uint32_t v, int n) { return v << n | v >> (32 - n); };
+    std::uint32_t check = 0x96C35AA5 ^ m[0] ^ m[1] ^ turned(m[2], 8) ^ turned(m[3], 16) ^ turned(m[4], 24);
+    for (int i = 0; i < 8; ++i) check ^= c.x[i] ^ turned(c.y[i], 8);
+    c.damaged = check != m[5] || m[6] != 0 || m[7] != 0 || cpl_[2] != Num{};
     done.push_back(c);
   }
 

@@ -38,7 +38,7 @@ inline void all(Device& d, std::initializer_list<Descriptor> jobs, std::vector<C
 
 // Faults that a Device saw. `late` is none.
 inline std::uint64_t faults(const DeviceCounters& c) {
-  return c.tags_not_due + c.missing + c.implausible + c.early + c.doorbells_repeated + c.heads_repeated +
+  return c.tags_not_due + c.missing + c.damaged + c.implausible + c.early + c.doorbells_repeated + c.heads_repeated +
          c.resets_seen + c.lost;
 }
 

@@ -1,6 +1,7 @@
 // The Device on a transport that goes wrong: no wrong result, no lost job, every fault in a counter.
 //
-//   tag, status, phase   tags_not_due, implausible, missing: as many as were injected, each job given up as `fault`
+//   tag, phase           tags_not_due, missing: as many as were injected, each job given up as `fault`
+//   status, output, swap damaged: likewise
 //   early                early: as many, as long as nothing before it in the ring is damaged
 //   late                 late: one for each look (check()) while it is held back; the owner decides when to look
 //   doorbell, head       doorbells_repeated, heads_repeated: as many, when the owner looks before it writes the next
@@ -129,7 +130,9 @@ TEST_F(Faulty, DamagedCompletionsAreGivenUp) {
     Fault fault;
     std::uint64_t DeviceCounters::*counter;
   } cases[] = {{Fault::tag, &DeviceCounters::tags_not_due},
-               {Fault::status, &DeviceCounters::implausible},
+               {Fault::status, &DeviceCounters::damaged},
+               {Fault::output, &DeviceCounters::damaged},
+               {Fault::swap, &DeviceCounters::damaged},
                {Fault::phase, &DeviceCounters::missing}};
   for (const auto& k : cases) {
     FaultScript s;
@@ -234,17 +237,19 @@ TEST_F(Faulty, AResetInFlightIsSurvived) {
 
 TEST_F(Faulty, EverythingAtOnce) {
   FaultScript s;
-  for (const Fault f : {Fault::tag, Fault::status, Fault::phase, Fault::late}) s[f] = 0x600;
+  for (const Fault f : {Fault::tag, Fault::status, Fault::output, Fault::phase, Fault::late}) s[f] = 0x600;
   for (const Fault f : {Fault::early, Fault::doorbell, Fault::head}) s[f] = 0x400;
   ASSERT_NO_FATAL_FAILURE(open(s, 4));
   settle_ = true;
   ASSERT_NO_FATAL_FAILURE(rounds(3, 60));
-  const std::uint64_t damaged = injected(Fault::tag) + injected(Fault::status) + injected(Fault::phase);
+  const std::uint64_t damaged =
+      injected(Fault::tag) + injected(Fault::status) + injected(Fault::output) + injected(Fault::phase);
   EXPECT_GT(damaged, 10U);
   EXPECT_EQ(right_ + given_up_, asked_);
   EXPECT_EQ(given_up_, damaged);
   EXPECT_EQ(seen().tags_not_due, injected(Fault::tag));
-  EXPECT_EQ(seen().implausible, injected(Fault::status));
+  EXPECT_EQ(seen().damaged, injected(Fault::status) + injected(Fault::output));
+  EXPECT_EQ(seen().implausible, 0U);
   EXPECT_EQ(seen().missing, injected(Fault::phase));
   // While an entry before it is damaged nobody looks at an early one, and when that is given up it may have come.
   EXPECT_LE(seen().early, injected(Fault::early));

@@ -120,7 +120,7 @@ class Core final : public VectorEngine {
            std::to_string(zero_secrets_) +
            " secrets of zero, which the driver refuses; driver: " + std::to_string(n.completed) + " of " +
            std::to_string(n.submitted) + " jobs answered, " +
-           std::to_string(n.tags_not_due + n.missing + n.implausible + n.early + n.doorbells_repeated + n.lost) +
+           std::to_string(n.tags_not_due + n.missing + n.damaged + n.implausible + n.early + n.doorbells_repeated + n.lost) +
            " faults";
   }
 

@@ -186,6 +186,7 @@ void Bench::make_answer(std::size_t k) {
       c.x[i] = static_cast<std::uint8_t>(p.d.v[0][i] ^ p.d.v[2][i] ^ p.d.v[4][i] ^ 0xA5);
       c.y[i] = static_cast<std::uint8_t>(p.d.v[1][i] ^ p.d.v[3][i] ^ 0x5A);
     }
+  c.check = static_cast<std::uint32_t>(p.d.tag * 0x9E3779B1);  // passed on as it is
   p.answered = true;
 }
 
@@ -518,6 +519,12 @@ std::size_t Bench::consume(std::size_t most) {
       if (zero(c.x)) std::memset(want.x, 0, 32);
       if (zero(c.y)) std::memset(want.y, 0, 32);
       want.status = static_cast<std::uint8_t>(JobStatus::aborted);
+    }
+    if (want.status != p.answer.status || c.check != p.answer.check) {  // given up by the shell: a check word of its own
+      Completion empty = want;
+      std::memset(empty.x, 0, 32);
+      std::memset(empty.y, 0, 32);
+      want.check = check_word(empty);
     }
     KF_NEED(std::memcmp(&c, &want, sizeof c) == 0,
             "completion " + std::to_string(index) + " is not what the engine sent");

@@ -382,6 +382,8 @@ bool shell_memory_clear(Bench& b) {
       if (r->kf_shell__DOT__completions__DOT__beats__DOT__memory[i][w] != 0 ||
           r->kf_shell__DOT__submissions__DOT__beats__DOT__memory[i][w] != 0)
         return false;
+  for (unsigned i = 0; i < 8; ++i)
+    if (r->kf_shell__DOT__completions__DOT__checks__DOT__memory[i] != 0) return false;
   return true;
 }
 
@@ -423,8 +425,9 @@ void zeroise_alone(Bench& b) {
       bool operands = false, result = false;
       for (unsigned w = 0; w < 8; ++w) {
         operands = operands || r->kf_shell__DOT__submissions__DOT__beats__DOT__memory[i][w] != 0;
-        result = result || (i % 4 != 3 && r->kf_shell__DOT__completions__DOT__beats__DOT__memory[i][w] != 0);
+        result = result || ((i % 4 != 3 || w == 5) && r->kf_shell__DOT__completions__DOT__beats__DOT__memory[i][w] != 0);
       }
+      result = result || (i < 8 && r->kf_shell__DOT__completions__DOT__checks__DOT__memory[i] != 0);
       first_beats += operands;
       if (result) return false;
     }
