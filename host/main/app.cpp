@@ -153,7 +153,7 @@ Status App::start_listeners() {
 }
 
 Status App::listen(net::HttpServer& server, const char* key) const {
-  const Status s = server.start();
+  Status s = server.start();
   if (s || s.error().reason != "net-bind") return s;
   return Error{s.error().reason,
                config.file + ": " + key + ": " + s.error().detail + "; end what listens there, or name another port"};

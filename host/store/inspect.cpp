@@ -2,12 +2,13 @@
 
 #include <sqlite3.h>
 
-#include "host/store/trouble.hpp"
-
 #include <charconv>
 #include <filesystem>
 #include <memory>
 #include <optional>
+
+#include "host/store/trouble.hpp"
+#include "host/store/tx.hpp"
 
 namespace kf::store {
 namespace {
