@@ -147,6 +147,7 @@ std::size_t CoreSession::poll(std::span<Completion> into) {
     if ((word >> 32 & kCompletionPhase) != (first_lap ? kCompletionPhase : 0)) break;
     into[n] = c;
     wipe(c.x, sizeof c.x + sizeof c.y);
+    c.check = 0;
     ++polled_;
   }
   if (n != 0) board_.write(kRegCqHead, polled_);
@@ -161,6 +162,9 @@ Result<std::vector<Completion>> CoreSession::run(std::span<const Descriptor> job
     if (sent < jobs.size()) sent += submit(jobs.subspan(sent));
     board_.run(256);
     const std::size_t n = poll(std::span(out).subspan(got));
+    for (std::size_t i = got; i < got + n; ++i)
+      if (out[i].check != check_word(out[i]))
+        return Error{"check-word", "completion " + std::to_string(i) + " is damaged"};
     got += n;
     if (n != 0) limit = board_.cycles() + 2'000'000 + cycles_a_job;
     if (board_.cycles() > limit)

@@ -204,6 +204,9 @@ Status CoreUnit::answer(Job& job, const Completion& c, std::vector<UnitAnswer>& 
       } else if (status == JobStatus::off_curve || status == JobStatus::range) {
         a.what = UnitAnswer::What::done;
         a.completion.status = EccStatus::bad_input;
+      } else if (status == JobStatus::exception) {  // no valid input has none: not tried again
+        a.what = UnitAnswer::What::done;
+        a.completion.status = EccStatus::failed;
       }
       break;
     case JobKind::verify:

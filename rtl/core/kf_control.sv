@@ -14,7 +14,8 @@
 `default_nettype none
 (* keep_hierarchy = "yes" *)
 module kf_control #(
-  parameter int II = 1
+  parameter int II = 1,
+  parameter int N = 64 / II  // contexts; fewer in proofs only
 ) (
   input  wire  logic         clk,
   input  wire  logic         rst,
@@ -98,7 +99,6 @@ module kf_control #(
   output       logic [kf_uc::UWIDTH+262:0] state_o // every register of this module and of the sequencer
 );
   localparam int LOG_II = (II == 1) ? 0 : (II == 2) ? 1 : 2;
-  localparam int N = 64 >> LOG_II;
   localparam int MUL = kf_arith_pkg::mul_latency(II);
   localparam int ADD = kf_arith_pkg::ADD_LATENCY;
   localparam logic [9:0] EX_COUNT = 10'(8 * N);
@@ -389,5 +389,8 @@ module kf_control #(
     bank_a4_o, bank_b4_o, bank_x4_o, bank_y4_o, swap4_o, add_op4_o, used_mul4_o, used_add4_o,
     mul_en5_o, add_en5_o, capture5_o, capture_comb5_o, mul_en_w_o, mul_dst_w_o, mul_cond_w_o, add_en_w_o, add_dst_w_o, add_cond_w_o,
     cond_z_o, cond_status_z_o, point_step3_o, point_step4_o, cap_v_o, cap_comb_q, cap_ctx0_q, cap_ctx1_q, cap_ctx2_q, cap_ctx3_q, cap_ctx_o};
+`ifdef FORMAL
+`include "kf_control_props.svh"
+`endif
 endmodule
 `default_nettype wire

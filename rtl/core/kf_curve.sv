@@ -68,8 +68,8 @@ package kf_curve;
       : 12'h509;
   endfunction
   function automatic logic [11:0] rounds_verify(input logic curve);
-    rounds_verify = curve ? 12'hfc3
-      : 12'hfc3;
+    rounds_verify = curve ? 12'hfc4
+      : 12'hfc4;
   endfunction
   function automatic logic [11:0] rounds_check(input logic curve);
     rounds_check = curve ? 12'h9

@@ -167,6 +167,7 @@ module kf_results #(
       x_check_q <= y_check_q;
       y_q <= '0;
       y_check_q <= '0;
+      if (end_i) sum_q <= '0;
     end
   end
   assign data_o = x_q;

@@ -6,7 +6,7 @@
 // verilator lint_off UNUSEDPARAM
 package kf_uc;
   localparam int UWIDTH = 55;  // bits of a word
-  localparam int UWORDS = 402;
+  localparam int UWORDS = 403;
   localparam int F_MUL_EN = 0;
   localparam int F_MUL_DST = 1;
   localparam int F_MUL_DST_W = 4;
@@ -114,7 +114,7 @@ package kf_uc;
   localparam logic [8:0] ENTRY_ECKA = 9'd57;
   localparam logic [8:0] ENTRY_SIGN = 9'd137;
   localparam logic [8:0] ENTRY_VERIFY = 9'd234;
-  localparam logic [8:0] ENTRY_CHECK = 9'd393;
+  localparam logic [8:0] ENTRY_CHECK = 9'd394;
 
   // Which outputs a program has: bit 0 x (A1), bit 1 y (A2).
   localparam logic [1:0] OUTPUTS_IDLE = 2'd0;
@@ -183,7 +183,7 @@ package kf_uc;
     check_word = v[31:0] ^ v[63:32] ^ v[95:64] ^ v[127:96] ^ v[159:128] ^ v[191:160] ^ v[223:192] ^ v[255:224] ^ CHECK_KEY ^ {21'd0, place};
   endfunction
 
-  localparam logic [31:0] UCODE_BUILD = 32'h3e46bc70;
+  localparam logic [31:0] UCODE_BUILD = 32'ha46b92a4;
 endpackage
 // verilator lint_on UNUSEDPARAM
 

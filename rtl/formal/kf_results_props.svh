@@ -128,6 +128,8 @@
         a_ctx: assert (ctx_o == ctx_q);
       end
       a_sound: assert (fold(x_q) == x_check_q && fold(y_q) == y_check_q);
+      if (state_q == EMPTY || state_q == READ || state_q == SWEEP) a_no_sum: assert (sum_q == '0);
+      if (valid_o && status_q != kf_uc::ST_OK) a_sum: assert (sum_q == '0);
       if (!job_bad_i) a_no_alarm: assert (!differ_o);
       if (state_q == SWEEP && {f_ctx, f_second} < count_q) a_swept: assert (f_value_word == '0);
       if (state_q == SWEEP) a_sweep: assert (!collecting_q && !second_q && !f_have);

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Proves the control of the engine with yosys, yosys-smtbmc (z3) and abc.   run_engine.py --build FOLDER [--only NAME]
 
+  control  kf_control with sequencer and microcode, nothing abstracted, 2 contexts: `whole` only after the full count of rounds up to the halt word, no
+           exchange while a program runs, each batch answered once; bounds for wipe, program and exchange
   slots    kf_keyslots, 4 slots, any one of them: overwritten before a sweep ends; a reading gives what was written last
   prep     kf_prep, batches of at most 2: batch former and ledger of jobs; what is written to key slots and why
   boot     the same with known-answer batches first
@@ -39,10 +41,17 @@ NUMBERS = ["v_q", "v_check_q", "acc_q", "acc_check_q", "row_data_o", "row_check_
 # name: top, sources, parameters, (input, its width: shows that the parameters took hold), cells to cut, registers to cut,
 #       given, cycles to reach every cover statement within, cycles to refute the broken copy within, how (below), (file, text, broken text, property that must fail)
 TASKS = {
+    "control": ("kf_control", [*PACKAGES, "../arith/kf_arith_pkg", "kf_expo_rom", "kf_ucode_rom", "kf_sequencer", "kf_control"], {"II": 4, "N": 2}, ("batch_program_i", 3),
+                [], [], "assume", 260, 260, "induction",
+                # B1: what was stopped counts as complete; B2: the results leave before the program has ended
+                [("kf_sequencer", "assign full_o = !bad_q && rounds_q == rounds_wanted;", "assign full_o = (!bad_q && rounds_q == rounds_wanted) || stop_i;", "a_whole"),
+                 ("kf_control", "RUN: if (seq_done) begin", "RUN: if (seq_done || (res_free_i && abort_i)) begin", "a_legal"),
+                 ("kf_control", "if (abort_i && (phase_q == RUN || phase_q == HOLD || seq_start)) aborted_o <= 1'b1;",
+                  "if (abort_i && (phase_q == RUN || seq_start)) aborted_o <= 1'b1;", "a_ok")]),
     "slots": ("kf_keyslots", ["kf_uc", "kf_ram", "kf_hold", "kf_voted", "kf_keyslots"], {"LOG2_SLOTS": 2}, ("erase_slot_i", 16), [], [], "assume", 20, 10, "induction",
               ("kf_keyslots", "if (&sweep_q) begin", "if (&sweep_q[1:1]) begin", "a_swept_all")),
     "prep": ("kf_prep", PREP, {"TWIN": 0, "N": 2, "LOG2_SLOTS": 2, "SELF_TEST": 0}, ("s_job_data", 256),
-             ["u_keys"], NUMBERS, "assume", 45, 25, "pdr",
+             ["u_keys"], NUMBERS, "assume", 45, 50, "pdr",
              ("kf_prep_control", "count_q == FULL || program_q != program_of(op_q) || bcurve_q != curve_q", "count_q == FULL || program_q != program_of(op_q)", "a_join_kind")),
     "boot": ("kf_prep", PREP, {"TWIN": 0, "N": 2, "LOG2_SLOTS": 2, "SELF_TEST": 1}, ("s_job_data", 256),
              ["u_keys"], NUMBERS, "assume", 45, 25, "pdr",
@@ -80,14 +89,20 @@ endmodule
 """
 
 
+def broken_copies(copies):
+    return copies if isinstance(copies, list) else [copies]
+
+
 def prepare(name, out, kind):
     """Writes the task's circuit for the checker; returns (what went wrong, number of properties, number of cover statements)."""
-    top, sources, params, (port, width), cells, registers, given, _, _, _, (victim, right, wrong, refuted) = TASKS[name]
+    top, sources, params, (port, width), cells, registers, given, _, _, _, copies = TASKS[name]
+    broken = kind.startswith(BROKEN)
+    victim, right, wrong, refuted = broken_copies(copies)[int(kind[len(BROKEN):] or 0) if broken else 0]
     label = f"{name}{kind}"
     files = []
     for source in sources:
         file = CORE / f"{source}.sv"
-        if kind == BROKEN and source == victim:
+        if broken and source == victim:
             text = file.read_text()
             if text.count(right) != 1:
                 return f"{file.name} has not exactly one {right!r}", 0, 0
@@ -108,13 +123,13 @@ def prepare(name, out, kind):
                f"tee -a {out / label}.count select -count t:$cover"]
     bits = ["delete -output o:*", "memory_map", "opt -full", "techmap", "opt -full", "clean -purge", "dffunmap", "setundef -zero", "aigmap",
             "opt_clean"]
-    if kind != BROKEN:
+    if not broken:
         script += [f"write_smt2 -wires {out / label}.smt2"] if TASKS[name][9] == "induction" else []
         script += ["design -save all", "chformal -assert -remove", f"techmap -map {out / 'reach.v'} t:$cover", *bits,
                    f"write_aiger -zinit {out / label}-cover.aig", "design -load all"]
-    if kind == BROKEN:
+    if broken:
         script += [f"delete t:$assert c:*{refuted} %d", "select -assert-count 1 t:$assert"]
-    if kind == BROKEN or TASKS[name][9] == "pdr":
+    if broken or TASKS[name][9] == "pdr":
         script += ["chformal -cover -remove", *bits, f"write_aiger -zinit {out / label}.aig"]
     (out / f"{label}.ys").write_text("\n".join(script) + "\n")
     code, text, _ = run(["yosys", "-q", str(out / f"{label}.ys")], out / f"{label}.yosys.log")
@@ -136,9 +151,11 @@ def smt(out, label, options):
 
 def prove(name, out):
     """All of one task; returns the lines to print and how many failed."""
-    *_, within, broken_within, how, _ = TASKS[name]
+    *_, within, broken_within, how, copies = TASKS[name]
     why, asserts, covers = prepare(name, out, "")
-    why = why or prepare(name, out, BROKEN)[0]
+    kinds = [f"{BROKEN}{i or ''}" for i in range(len(broken_copies(copies)))]
+    for kind in kinds:
+        why = why or prepare(name, out, kind)[0]
     if why:
         return [f"FAILED {name}: {why}"], 1
     results = []
@@ -154,8 +171,9 @@ def prove(name, out):
     code, text, spent = abc(out, f"{name}-cover", f"bmc3 -a -F {within} -T {LIMIT}")
     ok = code == 0 and covers > 0 and f"solved {covers} out of {covers} outputs" in text
     results.append((ok, f"{covers} cover statements reached within {within} cycles", text, spent))
-    code, text, spent = abc(out, f"{name}{BROKEN}", f"orpos; bmc3 -F {broken_within} -T {LIMIT}")
-    results.append((code == 0 and "was asserted in frame" in text, f"broken copy refuted within {broken_within} cycles", text, spent))
+    for kind in kinds:
+        code, text, spent = abc(out, f"{name}{kind}", f"orpos; bmc3 -F {broken_within} -T {LIMIT}")
+        results.append((code == 0 and "was asserted in frame" in text, f"broken copy{kind[len(BROKEN):]} refuted within {broken_within} cycles", text, spent))
     lines = []
     for ok, what, text, spent in results:
         lines.append(f"{'ok    ' if ok else 'FAILED'} {name}: {what}, {spent:.1f} s")

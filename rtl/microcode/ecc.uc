@@ -383,10 +383,10 @@ round ytail = Y * hhh | X = rr - t
 round Z = Z * h | vx = v - X
 round ytop = r * vx
 endloop
-round comb tx = TX * one_p | ty = zero +- TY
 keepz = Z * one_p
 check zero keepz exception
 Yj = ytop - ytail
+round comb tx = TX * one_p | ty = zero +- TY
 ; homogeneous, plus u2 Q
 hzz = Z * Z
 hx = X * Z

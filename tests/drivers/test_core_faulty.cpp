@@ -242,7 +242,8 @@ TEST_F(Faulty, EverythingAtOnce) {
   ASSERT_NO_FATAL_FAILURE(open(s, 4));
   settle_ = true;
   ASSERT_NO_FATAL_FAILURE(rounds(3, 60));
-  const std::uint64_t damaged = injected(Fault::tag) + injected(Fault::status) + injected(Fault::output) + injected(Fault::phase);
+  const std::uint64_t damaged =
+      injected(Fault::tag) + injected(Fault::status) + injected(Fault::output) + injected(Fault::phase);
   EXPECT_GT(damaged, 10U);
   EXPECT_EQ(right_ + given_up_, asked_);
   EXPECT_EQ(given_up_, damaged);
