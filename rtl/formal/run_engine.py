@@ -51,7 +51,7 @@ TASKS = {
     "slots": ("kf_keyslots", ["kf_uc", "kf_ram", "kf_hold", "kf_voted", "kf_keyslots"], {"LOG2_SLOTS": 2}, ("erase_slot_i", 16), [], [], "assume", 20, 10, "induction",
               ("kf_keyslots", "if (&sweep_q) begin", "if (&sweep_q[1:1]) begin", "a_swept_all")),
     "prep": ("kf_prep", PREP, {"TWIN": 0, "N": 2, "LOG2_SLOTS": 2, "SELF_TEST": 0}, ("s_job_data", 256),
-             ["u_keys"], NUMBERS, "assume", 45, 25, "pdr",
+             ["u_keys"], NUMBERS, "assume", 45, 50, "pdr",
              ("kf_prep_control", "count_q == FULL || program_q != program_of(op_q) || bcurve_q != curve_q", "count_q == FULL || program_q != program_of(op_q)", "a_join_kind")),
     "boot": ("kf_prep", PREP, {"TWIN": 0, "N": 2, "LOG2_SLOTS": 2, "SELF_TEST": 1}, ("s_job_data", 256),
              ["u_keys"], NUMBERS, "assume", 45, 25, "pdr",
