@@ -74,11 +74,15 @@ void Machine::on_enabled(es::Response& r) {
     if (r.status == es::ExecStatus::with_warning) note_warning(r);
     return succeed();
   }
-  if (r.status == es::ExecStatus::expired) return end_enabling(expired_cause());
-  const Cause why = passed_on(r, {Code::iccid_failed, "", ""});
+  NotEnabled n = not_enabled_by(r);
+  if (n.again) return enable_again(n.why);
+  end_enabling(std::move(n.why));
+}
+Machine::NotEnabled Machine::not_enabled_by(const es::Response& r) {
+  if (r.status == es::ExecStatus::expired) return {expired_cause(), false};
   if (end_unknown(r)) d().enable_unsure = true;  // 5.4 and the like: the card may be at work yet
-  if (not_reached(r) || es::reason_of(r) == es::Reason::busy) return enable_again(why);  // not at the card; busy
-  end_enabling(why);
+  const bool again = not_reached(r) || es::reason_of(r) == es::Reason::busy;  // not at the card; busy
+  return {passed_on(r, {Code::iccid_failed, "", ""}), again};
 }
 void Machine::on_enabled_seen() {  // only counts where the callback may have been lost
   if (d().state == State::enabling && (d().taken_up || d().enable_unsure)) succeed();
@@ -125,7 +129,7 @@ void Machine::tell_not_enabled(const es::ProfileInfo* p, bool have) {
 void Machine::probed_enabling(const es::ProfileInfo* p, bool have, bool ours) {
   if (ours && entry_state(*p) == es::EntryState::enabled) return succeed();
   if (d().not_enabled) return tell_not_enabled(ours ? p : nullptr, have);
-  // After a restart with a call under way: the callback, the notification or the deadline ends it.
+  // After a restart with a call under way: the callback, the notification, a later look or the deadline ends it.
   if (!d().enable_unsure && !d().enable_due) return look_again();
   enable_again(d().enable_said.value_or(down("EnableProfile")));
 }
@@ -144,19 +148,14 @@ void Machine::look_again() {
 void Machine::note_enable_failed(const es::Response& r) {
   Download& x = d();
   if (executed(r) || x.not_enabled || x.enable_unsure || x.enable_due) return;  // an answer to this life's, or known
-  if (r.status == es::ExecStatus::expired) {
-    x.not_enabled = expired_cause();
+  NotEnabled n = not_enabled_by(r);
+  if (!n.again) {
+    x.not_enabled = std::move(n.why);
     return;
   }
-  if (end_unknown(r)) x.enable_unsure = true;
-  Cause why = passed_on(r, {Code::iccid_failed, "", ""});
-  if (not_reached(r) || es::reason_of(r) == es::Reason::busy) {
-    x.enable_said = std::move(why);
-    x.enable_due = true;
-    out_.persist = true;
-  } else {
-    x.not_enabled = std::move(why);
-  }
+  x.enable_said = std::move(n.why);
+  x.enable_due = true;
+  out_.persist = true;
 }
 
 }  // namespace kf::download

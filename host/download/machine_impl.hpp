@@ -99,6 +99,11 @@ class Machine {
   void call_enable();
   void on_enabled(es::Response& r);
   void on_enabled_seen();
+  struct NotEnabled {
+    Cause why;
+    bool again = false;  // EnableProfile is to be made again
+  };
+  NotEnabled not_enabled_by(const es::Response& r);
   void note_enable_failed(const es::Response& r);
   void look_again();
   void enable_again(const Cause& why);

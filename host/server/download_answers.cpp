@@ -59,8 +59,9 @@ void DownloadService::late_callback(const Party& from, const std::string& transa
   const LivePtr l = dot == std::string::npos ? nullptr : at_work_or_taken_up(transaction.substr(0, dot));
   if (l && l->order.smsr == from.oid) {
     // After a restart a queued one does not know yet whether it had left its card, and its calls to the card's ledger.
-    const bool of_card = (l->left_card || l->queued) && p_.follow_ups.late_callback(from, transaction, r);
-    if (of_card && l->left_card) return;
+    const bool left = l->left_card || l->leaving;
+    const bool of_card = (left || l->queued) && p_.follow_ups.late_callback(from, transaction, r);
+    if (of_card && left) return;
     return late_answer(l, transaction, r);
   }
   if (p_.follow_ups.late_callback(from, transaction, r)) return;
@@ -116,20 +117,29 @@ void DownloadService::look_after_again(const download::Order& o) {
   left->order.iccid_was = download::IccidState::free;
   left->state = download::State::failed;
   left->possession.claimed(o.iccid.str(), anchored_ms());
+  // Like an order that ends: the follow-up does not look before all this is stored. Until then the ICCID counts as free
+  // and may be ordered for another card, so it is tried until it is.
+  const std::string card = download::card_of(o);
+  p_.follow_ups.hold(card);
   const auto ledger = p_.follow_ups.outcome(*left);
-  // Until this is stored the ICCID counts as free and may be ordered for another card, so it is tried until it is.
-  p_.storage.submit_until_stored("that ICCID " + o.iccid.str() + " is uncertain", [o, ledger](store::Tx& tx) {
-    const auto row = tx.get_profile(o.iccid.str());
-    if (row && row->state == store::ProfileState::free)
-      tx.set_profile(o.iccid.str(), store::ProfileState::uncertain, o.eid.str(), o.smsr.str(), o.id);
-  });
   p_.storage.submit(
       [o, ledger](store::Tx& tx) {
         if (ledger) tx.put_follow_up(o.eid.str(), o.smsr.str(), *ledger);
       },
-      [this, left](const Status& s) {
+      [left](const Status& s) {
         if (!s) spdlog::error("ledger of EID {} not stored: {}", left->order.eid.str(), s.error().text());
-        if (!stopped_) guarded(p_.metrics, "what an order left", [&] { p_.follow_ups.settled(*left); });
+      });
+  p_.storage.submit_until_stored(
+      "that ICCID " + o.iccid.str() + " is uncertain",
+      [o](store::Tx& tx) {
+        const auto row = tx.get_profile(o.iccid.str());
+        if (row && row->state == store::ProfileState::free)
+          tx.set_profile(o.iccid.str(), store::ProfileState::uncertain, o.eid.str(), o.smsr.str(), o.id);
+      },
+      [this, left, card] {
+        if (stopped_) return;
+        guarded(p_.metrics, "what an order left", [&] { p_.follow_ups.settled(*left); });
+        p_.follow_ups.release(card);
       });
 }
 

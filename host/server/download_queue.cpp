@@ -68,6 +68,7 @@ void DownloadService::take_up(download::Download d, store::ProfileRow profile, s
 void DownloadService::enqueue(const LivePtr& l, download::Event first) {
   l->since = std::chrono::steady_clock::now();
   l->order = l->d.order;
+  l->policy = &policy(l->order);
   l->ticket = ++tickets_;
   l->events.push_back(std::move(first));
   l->deadline = std::make_unique<asio::steady_timer>(p_.io);
@@ -183,7 +184,7 @@ void DownloadService::leave_card(const LivePtr& l) {
   left->possession = l->d.possession;
   left->possession.installed(l->order.iccid.str(), now);
   know_only_its_own(*l);
-  l->busy = true;
+  l->busy = l->leaving = true;
   leave_card_commit(l, std::move(left));
 }
 
@@ -220,7 +221,7 @@ void DownloadService::leave_card_commit(const LivePtr& l, std::shared_ptr<downlo
             return;
           }
           l->record = record;
-          l->busy = false;
+          l->busy = l->leaving = false;
           l->left_card = true;
           p_.follow_ups.settled(*left);
           hand_over_answers(*l);
@@ -255,7 +256,7 @@ void DownloadService::broke(const LivePtr& l, const std::string& why) noexcept {
     l->store_again.reset();
     l->at_card.reset();
     l->events.clear();
-    l->busy = false;
+    l->busy = l->leaving = false;
     ++l->broken;
     if (l->broken > 2) return put_aside(l, why);
     if (l->broken > 1 || !l->record) return end_broken(l, why);
@@ -274,9 +275,11 @@ void DownloadService::broke(const LivePtr& l, const std::string& why) noexcept {
 }
 
 void DownloadService::end_broken(const LivePtr& l, const std::string& why) {
+  const unsigned calls = l->d.calls;
   l->d = download::Download{};
   l->d.order = l->order;
   l->d.state = download::State::failed;
+  l->d.calls = calls;  // late answers to them are still ours
   l->d.possession = last_known_of_card(*l);
   std::string message = "internal failure of the SM-DP";
   if (!l->d.possession.clean(anchored_ms())) message += "; an ISD-P may have been left behind";
@@ -364,6 +367,11 @@ void DownloadService::enabled_seen(const std::string& eid, const std::string& sm
   // Once is enough; while its record cannot be stored nobody takes it, and an SM-SR may send it again and again.
   const auto seen = [](const download::Event& e) { return std::holds_alternative<download::EnabledSeen>(e); };
   if (std::ranges::none_of(it->second->events, seen)) post(it->second, download::EnabledSeen{});
+}
+
+std::size_t DownloadService::events_waiting(const std::string& id) const {
+  const auto it = live_.find(id);
+  return it == live_.end() ? 0 : it->second->events.size();
 }
 
 void DownloadService::stop() {

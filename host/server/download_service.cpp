@@ -45,9 +45,9 @@ es::Response outcome_of(const download::Download& d) {
 
 // Made once for each ProfileType at each SM-SR: neither changes while the process lives.
 const download::Policy& DownloadService::policy(const download::Order& o) {
-  const auto [at, is_new] = policies_.try_emplace({o.smsr.str(), o.profile_type});
-  download::Policy& x = at->second;
-  if (!is_new) return x;
+  std::pair key{o.smsr.str(), o.profile_type};
+  if (const auto at = policies_.find(key); at != policies_.end()) return at->second;
+  download::Policy x;
   const Settings& c = p_.config;
   x.smdp_oid = c.oid.str();
   auto cert = [&](Curve k) -> Bytes {
@@ -68,7 +68,7 @@ const download::Policy& DownloadService::policy(const download::Order& o) {
   for (const auto& t : c.profile_types)
     if (t.name == o.profile_type) x.compatible = t.compatible;
   x.keep_key_set = c.keep_key_set;
-  return x;
+  return policies_.emplace(std::move(key), std::move(x)).first->second;
 }
 
 void DownloadService::post(const LivePtr& l, download::Event e) {
@@ -92,7 +92,7 @@ void DownloadService::turn(const LivePtr& l) {
     download::Step s;
     {
       Stopwatch w(p_.metrics.machine_ns);
-      s = download::step(std::move(l->d), std::move(e), policy(l->order), {anchored_ms(), l->optional_elements});
+      s = download::step(std::move(l->d), std::move(e), *l->policy, {anchored_ms(), l->optional_elements});
     }
     l->d = std::move(s.download);
     if (l->left_card) know_only_its_own(*l);

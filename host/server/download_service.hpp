@@ -74,6 +74,8 @@ class DownloadService {
   // late.
   void late_callback(const Party& from, const std::string& transaction, const es::Response& r);
   void enabled_seen(const std::string& eid, const std::string& smsr, const std::string& iccid);
+  // Events of a running download that wait for its record to be stored; bounded, whatever an SM-SR sends.
+  [[nodiscard]] std::size_t events_waiting(const std::string& id) const;
   // Nothing that waits is started any more; what runs goes on. settled(): nothing runs that a restart would interrupt.
   void drain() { draining_ = true; }
   [[nodiscard]] bool settled() const { return admission_.running() == 0; }
@@ -86,6 +88,7 @@ class DownloadService {
     std::vector<std::string> installed;
     std::vector<std::uint32_t> optional_elements;
     std::deque<download::Event> events;
+    const download::Policy* policy = nullptr;   // of its ProfileType at its SM-SR
     download::Order order;                      // as taken: what is left to know when a step threw in the middle
     std::shared_ptr<const std::string> record;  // as last committed, if this process did
     Admission::Id ticket = 0;
@@ -94,6 +97,7 @@ class DownloadService {
     bool queued = true;        // waits for its card or a place
     bool holds = false;        // its card, against follow-ups
     bool left_card = false;    // only waits for enabling, beside others
+    bool leaving = false;      // its calls are the card's ledger's already; that is being stored
     bool told_ledger = false;  // at that moment; its end says nothing new of the card
     // Counts key sets kept and dropped: one that was sealed too late is not stored.
     std::shared_ptr<std::atomic<unsigned>> key_set = std::make_shared<std::atomic<unsigned>>(0);

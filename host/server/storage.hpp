@@ -29,9 +29,10 @@ class Storage {
                   [this, done = std::move(done)](Status s) { asio::post(io_, [done, s = std::move(s)] { done(s); }); });
   }
   // Tried again every second until it is stored, for what nobody waits for and a full disk must not lose. What the job
-  // itself throws would be thrown again: that is given up. Any thread; `what` is for the log.
-  void submit_until_stored(std::string what, store::Store::Work w) {
-    store_until_done(std::make_shared<const Lasting>(Lasting{std::move(what), std::move(w)}), 0);
+  // itself throws would be thrown again: that is given up. Any thread; `what` is for the log. `over` runs on the loop
+  // when it is stored or given up.
+  void submit_until_stored(std::string what, store::Store::Work w, std::function<void()> over = {}) {
+    store_until_done(std::make_shared<const Lasting>(Lasting{std::move(what), std::move(w), std::move(over)}), 0);
   }
   // GCC 12 destroys a lambda temporary inside a co_await expression twice: give tx() a named std::function.
   template <class T>
@@ -46,16 +47,19 @@ class Storage {
   struct Lasting {
     std::string what;
     store::Store::Work work;
+    std::function<void()> over;
   };
   void store_until_done(const std::shared_ptr<const Lasting>& l, unsigned attempt) {
     submit([l](store::Tx& tx) { l->work(tx); },
            [this, l, attempt](const Status& s) {
-             if (s) return;
-             const bool again = !s.error().is(store::StoreFault::job);
-             if (attempt % 30 == 0)
+             const bool again = !s && !s.error().is(store::StoreFault::job);
+             if (!s && attempt % 30 == 0)
                spdlog::error("{} not stored, {}: {}", printable(l->what, 200), again ? "trying again" : "given up",
                              s.error().text());
-             if (!again) return;
+             if (!again) {
+               if (l->over) l->over();
+               return;
+             }
              auto pause = std::make_shared<asio::steady_timer>(io_, std::chrono::seconds(1));
              pause->async_wait([this, l, pause, attempt](const boost::system::error_code& ec) {
                if (!ec) store_until_done(l, attempt + 1);

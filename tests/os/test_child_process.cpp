@@ -210,13 +210,13 @@ TEST(Descriptor, ClosesItself) {
 }
 
 TEST(CpuTime, GrowsWithWork) {
+  const auto process = process_cpu();  // before and after the other clock: what that shows is within
   const auto thread = thread_cpu();
-  const auto process = process_cpu();
   while (thread_cpu() - thread < milliseconds(5)) {
   }
-  EXPECT_GE(process_cpu() - process, milliseconds(4));  // two clocks
-  EXPECT_GE(process_cpu_seconds(), 0.004);
-  EXPECT_GE(thread_cpu_seconds(), 0.004);
+  EXPECT_GE(process_cpu() - process, milliseconds(5));
+  const double thread_s = thread_cpu_seconds();
+  EXPECT_GE(process_cpu_seconds(), thread_s);
 }
 
 }  // namespace

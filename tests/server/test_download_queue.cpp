@@ -1,132 +1,12 @@
-// Who has a card: an order that only waits for enabling keeps no other one from it, and forgets nothing by that. No
-// SM-SR is configured, so every call fails at once.
-#include <gtest/gtest.h>
-#include <boost/asio/executor_work_guard.hpp>
-
-#include <filesystem>
-
-#include "host/base/clock.hpp"
-#include "host/base/random.hpp"
-#include "host/crypto/software_engine.hpp"
-#include "host/server/download_service.hpp"
+// Who has a card: an order that only waits for enabling keeps no other one from it, and forgets nothing by that.
+#include "tests/server/services_fixture.hpp"
 
 namespace kf::server {
 namespace {
-namespace fs = std::filesystem;
 using download::State;
 const std::string kMine = "89000123456789012341", kTheirs = "89000123456789012358", kOld = "89000123456789012366";
 
-struct NoToken : RecordSealer {
-  Result<Bytes> seal_record(ByteView, ByteView) override { return Error{"hsm-worker", "there is none"}; }
-  Result<SecretBytes> open_record(ByteView, ByteView) override { return Error{"hsm-worker", "there is none"}; }
-};
-
-class DownloadQueueTest : public ::testing::Test {
- protected:
-  void SetUp() override {
-    dir_ = fs::temp_directory_path() / ("kf-queue-" + random_uuid());
-    fs::create_directories(dir_);
-    config_.timeouts.backoff = 1;
-    config_.timeouts.get_eis_tries = 1;
-    config_.follow_up.backoff_ms = config_.follow_up.longest_pause_ms = 60'000;
-    auto s = store::Store::open({(dir_ / "s.db").string()});
-    ASSERT_TRUE(s.ok());
-    store_ = std::move(*s);
-    storage_ = std::make_unique<Storage>(io_, *store_);
-    inventory_ = std::make_unique<Inventory>(*store_, vault_);
-    auto pipeline = pipeline::SealPipeline::make({});
-    ASSERT_TRUE(pipeline.ok());
-    sealing_ = std::move(*pipeline);
-    crypto_ = std::make_unique<CryptoService>(io_, CryptoService::Routing{{&engine_}, {&engine_}, {&engine_}});
-    es3_ = std::make_unique<Es3Client>(io_, config_, metrics_);
-    follow_ups_ = std::make_unique<FollowUpService>(io_, config_, *storage_, metrics_, *es3_);
-    replies_ = std::make_unique<Replies>(io_, config_);
-    delivery_ = std::make_unique<DeliveryService>(io_, config_, *storage_, metrics_);
-    service_ = std::make_unique<DownloadService>(DownloadService::Parts{io_,
-                                                                        pool_,
-                                                                        *sealing_,
-                                                                        config_,
-                                                                        *storage_,
-                                                                        metrics_,
-                                                                        *crypto_,
-                                                                        *es3_,
-                                                                        *follow_ups_,
-                                                                        *inventory_,
-                                                                        *replies_,
-                                                                        *delivery_,
-                                                                        token_,
-                                                                        trust_,
-                                                                        {}});
-  }
-  void TearDown() override {
-    service_->stop();
-    follow_ups_->stop();
-    crypto_->stop();
-    store_.reset();  // its last callbacks are posted to io_
-    pool_.join();
-    sealing_.reset();
-    fs::remove_all(dir_);
-  }
-  download::Order order(const std::string& id, const std::string& requester, const std::string& iccid) {
-    download::Order o;
-    o.id = o.function_call_identifier = id;
-    o.requester = Oid::trusted(requester);
-    o.eid = Eid::trusted(eid_with_check_digits("890010120123412340987654321001"));
-    o.iccid = Iccid::trusted(iccid);
-    o.smsr = Oid::trusted("2.999.30");
-    o.enable = true;
-    o.received_ms = anchored_ms();
-    o.deadline_ms = o.received_ms + 3'600'000;
-    EXPECT_TRUE(store_
-                    ->run([&](store::Tx& tx) {
-                      store::ProfileRow p;
-                      p.iccid = iccid;
-                      tx.insert_profile(p);
-                      tx.set_profile(iccid, store::ProfileState::reserved, o.eid.str(), o.smsr.str(), id);
-                    })
-                    .ok());
-    return o;
-  }
-  template <class F>
-  auto stored(F f) {
-    decltype(f(std::declval<store::Tx&>())) out{};
-    EXPECT_TRUE(store_->run([&](store::Tx& tx) { out = f(tx); }).ok());
-    return out;
-  }
-  std::int64_t ended() {
-    return stored([](store::Tx& tx) { return tx.download_counts().ended; });
-  }
-  template <class F>
-  bool until(F f) {  // a slow machine only makes it later
-    for (int i = 0; i < 1000; ++i) {
-      if (f()) return true;
-      io_.restart();
-      io_.run_for(std::chrono::milliseconds(10));
-    }
-    return false;
-  }
-
-  fs::path dir_;
-  asio::io_context io_{1};
-  asio::executor_work_guard<asio::io_context::executor_type> work_{io_.get_executor()};
-  asio::thread_pool pool_{1};
-  Settings config_;
-  NoToken token_;
-  Metrics metrics_;
-  Trust trust_;
-  SoftwareEngine engine_;
-  store::Vault vault_{SecretBytes(random_bytes(32))};
-  std::unique_ptr<store::Store> store_;
-  std::unique_ptr<Storage> storage_;
-  std::unique_ptr<Inventory> inventory_;
-  std::unique_ptr<pipeline::SealPipeline> sealing_;
-  std::unique_ptr<CryptoService> crypto_;
-  std::unique_ptr<Es3Client> es3_;
-  std::unique_ptr<FollowUpService> follow_ups_;
-  std::unique_ptr<Replies> replies_;
-  std::unique_ptr<DeliveryService> delivery_;
-  std::unique_ptr<DownloadService> service_;
-};
+using DownloadQueueTest = ServicesTest;
 
 // The callback of its EnableProfile was lost, and it is valid for long.
 TEST_F(DownloadQueueTest, AnOrderThatWaitsForEnablingKeepsNobodyFromItsCard) {
@@ -223,6 +103,7 @@ TEST_F(DownloadQueueTest, ACreationThatIsToldAfterTheEndMakesTheIccidUncertainAg
   made.function = es::Function::create_isdp;
   made.status = es::ExecStatus::success;
   made.isd_p_aid = hex("A0000005591010FFFFFFFF8900001400");
+  config_.follow_up.backoff_ms = 1;
   service_->late_callback(stranger, "gone.3", made);
   io_.restart();
   io_.run_for(std::chrono::milliseconds(100));
@@ -240,7 +121,11 @@ TEST_F(DownloadQueueTest, ACreationThatIsToldAfterTheEndMakesTheIccidUncertainAg
   service_->late_callback(smsr, "gone.3", made);
   EXPECT_TRUE(until([&] { return state() == store::ProfileState::uncertain; }));
   EXPECT_EQ(metrics_.alarms, 1U);
-  EXPECT_EQ(stored([](store::Tx& tx) { return tx.follow_ups(); }).size(), 1U) << "the card is looked after";
+  const auto looks = [&] {
+    const auto rows = stored([](store::Tx& tx) { return tx.follow_ups(); });
+    return rows.empty() ? 0U : download::follow_up_from_record(rows.front().record, anchored_ms())->looks;
+  };
+  EXPECT_TRUE(until([&] { return looks() != 0; })) << "the card is looked after";
 }
 
 // After a restart an order waits for a place again; what its SM-SR says meanwhile of a call that the old process made
@@ -267,6 +152,38 @@ TEST_F(DownloadQueueTest, AnAnswerReachesAnOrderThatWaitsAgainAfterARestart) {
   ASSERT_TRUE(until([&] { return ended() == 2; }));
   EXPECT_EQ(stored([](store::Tx& tx) { return tx.get_profile(kMine)->state; }), store::ProfileState::free)
       << "the only CreateISDP was refused: nothing can be on the card";
+}
+
+// While that it leaves its card is being stored, its calls are the card's ledger's already.
+TEST_F(DownloadQueueTest, AnAnswerThatComesWhileItLeavesItsCardIsNotLost) {
+  download::Download waits;
+  waits.order = order("waits", "2.999.10", kMine);
+  waits.state = State::enabling;
+  waits.completed = true;
+  const std::int64_t now = anchored_ms();
+  waits.possession.deletion_asked("waits.2", kOld, now, now + 3'600'000);
+  EXPECT_TRUE(store_
+                  ->run([&](store::Tx& tx) {
+                    tx.put_download("waits", download::to_record(waits), false, anchored_ms());
+                    tx.exec("CREATE TRIGGER full BEFORE UPDATE ON downloads BEGIN SELECT RAISE(ABORT,'full'); END");
+                  })
+                  .ok());
+  service_->take_up(std::move(waits), {}, {}, false);
+  ASSERT_TRUE(until([&] { return service_->has("waits"); }));
+  io_.restart();
+  io_.run_for(std::chrono::milliseconds(100));
+  Party smsr;
+  smsr.oid = Oid::trusted("2.999.30");
+  es::Response deleted;
+  deleted.function = es::Function::delete_isdp;
+  deleted.status = es::ExecStatus::success;
+  service_->late_callback(smsr, "waits.2", deleted);
+  EXPECT_TRUE(store_->run([](store::Tx& tx) { tx.exec("DROP TRIGGER full"); }).ok());
+  EXPECT_TRUE(until([&] {
+    const auto rows = stored([](store::Tx& tx) { return tx.follow_ups(); });
+    return !rows.empty() &&
+           !download::follow_up_from_record(rows.front().record, anchored_ms())->possession.open("waits.2");
+  }));
 }
 
 // Before the restart it had left its card, and the card's ledger has its calls; it does not know that yet.
@@ -311,6 +228,28 @@ TEST_F(DownloadQueueTest, AnAnswerForTheCardsLedgerReachesItPastAQueuedOrder) {
     return false;
   };
   EXPECT_TRUE(until([&] { return ended() == 1 && !open(); })) << "nobody repeats that answer";
+}
+
+// While its record cannot be stored nobody takes its events, and an SM-SR that gets 503 sends its notification again.
+TEST_F(DownloadQueueTest, NotificationsDoNotPileUpWhileNothingCanBeStored) {
+  download::Download waits;
+  waits.order = order("waits", "2.999.10", kMine);
+  waits.state = State::enabling;
+  waits.completed = true;
+  const download::Order o = waits.order;
+  EXPECT_TRUE(store_
+                  ->run([&](store::Tx& tx) {
+                    tx.put_download(o.id, download::to_record(waits), false, anchored_ms());
+                    tx.exec("CREATE TRIGGER full BEFORE UPDATE ON downloads BEGIN SELECT RAISE(ABORT,'full'); END");
+                  })
+                  .ok());
+  service_->take_up(std::move(waits), {}, {}, false);
+  ASSERT_TRUE(until([&] { return service_->has("waits"); }));
+  const std::size_t before = service_->events_waiting("waits");
+  for (int i = 0; i < 1000; ++i) service_->enabled_seen(o.eid.str(), o.smsr.str(), kMine);
+  EXPECT_LE(service_->events_waiting("waits"), before + 1);
+  EXPECT_TRUE(store_->run([](store::Tx& tx) { tx.exec("DROP TRIGGER full"); }).ok());
+  EXPECT_TRUE(until([&] { return metrics_.completed == 1; })) << "once is enough";
 }
 
 // An order for what is installed that fails does not make the inventory forget which download brought the profile.

@@ -107,6 +107,14 @@ class FollowUpServiceTest : public ::testing::Test {
     for (const auto began = anchored_ms(); anchored_ms() < began + 5;) {  // beyond settle_ms
     }
   }
+  void see_an_empty_eis() {  // of kA, too late to lag behind
+    Party a;
+    a.oid = kA;
+    es::Eis eis;
+    eis.eid = eid().str();
+    settle_time();
+    service_->seen(a, eis, FollowUpService::Clock::now());
+  }
   void run_for(int ms) {
     io_.restart();
     io_.run_for(std::chrono::milliseconds(ms));
@@ -345,12 +353,7 @@ TEST_F(FollowUpServiceTest, AnEndThatCannotBeStoredIsTriedAgain) {
   ASSERT_TRUE(store_->run([&](store::Tx& tx) { tx.put_follow_up(row.eid, row.smsr, row.record); }).ok());
   service_->load({row}, {uncertain});
   sql("CREATE TRIGGER full BEFORE UPDATE ON profiles BEGIN SELECT RAISE(ABORT,'full'); END");
-  Party a;
-  a.oid = kA;
-  es::Eis eis;
-  eis.eid = eid().str();
-  settle_time();
-  service_->seen(a, eis, FollowUpService::Clock::now());
+  see_an_empty_eis();
   run_for(200);
   EXPECT_EQ(state_of_x(), store::ProfileState::uncertain);
   EXPECT_EQ(metrics_.uncertain, 1U);
@@ -371,12 +374,7 @@ TEST_F(FollowUpServiceTest, APartOfAnEndThatCannotBeStoredIsTriedAgain) {
   f.possession.unnamed_creations(kY, anchored_ms(), anchored_ms() + 3'600'000);
   service_->load({row_of(f)}, {uncertain, other});
   sql("CREATE TRIGGER full BEFORE UPDATE ON profiles BEGIN SELECT RAISE(ABORT,'full'); END");
-  Party a;
-  a.oid = kA;
-  es::Eis eis;
-  eis.eid = eid().str();
-  settle_time();
-  service_->seen(a, eis, FollowUpService::Clock::now());
+  see_an_empty_eis();
   run_for(200);
   EXPECT_EQ(metrics_.uncertain, 2U);
   sql("DROP TRIGGER full");
@@ -394,12 +392,7 @@ TEST_F(FollowUpServiceTest, AnOrderPutsAnEndOffThatIsNotStored) {
   ASSERT_TRUE(store_->run([&](store::Tx& tx) { tx.put_follow_up(row.eid, row.smsr, row.record); }).ok());
   service_->load({row}, {uncertain});
   sql("CREATE TRIGGER full BEFORE UPDATE ON profiles BEGIN SELECT RAISE(ABORT,'full'); END");
-  Party a;
-  a.oid = kA;
-  es::Eis eis;
-  eis.eid = eid().str();
-  settle_time();
-  service_->seen(a, eis, FollowUpService::Clock::now());
+  see_an_empty_eis();
   run_for(100);
   const auto one = failed("one", kX, kA);  // for the ICCID that was proven gone
   service_->hold(download::card_of(one.order));
