@@ -25,13 +25,13 @@ class Needles {
     std::uint64_t key = 0;
     std::memcpy(&key, s.data(), sizeof key);
     by_key_.emplace(key, std::move(s));
-    seen_[key & 0xFFFF] = true;
+    seen_[place(key)] = true;
   }
   void search(const std::vector<char>& in, std::set<std::string>& found) const {
     for (std::size_t i = 0; i + 8 <= in.size(); ++i) {
       std::uint64_t key = 0;
       std::memcpy(&key, in.data() + i, sizeof key);
-      if (!seen_[key & 0xFFFF]) continue;
+      if (!seen_[place(key)]) continue;
       const auto [low, high] = by_key_.equal_range(key);
       for (auto it = low; it != high; ++it) {
         const std::string& s = it->second;
@@ -42,7 +42,12 @@ class Needles {
 
  private:
   std::unordered_multimap<std::uint64_t, std::string> by_key_;
-  std::vector<bool> seen_ = std::vector<bool>(65'536);
+  // A filter before the map: few places of memory pass it, even with thousands of needles.
+  static constexpr int kPlaceBits = 20;
+  static std::size_t place(std::uint64_t key) {
+    return static_cast<std::size_t>((key * 0x9E3779B97F4A7C15U) >> (64 - kPlaceBits));
+  }
+  std::vector<bool> seen_ = std::vector<bool>(std::size_t{1} << kPlaceBits);
 };
 
 struct MemoryScan {

@@ -14,6 +14,8 @@
 #include <functional>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <stop_token>
+#include <thread>
 
 #include "bench/burst/subscriptions.hpp"
 #include "bench/world/world.hpp"
@@ -232,6 +234,22 @@ class Meanwhile {
   asio::steady_timer timer_;
   std::chrono::milliseconds every_;
   std::function<void()> what_;
+};
+
+// The same on a thread of its own, for what takes long: the Operator's connections must not wait for it, or the server
+// closes them.
+class Beside {
+ public:
+  Beside(std::chrono::milliseconds every, const std::function<void()>& what)
+      : thread_([every, what](const std::stop_token& over) {
+          while (!over.stop_requested()) {
+            std::this_thread::sleep_for(every);
+            what();
+          }
+        }) {}
+
+ private:
+  std::jthread thread_;
 };
 
 // "EXECUTED_SUCCESS", "FAILED 8.4/6.1" ...: what the Operator was told.

@@ -191,7 +191,7 @@ TEST(CoreSecrecy, NoScalarReachesTheServer) {
   const pid_t server = rig.world().smdp().pid();
   std::size_t found_on_the_way = 0;
   {
-    const Meanwhile look(rig.io(), std::chrono::milliseconds(100), [&] {
+    const Beside look(std::chrono::milliseconds(100), [&] {
       if (const auto m = scan_memory(server, needles_of(scalars()))) found_on_the_way += m->found.size();
     });
     expect_good(rig, rig.download_all());

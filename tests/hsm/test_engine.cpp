@@ -56,30 +56,31 @@ TEST(Start, WhateverNumbersTheDescriptorsHave) {
 TEST_P(OnCurve, EphemeralEckaEqualsThePeersComputation) {
   const auto e = start(token_config());
   ASSERT_TRUE(e);
-  std::vector<EckaCase> cases;
-  std::vector<EccRequest> rs;
-  const std::uint64_t n = GetParam() == Curve::p256 ? 1500 : 600;
-  for (std::uint64_t i = 0; i < n; ++i) {
-    cases.push_back(ecka_case(1000 + i, GetParam()));
-    rs.push_back(cases.back().request);
-  }
-  const auto answers = run_all(*e, rs);
   std::set<Point> keys;
   int leading_zero = 0;
-  for (const auto& k : cases) {
-    const auto& c = answers.at(k.request.id);
-    ASSERT_EQ(c.status, EccStatus::ok) << to_string(c.status);
-    ASSERT_TRUE(check_point(GetParam(), c.epk).ok());
-    const auto expected = ecka(GetParam(), k.peer_d.expose(), c.epk);
-    ASSERT_TRUE(expected.ok());
-    ASSERT_TRUE(equal_ct(expected->expose(), c.shs.expose())) << k.request.id;
-    keys.insert(c.epk);
-    leading_zero += c.shs.expose()[0] == 0 ? 1 : 0;
+  std::uint64_t asked = 0;
+  // Until a secret with a leading zero octet has come (1 of 256), so that its padding was exercised.
+  for (int round = 0; round < 10 && leading_zero == 0; ++round) {
+    std::vector<EckaCase> cases;
+    std::vector<EccRequest> rs;
+    for (int i = 0; i < 600; ++i) {
+      cases.push_back(ecka_case(1000 + asked++, GetParam()));
+      rs.push_back(cases.back().request);
+    }
+    const auto answers = run_all(*e, rs);
+    for (const auto& k : cases) {
+      const auto& c = answers.at(k.request.id);
+      ASSERT_EQ(c.status, EccStatus::ok) << to_string(c.status);
+      ASSERT_TRUE(check_point(GetParam(), c.epk).ok());
+      const auto expected = ecka(GetParam(), k.peer_d.expose(), c.epk);
+      ASSERT_TRUE(expected.ok());
+      ASSERT_TRUE(equal_ct(expected->expose(), c.shs.expose())) << k.request.id;
+      keys.insert(c.epk);
+      leading_zero += c.shs.expose()[0] == 0 ? 1 : 0;
+    }
   }
-  EXPECT_EQ(keys.size(), cases.size()) << "an ephemeral key came twice";
-  if (GetParam() == Curve::p256) {
-    EXPECT_GT(leading_zero, 0);  // 1500/256: the padding was exercised (chance of none: 0.3 %)
-  }
+  EXPECT_EQ(keys.size(), asked) << "an ephemeral key came twice";
+  EXPECT_GT(leading_zero, 0) << "none of " << asked << " (the chance of that is one in ten thousand millions)";
   EXPECT_EQ(*e->session_objects(), 0U) << "session objects left in the token";
 }
 
@@ -198,14 +199,21 @@ TEST(HsmEngine, TwoWorkersShareTheLoadInBatches) {
   const auto e = start(c);
   ASSERT_TRUE(e);
   EXPECT_EQ(e->worker_pids().size(), 2U);
-  std::vector<EccRequest> rs;
-  for (std::uint64_t i = 0; i < 2000; ++i) rs.push_back(sign_request(i, Curve::p256));
-  const auto answers = run_all(*e, rs);
-  for (const auto& [id, a] : answers) ASSERT_EQ(a.status, EccStatus::ok);
-  const HsmStats s = e->stats();
-  ASSERT_EQ(s.workers.size(), 2U);
-  EXPECT_EQ(s.workers[0].jobs + s.workers[1].jobs, rs.size());
-  EXPECT_GT(s.workers[0].jobs, 200U);  // who gets how much depends on what else the machine does
+  // Who gets how much of one burst depends on what else the machine does: a worker that does not run for a while is
+  // taken for a slow one. Over several bursts both have their share.
+  HsmStats s;
+  std::uint64_t asked = 0;
+  for (int burst = 0; burst < 20; ++burst) {
+    std::vector<EccRequest> rs;
+    for (int i = 0; i < 2000; ++i) rs.push_back(sign_request(asked++, Curve::p256));
+    const auto answers = run_all(*e, rs);
+    for (const auto& [id, a] : answers) ASSERT_EQ(a.status, EccStatus::ok);
+    s = e->stats();
+    ASSERT_EQ(s.workers.size(), 2U);
+    EXPECT_EQ(s.workers[0].jobs + s.workers[1].jobs, asked);
+    if (s.workers[0].jobs > 200 && s.workers[1].jobs > 200 && s.batch_size.mean() > 8.0) break;
+  }
+  EXPECT_GT(s.workers[0].jobs, 200U);
   EXPECT_GT(s.workers[1].jobs, 200U);
   EXPECT_GT(s.batch_size.mean(), 8.0) << "under load jobs travel in batches";
   EXPECT_LE(s.batch_size.max(), 256U) << "slots of a ring";

@@ -499,12 +499,14 @@ void disable(Bench& b) {
     }
     b.enable(false);
     const std::uint64_t rest = b.cycle() + 200000;
-    while (b.written != b.fetched || b.taken != b.fetched) {
+    // A read whose address stands on the bus when ENABLE goes must stay there until the bus takes it (AXI4, A3.2.1).
+    while (b.top->m_axi_arvalid || b.written != b.fetched || b.taken != b.fetched) {
       KF_NEED(b.cycle() < rest, "cycle limit: what was fetched is not completed");
       b.consume(4);
       b.run(20);
     }
     const std::size_t fetched = b.fetched;
+    KF_NEED((b.read(kRegStatus) & kStatusIdle.mask()) != 0, "idle when all that was fetched is completed");
     b.run(400);
     KF_NEED(b.fetched == fetched && !b.top->m_axi_arvalid, "no fetch while disabled");
     b.enable(true);
