@@ -2,15 +2,18 @@
 """Synthesises the core with yosys and compares with the committed table (table.json).
 
     run.py                              the whole table: three families, II = 1, 2, 4 (tens of minutes)
-    run.py --family xcup --ii 4         one row (what ./run test does)
-    run.py --write                      puts what was found into table.json
-    run.py --show                       prints the committed table as Markdown
+    run.py --family xcup --ii 4         one row (what ./run soak does)
+    run.py --write                      puts what was found into table.json, with a hash of the sources that it was found for
+    run.py --family xcup --ii 4 --fresh reads the committed row and fails where it is of other sources (what ./run test does: a second
+                                        instead of ten minutes); comments and blanks do not count
+    run.py --show                       prints the committed table as Markdown; rows of earlier sources are marked
 
 Fails when: yosys reports conflicting drivers or latches, a count is below its floor (logic was lost), a count of the committed table has
 grown by more than a tenth, or the longest carry chain exceeds 170 bits. Counts of cells are no frequency: nothing here was placed or routed.
 Families: xcup (UltraScale+), xc7 (7 series), ecp5 (Lattice ECP5).
 """
 import argparse
+import hashlib
 import json
 import os
 import re
@@ -63,6 +66,16 @@ def sources():
     return PACKAGES + [f for f in found if f not in PACKAGES]
 
 
+def digest(family, ii):
+    """What a row depends on: the sources without their comments and blanks, and what yosys is told."""
+    h = hashlib.sha256(json.dumps([FAMILIES[family], ii]).encode())
+    for source in sources():
+        text = open(os.path.join(RTL, source), encoding="ascii").read()
+        text = re.sub(r"/\*.*?\*/|//[^\n]*", " ", text, flags=re.S)
+        h.update(f"{source}\n{' '.join(text.split())}\n".encode())
+    return h.hexdigest()[:32]
+
+
 def table_ram(source, folder, ultra):
     """The path of a source; where there is no UltraRAM, of a copy that asks for block RAM instead."""
     path = os.path.join(RTL, source)
@@ -106,6 +119,7 @@ def synthesise(family, ii, yosys, keep):
             raise RuntimeError(f"{latches} latches")
         row = columns(cells)
         row["carry"] = max((c[0] for c in carry.chains(module)), default=0)
+        row["sources"] = digest(family, ii)
         return row, time.monotonic() - start
 
 
@@ -114,7 +128,7 @@ def judge(row, old):
     if row["carry"] > CARRY_LIMIT:
         bad.append(f"a carry chain of {row['carry']} bits; {CARRY_LIMIT} are allowed")
     if old:
-        bad += [f"{k} has grown from {old.get(k, 0)} to {v}" for k, v in row.items() if v > 1.1 * old.get(k, 0) + 1]
+        bad += [f"{k} has grown from {old.get(k, 0)} to {v}" for k, v in row.items() if k != "sources" and v > 1.1 * old.get(k, 0) + 1]
     return bad
 
 
@@ -125,7 +139,8 @@ def markdown(table):
         for ii in (1, 2, 4):
             row = table.get(f"{family} II={ii}")
             if row:
-                out.append(f"| {family} | {ii} | " + " | ".join(str(row.get(k, "")) for k in head[2:]) + " |")
+                mark = "" if row.get("sources") == digest(family, ii) else " (earlier sources)"
+                out.append(f"| {family}{mark} | {ii} | " + " | ".join(str(row.get(k, "")) for k in head[2:]) + " |")
     return "\n".join(out)
 
 
@@ -135,6 +150,7 @@ def main():
     ap.add_argument("--ii", type=int, choices=(1, 2, 4), action="append")
     ap.add_argument("--write", action="store_true")
     ap.add_argument("--show", action="store_true")
+    ap.add_argument("--fresh", action="store_true", help="synthesise nothing: are the committed rows of these sources?")
     ap.add_argument("--keep", metavar="DIR", help="leave netlists and logs there")
     ap.add_argument("--yosys", default="yosys")
     a = ap.parse_args()
@@ -149,6 +165,14 @@ def main():
     for family in a.family or FAMILIES:
         for ii in a.ii or (1, 2, 4):
             key = f"{family} II={ii}"
+            if a.fresh:
+                row = table.get(key, {})
+                findings = judge(row, None)
+                if row.get("sources") != digest(family, ii):
+                    findings = [f"the committed row is of other sources: run.py --family {family} --ii {ii} --write"]
+                print(f"{key}: {row}" + "".join(f"\n  {x}" for x in findings))
+                bad += len(findings)
+                continue
             print(f"{key}: synthesising", flush=True)
             try:
                 row, seconds = synthesise(family, ii, a.yosys, a.keep)
