@@ -12,7 +12,8 @@
 
 namespace kf::server {
 namespace {
-constexpr std::size_t kMostLateAnswers = 64;  // of one download
+constexpr std::size_t kMostLateAnswers = 64;     // of one download
+constexpr std::size_t kMostLateCreations = 256;  // of one SM-SR, that are looked up or stored at the same time
 
 std::optional<unsigned> call_number(const std::string& transaction) {
   const std::string number = transaction.substr(transaction.rfind('.') + 1);
@@ -31,17 +32,54 @@ std::optional<unsigned> late_call(const download::Download& d, const std::string
   return asked ? n : std::nullopt;
 }
 
+namespace {
+// Is this the ISD-P that the order knows? One that is named without its AID is; an order that knows none made none.
+bool same_isdp(const es::Response& r, const std::string& known) {
+  return !known.empty() && (r.isd_p_aid.empty() || to_hex(r.isd_p_aid) == known);
+}
+
+// The highest number that a life before the restart can have used: they are given out in blocks.
+unsigned most_calls(unsigned recorded) { return (recorded / download::kCallsOfALife + 1) * download::kCallsOfALife; }
+
+// What the machine may still ask of an answer to a call that nobody waits for: how the call ended, which the card's
+// status word may say. What else such a message may carry, up to a megabyte, is not kept.
+bool matters_late(es::Function f) {
+  return f == es::Function::create_isdp || f == es::Function::delete_isdp || f == es::Function::enable_profile;
+}
+es::Response without_its_load(es::Response r) {
+  r.eis.reset();
+  constexpr std::size_t kStatusWords = 1024;
+  if (r.euicc_response_data && r.euicc_response_data->size() > kStatusWords) r.euicc_response_data.reset();
+  return r;
+}
+}  // namespace
+
+// Its first step, which makes it know the calls of its old life, is still to come: it waits for a place after a
+// restart, or that it leaves its card is being stored first.
+bool DownloadService::knows_no_calls(const Live& l) {
+  return l.queued || (!l.events.empty() && std::holds_alternative<download::Restart>(l.events.front()));
+}
+
 // Of a running download. While its record cannot be stored no event is taken: one answer a call waits at most, and none
 // of a call that nobody asks about any more. One that waits for a place after a restart does not know yet which calls
-// its old life made: its first step does.
+// its old life made: its first step does. One whose outcome is being stored takes nothing any more: what came meanwhile
+// is told to whoever is responsible then.
 void DownloadService::late_answer(const LivePtr& l, const std::string& transaction, const es::Response& r) {
-  const auto n = l->queued ? call_number(transaction) : late_call(l->d, transaction);
+  const bool unknown = knows_no_calls(*l);
+  const bool ending = download::ended(l->d.state);
+  const bool created = r.function == es::Function::create_isdp && download::executed(r);
+  std::optional<unsigned> n;
+  if (unknown) {
+    n = call_number(transaction);
+    if (n && (!matters_late(r.function) || *n > most_calls(l->d.calls))) n.reset();
+  } else {
+    n = ending && created ? call_number(transaction) : late_call(l->d, transaction);
+  }
   // A creation that was denied and made after all: the next order for that card finds it in the EIS and cleans it away.
-  const bool over = !n || (l->queued && !l->d.possession.open(transaction));
-  if (over && r.function == es::Function::create_isdp && download::executed(r) &&
-      to_hex(r.isd_p_aid) != l->d.isd_p_aid) {
+  const bool over = !n || (unknown && !l->d.possession.open(transaction));
+  if (over && created && !ending && !same_isdp(r, l->d.isd_p_aid)) {
     ++p_.metrics.alarms;
-    peer_line(spdlog::level::err, "late ISD-P", l->order.smsr.str(),
+    peer_line(spdlog::level::err, "late ISD-P of " + l->order.id, l->order.smsr.str(),
               "ALARM download " + l->order.id + " EID " + l->order.eid.str() + ": SM-SR " + l->order.smsr.str() +
                   " says that CreateISDP " + transaction + " made ISD-P " + to_hex(r.isd_p_aid) +
                   ", and that call was over; the ISD-P may be left in state Created");
@@ -51,7 +89,7 @@ void DownloadService::late_answer(const LivePtr& l, const std::string& transacti
     return a != nullptr && a->call == n;
   });
   if (!n || waits || l->events.size() >= kMostLateAnswers) return;
-  post(l, download::Answer{*n, r});  // the machine decides whether it still matters
+  post(l, download::Answer{*n, unknown || ending ? without_its_load(r) : r});  // the machine decides what it is worth
 }
 
 void DownloadService::late_callback(const Party& from, const std::string& transaction, const es::Response& r) {
@@ -61,7 +99,7 @@ void DownloadService::late_callback(const Party& from, const std::string& transa
     // After a restart a queued one does not know yet whether it had left its card, and its calls to the card's ledger.
     const bool left = l->left_card || l->leaving;
     const bool of_card = (left || l->queued) && p_.follow_ups.late_callback(from, transaction, r);
-    if (of_card && left) return;
+    if (of_card && (left || !l->d.possession.open(transaction))) return;
     return late_answer(l, transaction, r);
   }
   if (p_.follow_ups.late_callback(from, transaction, r)) return;
@@ -72,14 +110,28 @@ void DownloadService::late_callback(const Party& from, const std::string& transa
 // A CreateISDP that no ledger has, of an order that has ended: denied then, and made after all. Its ICCID is uncertain
 // again, and the card is looked after, unless the ICCID is somewhere else by now.
 void DownloadService::made_after_all(const Party& from, const std::string& transaction, const es::Response& r) {
+  // Each is in the store's hands once, until what it says is stored: nobody repeats a callback that was answered 202.
+  const std::string smsr = from.oid.str();
+  auto& under_way = late_creations_[smsr];
+  if (under_way.contains(transaction)) return;
+  if (under_way.size() >= kMostLateCreations) {
+    ++p_.metrics.alarms;
+    return peer_line(spdlog::level::err, "too many late CreateISDPs", smsr,
+                     "ALARM SM-SR " + smsr + " says that CreateISDP " + transaction +
+                         " was executed after all, as it says of too many others at once: not looked into");
+  }
+  under_way.insert(transaction);
   struct Found {
+    bool read = false;
     std::optional<download::Download> ended;
     std::optional<store::ProfileRow> profile;
   };
   auto found = std::make_shared<Found>();
-  const std::string id = transaction.substr(0, transaction.rfind('.'));
-  p_.storage.submit(
-      [found, id](store::Tx& tx) {
+  p_.storage.submit_until_stored(
+      "what a late CreateISDP says",
+      [found, id = transaction.substr(0, transaction.rfind('.'))](store::Tx& tx) {
+        *found = {};
+        found->read = true;
         const auto record = tx.ended_download(id);
         if (!record) return;
         auto d = download::from_record(*record);
@@ -87,31 +139,43 @@ void DownloadService::made_after_all(const Party& from, const std::string& trans
         found->profile = tx.get_profile(d->order.iccid.str());
         found->ended = std::move(*d);
       },
-      [this, found, transaction, smsr = from.oid, aid = to_hex(r.isd_p_aid)](const Status& s) {
-        if (stopped_ || !s) return;
+      [this, found, transaction, smsr, r = without_its_load(r)] {
+        if (stopped_) return;
+        bool later = false;
         guarded(p_.metrics, "a late CreateISDP", [&] {
+          if (!found->read) return;
           const auto n = call_number(transaction);
-          const bool ours = found->ended && found->ended->order.smsr == smsr && n && *n <= found->ended->calls;
-          if (ours && found->ended->isd_p_aid == aid) return;  // its own, told once more
+          const bool ours = found->ended && found->ended->order.smsr.str() == smsr && n && *n <= found->ended->calls;
+          if (ours && same_isdp(r, found->ended->isd_p_aid)) return;  // its own, told once more
           const std::string says =
-              "SM-SR " + smsr.str() + " says that CreateISDP " + transaction + " made ISD-P " + aid;
+              "SM-SR " + smsr + " says that CreateISDP " + transaction + " made ISD-P " + to_hex(r.isd_p_aid);
           if (!ours)
-            return peer_warn("late CreateISDP", smsr.str(),
+            return peer_warn("late CreateISDP of nobody", smsr,
                              says + ", and no order of ours there is known by that name");
           const download::Order& o = found->ended->order;
           const bool free = found->profile && found->profile->state == store::ProfileState::free;
           ++p_.metrics.alarms;
-          peer_line(spdlog::level::err, "late CreateISDP", smsr.str(),
+          peer_line(spdlog::level::err, "late CreateISDP of " + o.id, smsr,
                     "ALARM download " + o.id + " EID " + o.eid.str() + ": " + says + ", and that order has ended; " +
                         (free ? "ICCID " + o.iccid.str() + " is uncertain again and the eUICC is looked after"
                               : "an ISD-P may be left in state Created; ICCID " + o.iccid.str() + " is " +
                                     (found->profile ? "with EID " + found->profile->eid : "not in the inventory")));
-          if (free) look_after_again(o);
+          if (!free) return;
+          look_after_again(o, transaction);
+          later = true;
         });
+        if (!later) late_creation_done(smsr, transaction);
       });
 }
 
-void DownloadService::look_after_again(const download::Order& o) {
+void DownloadService::late_creation_done(const std::string& smsr, const std::string& transaction) {
+  const auto it = late_creations_.find(smsr);
+  if (it == late_creations_.end()) return;
+  it->second.erase(transaction);
+  if (it->second.empty()) late_creations_.erase(it);
+}
+
+void DownloadService::look_after_again(const download::Order& o, const std::string& transaction) {
   auto left = std::make_shared<download::Download>();
   left->order = o;
   left->order.iccid_was = download::IccidState::free;
@@ -136,10 +200,11 @@ void DownloadService::look_after_again(const download::Order& o) {
         if (row && row->state == store::ProfileState::free)
           tx.set_profile(o.iccid.str(), store::ProfileState::uncertain, o.eid.str(), o.smsr.str(), o.id);
       },
-      [this, left, card] {
+      [this, left, card, transaction] {
         if (stopped_) return;
         guarded(p_.metrics, "what an order left", [&] { p_.follow_ups.settled(*left); });
         p_.follow_ups.release(card);
+        late_creation_done(left->order.smsr.str(), transaction);
       });
 }
 

@@ -185,7 +185,8 @@ void DownloadService::leave_card(const LivePtr& l) {
   left->possession.installed(l->order.iccid.str(), now);
   know_only_its_own(*l);
   l->busy = l->leaving = true;
-  leave_card_commit(l, std::move(left));
+  auto ledger = p_.follow_ups.outcome(*left);
+  leave_card_commit(l, std::move(left), std::move(ledger));
 }
 
 void DownloadService::know_only_its_own(Live& l) {
@@ -202,10 +203,11 @@ void DownloadService::hand_over_answers(const Live& l) {
       p_.follow_ups.late_callback(*smsr, l.order.id + "." + std::to_string(a->call), a->response);
 }
 
-void DownloadService::leave_card_commit(const LivePtr& l, std::shared_ptr<download::Download> left) {
+void DownloadService::leave_card_commit(const LivePtr& l, std::shared_ptr<download::Download> left,
+                                        std::optional<std::string> ledger) {
   auto record = std::make_shared<const std::string>(download::to_record(l->d));
   p_.storage.submit(
-      [o = l->order, record, ledger = p_.follow_ups.outcome(*left)](store::Tx& tx) {
+      [o = l->order, record, ledger = std::move(ledger)](store::Tx& tx) {
         tx.put_download(o.id, *record, false, anchored_ms());
         if (ledger) tx.put_follow_up(o.eid.str(), o.smsr.str(), *ledger);
       },
@@ -216,7 +218,8 @@ void DownloadService::leave_card_commit(const LivePtr& l, std::shared_ptr<downlo
             if (s.error().is(store::StoreFault::job)) return broke(l, s.error().detail);
             l->at_card = std::make_unique<asio::steady_timer>(p_.io, std::chrono::seconds(1));
             l->at_card->async_wait([this, l, left, life = l->broken](const boost::system::error_code& ec) {
-              if (!ec && !stopped_ && l->broken == life) careful(l, [&] { leave_card_commit(l, left); });
+              if (!ec && !stopped_ && l->broken == life)
+                careful(l, [&] { leave_card_commit(l, left, p_.follow_ups.record_of(card_of(l->order))); });
             });
             return;
           }
@@ -283,6 +286,8 @@ void DownloadService::end_broken(const LivePtr& l, const std::string& why) {
   l->d.possession = last_known_of_card(*l);
   std::string message = "internal failure of the SM-DP";
   if (!l->d.possession.clean(anchored_ms())) message += "; an ISD-P may have been left behind";
+  // Also one that had left its card: its follow-up begins when the card is released.
+  if (!std::exchange(l->holds, true)) p_.follow_ups.hold(card_of(l->order));
   l->d.cause = download::Cause{es::Code::provider_failed, "", std::move(message)};
   l->busy = true;
   try {

@@ -383,7 +383,10 @@ void DownloadService::finish_commit(const LivePtr& l, std::shared_ptr<es::Respon
   const auto iccid = download::iccid_after(l->d, anchored_ms());
   p_.storage.submit(
       [this, o = l->d.order, record = download::to_record(l->d), iccid,
-       ledger = l->told_ledger ? std::nullopt : p_.follow_ups.outcome(l->d),
+       // Told once: what an answer has closed in it since stays closed.
+       ledger = l->told_ledger ? std::nullopt
+                : attempt == 0 ? p_.follow_ups.outcome(l->d)
+                               : p_.follow_ups.record_of(card_of(l->order)),
        succeeded = l->d.state != download::State::failed && l->d.state != download::State::expired, r,
        delivery](store::Tx& tx) {
         tx.put_download(o.id, record, true, anchored_ms());

@@ -123,7 +123,7 @@ class DownloadService {
   static void know_only_its_own(Live& l);
   void note_installed(Live& l);
   void hand_over_answers(const Live& l);
-  void leave_card_commit(const LivePtr& l, std::shared_ptr<download::Download> left);
+  void leave_card_commit(const LivePtr& l, std::shared_ptr<download::Download> left, std::optional<std::string> ledger);
   void release(const LivePtr& l);
   // Calls f, and ends this download where it throws.
   template <class F>
@@ -171,7 +171,9 @@ class DownloadService {
   void seal(const LivePtr& l, pipeline::Order o);
   void late_answer(const LivePtr& l, const std::string& transaction, const es::Response& r);
   void made_after_all(const Party& from, const std::string& transaction, const es::Response& r);
-  void look_after_again(const download::Order& o);
+  void look_after_again(const download::Order& o, const std::string& transaction);
+  void late_creation_done(const std::string& smsr, const std::string& transaction);
+  [[nodiscard]] static bool knows_no_calls(const Live& l);
   void keep_key_set(const LivePtr& l, download::KeepKeySet k);
   bool seal_key_set(store::KeySetRow& row, const download::KeepKeySet& keys);  // pool thread
   const download::Policy& policy(const download::Order& o);
@@ -186,6 +188,8 @@ class DownloadService {
   // Those of in_queue_ whose calls an earlier process made: answers may still come.
   std::unordered_map<std::string, LivePtr> taken_up_;  // by download id
   std::set<std::string> followed_up_;                  // cards that a follow-up's DeleteISDP keeps
+  // Transactions of CreateISDPs told too late, by SM-SR, until what they say is stored.
+  std::map<std::string, std::set<std::string>> late_creations_;
   bool stopped_ = false, draining_ = false;
 };
 

@@ -191,6 +191,12 @@ std::optional<std::string> FollowUpService::outcome(const download::Download& d)
   return download::to_record(l->f);
 }
 
+std::optional<std::string> FollowUpService::record_of(const std::string& card) const {
+  const LivePtr l = find(card);
+  if (!l) return std::nullopt;
+  return download::to_record(l->f);
+}
+
 void FollowUpService::settled(const download::Download& d) {
   const LivePtr l = find(download::card_of(d.order));
   if (!l || l->begun) return;

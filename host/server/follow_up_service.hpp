@@ -42,7 +42,11 @@ class FollowUpService {
   void brief(const std::string& card, download::Possession& p);
   // A download ends: its part joins the ledger of its card, now, for good, and as often as it is told. The record that
   // has to be committed with its outcome; nullopt where there is nothing to keep. Then, after the commit, settled().
+  // Where the commit failed, its next attempt writes record_of(): meanwhile an answer may have closed one of those
+  // calls.
   std::optional<std::string> outcome(const download::Download& d);
+  // The ledger of that card as it is now, as a record; nullopt where there is none.
+  [[nodiscard]] std::optional<std::string> record_of(const std::string& card) const;
   void settled(const download::Download& d);
 
   // From the acceptance of an order for that card to its end; counted. Cards are named by download::card_of.

@@ -178,6 +178,9 @@ TEST_F(DownloadQueueTest, AnAnswerThatComesWhileItLeavesItsCardIsNotLost) {
   deleted.function = es::Function::delete_isdp;
   deleted.status = es::ExecStatus::success;
   service_->late_callback(smsr, "waits.2", deleted);
+  // What an answer closed stays closed, however often the commit is tried again.
+  io_.restart();
+  io_.run_for(std::chrono::milliseconds(2500));
   EXPECT_TRUE(store_->run([](store::Tx& tx) { tx.exec("DROP TRIGGER full"); }).ok());
   EXPECT_TRUE(until([&] {
     const auto rows = stored([](store::Tx& tx) { return tx.follow_ups(); });
@@ -202,6 +205,7 @@ TEST_F(DownloadQueueTest, AnAnswerForTheCardsLedgerReachesItPastAQueuedOrder) {
   f.iccids = {kOld};
   f.possession.claimed(kOld, now);
   f.possession.deletion_asked("waits.3", kOld, now, now + 3'600'000);
+  f.possession.creation_asked("waits.2", kOld, now, now + 3'600'000);
   store::ProfileRow old;
   old.iccid = kOld;
   EXPECT_TRUE(store_
@@ -221,6 +225,12 @@ TEST_F(DownloadQueueTest, AnAnswerForTheCardsLedgerReachesItPastAQueuedOrder) {
   es::Response deleted;
   deleted.function = es::Function::delete_isdp;
   deleted.status = es::ExecStatus::success;
+  es::Response made;
+  made.function = es::Function::create_isdp;
+  made.status = es::ExecStatus::success;
+  made.isd_p_aid = hex("A0000005591010FFFFFFFF8900001400");
+  service_->late_callback(smsr, "waits.2", made);
+  EXPECT_EQ(metrics_.alarms, 0U) << "the ledger had that call open: it is followed up";
   service_->late_callback(smsr, "waits.3", deleted);
   const auto open = [&] {
     for (const auto& row : stored([](store::Tx& tx) { return tx.follow_ups(); }))
@@ -250,6 +260,129 @@ TEST_F(DownloadQueueTest, NotificationsDoNotPileUpWhileNothingCanBeStored) {
   EXPECT_LE(service_->events_waiting("waits"), before + 1);
   EXPECT_TRUE(store_->run([](store::Tx& tx) { tx.exec("DROP TRIGGER full"); }).ok());
   EXPECT_TRUE(until([&] { return metrics_.completed == 1; })) << "once is enough";
+}
+
+// An order that was refused its ISD-P, its SM-SR, and what that says of a CreateISDP afterwards.
+struct Refused {
+  Refused() {
+    smsr.oid = Oid::trusted("2.999.30");
+    made.function = es::Function::create_isdp;
+    made.status = es::ExecStatus::success;
+  }
+  static void put(store::Tx& tx, const download::Order& o) {
+    download::Download gone;
+    gone.order = o;
+    gone.state = State::failed;
+    gone.calls = 3;
+    tx.put_download(o.id, download::to_record(gone), true, anchored_ms());
+    tx.set_profile(kMine, store::ProfileState::free, "", "", "");
+  }
+  Party smsr;
+  es::Response made;
+};
+
+// An answer may leave its AID out, and an order that was refused has none: they are not the same ISD-P.
+TEST_F(DownloadQueueTest, ACreationToldLateWithoutItsAidCounts) {
+  const auto o = order("gone", "2.999.10", kMine);
+  ASSERT_TRUE(store_->run([&](store::Tx& tx) { Refused::put(tx, o); }).ok());
+  const Refused x;
+  service_->late_callback(x.smsr, "gone.2", x.made);
+  EXPECT_TRUE(until([&] {
+    return stored([](store::Tx& tx) { return tx.get_profile(kMine)->state; }) == store::ProfileState::uncertain;
+  }));
+  EXPECT_EQ(metrics_.alarms, 1U);
+}
+
+// It was acknowledged, so nobody says it again; and while the store has no room it is one job, however often it is
+// said.
+TEST_F(DownloadQueueTest, ACreationToldLateOutlivesAStoreThatFails) {
+  const auto o = order("gone", "2.999.10", kMine);
+  ASSERT_TRUE(store_->run([&](store::Tx& tx) { Refused::put(tx, o); }).ok());
+  ASSERT_TRUE(store_->run([](store::Tx& tx) { tx.exec("ALTER TABLE downloads RENAME TO away"); }).ok());
+  const Refused x;
+  for (int i = 0; i < 100; ++i) {
+    service_->late_callback(x.smsr, "gone.2", x.made);
+    io_.restart();
+    io_.run_for(std::chrono::milliseconds(2));
+  }
+  EXPECT_EQ(metrics_.alarms, 0U);
+  ASSERT_TRUE(store_->run([](store::Tx& tx) { tx.exec("ALTER TABLE away RENAME TO downloads"); }).ok());
+  EXPECT_TRUE(until([&] {
+    return stored([](store::Tx& tx) { return tx.get_profile(kMine)->state; }) == store::ProfileState::uncertain;
+  }));
+  EXPECT_EQ(metrics_.alarms, 1U) << "said a hundred times, looked into once";
+}
+
+// Made-up names do not fill memory and store; that something may have been missed is said.
+TEST_F(DownloadQueueTest, OneSmsrsLateCreationsAreBounded) {
+  const Refused x;
+  for (int i = 0; i < 400; ++i) service_->late_callback(x.smsr, "nobody-" + std::to_string(i) + ".1", x.made);
+  EXPECT_EQ(metrics_.alarms, 400U - 256U);
+  io_.restart();
+  EXPECT_TRUE(until([&] {
+    const auto before = metrics_.alarms;
+    service_->late_callback(x.smsr, "nobody.1", x.made);
+    return metrics_.alarms == before;
+  })) << "there is room again";
+}
+
+// Denied, then told as made while the outcome of its order is being stored.
+TEST_F(DownloadQueueTest, ACreationToldWhileTheEndIsBeingStoredIsLookedAfter) {
+  ASSERT_TRUE(store_
+                  ->run([](store::Tx& tx) {
+                    tx.exec(
+                        "CREATE TRIGGER full BEFORE INSERT ON downloads WHEN NEW.ended=1 "
+                        "BEGIN SELECT RAISE(ABORT,'full'); END");
+                  })
+                  .ok());
+  service_->start(order("ends", "2.999.10", kMine), {}, {});
+  io_.restart();
+  io_.run_for(std::chrono::milliseconds(500));
+  Refused x;
+  x.made.isd_p_aid = hex("A0000005591010FFFFFFFF8900001400");
+  config_.parties.push_back(x.smsr);
+  service_->late_callback(x.smsr, "ends.1", x.made);
+  EXPECT_EQ(service_->events_waiting("ends"), 1U);
+  EXPECT_EQ(metrics_.alarms, 0U);
+  ASSERT_TRUE(store_->run([](store::Tx& tx) { tx.exec("DROP TRIGGER full"); }).ok());
+  EXPECT_TRUE(until([&] {
+    return stored([](store::Tx& tx) { return tx.get_profile(kMine)->state; }) == store::ProfileState::uncertain;
+  }));
+  EXPECT_EQ(metrics_.alarms, 1U);
+}
+
+// After a restart nobody knows the calls of an order until its first step, which waits for the store: what answers one
+// of them is kept, and nothing that cannot.
+TEST_F(DownloadQueueTest, AnAnswerBeforeTheFirstStepAfterARestartIsKept) {
+  download::Download waits;
+  waits.order = order("waits", "2.999.10", kMine);
+  waits.state = State::enabling;
+  waits.completed = true;
+  waits.calls = 5;
+  EXPECT_TRUE(store_
+                  ->run([&](store::Tx& tx) {
+                    tx.put_download("waits", download::to_record(waits), false, anchored_ms());
+                    tx.exec("CREATE TRIGGER full BEFORE UPDATE ON downloads BEGIN SELECT RAISE(ABORT,'full'); END");
+                  })
+                  .ok());
+  service_->take_up(std::move(waits), {}, {}, false);
+  ASSERT_TRUE(until([&] { return service_->has("waits"); }));
+  io_.restart();
+  io_.run_for(std::chrono::milliseconds(50));
+  ASSERT_EQ(service_->events_waiting("waits"), 1U) << "its Restart";
+  Party smsr;
+  smsr.oid = Oid::trusted("2.999.30");
+  es::Response r;
+  r.function = es::Function::get_eis;
+  r.status = es::ExecStatus::success;
+  service_->late_callback(smsr, "waits.4", r);
+  r.function = es::Function::enable_profile;
+  service_->late_callback(smsr, "waits.1001", r);
+  EXPECT_EQ(service_->events_waiting("waits"), 1U) << "a question of old; a call that no life can have made";
+  service_->late_callback(smsr, "waits.5", r);
+  EXPECT_EQ(service_->events_waiting("waits"), 2U);
+  EXPECT_TRUE(store_->run([](store::Tx& tx) { tx.exec("DROP TRIGGER full"); }).ok());
+  EXPECT_TRUE(until([&] { return metrics_.completed == 1; })) << "it was enabled";
 }
 
 // An order for what is installed that fails does not make the inventory forget which download brought the profile.
