@@ -26,7 +26,7 @@ TEST(Hostile, EveryOutcomeAgreesWithTheCards) {
   HostileOptions o;
   o.orders = number_from("KF_HOSTILE_ORDERS", 60);
   o.seed = number_from("KF_HOSTILE_SEED", 0);
-  trial(o, std::chrono::seconds(60 + o.orders / o.per_second), std::chrono::seconds(40));
+  trial(o, std::chrono::seconds(90 + o.orders / o.per_second), std::chrono::seconds(60));
 }
 
 TEST(Hostile, EveryOutcomeAgreesWithTheCardsAfterKillNine) {
@@ -34,11 +34,11 @@ TEST(Hostile, EveryOutcomeAgreesWithTheCardsAfterKillNine) {
   for (unsigned round = 0; round < rounds && !HasFailure(); ++round) {
     SCOPED_TRACE("round " + std::to_string(round));
     HostileOptions o;
-    o.orders = rounds > 2 ? 300 : 40;
-    o.per_second = rounds > 2 ? 60 : 20;
+    o.orders = rounds > 2 ? 300 : 60;
+    o.per_second = rounds > 2 ? 60 : 10;  // enough come behind the kills
     o.kills = 1 + round % 3;
     o.seed = seed == 0 ? 0 : seed + round;
-    trial(o, std::chrono::seconds(60 + o.orders / o.per_second), std::chrono::seconds(40));
+    trial(o, std::chrono::seconds(90 + o.orders / o.per_second), std::chrono::seconds(60));
   }
 }
 

@@ -46,9 +46,12 @@ Outcome order(Rig& rig, unsigned i, bool by_type, std::optional<std::uint32_t> v
 
 // Of 40 orders whose ValidityPeriod ended at random moments, 9 left their ISD-P behind for ever.
 TEST(LeftBehind, AnIsdpThatAppearsAfterTheOutcomeIsDeleted) {
-  Rig rig(options(2));
-  Rig::must(rig.world().sim_fault("late-creation=5000"));
-  EXPECT_EQ(told(order(rig, 0, false, 2)), "EXPIRED 1.6/5.3");
+  // CreateISDP is asked before the order's time is over, is not given up before, and is executed long after.
+  RigOptions o = options(2);
+  o.settings.push_back({"timeouts.card_s", std::int64_t{12}});
+  Rig rig(o);
+  Rig::must(rig.world().sim_fault("late-creation=15000"));
+  EXPECT_EQ(told(order(rig, 0, false, 8)), "EXPIRED 1.6/5.3");
   EXPECT_EQ(status(rig)["follow_ups"]["begun"], 1);
   EXPECT_EQ(rig.created_left(), 1U) << "the ISD-P is in creation, or this test shows nothing";
   ASSERT_TRUE(eventually([&] { return rig.created_left() == 0; }));
@@ -58,8 +61,8 @@ TEST(LeftBehind, AnIsdpThatAppearsAfterTheOutcomeIsDeleted) {
   Rig::must(rig.world().sim_clear_faults());
 
   // Across a restart, too.
-  Rig::must(rig.world().sim_fault("late-creation=5000"));
-  EXPECT_EQ(told(order(rig, 1, false, 2)), "EXPIRED 1.6/5.3");
+  Rig::must(rig.world().sim_fault("late-creation=15000"));
+  EXPECT_EQ(told(order(rig, 1, false, 8)), "EXPIRED 1.6/5.3");
   rig.world().kill_smdp();
   EXPECT_EQ(rig.created_left(), 1U);
   Rig::must(rig.world().start_smdp());

@@ -145,26 +145,35 @@ TEST(Operations, HangUpTurnsTheLog) {
 TEST(Operations, TerminateLetsWhatRunsEndAndTakesNothingNew) {
   RigOptions o;
   o.euiccs = 6;
-  o.radio = "constant:400";
+  o.radio = "constant:1000";
+  o.settings = {{"limits.drain_s", std::int64_t{120}}};
   Rig rig(o);
   asio::steady_timer t(rig.io());
   std::string put_off;
+  std::size_t left = 6;
   std::function<void(const boost::system::error_code&)> look = [&](const boost::system::error_code&) {
     const auto s = rig.world().smdp_status();
     if (!s || (*s)["downloads"]["in_flight"] != 5) {
+      if (left < 6) {
+        ADD_FAILURE() << "an order ended before all were seen in flight";
+        if (--left == 0) rig.io().stop();
+        return;
+      }
       t.expires_after(std::chrono::milliseconds(50));
       return t.async_wait(look);
     }
     rig.world().smdp().signal(SIGTERM);
     // The signal is in: the log says so before the next order goes out.
-    ASSERT_TRUE(eventually([&] { return has(slurp(rig.world().smdp_log()), "stopping: no new orders"); }));
-    asio::co_spawn(rig.io(), rig.op().order(rig.order_of(5), Pattern::callback, std::chrono::seconds(5)),
-                   [&](std::exception_ptr, Outcome x) { put_off = "HTTP " + std::to_string(x.http_status); });
+    EXPECT_TRUE(eventually([&] { return has(slurp(rig.world().smdp_log()), "stopping: no new orders"); }));
+    asio::co_spawn(rig.io(), rig.op().order(rig.order_of(5), Pattern::callback, std::chrono::seconds(30)),
+                   [&](std::exception_ptr, Outcome x) {
+                     put_off = "HTTP " + std::to_string(x.http_status);
+                     if (--left == 0) rig.io().stop();
+                   });
   };
   t.expires_after(std::chrono::milliseconds(10));
   t.async_wait(look);
   std::vector<Outcome> out(5);
-  std::size_t left = 5;
   for (unsigned i = 0; i < 5; ++i)
     asio::co_spawn(rig.io(), rig.op().order(rig.order_of(i), Pattern::callback, std::chrono::seconds(60)),
                    [&, i](std::exception_ptr, Outcome x) {
@@ -268,20 +277,30 @@ TEST(Operations, TheAnswerToARelayIsToldWhenTheDiskHasRoomForIt) {
   o.euiccs = 1;
   Rig rig(o);
   EXPECT_EQ(told(rig.download(0)), "EXECUTED_SUCCESS");
-  Rig::must(rig.world().sim_fault("slow-radio=1000"));
+  Rig::must(rig.world().sim_fault("slow-radio=3000"));
   const pid_t pid = rig.world().smdp().pid();
   rlimit room{};
   ASSERT_EQ(::prlimit(pid, RLIMIT_FSIZE, nullptr, &room), 0);
   rlimit none = room;
   none.rlim_cur = 4096;
-  bool emptied = false;
-  asio::steady_timer fill(rig.io(), std::chrono::milliseconds(700)), empty(rig.io(), std::chrono::seconds(12));
-  fill.async_wait([&](auto) { ::prlimit(pid, RLIMIT_FSIZE, &none, nullptr); });
-  empty.async_wait([&](auto) {
-    ::prlimit(pid, RLIMIT_FSIZE, &room, nullptr);
-    emptied = true;
+  // Full from the moment at which the call is stored and on its way, until some time after the SM-SR has carried it
+  // out.
+  bool full = false, carried_out = false, emptied = false;
+  Meanwhile look(rig.io(), std::chrono::milliseconds(50), [&] {
+    if (!full) {
+      if (Rig::must(rig.world().smdp_status())["relays"]["running"] != 1) return;
+      full = ::prlimit(pid, RLIMIT_FSIZE, &none, nullptr) == 0;
+    } else if (!carried_out) {
+      carried_out = Rig::must(rig.world().sim_summary())["eis_enabled"] == 1;
+    }
   });
-  EXPECT_EQ(told(rig.call(rig.request(es::Function::enable_profile, 0))), "EXECUTED_SUCCESS");
+  Meanwhile empty(rig.io(), std::chrono::seconds(5), [&, looks = 0]() mutable {
+    if (!carried_out || emptied || ++looks < 2) return;  // so it was full for five seconds at least
+    emptied = ::prlimit(pid, RLIMIT_FSIZE, &room, nullptr) == 0;
+  });
+  EXPECT_EQ(told(rig.run(rig.op().call(rig.request(es::Function::enable_profile, 0), Pattern::callback,
+                                       std::chrono::seconds(120)))),
+            "EXECUTED_SUCCESS");
   EXPECT_TRUE(emptied) << "it was told though it could not be stored";
   EXPECT_TRUE(has(slurp(rig.world().smdp_log()), "not stored, trying again: "));
 }

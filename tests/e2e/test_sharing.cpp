@@ -389,7 +389,11 @@ TEST(Sharing, AConnectionThatAStopCutsShortIsToldThatTheOrderGoesOn) {
       std::this_thread::sleep_for(std::chrono::milliseconds(25));
     }
     ::kill(rig.world().smdp().pid(), SIGTERM);
-    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    // Two signals that wait are one.
+    for (int i = 0; i < 600; ++i) {
+      if (slurp(rig.world().smdp_log()).find("stopping: no new orders") != std::string::npos) break;
+      std::this_thread::sleep_for(std::chrono::milliseconds(25));
+    }
     ::kill(rig.world().smdp().pid(), SIGTERM);
   });
   const auto cut = posted(rig, xml);

@@ -286,7 +286,7 @@ TEST(ProbeFaults, AHangCostsOneStep) {
   const ScratchDir dir;
   const Shimmed s = shimmed(dir, "hang C_SignInit always");
   ProbeOptions o = options(s.config.tokens.front());
-  o.step_limit = std::chrono::milliseconds(400);
+  o.step_limit = std::chrono::seconds(3);  // far beyond what the steps that work need
   o.seconds = 0.1;
   o.max_processes = o.max_threads = 1;
   const ProbeReport r = must(o);

@@ -220,6 +220,16 @@ bool World::run_until(const std::function<bool()>& condition, Ms limit) {
   return true;
 }
 
+bool World::comes_to_rest() {
+  for (int turn = 0; turn < 1000; ++turn) {
+    io.restart();
+    io.poll();
+    if (io.stopped()) return true;
+    usleep(1000);
+  }
+  return false;
+}
+
 bool World::logged(std::string_view part) const {
   return std::any_of(log.begin(), log.end(), [&](const std::string& l) { return l.find(part) != std::string::npos; });
 }
@@ -229,11 +239,20 @@ asio::awaitable<void> pause(Ms d) {
   co_await t.async_wait(asio::use_awaitable);
 }
 
+void Echo::shut(asio::io_context& io, int opens_at, Ms limit) {
+  gate.emplace(io, limit);
+  gate_opens_at = opens_at;
+}
+
 asio::awaitable<Response> Echo::handle(Request r) {
   ++calls;
   most_running = std::max(most_running, ++running);
   if (keep_seen) seen.push_back(r);
   if (delay.count() > 0) co_await pause(delay);
+  if (gate) {
+    if (running == gate_opens_at) open();
+    co_await gate->async_wait(by_tuple);
+  }
   --running;
   Response a;
   a.content_type = r.content_type;

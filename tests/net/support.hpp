@@ -63,6 +63,9 @@ class World {
   void run(asio::awaitable<void> a);
   void drive(const bool& done);
   bool run_until(const std::function<bool()>& condition, Ms limit = Ms{10'000});
+  // Whether all that is left to do ends by itself. A second of turns, not of the clock: a stalled machine loses none
+  // of them, and a timer that somebody forgot shows.
+  bool comes_to_rest();
   std::function<void(const std::string&)> logger() {
     return [this](const std::string& line) { log.push_back(line); };
   }
@@ -79,6 +82,12 @@ struct Echo {
   std::vector<Request> seen;
   bool keep_seen = true;
   bool close = false;
+  // Holds handlers until open(), or until so many run at once: what a delay does on a fast machine only. The limit ends
+  // a test that fails. Shut it only while nobody waits.
+  void shut(asio::io_context& io, int opens_at = 0, Ms limit = Ms{20'000});
+  void open() { gate->expires_at(asio::steady_timer::time_point::min()); }  // for good
+  std::optional<asio::steady_timer> gate;
+  int gate_opens_at = 0;
   asio::awaitable<Response> handle(Request r);
   Handler handler() {
     return [this](Request r) { return handle(std::move(r)); };

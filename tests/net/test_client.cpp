@@ -181,28 +181,26 @@ TEST_F(NetClient, ConnectReasons) {
   o.port = mute.local_endpoint().port();
   o.connect_timeout = Millis{150};
   HttpClient slow(w.io, o);
-  const auto from = std::chrono::steady_clock::now();
   EXPECT_REASON(call(slow, post("x")), "net-connect");
   EXPECT_REASON(call(slow, post("x"), Millis{100}), "net-timeout");
-  EXPECT_LT(std::chrono::steady_clock::now() - from, Ms{2'000});
   EXPECT_EQ(slow.connections(), 0U);
 }
 
 TEST_F(NetClient, TimeoutDestroysTheConnection) {
   HttpClient c(w.io, client_options(start()));
   EXPECT_TRUE(call(c, post("quick")).ok());
-  echo.delay = Ms{2'000};
+  echo.delay = Ms{3'600'000};  // ends with the io_context
   const auto from = std::chrono::steady_clock::now();
   EXPECT_REASON(call(c, post("slow"), Millis{100}, true), "net-timeout");
-  const auto took = std::chrono::steady_clock::now() - from;
-  EXPECT_GE(took, Ms{99});
-  EXPECT_LT(took, Ms{1'500});
+  EXPECT_GE(std::chrono::steady_clock::now() - from, Ms{99});
   EXPECT_EQ(c.connections(), 0U);
-  EXPECT_EQ(echo.calls, 2);
+  EXPECT_TRUE(w.run_until([&] { return echo.calls == 2; }));
+  EXPECT_EQ(echo.running, 1);  // the call did not wait for it
   echo.delay = Ms{0};
   const auto a = call(c, post("next"));
   ASSERT_TRUE(a.ok());
   EXPECT_EQ(a->body, "next");  // not the late answer of the call before
+  EXPECT_EQ(echo.calls, 3);    // which was not sent again
 }
 
 TEST_F(NetClient, TimeoutWhileSendingToAPeerThatDoesNotRead) {
@@ -693,18 +691,24 @@ TEST_F(NetClient, IdleConnectionsAreDroppedInTime) {
   auto o = client_options(start());
   o.idle_timeout = Millis{400};
   HttpClient c(w.io, o);
+  const auto now = [] { return std::chrono::steady_clock::now(); };
+  const auto x = now();
   ASSERT_TRUE(call(c, post("x")).ok());
   EXPECT_EQ(c.connections(), 1U);
   w.run(pause(Ms{200}));
+  const auto y = now();
   ASSERT_TRUE(call(c, post("y")).ok());  // used: the time starts again
-  EXPECT_EQ(addresses().size(), 1U);
-  w.run(pause(Ms{250}));
-  EXPECT_EQ(c.connections(), 1U);
-  EXPECT_TRUE(w.run_until([&] { return c.connections() == 0 && server->connections() == 0; }, Ms{3'000}));
+  // On a machine that stalled the first one may have been dropped meanwhile, as it should.
+  if (now() - x < o.idle_timeout) {
+    EXPECT_EQ(addresses().size(), 1U);
+  }
+  EXPECT_TRUE(w.run_until([&] { return c.connections() == 0; }, Ms{30'000}));
+  EXPECT_GE(now() - y, o.idle_timeout);
+  EXPECT_TRUE(w.run_until([&] { return server->connections() == 0; }));
   EXPECT_TRUE(w.log.empty());
   // Nothing is left that would keep the io_context running.
   server->stop();
-  EXPECT_TRUE(w.run_until([&] { return w.io.stopped(); }, Ms{500}));
+  EXPECT_TRUE(w.comes_to_rest());
 }
 
 TEST_F(NetClient, SessionsAreResumedOnNewConnections) {

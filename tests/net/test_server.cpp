@@ -1,6 +1,8 @@
 // The server against a raw TLS peer that sends what no well-behaved client would.
 #include <openssl/ssl.h>
 
+#include <algorithm>
+
 #include "host/base/bytes.hpp"
 #include "tests/net/support.hpp"
 
@@ -124,7 +126,8 @@ asio::awaitable<int> resume(World& w, std::uint16_t port, TlsFiles files, int ve
     Raw raw(w.io, o);
     if (const auto ec = co_await raw.connect(port); ec) throw std::runtime_error(ec.message());
     co_await raw.send(request("first"));
-    answered += status_of(co_await raw.answer()) == 200;
+    if (status_of(co_await raw.answer()) != 200) co_return 0;
+    ++answered;
     session = SSL_get1_session(raw.ssl());
     SSL_set_shutdown(raw.ssl(), SSL_SENT_SHUTDOWN);  // or the session counts as broken
   }
@@ -157,13 +160,15 @@ TEST_F(NetServer, ResumedSessionKeepsTheIdentity) {
 
 TEST_F(NetServer, ResumedSessionOfAnExpiredCertificateIsRefused) {
   start();
-  const TlsFiles files = Pki::get().short_lived(2);
-  for (const int version : {TLS1_3_VERSION}) {
-    int answered = 0;
-    w.run(resume(w, server->port(), files, version, Ms{3'200}, answered));
-    EXPECT_EQ(answered, 1);
-    EXPECT_TRUE(w.logged("expired")) << (w.log.empty() ? "" : w.log.front());
+  int answered = 0;
+  for (const int seconds : {2, 8}) {  // a machine may need longer than the first for the first handshake
+    w.log.clear();
+    const TlsFiles files = Pki::get().short_lived(seconds);
+    w.run(resume(w, server->port(), files, TLS1_3_VERSION, Ms{seconds * 1000 + 1'200}, answered));
+    if (answered > 0) break;
   }
+  EXPECT_EQ(answered, 1);
+  EXPECT_TRUE(w.logged("expired")) << (w.log.empty() ? "" : w.log.front());
 }
 
 TEST_F(NetServer, KeepsTheConnectionAndAnswersPipelinedRequestsInOrder) {
@@ -279,57 +284,80 @@ TEST_F(NetServer, BodyOverTheLimit) {
             200U);
 }
 
-asio::awaitable<string> trickle(World& w, std::uint16_t port, string at_once, string slowly, Ms step) {
+// `in_full`: whether all of it had been sent when the connection ended.
+asio::awaitable<string> trickle(World& w, std::uint16_t port, string at_once, string slowly, Ms step,
+                                bool* in_full = nullptr) {
   Raw raw(w.io);
   if (const auto ec = co_await raw.connect(port); ec) co_return "handshake";
   co_await raw.send(at_once);
   // Sending and receiving at once: the answer comes while we still trickle.
   struct Sender {
-    static asio::awaitable<void> run(Raw& r, string s, Ms d, bool& stop, bool& done) {
+    static asio::awaitable<void> run(Raw& r, string s, Ms d, bool& stop, std::size_t& sent, bool& done) {
       for (const char c : s) {
         if (stop || co_await r.send(string(1, c))) break;
+        ++sent;
         co_await pause(d);
       }
       done = true;
     }
   };
   bool stop = false, done = false;
-  asio::co_spawn(w.io, Sender::run(raw, slowly, step, stop, done), asio::detached);
+  std::size_t sent = 0;
+  asio::co_spawn(w.io, Sender::run(raw, slowly, step, stop, sent, done), asio::detached);
   auto all = co_await raw.to_end();
+  if (in_full != nullptr) *in_full = sent == slowly.size();
   stop = true;
   while (!done) co_await pause(Ms{1});
   co_return all;
 }
 
+// All at once, so that limits can be long: they are those of the handshake and of the answer as well.
 TEST_F(NetServer, SlowSendersGet408) {
   auto o = server_options(w);
-  o.header_timeout = Millis{200};
-  o.body_timeout = Millis{200};
+  constexpr Millis limit{2'000};
+  o.header_timeout = o.body_timeout = limit;
   start(std::move(o));
   struct Case {
     string at_once, slowly;
+    string answer = {};
+    bool in_full = false, ended = false;
+    std::chrono::steady_clock::duration took{};
   };
-  for (const Case& c :
-       {Case{"POST / HTTP/1.1\r\n", ""}, Case{"P", string(100, 'O')},
-        Case{"POST / HTTP/1.1\r\nHost: h\r\n", "X-A: b\r\nX-B: c\r\nX-C: d\r\nX-E: f\r\nX-G: i"},
-        Case{"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n", ""},
-        Case{"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n", string(100, 'x')},
-        Case{"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n", "5\r\nabcde\r\n5\r\nabcdef"}}) {
+  const auto times = [](int n, const string& s) {
+    string all;
+    while (n-- > 0) all += s;
+    return all;
+  };
+  std::vector<Case> cases{
+      {"POST / HTTP/1.1\r\n", ""},
+      {"P", string(100, 'O')},
+      {"POST / HTTP/1.1\r\nHost: h\r\n", times(12, "X-A: b\r\n")},
+      {"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n", ""},
+      {"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n", string(100, 'x')},
+      {"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n", times(10, "5\r\nabcde\r\n")}};
+  const auto one = [&](Case& c) -> asio::awaitable<void> {
     const auto from = std::chrono::steady_clock::now();
-    const auto a = w.run(trickle(w, server->port(), c.at_once, c.slowly, Ms{30}));
-    const auto took = std::chrono::steady_clock::now() - from;
-    EXPECT_EQ(status_of(a), 408U) << c.at_once << "\n" << a;
-    EXPECT_TRUE(has(a, "Connection: close"));
-    EXPECT_GE(took, Ms{190}) << c.at_once;
-    EXPECT_LT(took, Ms{2500}) << c.at_once;
+    c.answer = co_await trickle(w, server->port(), c.at_once, c.slowly, Ms{100}, &c.in_full);
+    c.took = std::chrono::steady_clock::now() - from;
+    c.ended = true;
+  };
+  for (Case& c : cases) asio::co_spawn(w.io, one(c), asio::detached);
+  ASSERT_TRUE(w.run_until([&] { return std::all_of(cases.begin(), cases.end(), [](auto& c) { return c.ended; }); },
+                          Ms{50'000}));
+  for (const Case& c : cases) {
+    EXPECT_EQ(status_of(c.answer), 408U) << c.at_once << "\n" << c.answer;
+    EXPECT_TRUE(has(c.answer, "Connection: close"));
+    EXPECT_GE(c.took, limit) << c.at_once;
+    if (!c.slowly.empty()) {
+      EXPECT_FALSE(c.in_full) << "what arrives must not extend the time: " << c.at_once;
+    }
   }
   EXPECT_EQ(echo.calls, 0);
 }
 
 TEST_F(NetServer, SilentConnectionsAreDropped) {
   auto o = server_options(w);
-  o.header_timeout = Millis{150};
-  o.idle_timeout = Millis{300};
+  o.header_timeout = o.idle_timeout = Millis{2'000};  // the former is the handshake's as well
   start(std::move(o));
   Raw::Options plain;
   plain.plain = true;
@@ -523,19 +551,21 @@ TEST_F(NetServer, WhateverTheHandlerDoesTheServerGoesOn) {
 }
 
 TEST_F(NetServer, PeerGoneWhileTheHandlerRuns) {
-  echo.delay = Ms{100};
+  echo.shut(w.io);
   start();
   struct Impatient {
-    static asio::awaitable<void> run(World& world, std::uint16_t port) {
+    static asio::awaitable<void> run(World& world, std::uint16_t port, Echo& e) {
       Raw raw(world.io);
       co_await raw.connect(port);
       co_await raw.send(request(string(100'000, 'x')));
-      co_await pause(Ms{30});
+      while (e.running == 0) co_await pause(Ms{1});
     }
   };
-  w.run(Impatient::run(w, server->port()));
-  EXPECT_TRUE(w.run_until([&] { return echo.calls == 1 && server->connections() == 0; }));
-  echo.delay = Ms{0};
+  w.run(Impatient::run(w, server->port(), echo));
+  EXPECT_EQ(echo.running, 1);
+  echo.open();
+  EXPECT_TRUE(w.run_until([&] { return echo.running == 0 && server->connections() == 0; }));
+  EXPECT_EQ(echo.calls, 1);
   EXPECT_EQ(status_of(talk(closing("next"))), 200U);
 }
 
@@ -549,7 +579,7 @@ asio::awaitable<string> one_exchange(World& w, std::uint16_t port, string sent, 
 }
 
 TEST_F(NetServer, StopLetsRunningHandlersFinish) {
-  echo.delay = Ms{1'000};
+  echo.shut(w.io);
   start();
   struct Scene {
     static asio::awaitable<void> run(World& world, HttpServer& s, Echo& e, string& answer, string& idle_end) {
@@ -563,15 +593,14 @@ TEST_F(NetServer, StopLetsRunningHandlersFinish) {
       co_await busy.connect(s.port());
       co_await busy.send(request("work"));
       while (e.running == 0) co_await pause(Ms{1});
-      const auto from = std::chrono::steady_clock::now();
       s.stop();
       idle_end = co_await idle.to_end();
       EXPECT_EQ(idle.end(), asio::error::eof);
       co_await silent.to_end();
-      EXPECT_LT(std::chrono::steady_clock::now() - from, Ms{700});  // at once, not when the handler is done
-      EXPECT_EQ(e.running, 1);
+      EXPECT_EQ(e.running, 1);  // they end at once, not when the handler is done
       Raw late(world.io);
       EXPECT_EQ(co_await late.connect(s.port()), asio::error::connection_refused);
+      e.open();
       answer = co_await busy.to_end();
     }
   };
@@ -582,13 +611,7 @@ TEST_F(NetServer, StopLetsRunningHandlersFinish) {
   EXPECT_EQ(body_of(answer), "work");
   EXPECT_EQ(idle_end, "");
   // Nothing of the server keeps the io_context busy.
-  bool ended = false;
-  const auto from = std::chrono::steady_clock::now();
-  w.io.restart();
-  w.io.run_for(Ms{3'000});
-  ended = w.io.stopped();
-  EXPECT_TRUE(ended);
-  EXPECT_LT(std::chrono::steady_clock::now() - from, Ms{1'000});
+  EXPECT_TRUE(w.comes_to_rest());
   EXPECT_EQ(server->connections(), 0U);
 }
 

@@ -105,12 +105,17 @@ TEST(L13, NobodyFinalisesWhileOthersWork) {
       std::this_thread::sleep_for(milliseconds(500));
       s.shim.set("leak 64 C_DeriveKey");
     });
+    const auto recycled = [&] {
+      std::uint64_t n = 0;
+      for (const auto& w : e->stats().workers) n += w.recycled;
+      return n;
+    };
     load.run_for(milliseconds(2500));
+    const auto give_up = Load::Clock::now() + std::chrono::seconds(60);
+    while (recycled() == 0 && Load::Clock::now() < give_up) load.run_for(milliseconds(250));
     weather.join();
     load.expect_perfect();
-    std::uint64_t recycled = 0;
-    for (const auto& w : e->stats().workers) recycled += w.recycled;
-    EXPECT_GT(recycled, 0U) << journal.text();
+    EXPECT_GT(recycled(), 0U) << journal.text();
   }
   const auto calls = s.shim.calls();
   for (const Shim::Call& c : calls) {
@@ -238,7 +243,8 @@ TEST(L19, ACallThatNeverReturns) {
   const ScratchDir dir;
   Shimmed s = shimmed(dir);
   s.config.tokens.front().workers = 2;
-  s.config.call_limit = milliseconds(300);
+  s.config.call_limit = milliseconds(3000);  // no call that only stalls for a while takes so long
+  s.config.job_limit = milliseconds(30'000);
   const Journal journal(s.config);
   const auto e = start(s.config);
   ASSERT_TRUE(e);
@@ -249,7 +255,9 @@ TEST(L19, ACallThatNeverReturns) {
   load.run_for(milliseconds(700));
   const auto before = Load::Clock::now();
   s.shim.set("hang C_Sign once");
-  load.run_for(milliseconds(1500));
+  load.run_for(milliseconds(1000));  // beside the hanging call, then until its job was answered
+  const auto give_up = Load::Clock::now() + std::chrono::seconds(60);
+  while (journal.count("has not returned") == 0 && Load::Clock::now() < give_up) load.run_for(milliseconds(250));
   load.expect_perfect();  // its job was done by the other one
   EXPECT_EQ(s.shim.count("C_Sign", 0), s.shim.count("C_Sign"));
   std::size_t hung = 0;
@@ -258,15 +266,15 @@ TEST(L19, ACallThatNeverReturns) {
   const auto now = e->worker_pids();
   EXPECT_NE(std::set<int>(pids.begin(), pids.end()), std::set<int>(now.begin(), now.end())) << journal.text();
   EXPECT_EQ(journal.count("has not returned"), 1U) << journal.text();
-  std::printf("[ hang     ] p99 of all jobs %.1f ms before, %.1f ms in the 300 ms of the hanging call\n",
+  std::printf("[ hang     ] p99 of all jobs %.1f ms before, %.1f ms in the first second of the hanging call\n",
               percentile_ms(load.samples(), 99, {}, before),
-              percentile_ms(load.samples(), 99, before, before + milliseconds(300)));
+              percentile_ms(load.samples(), 99, before, before + milliseconds(1000)));
 }
 
 TEST(L19, ItsJobEndsAtItsDeadline) {
   const ScratchDir dir;
   Shimmed s = shimmed(dir);
-  s.config.call_limit = milliseconds(1500);
+  s.config.call_limit = milliseconds(3000);
   const Journal journal(s.config);
   const auto e = start(s.config);
   ASSERT_TRUE(e);
@@ -277,9 +285,9 @@ TEST(L19, ItsJobEndsAtItsDeadline) {
   const auto a = run_all(*e, {r}, 20);
   EXPECT_EQ(a.at(1).status, EccStatus::timed_out) << to_string(a.at(1).status);
   EXPECT_GE(seconds_since(t0), 0.4);
-  EXPECT_LT(seconds_since(t0), 1.4) << "not only when its worker was given up";
+  EXPECT_EQ(journal.count("has not returned"), 0U) << "not only when its worker was given up";
   EXPECT_EQ(e->stats().timed_out, 1U);
-  EXPECT_TRUE(eventually(milliseconds(6000), [&] { return journal.count("serves again") == 1; })) << journal.text();
+  EXPECT_TRUE(eventually(milliseconds(30'000), [&] { return journal.count("serves again") == 1; })) << journal.text();
 }
 
 TEST(L19, AJobThatKillsWorkersIsGivenUpAfterTheSecond) {
@@ -328,9 +336,11 @@ TEST(L20, ARefusedPinIsTriedOnce) {
   }
   Load load(*e, {});
   load.run_for(milliseconds(2500));
+  EXPECT_TRUE(eventually(milliseconds(30'000), [&] { return token_stats(*e, "a").state == "refused"; }))
+      << journal.text();
+  load.run_for(milliseconds(500));
   load.expect_perfect();
   EXPECT_EQ(a.count("C_Login"), 1U);
-  EXPECT_EQ(token_stats(*e, "a").state, "refused") << journal.text();
   EXPECT_NE(token_stats(*e, "a").why.find("hsm-pin"), std::string::npos) << token_stats(*e, "a").why;
   EXPECT_EQ(token_stats(*e, "b").state, "up");
 }
