@@ -33,9 +33,10 @@ std::optional<unsigned> late_call(const download::Download& d, const std::string
 }
 
 namespace {
-// Is this the ISD-P that the order knows? One that is named without its AID is; an order that knows none made none.
+bool made(const es::Response& r) { return r.function == es::Function::create_isdp && download::executed(r); }
+// Not, where the answer leaves the AID out: it may be another one.
 bool same_isdp(const es::Response& r, const std::string& known) {
-  return !known.empty() && (r.isd_p_aid.empty() || to_hex(r.isd_p_aid) == known);
+  return !r.isd_p_aid.empty() && to_hex(r.isd_p_aid) == known;
 }
 
 // The highest number that a life before the restart can have used: they are given out in blocks.
@@ -67,7 +68,7 @@ bool DownloadService::knows_no_calls(const Live& l) {
 void DownloadService::late_answer(const LivePtr& l, const std::string& transaction, const es::Response& r) {
   const bool unknown = knows_no_calls(*l);
   const bool ending = download::ended(l->d.state);
-  const bool created = r.function == es::Function::create_isdp && download::executed(r);
+  const bool created = made(r);
   std::optional<unsigned> n;
   if (unknown) {
     n = call_number(transaction);
@@ -77,19 +78,33 @@ void DownloadService::late_answer(const LivePtr& l, const std::string& transacti
   }
   // A creation that was denied and made after all: the next order for that card finds it in the EIS and cleans it away.
   const bool over = !n || (unknown && !l->d.possession.open(transaction));
-  if (over && created && !ending && !same_isdp(r, l->d.isd_p_aid)) {
-    ++p_.metrics.alarms;
-    peer_line(spdlog::level::err, "late ISD-P of " + l->order.id, l->order.smsr.str(),
-              "ALARM download " + l->order.id + " EID " + l->order.eid.str() + ": SM-SR " + l->order.smsr.str() +
-                  " says that CreateISDP " + transaction + " made ISD-P " + to_hex(r.isd_p_aid) +
-                  ", and that call was over; the ISD-P may be left in state Created");
-  }
+  if (over && created && !ending && !same_isdp(r, l->d.isd_p_aid)) alarm_late_isdp(*l, transaction, r);
   const bool waits = std::ranges::any_of(l->events, [n](const download::Event& e) {
     const auto* a = std::get_if<download::Answer>(&e);
     return a != nullptr && a->call == n;
   });
-  if (!n || waits || l->events.size() >= kMostLateAnswers) return;
+  if (!n || waits) return;
+  if (l->events.size() >= kMostLateAnswers) {
+    if (ending && created) alarm_late_isdp(*l, transaction, r);
+    return;
+  }
   post(l, download::Answer{*n, unknown || ending ? without_its_load(r) : r});  // the machine decides what it is worth
+}
+
+void DownloadService::alarm_late_isdp(const Live& l, const std::string& transaction, const es::Response& r) {
+  ++p_.metrics.alarms;
+  peer_line(spdlog::level::err, "late ISD-P", l.order.smsr.str(),
+            "ALARM download " + l.order.id + " EID " + l.order.eid.str() + ": SM-SR " + l.order.smsr.str() +
+                " says that CreateISDP " + transaction + " made ISD-P " + to_hex(r.isd_p_aid) +
+                ", and that call was over; the ISD-P may be left in state Created");
+}
+
+// Of an order whose outcome could not even be written: nobody will look at what came meanwhile.
+void DownloadService::alarm_unread_answers(const Live& l) {
+  if (!download::ended(l.d.state)) return;
+  for (const auto& e : l.events)
+    if (const auto* a = std::get_if<download::Answer>(&e); a != nullptr && made(a->response))
+      alarm_late_isdp(l, l.order.id + "." + std::to_string(a->call), a->response);
 }
 
 void DownloadService::late_callback(const Party& from, const std::string& transaction, const es::Response& r) {
@@ -103,8 +118,7 @@ void DownloadService::late_callback(const Party& from, const std::string& transa
     return late_answer(l, transaction, r);
   }
   if (p_.follow_ups.late_callback(from, transaction, r)) return;
-  if (r.function == es::Function::create_isdp && download::executed(r) && dot != std::string::npos)
-    made_after_all(from, transaction, r);
+  if (made(r) && dot != std::string::npos) made_after_all(from, transaction, r);
 }
 
 // A CreateISDP that no ledger has, of an order that has ended: denied then, and made after all. Its ICCID is uncertain
@@ -121,51 +135,68 @@ void DownloadService::made_after_all(const Party& from, const std::string& trans
                          " was executed after all, as it says of too many others at once: not looked into");
   }
   under_way.insert(transaction);
-  struct Found {
-    bool read = false;
-    std::optional<download::Download> ended;
-    std::optional<store::ProfileRow> profile;
-  };
   auto found = std::make_shared<Found>();
-  p_.storage.submit_until_stored(
-      "what a late CreateISDP says",
-      [found, id = transaction.substr(0, transaction.rfind('.'))](store::Tx& tx) {
-        *found = {};
-        found->read = true;
-        const auto record = tx.ended_download(id);
-        if (!record) return;
-        auto d = download::from_record(*record);
-        if (!d) return;
-        found->profile = tx.get_profile(d->order.iccid.str());
-        found->ended = std::move(*d);
-      },
-      [this, found, transaction, smsr, r = without_its_load(r)] {
-        if (stopped_) return;
-        bool later = false;
-        guarded(p_.metrics, "a late CreateISDP", [&] {
-          if (!found->read) return;
-          const auto n = call_number(transaction);
-          const bool ours = found->ended && found->ended->order.smsr.str() == smsr && n && *n <= found->ended->calls;
-          if (ours && same_isdp(r, found->ended->isd_p_aid)) return;  // its own, told once more
-          const std::string says =
-              "SM-SR " + smsr + " says that CreateISDP " + transaction + " made ISD-P " + to_hex(r.isd_p_aid);
-          if (!ours)
-            return peer_warn("late CreateISDP of nobody", smsr,
-                             says + ", and no order of ours there is known by that name");
-          const download::Order& o = found->ended->order;
-          const bool free = found->profile && found->profile->state == store::ProfileState::free;
-          ++p_.metrics.alarms;
-          peer_line(spdlog::level::err, "late CreateISDP of " + o.id, smsr,
-                    "ALARM download " + o.id + " EID " + o.eid.str() + ": " + says + ", and that order has ended; " +
-                        (free ? "ICCID " + o.iccid.str() + " is uncertain again and the eUICC is looked after"
-                              : "an ISD-P may be left in state Created; ICCID " + o.iccid.str() + " is " +
-                                    (found->profile ? "with EID " + found->profile->eid : "not in the inventory")));
-          if (!free) return;
-          look_after_again(o, transaction);
-          later = true;
+  try {
+    p_.storage.submit_until_stored(
+        "what a late CreateISDP says",
+        [found, id = transaction.substr(0, transaction.rfind('.'))](store::Tx& tx) {
+          *found = {};
+          if (const auto record = tx.ended_download(id)) {
+            if (auto d = download::from_record(*record)) {
+              found->profile = tx.get_profile(d->order.iccid.str());
+              found->ended = std::move(*d);
+            }
+          }
+          found->read = true;
+        },
+        [this, found, transaction, smsr, r = without_its_load(r)] {
+          if (stopped_) return;
+          bool later = false;
+          guarded(p_.metrics, "a late CreateISDP", [&] { later = looked_up(*found, smsr, transaction, r); });
+          if (!later) late_creation_done(smsr, transaction);
         });
-        if (!later) late_creation_done(smsr, transaction);
-      });
+  } catch (...) {
+    late_creation_done(smsr, transaction);
+    throw;
+  }
+}
+
+// True: late_creation_done() is called later.
+bool DownloadService::looked_up(const Found& found, const std::string& smsr, const std::string& transaction,
+                                const es::Response& r) {
+  const std::string says =
+      "SM-SR " + smsr + " says that CreateISDP " + transaction + " made ISD-P " + to_hex(r.isd_p_aid);
+  const auto alarm = [&](const std::string& text) {
+    ++p_.metrics.alarms;
+    peer_line(spdlog::level::err, "late CreateISDP", smsr, "ALARM " + text);
+  };
+  if (!found.read) {
+    alarm(says + ", and what is known of its order cannot be read");
+    return false;
+  }
+  const auto n = call_number(transaction);
+  if (!found.ended || found.ended->order.smsr.str() != smsr || !n || *n > found.ended->calls) {
+    peer_warn("late CreateISDP of nobody", smsr, says + ", and no order of ours there is known by that name");
+    return false;
+  }
+  const download::Order& o = found.ended->order;
+  const auto& profile = found.profile;
+  const bool free = profile && profile->state == store::ProfileState::free;
+  // Its own, told once more; where the ICCID is free its own is gone, and one without a name is another.
+  if (same_isdp(r, found.ended->isd_p_aid)) return false;
+  if (!free && r.isd_p_aid.empty() && !found.ended->isd_p_aid.empty()) return false;
+  const bool uncertain_here = profile && profile->state == store::ProfileState::uncertain &&
+                              profile->eid == o.eid.str() && profile->smsr == smsr;
+  // Told once more, or in doubt already: it counts from now on, so that an EIS that was asked for before says nothing.
+  const bool known = uncertain_here && p_.follow_ups.knows(download::card_of(o), o.iccid.str());
+  if (!known)
+    alarm("download " + o.id + " EID " + o.eid.str() + ": " + says + ", and that order has ended; " +
+          (free || uncertain_here ? "ICCID " + o.iccid.str() + " is uncertain again and the eUICC is looked after"
+                                  : "an ISD-P may be left in state Created; ICCID " + o.iccid.str() + " is " +
+                                        (profile ? "with EID " + profile->eid : "not in the inventory")));
+  if (!free && !uncertain_here) return false;
+  look_after_again(o, transaction);
+  return true;
 }
 
 void DownloadService::late_creation_done(const std::string& smsr, const std::string& transaction) {
@@ -185,27 +216,32 @@ void DownloadService::look_after_again(const download::Order& o, const std::stri
   // and may be ordered for another card, so it is tried until it is.
   const std::string card = download::card_of(o);
   p_.follow_ups.hold(card);
-  const auto ledger = p_.follow_ups.outcome(*left);
-  p_.storage.submit(
-      [o, ledger](store::Tx& tx) {
-        if (ledger) tx.put_follow_up(o.eid.str(), o.smsr.str(), *ledger);
-      },
-      [left](const Status& s) {
-        if (!s) spdlog::error("ledger of EID {} not stored: {}", left->order.eid.str(), s.error().text());
-      });
-  p_.storage.submit_until_stored(
-      "that ICCID " + o.iccid.str() + " is uncertain",
-      [o](store::Tx& tx) {
-        const auto row = tx.get_profile(o.iccid.str());
-        if (row && row->state == store::ProfileState::free)
-          tx.set_profile(o.iccid.str(), store::ProfileState::uncertain, o.eid.str(), o.smsr.str(), o.id);
-      },
-      [this, left, card, transaction] {
-        if (stopped_) return;
-        guarded(p_.metrics, "what an order left", [&] { p_.follow_ups.settled(*left); });
-        p_.follow_ups.release(card);
-        late_creation_done(left->order.smsr.str(), transaction);
-      });
+  try {
+    const auto ledger = p_.follow_ups.outcome(*left);
+    p_.storage.submit(
+        [o, ledger](store::Tx& tx) {
+          if (ledger) tx.put_follow_up(o.eid.str(), o.smsr.str(), *ledger);
+        },
+        [left](const Status& s) {
+          if (!s) spdlog::error("ledger of EID {} not stored: {}", left->order.eid.str(), s.error().text());
+        });
+    p_.storage.submit_until_stored(
+        "that ICCID " + o.iccid.str() + " is uncertain",
+        [o](store::Tx& tx) {
+          const auto row = tx.get_profile(o.iccid.str());
+          if (row && row->state == store::ProfileState::free)
+            tx.set_profile(o.iccid.str(), store::ProfileState::uncertain, o.eid.str(), o.smsr.str(), o.id);
+        },
+        [this, left, card, transaction] {
+          if (stopped_) return;
+          late_creation_done(left->order.smsr.str(), transaction);
+          guarded(p_.metrics, "what an order left", [&] { p_.follow_ups.settled(*left); });
+          p_.follow_ups.release(card);
+        });
+  } catch (...) {
+    p_.follow_ups.release(card);
+    throw;
+  }
 }
 
 }  // namespace kf::server

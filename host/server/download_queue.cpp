@@ -258,6 +258,7 @@ void DownloadService::broke(const LivePtr& l, const std::string& why) noexcept {
     l->timer.reset();
     l->store_again.reset();
     l->at_card.reset();
+    alarm_unread_answers(*l);
     l->events.clear();
     l->busy = l->leaving = false;
     ++l->broken;

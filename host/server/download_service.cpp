@@ -225,7 +225,10 @@ void DownloadService::call(const LivePtr& l, download::CallEs3& c) {
   const std::string function(es::function_name(c.request.function));
   p_.es3.call(*smsr, l->d.order.id + "." + std::to_string(n), std::move(c.request), c.timeout_ms, validity,
               c.resend_safe, [this, l, n, smsr, function](CallResult r) {
-                if (auto* ok = std::get_if<es::Response>(&r)) return post(l, download::Answer{n, std::move(*ok)});
+                if (auto* ok = std::get_if<es::Response>(&r)) {
+                  if (stopped_ || live_.contains(l->order.id)) return post(l, download::Answer{n, std::move(*ok)});
+                  return late_callback(*smsr, l->order.id + "." + std::to_string(n), *ok);  // its order has ended
+                }
                 auto& f = std::get<CallFailure>(r);
                 peer_line(spdlog::level::info, "es3 failure", smsr->oid.str(),
                           "download " + l->d.order.id + ": ES3." + function + " of SM-SR " + smsr->oid.str() +

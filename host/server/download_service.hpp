@@ -171,6 +171,14 @@ class DownloadService {
   void seal(const LivePtr& l, pipeline::Order o);
   void late_answer(const LivePtr& l, const std::string& transaction, const es::Response& r);
   void made_after_all(const Party& from, const std::string& transaction, const es::Response& r);
+  struct Found {  // of an ended order, in the store
+    bool read = false;
+    std::optional<download::Download> ended;
+    std::optional<store::ProfileRow> profile;
+  };
+  bool looked_up(const Found& found, const std::string& smsr, const std::string& transaction, const es::Response& r);
+  void alarm_late_isdp(const Live& l, const std::string& transaction, const es::Response& r);
+  void alarm_unread_answers(const Live& l);
   void look_after_again(const download::Order& o, const std::string& transaction);
   void late_creation_done(const std::string& smsr, const std::string& transaction);
   [[nodiscard]] static bool knows_no_calls(const Live& l);

@@ -197,6 +197,11 @@ std::optional<std::string> FollowUpService::record_of(const std::string& card) c
   return download::to_record(l->f);
 }
 
+bool FollowUpService::knows(const std::string& card, std::string_view iccid) const {
+  const LivePtr l = find(card);
+  return l && l->f.possession.knows(iccid);
+}
+
 void FollowUpService::settled(const download::Download& d) {
   const LivePtr l = find(download::card_of(d.order));
   if (!l || l->begun) return;

@@ -47,6 +47,7 @@ class FollowUpService {
   std::optional<std::string> outcome(const download::Download& d);
   // The ledger of that card as it is now, as a record; nullopt where there is none.
   [[nodiscard]] std::optional<std::string> record_of(const std::string& card) const;
+  [[nodiscard]] bool knows(const std::string& card, std::string_view iccid) const;
   void settled(const download::Download& d);
 
   // From the acceptance of an order for that card to its end; counted. Cards are named by download::card_of.

@@ -14,6 +14,7 @@ Families: xcup (UltraScale+), xc7 (7 series), ecp5 (Lattice ECP5).
 """
 import argparse
 import hashlib
+import inspect
 import json
 import os
 import re
@@ -68,7 +69,7 @@ def sources():
 
 def digest(family, ii):
     """What a row depends on: the sources without their comments and blanks, and what yosys is told."""
-    h = hashlib.sha256(json.dumps([FAMILIES[family], ii]).encode())
+    h = hashlib.sha256(json.dumps([FAMILIES[family], ii, COLUMNS, inspect.getsource(synthesise), inspect.getsource(table_ram)]).encode())
     for source in sources():
         text = open(os.path.join(RTL, source), encoding="ascii").read()
         text = re.sub(r"/\*.*?\*/|//[^\n]*", " ", text, flags=re.S)

@@ -18,7 +18,7 @@ struct HostileOptions {
   unsigned kills = 0;        // kill -9 of the server, at random moments while orders run
   unsigned per_second = 20;  // orders placed
   std::uint64_t seed = 0;    // 0: a new one; it is printed
-  std::string ways = "all=4,slow=8,eis=10,completed=20,deletion=20,forget=25,twice=10,huge=1,lie_ms=500";
+  std::string ways = "all=4,slow=8,eis=10,completed=20,deletion=20,forget=25,twice=10,huge=1,lie_ms=1500";
   std::vector<bench::Setting> settings;  // on top of short time-outs
 };
 
@@ -66,7 +66,7 @@ class HostileWorld {
         {"timeouts.card_s", std::int64_t{3}},          {"timeouts.completed_s", std::int64_t{2}},
         {"timeouts.enable_s", std::int64_t{4}},        {"timeouts.backoff_ms", std::int64_t{50}},
         {"timeouts.completed_tries", std::int64_t{3}}, {"timeouts.follow_up_pause_s", std::int64_t{1}},
-        {"timeouts.eis_settle_ms", std::int64_t{2500}}};  // its EIS lags behind by lie_ms, and a machine is slow
+        {"timeouts.eis_settle_ms", std::int64_t{4000}}};  // its EIS lags behind by lie_ms, and a machine is slow
     r.settings.insert(r.settings.end(), options_.settings.begin(), options_.settings.end());
     rig_ = std::make_unique<Rig>(std::move(r));
   }

@@ -580,7 +580,9 @@ asio::awaitable<string> one_exchange(World& w, std::uint16_t port, string sent, 
 
 TEST_F(NetServer, StopLetsRunningHandlersFinish) {
   echo.shut(w.io);
-  start();
+  ServerOptions o = server_options(w);  // nobody but stop() ends a connection
+  o.first_byte_timeout = o.first_request_timeout = o.header_timeout = o.idle_timeout = Ms{60'000};
+  start(std::move(o));
   struct Scene {
     static asio::awaitable<void> run(World& world, HttpServer& s, Echo& e, string& answer, string& idle_end) {
       Raw idle(world.io), busy(world.io), silent(world.io, [] {

@@ -1,4 +1,9 @@
 // Who has a card: an order that only waits for enabling keeps no other one from it, and forgets nothing by that.
+#include <spdlog/sinks/ostream_sink.h>
+#include <spdlog/spdlog.h>
+
+#include <sstream>
+
 #include "tests/server/services_fixture.hpp"
 
 namespace kf::server {
@@ -293,6 +298,34 @@ TEST_F(DownloadQueueTest, ACreationToldLateWithoutItsAidCounts) {
   EXPECT_EQ(metrics_.alarms, 1U);
 }
 
+// Nor is it the one that the order knew, where that is gone. What is told twice is one alarm.
+TEST_F(DownloadQueueTest, ACreationToldLateWithoutItsAidIsNoneThatIsGone) {
+  const auto o = order("gone", "2.999.10", kMine);
+  ASSERT_TRUE(store_
+                  ->run([&](store::Tx& tx) {
+                    Refused::put(tx, o);
+                    download::Download gone;
+                    gone.order = o;
+                    gone.state = State::failed;
+                    gone.calls = 3;
+                    gone.isd_p_aid = "A0000005591010FFFFFFFF8900001300";  // deleted since
+                    tx.put_download(o.id, download::to_record(gone), true, anchored_ms());
+                  })
+                  .ok());
+  Refused x;
+  const auto uncertain = [&] {
+    return stored([](store::Tx& tx) { return tx.get_profile(kMine)->state; }) == store::ProfileState::uncertain;
+  };
+  service_->late_callback(x.smsr, "gone.2", x.made);
+  EXPECT_TRUE(until(uncertain));
+  EXPECT_EQ(metrics_.alarms, 1U);
+  x.made.isd_p_aid = hex("A0000005591010FFFFFFFF8900001400");
+  service_->late_callback(x.smsr, "gone.2", x.made);
+  io_.restart();
+  io_.run_for(std::chrono::milliseconds(100));
+  EXPECT_EQ(metrics_.alarms, 1U) << "the card is looked after already";
+}
+
 // It was acknowledged, so nobody says it again; and while the store has no room it is one job, however often it is
 // said.
 TEST_F(DownloadQueueTest, ACreationToldLateOutlivesAStoreThatFails) {
@@ -336,8 +369,13 @@ TEST_F(DownloadQueueTest, ACreationToldWhileTheEndIsBeingStoredIsLookedAfter) {
                   })
                   .ok());
   service_->start(order("ends", "2.999.10", kMine), {}, {});
-  io_.restart();
-  io_.run_for(std::chrono::milliseconds(500));
+  // The log says when its end is at the store.
+  std::ostringstream log;
+  auto& sinks = spdlog::default_logger()->sinks();
+  sinks.push_back(std::make_shared<spdlog::sinks::ostream_sink_mt>(log));
+  const bool at_store = until([&] { return log.str().find("outcome not stored") != std::string::npos; });
+  sinks.pop_back();
+  ASSERT_TRUE(at_store);
   Refused x;
   x.made.isd_p_aid = hex("A0000005591010FFFFFFFF8900001400");
   config_.parties.push_back(x.smsr);
