@@ -255,9 +255,9 @@ TEST(L19, ACallThatNeverReturns) {
   load.run_for(milliseconds(700));
   const auto before = Load::Clock::now();
   s.shim.set("hang C_Sign once");
-  load.run_for(milliseconds(1000));  // beside the hanging call, then until its job was answered
+  load.run_for(milliseconds(1000));  // beside the hanging call, then until another worker, which tries itself, serves
   const auto give_up = Load::Clock::now() + std::chrono::seconds(60);
-  while (journal.count("has not returned") == 0 && Load::Clock::now() < give_up) load.run_for(milliseconds(250));
+  while (journal.count("serves again") == 0 && Load::Clock::now() < give_up) load.run_for(milliseconds(250));
   load.expect_perfect();  // its job was done by the other one
   EXPECT_EQ(s.shim.count("C_Sign", 0), s.shim.count("C_Sign"));
   std::size_t hung = 0;
