@@ -184,7 +184,8 @@ void Machine::on_answer(Answer& a) {
   const Ask ask = late_enable ? Ask::step : x.ask;
   x.pending_call = 0;
   x.ask = Ask::none;
-  x.last_failure = {};
+  // The EIS that decides about a CreateISDP does not make known why that one failed.
+  if (ask != Ask::probe || x.state != State::creating_isdp) x.last_failure = {};
   if (ask == Ask::probe) return on_probe(a.response);
   switch (x.state) {
     case State::getting_eis:

@@ -151,7 +151,7 @@ struct Download {
   std::optional<Cause> not_enabled;  // enabling is over: the EIS is asked once more before the Operator is told
   struct {
     std::string brief, detail;
-  } last_failure;                   // of the call before the one in hand
+  } last_failure;                   // of the call before the one in hand; of a CreateISDP until the EIS has decided
   std::optional<Cause> ineligible;  // found in the EIS, reported only when the certificates are good
   std::optional<Cause> ephemeral_failed;
   std::optional<Cause> refused;  // a DeleteISDP was: the EIS decides whether that matters

@@ -173,15 +173,15 @@ int run_profile_import(const ImportCommand& c) {
 }
 
 int run_profile_list(const std::string& config, bool rows) {
-  auto opened = open_all(config, false);
-  if (!opened) return complain(status_of(opened.error()), line_of(opened.error()));
+  const auto loaded = load_config_for(config, {"store.path"});
+  if (!loaded) return complain(status_of(loaded.error()), line_of(loaded.error()));
   std::vector<store::ProfileCount> counts;
   std::vector<store::ProfileRow> list;
-  const Status s = opened->store->run([&](store::Tx& tx) {
+  const Status s = store::look(loaded->store_path, [&](store::Tx& tx) {
     counts = tx.profile_counts();
     if (rows) list = tx.list_profiles(1'000'000);
   });
-  if (!s) return complain(1, line_of(s.error()));
+  if (!s) return complain(status_of(s.error()), line_of(s.error()));
   std::printf("%-16s %-32s %10s %10s %10s %10s\n", "owner", "profile type", "free", "reserved", "installed",
               "uncertain");
   for (const auto& c : counts)

@@ -10,5 +10,7 @@ namespace kf::server {
 Status set_up_log(const Config& c);
 // Opens the configured file again under its name. Where that fails the old one is written on. Reasons: log.
 Status reopen_log();
+// What of the log was lost since its file took lines last; empty: nothing.
+std::string log_trouble();
 
 }  // namespace kf::server

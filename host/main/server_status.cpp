@@ -7,6 +7,7 @@
 #include "host/base/text.hpp"
 #include "host/main/core_status.hpp"
 #include "host/main/hsm_status.hpp"
+#include "host/main/log_file.hpp"
 #include "host/main/status_text.hpp"
 #include "host/os/cpu_time.hpp"
 
@@ -180,6 +181,7 @@ Json server_status(const StatusParts& p) {
               {"cpu", cpu_json(m, sealed, st)},
               {"connections", {{"es2", connections(p.es2)}, {"es3", connections(p.es3)}}},
               {"store", store_json(m, st)},
+              {"log", {{"trouble", clip_text(log_trouble(), 1000)}}},
               {"set_aside", {{"count", m.set_aside}, {"records", m.set_aside_names}}},
               {"parties",
                {{"operators", parties(p.downloads.admission().operators())},

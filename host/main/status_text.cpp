@@ -86,6 +86,8 @@ std::vector<std::string> status_trouble(const Json& j) {
     out.push_back("store cannot be written: " + why);
   else if (store.is_object() && store.contains("free_bytes") && number(store, "free_bytes") < kLowSpace)
     out.push_back(fmt::format("store has {} MiB left on its file system", number(store, "free_bytes") >> 20));
+  if (const std::string why = word(member(j, "log"), "trouble"); !why.empty())
+    out.push_back("log cannot be written: " + why);
   const Json& aside = member(j, "set_aside");
   if (const auto n = number(aside, "count"); n != 0) {
     out.push_back(

@@ -52,6 +52,8 @@ void DeliveryService::add(store::DeliveryRow row) {
   m->lane = &l;
   messages_[m->row.id] = m;
   enqueue(l, m);
+  // Whoever has just ordered is likely to be there again: a new outcome does not wait for the pause of what failed before it.
+  if (l.rests && !is_news(*m) && std::chrono::steady_clock::now() - l.rested > std::chrono::seconds(1)) l.rest->cancel();
   pump(l);
 }
 
@@ -261,6 +263,7 @@ void DeliveryService::unreachable(Lane& l, const MessagePtr& m, const std::strin
   give_up_old(l, why);
   if (l.rests) return;  // others were on their way when the first one failed
   l.rests = true;
+  l.rested = std::chrono::steady_clock::now();
   l.rest->expires_after(std::chrono::seconds(std::min(60, 1 << std::min(l.failures, 6U))));
   ++l.failures;
   l.rest->async_wait([this, &l](const boost::system::error_code&) {

@@ -62,7 +62,7 @@ class DeliveryService {
     unsigned silent = 0;    // messages in a row that got no answer in time
     bool rests = false;
     std::unique_ptr<asio::steady_timer> rest;
-    std::chrono::steady_clock::time_point used;
+    std::chrono::steady_clock::time_point used, rested;  // rested: since when, if it rests
     [[nodiscard]] std::size_t queued() const;
   };
   static bool is_news(const Message& m) { return m.row.kind == store::DeliveryKind::notification; }

@@ -48,9 +48,10 @@ std::string uri_of(const std::string& path, bool immutable) {
   return s + (immutable ? "?mode=ro&immutable=1" : "?mode=ro");
 }
 
-}  // namespace
+using Database = std::unique_ptr<sqlite3, Close>;
 
-Result<StoreFacts> inspect(const std::string& path) {
+// With the number of its schema.
+Result<std::pair<Database, int>> open_for_reading(const std::string& path) {
   std::error_code ec;
   if (!std::filesystem::exists(path, ec))
     return Error{
@@ -62,7 +63,7 @@ Result<StoreFacts> inspect(const std::string& path) {
   const bool at_rest = !std::filesystem::exists(path + "-wal", ec);
   const int rc = sqlite3_open_v2(uri_of(path, at_rest).c_str(), &raw,
                                  SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_URI, nullptr);
-  const std::unique_ptr<sqlite3, Close> db(raw);
+  Database db(raw);
   if (rc != SQLITE_OK) return Error{StoreFault::open, path + ": " + said_by(db.get())};
   sqlite3_busy_timeout(db.get(), 2'000);
   KF_TRY(const auto version, meta(db.get(), path, "version"));
@@ -74,6 +75,29 @@ Result<StoreFacts> inspect(const std::string& path) {
   if (number < 1 || number > schema_version())
     return Error{StoreFault::version, path + ": schema version " + std::to_string(number) + ", this program knows " +
                                           std::to_string(schema_version())};
+  return std::pair(std::move(db), number);
+}
+
+}  // namespace
+
+Status look(const std::string& path, const std::function<void(Tx&)>& work) {
+  KF_TRY(const auto opened, open_for_reading(path));
+  const auto& [db, version] = opened;
+  if (version != schema_version())
+    return Error{StoreFault::version, path + ": schema version " + std::to_string(version) +
+                                          ", an older one: the server or an import brings it up to date"};
+  try {
+    Tx tx(db.get());
+    work(tx);
+  } catch (const StoreError& e) {
+    return Error{StoreFault::failed, path + ": " + e.what()};
+  }
+  return {};
+}
+
+Result<StoreFacts> inspect(const std::string& path) {
+  KF_TRY(const auto opened, open_for_reading(path));
+  const auto& [db, version] = opened;
   KF_TRY(auto key, meta(db.get(), path, "data_key"));
   StoreFacts facts;
   facts.has_data_key = key.has_value();

@@ -191,6 +191,8 @@ TEST(Download, CreateTimeoutWithoutEntryIsRetriedOnce) {
   t.fail(F::create_isdp, CallFault::timeout);
   t.answer_eis(t.eis());
   t.expect_end(State::failed, "8.7", "5.1");
+  EXPECT_NE(t.d.cause->message.find("from the SM-SR: brief"), std::string::npos)
+      << t.d.cause->message << ": the EIS that decided was answered, CreateISDP was not";
   EXPECT_EQ(t.d.possession.open_calls().size(), 2U);
   EXPECT_TRUE(t.followed());
   EXPECT_EQ(t.iccid_state(), IccidState::uncertain);

@@ -210,6 +210,25 @@ TEST_F(StoreTest, AFullDiskIsCalledFull) {
   EXPECT_TRUE(Store::open({path_}).ok());
 }
 
+// Seen: while the server ran on a full disk, `keyferry profile list` was refused.
+TEST_F(StoreTest, ALookNeedsNoRoom) {
+  if (::mount("tmpfs", dir_.c_str(), "tmpfs", 0, "size=1m") != 0)
+    GTEST_SKIP() << "no file system can be mounted here: " << std::strerror(errno);
+  const auto s = open();
+  ASSERT_TRUE(s->run([](Tx& tx) { tx.set_meta("data_key", view("1")); }).ok());
+  {
+    std::ofstream rest(dir_ / "rest", std::ios::binary);
+    const std::string block(4096, 'x');
+    while (rest.write(block.data(), static_cast<std::streamsize>(block.size())).flush()) {
+    }
+  }
+  bool there = false;
+  const Status seen = look(path_, [&](Tx& tx) { there = tx.meta("data_key").has_value(); });
+  EXPECT_TRUE(seen.ok()) << seen.error().text();
+  EXPECT_TRUE(there);
+  EXPECT_FALSE(look(path_, [](Tx& tx) { tx.set_meta("more", view("1")); }).ok()) << "a look writes nothing";
+}
+
 TEST_F(StoreTest, AnotherSchemaVersionIsRefused) {
   {
     ASSERT_TRUE(open()->run([](Tx& tx) { tx.set_meta("version", view("99")); }).ok());

@@ -108,7 +108,8 @@ void add_operator_commands(CLI::App& app, OperatorCli& o) {
         ->check(CLI::Range(0u, 604'800u));
     s->add_option("--port", o.port,
                   "of the server for callbacks and notifications, 0: any. Notifications come to the url that the\n"
-                  "SM-DP's configuration names for this Operator; after `keyferry init` that is port 9443")
+                  "SM-DP's configuration names for this Operator; after `keyferry init` that is port 9443. Outcomes by\n"
+                  "callback go there too, or to 443: the SM-DP refuses other ports of a host")
         ->check(CLI::Range(0, 65535))
         ->capture_default_str();
     s->add_option("--listen-host", o.listen_host, "host name in ReplyTo");
