@@ -167,12 +167,36 @@ class BoardOf final : public Made {
   }
 #endif
   void key_slots(std::vector<std::array<std::uint8_t, 32>>& into) const override {
-    constexpr unsigned kHeld = 258;  // kf_keyslots: check word, held, sign, curve, scalar
+    constexpr unsigned kHeld = 258, kCurve = 256;  // kf_keyslots: check word, held, sign, curve, share
+    static constexpr std::uint32_t kOrder[2][8] = {
+        {0xFC632551, 0xF3B9CAC2, 0xA7179E84, 0xBCE6FAAD, 0xFFFFFFFF, 0xFFFFFFFF, 0x00000000, 0xFFFFFFFF},
+        {0x974856A7, 0x901E0E82, 0xB561A6F7, 0x8C397AA3, 0x9D838D71, 0x3E660A90, 0xA1EEA9BC, 0xA9FB57DB}};
+    const auto& root = *top_.rootp;
+    const auto& share0 = root.kf_ecc_top__DOT__u_engine__DOT__u_prep__DOT__u_keys__DOT__u_share0__DOT__mem;
+    const auto& share1 = root.kf_ecc_top__DOT__u_engine__DOT__u_prep__DOT__u_keys__DOT__u_share1__DOT__mem;
+    const auto bit = [](const auto& word, unsigned at) { return word[at / 32] >> at % 32 & 1U; };
     into.clear();
-    for (const auto& word :
-         top_.rootp->kf_ecc_top__DOT__u_engine__DOT__u_prep__DOT__u_keys__DOT__u_mem__DOT__mem.m_storage) {
-      if ((word[kHeld / 32] >> kHeld % 32 & 1U) == 0) continue;
-      std::memcpy(into.emplace_back().data(), &word[0], 32);
+    for (std::size_t slot = 0; slot < std::size(share0.m_storage); ++slot) {
+      const auto& a = share0.m_storage[slot];
+      const auto& b = share1.m_storage[slot];
+      if (bit(a, kHeld) == 0) continue;
+      // The first share less the second one, modulo the order of the curve.
+      std::uint32_t d[8];
+      std::int64_t carry = 0;
+      for (std::size_t i = 0; i < 8; ++i) {
+        carry += static_cast<std::int64_t>(a[i]) - static_cast<std::int64_t>(b[i]);
+        d[i] = static_cast<std::uint32_t>(carry);
+        carry >>= 32;
+      }
+      if (carry < 0) {
+        std::uint64_t sum = 0;
+        for (std::size_t i = 0; i < 8; ++i) {
+          sum += static_cast<std::uint64_t>(d[i]) + kOrder[bit(a, kCurve)][i];
+          d[i] = static_cast<std::uint32_t>(sum);
+          sum >>= 32;
+        }
+      }
+      std::memcpy(into.emplace_back().data(), d, 32);
     }
   }
 

@@ -38,7 +38,7 @@ inline constexpr std::uint32_t kRegTableAddr = 0x090;
 inline constexpr std::uint32_t kRegTableData = 0x094;
 
 inline constexpr std::uint32_t kIdWord = 0x4B464543;
-inline constexpr std::uint32_t kVersionWord = 0x00010300;
+inline constexpr std::uint32_t kVersionWord = 0x00010400;
 
 // A field of a 32-bit register.
 struct Field {
@@ -102,7 +102,7 @@ inline constexpr Field kIrqCoalesceTimeout{16, 16};
 inline constexpr Field kSqLog2Value{0, 5};
 inline constexpr Field kCqLog2Value{0, 5};
 inline constexpr Field kTableAddrWord{0, 4};
-inline constexpr Field kTableAddrEntry{4, 12};
+inline constexpr Field kTableAddrEntry{4, 13};
 inline constexpr std::uint32_t kStatusErrors = 0x07FF0000;  // the sticky error bits
 
 // 64-bit counters: read the low word, then the high word at +4.
@@ -132,7 +132,7 @@ struct Register {
 };
 inline constexpr Register kRegisters[] = {
     {"ID", 0x000, 0x4B464543, true, false, false, false, 0xFFFFFFFF, 0x00000000, 0x00000000, 0x00000000},
-    {"VERSION", 0x004, 0x00010300, true, false, false, false, 0xFFFFFFFF, 0x00000000, 0x00000000, 0x00000000},
+    {"VERSION", 0x004, 0x00010400, true, false, false, false, 0xFFFFFFFF, 0x00000000, 0x00000000, 0x00000000},
     {"CAP0", 0x008, 0x00000000, false, false, false, false, 0xFF1FFFFF, 0x00000000, 0x00000000, 0x00000000},
     {"CAP1", 0x00C, 0x00000000, false, false, false, false, 0x00FF1F1F, 0x00000000, 0x00000000, 0x00000000},
     {"BUILD", 0x010, 0x00000000, false, false, false, false, 0xFFFFFFFF, 0x00000000, 0x00000000, 0x00000000},
@@ -153,7 +153,7 @@ inline constexpr Register kRegisters[] = {
     {"CQ_HEAD", 0x06C, 0x00000000, true, false, false, true, 0xFFFFFFFF, 0xFFFFFFFF, 0x00000000, 0x00000000},
     {"CQ_TAIL", 0x070, 0x00000000, true, true, false, false, 0xFFFFFFFF, 0x00000000, 0x00000000, 0x00000000},
     {"BATCH_TIMEOUT", 0x080, 0x00001000, true, false, false, false, 0xFFFFFFFF, 0xFFFFFFFF, 0x00000000, 0x00000000},
-    {"TABLE_ADDR", 0x090, 0x00000000, true, false, false, false, 0x0000FFFF, 0x0000FFFF, 0x00000000, 0x00000000},
+    {"TABLE_ADDR", 0x090, 0x00000000, true, false, false, false, 0x0001FFFF, 0x0001FFFF, 0x00000000, 0x00000000},
     {"TABLE_DATA", 0x094, 0x00000000, true, false, false, false, 0x00000000, 0x00000000, 0x00000000, 0x00000000},
 };
 struct Counter {

@@ -47,12 +47,12 @@ module kf_core #(
   output       logic         row_ready_o,
   input  wire  logic         row_comb_i,  // comb digits, else the exchange bits of the ladder
   input  wire  logic [5:0]   row_ctx_i,
-  input  wire  logic [329:0] row_data_i,
-  input  wire  logic [29:0]  row_check_i, // exclusive or of its pieces of 30 bits
+  input  wire  logic [384:0] row_data_i,
+  input  wire  logic [34:0]  row_check_i, // exclusive or of its pieces of 35 bits
 
-  // The comb table, {curve, window, index}: (2 index + 1) 2^(6 window) G, x low, y high, Montgomery form.
+  // The comb table, {curve, window, index}: (2 index + 1) 2^(7 window) G, x low, y high, Montgomery form.
   input  wire  logic         table_we_i,
-  input  wire  logic [11:0]  table_addr_i,
+  input  wire  logic [12:0]  table_addr_i,
   input  wire  logic [511:0] table_data_i,
 
   // Results, in the order of contexts, during an exchange. It begins only when res_free_i says that all of them have room.
@@ -269,18 +269,18 @@ module kf_core #(
   assign slot_o = seq_active && slot_of(t5);
   assign mul_o = mul_en5 && slot_of(t5);
 
-  // ------------------------------------------------------------------ scalar rows: 55 digits of 6 bits, 30 check bits
+  // ------------------------------------------------------------------ scalar rows: 55 digits of 7 bits, 35 check bits
   logic         row_we_q;
   logic [7:0]   row_waddr_q;
-  logic [359:0] row_wdata_q;
+  logic [419:0] row_wdata_q;
   logic [7:0]   row_raddr;
-  logic [359:0] row;
-  function automatic logic [29:0] row_check(input logic [329:0] v, input logic [7:0] place);
-    row_check = v[29:0] ^ v[59:30] ^ v[89:60] ^ v[119:90] ^ v[149:120] ^ v[179:150] ^ v[209:180] ^ v[239:210] ^ v[269:240] ^ v[299:270] ^ v[329:300]
-        ^ kf_uc::CHECK_KEY[29:0] ^ {22'd0, place};
+  logic [419:0] row;
+  function automatic logic [34:0] row_check(input logic [384:0] v, input logic [7:0] place);
+    row_check = v[34:0] ^ v[69:35] ^ v[104:70] ^ v[139:105] ^ v[174:140] ^ v[209:175] ^ v[244:210] ^ v[279:245] ^ v[314:280] ^ v[349:315] ^ v[384:350]
+        ^ {3'b101, kf_uc::CHECK_KEY} ^ {27'd0, place};
   endfunction
   assign row_raddr = {set_now, row_comb, t >> LOG_II};
-  logic [359:0] row_mem[256];
+  logic [419:0] row_mem[256];
   always_ff @(posedge clk) begin
     if (row_step || ex_run) row <= row_mem[row_raddr];  // in an exchange: so that no row stays in this register
     if (row_we_q) row_mem[row_waddr_q] <= row_wdata_q;
@@ -289,25 +289,25 @@ module kf_core #(
   // stage 1: digit; stage 2: bit, sign, index
   logic        row_bad_q;
   logic        step1_comb;
-  logic [11:0] point_place;
+  logic [12:0] point_place;
   logic        swap4_now;
   logic        sub_now;
-  logic [22:0] digit_state;
+  logic [24:0] digit_state;
   assign step1_comb = step1 == kf_uc::STEP_COMB || step1 == kf_uc::STEP_COMB_FIRST;
   always_ff @(posedge clk) begin
     row_bad_q <= step1 != kf_uc::STEP_NONE && step1 != kf_uc::STEP_EXPO && slot_of(t1)
-        && row_check(row[329:0], {set_now, step1_comb, t1 >> LOG_II}) != row[359:330];
+        && row_check(row[384:0], {set_now, step1_comb, t1 >> LOG_II}) != row[419:385];
   end
   kf_digit u_digit (
-    .clk, .row_i(row[329:0]), .curve_i(curve), .step1_i(step1), .step2_i(step2), .row_digit_i(row_digit), .row_bit2_i(row_bit2),
+    .clk, .row_i(row[384:0]), .curve_i(curve), .step1_i(step1), .step2_i(step2), .row_digit_i(row_digit), .row_bit2_i(row_bit2),
     .row_digit2_i(row_digit2), .add_op4_i(add_op4), .point_o(point_place), .swap4_o(swap4_now), .sub_o(sub_now), .state_o(digit_state)
   );
   generate
     if (TWIN != 0) begin : g_twin_digit
-      logic [22:0] state;
+      logic [24:0] state;
       // verilator lint_off PINCONNECTEMPTY
       kf_digit u_digit (
-        .clk, .row_i(row[329:0]), .curve_i(curve), .step1_i(step1), .step2_i(step2), .row_digit_i(row_digit), .row_bit2_i(row_bit2),
+        .clk, .row_i(row[384:0]), .curve_i(curve), .step1_i(step1), .step2_i(step2), .row_digit_i(row_digit), .row_bit2_i(row_bit2),
         .row_digit2_i(row_digit2), .add_op4_i(add_op4), .point_o(), .swap4_o(), .sub_o(), .state_o(state)
       );
       // verilator lint_on PINCONNECTEMPTY
@@ -319,8 +319,8 @@ module kf_core #(
 
   // ------------------------------------------------------------------ table
   logic [575:0] point;
-  // 2.4 Mbit. "block" where there is no UltraRAM.
-  (* ram_style = "ultra" *) logic [575:0] table_mem[4096];
+  // 4.7 Mbit. "block" where there is no UltraRAM.
+  (* ram_style = "ultra" *) logic [575:0] table_mem[8192];
   always_ff @(posedge clk) begin
     if (point_step3) point <= table_mem[point_place];
     if (table_we_i) table_mem[table_addr_i] <= {kf_uc::check_word(table_data_i[511:256], 11'd1), kf_uc::check_word(table_data_i[255:0], 11'd0), table_data_i};
@@ -408,7 +408,7 @@ module kf_core #(
   logic [85:0]  cap_c1_q;
   logic [171:0] cap_sum2_q;
   logic [85:0]  cap_hi2_q;
-  logic [329:0] cap_row_q;
+  logic [384:0] cap_row_q;
   logic [257:0] cap_sum;
   assign cap_sum = {cap_hi2_q, cap_sum2_q};
   assign cap_negative = !capture_comb5 && a_q[255];
@@ -443,12 +443,12 @@ module kf_core #(
     end
     if (cap_v[3]) begin
       if (cap_comb[3]) begin
-        cap_row_q <= {73'd0, cap_sum[257:1]};
-        for (int i = 0; i < 55; i++) if (kf_curve::comb_public_windows(curve) == i[5:0] + 6'd1) cap_row_q[6 * i + 5] <= 1'b1;
+        cap_row_q <= {128'd0, cap_sum[257:1]};
+        for (int i = 0; i < 55; i++) if (kf_curve::comb_public_windows(curve) == i[5:0] + 6'd1) cap_row_q[7 * i + 6] <= 1'b1;
       end else begin
-        cap_row_q <= {72'd0, cap_sum ^ {1'b0, cap_sum[257:1]}};
-        cap_row_q[324] <= cap_sum[0];
-        cap_row_q[329] <= !cap_neg2_q;
+        cap_row_q <= {127'd0, cap_sum ^ {1'b0, cap_sum[257:1]}};
+        cap_row_q[378] <= cap_sum[0];
+        cap_row_q[384] <= !cap_neg2_q;
       end
     end
   end
@@ -468,7 +468,7 @@ module kf_core #(
       row_wdata_q <= {row_check(cap_row_q, {set_now, cap_comb[4], cap_ctx}), cap_row_q};
     end else if (row_valid_i && row_ready_o) begin
       row_waddr_q <= {~set_now, row_comb_i, row_ctx_i};
-      row_wdata_q <= {row_check_i ^ row_check(330'd0, {~set_now, row_comb_i, row_ctx_i}), row_data_i};
+      row_wdata_q <= {row_check_i ^ row_check(385'd0, {~set_now, row_comb_i, row_ctx_i}), row_data_i};
     end
   end
 

@@ -20,8 +20,8 @@ package kf_curve;
       : 64'hccd1c8aaee00bc4f;
   endfunction
   function automatic logic [65:0] ladder_m0(input logic curve);
-    ladder_m0 = curve ? 66'h1818c1131a1c55b7f
-      : 66'h10000000100000000;
+    ladder_m0 = curve ? 66'h1818c1131a1c55b80
+      : 66'h10000000100000001;
   endfunction
   function automatic logic [257:0] ladder_public(input logic curve);
     ladder_public = curve ? 258'h351e8b74a29a950ad37fe34d31391c337bd1f65328ae842d5d096488cf469b143
@@ -39,13 +39,21 @@ package kf_curve;
     ladder_public_bits = curve ? 9'h101
       : 9'h101;
   endfunction
+  function automatic logic [257:0] n3(input logic curve);
+    n3 = curve ? 258'h1fdf20792e5cbfd34bb321fb1d88aa854a4ac6feb2024f4e6b05a2b87c5d903f5
+      : 258'h2fffffffd00000002ffffffffffffffff36b4f008f546db8edb2d6048f5296ff3;
+  endfunction
+  function automatic logic [255:0] refresh_mask(input logic curve);
+    refresh_mask = curve ? 256'h7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff
+      : 256'h7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff;
+  endfunction
   function automatic logic [5:0] comb_blind_windows(input logic curve);
-    comb_blind_windows = curve ? 6'h36
-      : 6'h36;
+    comb_blind_windows = curve ? 6'h37
+      : 6'h37;
   endfunction
   function automatic logic [5:0] comb_public_windows(input logic curve);
-    comb_public_windows = curve ? 6'h2b
-      : 6'h2b;
+    comb_public_windows = curve ? 6'h25
+      : 6'h25;
   endfunction
   function automatic logic [6:0] expo_digits(input logic curve);
     expo_digits = curve ? 7'h40
@@ -56,20 +64,20 @@ package kf_curve;
       : 12'h1;
   endfunction
   function automatic logic [11:0] rounds_generate(input logic curve);
-    rounds_generate = curve ? 12'h3aa
-      : 12'h3aa;
+    rounds_generate = curve ? 12'h3b5
+      : 12'h3b5;
   endfunction
   function automatic logic [11:0] rounds_ecka(input logic curve);
     rounds_ecka = curve ? 12'hf3b
       : 12'hf3b;
   endfunction
   function automatic logic [11:0] rounds_sign(input logic curve);
-    rounds_sign = curve ? 12'h509
-      : 12'h509;
+    rounds_sign = curve ? 12'h522
+      : 12'h522;
   endfunction
   function automatic logic [11:0] rounds_verify(input logic curve);
-    rounds_verify = curve ? 12'hfc4
-      : 12'hfc4;
+    rounds_verify = curve ? 12'hf82
+      : 12'hf82;
   endfunction
   function automatic logic [11:0] rounds_check(input logic curve);
     rounds_check = curve ? 12'h9

@@ -7,7 +7,7 @@
 (* keep_hierarchy = "yes" *)
 module kf_digit (
   input  wire  logic         clk,
-  input  wire  logic [329:0] row_i,         // the row at stage 1
+  input  wire  logic [384:0] row_i,         // the row at stage 1
   input  wire  logic         curve_i,
   input  wire  logic [2:0]   step1_i,       // control, of stage 1
   input  wire  logic [2:0]   step2_i,       // of stage 2
@@ -15,21 +15,21 @@ module kf_digit (
   input  wire  logic [2:0]   row_bit2_i,
   input  wire  logic [5:0]   row_digit2_i,
   input  wire  logic [1:0]   add_op4_i,
-  output       logic [11:0]  point_o,       // at stage 3
+  output       logic [12:0]  point_o,       // at stage 3
   output       logic         swap4_o,       // at stage 4
   output       logic         sub_o,         // at stage 5
-  output       logic [22:0]  state_o        // every register
+  output       logic [24:0]  state_o        // every register
 );
-  logic [5:0] digit_q;
+  logic [6:0] digit_q;
   logic       swap_q;
   logic       neg_q;
   logic       neg4_q;
   always_ff @(posedge clk) begin
-    if (step1_i != kf_uc::STEP_NONE && step1_i != kf_uc::STEP_EXPO) digit_q <= row_i[6 * row_digit_i +: 6];
+    if (step1_i != kf_uc::STEP_NONE && step1_i != kf_uc::STEP_EXPO) digit_q <= row_i[7 * row_digit_i +: 7];
     else digit_q <= '0;
     swap_q <= (step2_i == kf_uc::STEP_LADDER || step2_i == kf_uc::STEP_LADDER_LAST) && digit_q[row_bit2_i];
-    neg_q <= ~digit_q[5];
-    point_o <= {curve_i, row_digit2_i, digit_q[5] ? digit_q[4:0] : ~digit_q[4:0]};
+    neg_q <= ~digit_q[6];
+    point_o <= {curve_i, row_digit2_i, digit_q[6] ? digit_q[5:0] : ~digit_q[5:0]};
     swap4_o <= swap_q;
     neg4_q <= neg_q;
     sub_o <= add_op4_i == kf_uc::OP_SUB || (add_op4_i == kf_uc::OP_SIGN && neg4_q);

@@ -2,13 +2,13 @@
 //
 // Seed: 384 bits. Each third of it is the CBC-MAC (SP 800-90B 3.1.5.1, key 0) of 128 samples of the source, 256 bits of min-entropy by
 // their claim, so that 128 bits of output are of full entropy. Two equal thirds are an alarm. The next seed is collected at once and
-// waits until it is due. Request: 256 bits, taken as words; the Update function runs behind it, before anything else, so that the state does not tell what
+// waits until it is due. Request: 512 bits, taken as words; the Update function runs behind it, before anything else, so that the state does not tell what
 // was given. Additional input: 384 bits (SP 800-90A 10.2.1.5.1). The counter has 64 bits (ctr_len), personalisation none.
-// A request that gives what the one before gave is an alarm (by 64 bits of fold; false alarm 2^-64 a request).
+// A request that gives what the one before gave is an alarm (by 64 bits of fold of its second half; false alarm 2^-64 a request).
 //
 // A flipped bit: the sequence is there twice, and compared; key and counter have a check word, looked at whenever they are used; each block of
 // output and of the Update function is encrypted twice, and compared. What is left are numbers on their way (samples, seed, input of the Update
-// function, words): a flip there exchanges a random bit for its opposite, nobody knows more than before. Speed: 256 bits in 64 cycles, or 160 where
+// function, words): a flip there exchanges a random bit for its opposite, nobody knows more than before. Speed: 512 bits in 128 cycles, or 224 where
 // the request before has just ended.
 //
 // Known answer, after reset: seed 1 from the samples 0, 0, 1, 1, .. 191, 191; a request with additional input zero; seed 2 from the samples
@@ -18,7 +18,7 @@
 module kf_drbg #(
   parameter int           STYLE = 0,  // see kf_aes
   parameter int           LOG2_RESEED = 16,
-  parameter logic [127:0] KNOWN_ANSWER = 128'h5c51591f85d2a3c5b0b86a6b66ff66e8
+  parameter logic [127:0] KNOWN_ANSWER = 128'h1e5aeee63a8b8c1805cefc0a98091f59
 ) (
   input  wire  logic         clk,
   input  wire  logic         rst,
@@ -37,7 +37,7 @@ module kf_drbg #(
   output       logic         active_o,
   output       logic [2:0]   bad_o         // one cycle: fault, known answer, repeated block
 );
-  localparam int STATE = LOG2_RESEED + 30;
+  localparam int STATE = LOG2_RESEED + 31;
 
   logic             test;
   logic             want;
@@ -91,7 +91,7 @@ module kf_drbg #(
   logic [383:0] seed_q;   // thirds that are done, above the one that is collected
   logic [383:0] input_q;  // of the Update function; each third is taken off at the top and comes back below with its block
   logic [127:0] first_q;  // result of the first of two encryptions
-  logic [255:0] out_q;    // the next word highest
+  logic [511:0] out_q;    // the next word highest
   logic [63:0]  fold_q;   // of the last request
   logic [127:0] cipher;
   logic [63:0]  v_next;
@@ -100,7 +100,7 @@ module kf_drbg #(
     .clk, .clear_i(rst || clear || differ), .load_i(load), .step_i(step), .blank_i(cond), .key_i(key_q),
     .block_i(cond ? seed_q[127:0] : {v_q[127:64], v_q[63:0] + 64'd1}), .state_o(cipher)
   );
-  assign m_word_data = out_q[255:224];
+  assign m_word_data = out_q[511:480];
 
   // Of key and counter; neither of a wiped state nor of all ones is it zero.
   function automatic logic [31:0] check(input logic [255:0] key, input logic [127:0] v);
@@ -140,7 +140,7 @@ module kf_drbg #(
     end else begin
       if (absorb) seed_q[127:0] <= {seed_q[119:0], seed_q[127:120] ^ sample};
       if (keep) first_q <= cipher;
-      if (take) out_q <= {out_q[223:0], 32'd0};
+      if (take) out_q <= {out_q[479:0], 32'd0};
       if (drop) out_q <= '0;
       if (commit) begin
         if (cond) begin
@@ -156,7 +156,7 @@ module kf_drbg #(
           check_q <= check_q ^ v_q[63:32] ^ v_q[31:0] ^ v_next[63:32] ^ v_next[31:0];
         end
         if (update) input_q <= change ? 384'd0 : {input_q[255:0], mixed};
-        if (gen) out_q <= {out_q[127:0], cipher};
+        if (gen) out_q <= {out_q[383:0], cipher};
         if (whole) fold_q <= fold_now;
       end
       if (start) begin

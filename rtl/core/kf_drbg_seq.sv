@@ -3,7 +3,7 @@
 // kf_drbg holds it twice and compares state_o, which is every register in here. So a register that is added here has to be added there.
 //
 // REST chooses: 16 samples are there, so encrypt them (COND); a seed is there and due (POST with the seed); a request with additional input (PRE, GEN,
-// POST), or without one because the last one's words are taken (GEN, POST). PRE and POST are the Update function, three blocks, GEN two. A block is
+// POST), or without one because the last one's words are taken (GEN, POST). PRE and POST are the Update function, three blocks, GEN four. A block is
 // encrypted twice (of samples: once), 16 cycles each: load, 14 rounds, compare or keep.
 // After reset and wipe_i the known answer comes first (test_o): a seed of samples made up here, a request with additional input, a reseed, a request without;
 // then everything is cleared, and the seed is collected from the source.
@@ -44,7 +44,7 @@ module kf_drbg_seq #(
   output       logic        from_mix_o,   // the additional input; else zero
   output       logic        drop_o,       // words that are left are thrown away
   output       logic        active_o,
-  output       logic [LOG2_RESEED+29:0] state_o
+  output       logic [LOG2_RESEED+30:0] state_o
 );
   typedef enum logic [2:0] {REST, COND, PRE, GEN, POST} op_e;
   op_e                  op_q;
@@ -57,7 +57,7 @@ module kf_drbg_seq #(
   logic                 seeding_q;   // the Update function works on the seed
   logic                 mixing_q;
   logic [1:0]           test_q;      // 0, 1: known answer, 2: done
-  logic [3:0]           words_q;
+  logic [4:0]           words_q;
   logic [LOG2_RESEED:0] requests_q;  // since the last seed
 
   localparam logic [8:0] SEED = 9'd384;
@@ -79,12 +79,12 @@ module kf_drbg_seq #(
   assign do_cond = rest && due_q;
   assign do_seed = rest && full && (!seeded_q || spent);
   assign do_mix = rest && !due_q && seeded_q && !spent && (test_o ? test_q == 2'd0 : mix_i);
-  assign do_gen = rest && !due_q && seeded_q && !spent && !do_mix && (test_o || words_q == 4'd0);
+  assign do_gen = rest && !due_q && seeded_q && !spent && !do_mix && (test_o || words_q == 5'd0);
 
   assign want_o = samples_q != SEED && !due_q && !stop_i && !wipe_i;
   assign absorb_o = want_o && (test_o || sample_i);
   assign made_up_o = samples_q[8:1] ^ {8{seeding_q || seeded_q}};
-  assign words_o = words_q != 4'd0 && !test_o && !stop_i;
+  assign words_o = words_q != 5'd0 && !test_o && !stop_i;
 
   assign cond_o = op_q == COND;
   assign load_o = op_q != REST && round_q == 4'd0;
@@ -94,10 +94,10 @@ module kf_drbg_seq #(
   assign group_o = cond_o && samples_q[6:0] == 7'd0;
   assign shift_o = group_o && samples_q != SEED;
   assign generate_o = op_q == GEN;
-  assign whole_o = generate_o && block_q == 2'd1;
+  assign whole_o = generate_o && block_q == 2'd3;
   assign answer_o = whole_o && test_q == 2'd1;
   assign update_o = op_q == PRE || op_q == POST;
-  assign last = cond_o || block_q == (op_q == GEN ? 2'd1 : 2'd2);
+  assign last = cond_o || block_q == (op_q == GEN ? 2'd3 : 2'd2);
   assign ends = commit_o && last;
   assign change_o = update_o && block_q == 2'd2;
   assign from_seed_o = do_seed;
@@ -129,7 +129,7 @@ module kf_drbg_seq #(
         samples_q <= samples_q + 9'd1;
         if (samples_q[3:0] == 4'd15) due_q <= 1'b1;
       end
-      if (word_i) words_q <= words_q - 4'd1;
+      if (word_i) words_q <= words_q - 5'd1;
       if (mixing_q && !test_o && !mix_i) mixing_q <= 1'b0;  // it is not wanted any more
       if (op_q != REST) begin
         round_q <= round_q + 4'd1;
@@ -162,7 +162,7 @@ module kf_drbg_seq #(
         PRE: if (ends) op_q <= GEN;
         GEN: if (ends) begin
           op_q <= POST;
-          words_q <= 4'd8;
+          words_q <= 5'd16;
         end
         default: if (ends) begin  // POST
           op_q <= REST;

@@ -83,7 +83,7 @@ module kf_ecc_top #(
   logic         abort;
   logic         zeroise;
   logic         table_we;
-  logic [11:0]  table_addr;
+  logic [12:0]  table_addr;
   logic [511:0] table_data;
   logic         table_locked;
   logic [31:0]  batch_timeout;

@@ -25,7 +25,7 @@ module kf_engine #(
   input  wire  logic         zeroise_i,
   input  wire  logic         table_locked_i,
   input  wire  logic         table_we_i,
-  input  wire  logic [11:0]  table_addr_i,
+  input  wire  logic [12:0]  table_addr_i,
   input  wire  logic [511:0] table_data_i,
   input  wire  logic [31:0]  batch_timeout_i,
 
@@ -94,8 +94,8 @@ module kf_engine #(
   logic         row_ready;
   logic         row_comb;
   logic [5:0]   row_ctx;
-  logic [329:0] row_data;
-  logic [29:0]  row_check;
+  logic [384:0] row_data;
+  logic [34:0]  row_check;
   logic         run_kat;
   logic [6:0]   run_count;
   logic         kat_done;

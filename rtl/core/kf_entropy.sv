@@ -12,8 +12,8 @@ module kf_entropy #(
   parameter int LOG2_WINDOW = 12,
   parameter int START = 4096,
   parameter int LOG2_STARVE = 15,
-  parameter int LOG2_RESEED = 16,   // requests of 256 bits from one seed
-  parameter logic [127:0] KNOWN_ANSWER = 128'h5c51591f85d2a3c5b0b86a6b66ff66e8
+  parameter int LOG2_RESEED = 16,   // requests of 512 bits from one seed
+  parameter logic [127:0] KNOWN_ANSWER = 128'h1e5aeee63a8b8c1805cefc0a98091f59
 ) (
   input  wire  logic         clk,
   input  wire  logic         rst,

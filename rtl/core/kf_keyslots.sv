@@ -1,9 +1,13 @@
 // kf_keyslots: where scalars stay. A slot is empty, or holds a scalar, its curve and what it is for (one ECKA, or signing).
 //
-// One port: an access is taken when req_ready_o stands; its answer comes two cycles later with ack_o. Reading gives the scalar to
-// kf_prep and to nobody else; nothing on the way leads out of the engine. Erasing overwrites scalar and attributes. sweep_i erases all
+// A scalar is kept as two shares, d = d0 - d1 modulo n, each in a memory and with a check word of its own, and is read one share at a time: nothing
+// here ever sees d, nor a function of both shares.
+//
+// One port: an access is taken when req_ready_o stands; its answer comes two cycles later with ack_o. Reading gives a share to
+// kf_prep and to nobody else; nothing on the way leads out of the engine. Erasing overwrites both shares and the attributes. sweep_i erases all
 // slots, one a cycle; accesses wait meanwhile. A word that does not match its check word reads as bad.
-// Erasing by kf_results (erase_*) goes first and takes two cycles: it erases only what has the generation of the job that failed.
+// Erasing by kf_results (erase_*) goes first and takes two cycles: it erases only what has the generation of the job that failed. It waits while lock_i
+// stands, so that a key whose shares are being renewed is not written back after it was erased; kf_prep holds that for some thirty cycles.
 //
 // A slot's generation counts its keys, 1 to 63 and again, and outlives them: a sweep after reset sets it to 0, no other one touches it, so that a
 // handle that somebody has kept stays a stranger to the slot's next key.
@@ -22,17 +26,21 @@ module kf_keyslots #(
 
   input  wire  logic         req_valid_i,
   output       logic         req_ready_o,
-  input  wire  logic         req_write_i,    // else read
+  input  wire  logic         lock_i,
+  input  wire  logic [1:0]   req_write_i,    // shares that are written; 0: read
+  input  wire  logic         req_share_i,    // of a read
   input  wire  logic [15:0]  req_slot_i,
-  input  wire  logic [255:0] req_scalar_i,   // of a write; an erasure writes 0 with req_held_i = 0
-  input  wire  logic [31:0]  req_check_i,
+  input  wire  logic [255:0] req_share0_i,   // of a write; an erasure writes 0 to both with req_held_i = 0
+  input  wire  logic [31:0]  req_check0_i,
+  input  wire  logic [255:0] req_share1_i,
+  input  wire  logic [31:0]  req_check1_i,
   input  wire  logic         req_held_i,
   input  wire  logic         req_sign_i,
   input  wire  logic         req_curve_i,
   input  wire  logic [5:0]   req_gen_i,      // generation of the slot from now on
   output       logic         ack_o,          // of a read
   output       logic         ack_differ_o,
-  output       logic [255:0] ack_scalar_o,
+  output       logic [255:0] ack_share_o,
   output       logic [31:0]  ack_check_o,    // exclusive or of its words
   output       logic         ack_held_o,
   output       logic         ack_sign_o,
@@ -54,7 +62,8 @@ module kf_keyslots #(
   localparam int WIDTH = 256 + 3 + 32;
 `ifdef FORMAL
   (* anyconst *) logic [LOG2_SLOTS-1:0] f_slot;
-  logic [WIDTH-1:0]      f_word;
+  logic [WIDTH-1:0]      f_word0;
+  logic [WIDTH-1:0]      f_word1;
   logic [11:0]           f_gen_word;
 `endif
   logic [LOG2_SLOTS-1:0] sweep_q;
@@ -63,10 +72,14 @@ module kf_keyslots #(
   logic                  sweeping_next;
   logic                  exists;
   logic                  erase_exists;
-  logic                  we;
+  logic                  erase_go;
+  logic                  write;   // an access writes
+  logic [1:0]            we;
   logic [LOG2_SLOTS-1:0] waddr;
-  logic [WIDTH-1:0]      wdata;
-  logic [WIDTH-1:0]      rdata;
+  logic [WIDTH-1:0]      wdata0;
+  logic [WIDTH-1:0]      wdata1;
+  logic [WIDTH-1:0]      rdata0;
+  logic [WIDTH-1:0]      rdata1;
   logic                  read1_q;
   logic [1:0]            ack_q;   // 2'b11: an answer
   logic                  hard;        // the sweep is one after reset
@@ -81,9 +94,9 @@ module kf_keyslots #(
   logic [11:0]           gen_q;
   logic [WIDTH-1:0]      word_q;  // which is this
 
-  // What comes to the exclusive or of the scalar's words. The attributes are part of it, so that a slot cannot change its use unseen.
-  function automatic logic [31:0] mark(input logic [2:0] attr, input logic [LOG2_SLOTS-1:0] slot);
-    mark = kf_uc::check_word(256'd0, {2'b01, 9'(slot)}) ^ {attr, 29'd0};
+  // What comes to the exclusive or of the share's words. The attributes are part of it, so that a slot cannot change its use unseen.
+  function automatic logic [31:0] mark(input logic [2:0] attr, input logic [LOG2_SLOTS-1:0] slot, input logic share);
+    mark = kf_uc::check_word(256'd0, {2'b01, 9'(slot)}) ^ {attr, share, 28'd0};
   endfunction
   function automatic logic [31:0] fold(input logic [255:0] v);
     fold = v[31:0] ^ v[63:32] ^ v[95:64] ^ v[127:96] ^ v[159:128] ^ v[191:160] ^ v[223:192] ^ v[255:224];
@@ -101,30 +114,44 @@ module kf_keyslots #(
   assign erase_ready_o = erasing && !sweeping_q;
   // A damaged generation does not keep a key of a failed job alive.
   assign erase_fits = gen_rdata[5:0] == erase_gen_i || gen_check(gen_rdata[5:0], raddr) != gen_rdata[11:6];
-  assign req_ready_o = !sweeping_q && !erase_valid_i;
+  assign erase_go = erase_valid_i && (!lock_i || erasing);
+  assign req_ready_o = !sweeping_q && !erase_go;
+  assign write = req_valid_i && req_ready_o && req_write_i != 2'd0 && exists;
   always_comb begin
     waddr = req_slot_i[LOG2_SLOTS-1:0];
-    wdata = '0;
-    if (req_held_i) wdata = {req_check_i ^ mark({1'b1, req_sign_i, req_curve_i}, req_slot_i[LOG2_SLOTS-1:0]), 1'b1, req_sign_i, req_curve_i, req_scalar_i};
-    raddr = erase_valid_i ? erase_slot_i[LOG2_SLOTS-1:0] : req_slot_i[LOG2_SLOTS-1:0];
-    we = req_valid_i && req_ready_o && req_write_i && exists;
-    gen_we = we || (sweeping_q && hard);
+    wdata0 = '0;
+    wdata1 = '0;
+    if (req_held_i) begin
+      wdata0 = {req_check0_i ^ mark({1'b1, req_sign_i, req_curve_i}, req_slot_i[LOG2_SLOTS-1:0], 1'b0), 1'b1, req_sign_i, req_curve_i, req_share0_i};
+      wdata1 = {req_check1_i ^ mark({1'b1, req_sign_i, req_curve_i}, req_slot_i[LOG2_SLOTS-1:0], 1'b1), 1'b1, req_sign_i, req_curve_i, req_share1_i};
+    end
+    raddr = erase_go ? erase_slot_i[LOG2_SLOTS-1:0] : req_slot_i[LOG2_SLOTS-1:0];
+    we = write ? req_write_i : 2'd0;
+    gen_we = write || (sweeping_q && hard);
     gen_wdata = {gen_check(req_gen_i, waddr), req_gen_i};
     if (sweeping_q) begin
       waddr = sweep_q;
-      wdata = '0;
+      wdata0 = '0;
+      wdata1 = '0;
       gen_wdata = {gen_check(6'd0, sweep_q), 6'd0};
-      we = 1'b1;
-    end else if (erase_valid_i) begin
+      we = 2'b11;
+    end else if (erase_go) begin
       waddr = erase_slot_i[LOG2_SLOTS-1:0];
-      wdata = '0;
-      we = erasing && erase_exists && erase_fits;
+      wdata0 = '0;
+      wdata1 = '0;
+      we = {2{erasing && erase_exists && erase_fits}};
     end
   end
-  kf_ram #(.WIDTH(WIDTH), .DEPTH(1 << LOG2_SLOTS)) u_mem (
-    .clk, .we_i(we), .waddr_i(waddr), .wdata_i(wdata), .raddr_i(raddr), .rdata_o(rdata)
+  kf_ram #(.WIDTH(WIDTH), .DEPTH(1 << LOG2_SLOTS)) u_share0 (
+    .clk, .we_i(we[0]), .waddr_i(waddr), .wdata_i(wdata0), .raddr_i(raddr), .rdata_o(rdata0)
 `ifdef FORMAL
-    , .f_addr_i(f_slot), .f_word_o(f_word)
+    , .f_addr_i(f_slot), .f_word_o(f_word0)
+`endif
+  );
+  kf_ram #(.WIDTH(WIDTH), .DEPTH(1 << LOG2_SLOTS)) u_share1 (
+    .clk, .we_i(we[1]), .waddr_i(waddr), .wdata_i(wdata1), .raddr_i(raddr), .rdata_o(rdata1)
+`ifdef FORMAL
+    , .f_addr_i(f_slot), .f_word_o(f_word1)
 `endif
   );
   kf_ram #(.WIDTH(12), .DEPTH(1 << LOG2_SLOTS)) u_gens (
@@ -134,20 +161,20 @@ module kf_keyslots #(
 `endif
   );
 
-  // The slot that is asked for stands until the answer has come.
+  // The slot and the share that are asked for stand until the answer has come.
   assign ack_o = ack_q == 2'b11;
   assign ack_differ_o = ack_q == 2'b01 || ack_q == 2'b10;
-  assign ack_scalar_o = word_q[255:0];
+  assign ack_share_o = word_q[255:0];
   assign ack_held_o = word_q[258];
   assign ack_sign_o = word_q[257];
   assign ack_curve_o = word_q[256];
-  assign ack_check_o = word_q[290:259] ^ mark(word_q[258:256], req_slot_i[LOG2_SLOTS-1:0]);
+  assign ack_check_o = word_q[290:259] ^ mark(word_q[258:256], req_slot_i[LOG2_SLOTS-1:0], req_share_i);
   assign ack_bad_o = (word_q != '0 && fold(word_q[255:0]) != ack_check_o) || gen_check(gen_q[5:0], req_slot_i[LOG2_SLOTS-1:0]) != gen_q[11:6];
   assign ack_gen_o = gen_q[5:0];
   always_ff @(posedge clk) begin
-    read1_q <= !rst && req_valid_i && req_ready_o && !req_write_i;
+    read1_q <= !rst && req_valid_i && req_ready_o && req_write_i == 2'd0;
     ack_q <= rst || !read1_q ? 2'b00 : 2'b11;
-    word_q <= read1_q ? rdata : '0;
+    word_q <= !read1_q ? '0 : req_share_i ? rdata1 : rdata0;
     gen_q <= gen_rdata;
   end
 
@@ -156,7 +183,7 @@ module kf_keyslots #(
   );
   always_comb begin
     hard_next = hard;
-    erasing_next = erase_valid_i && !erasing && !sweeping_q;
+    erasing_next = erase_go && !erasing && !sweeping_q;
     sweeping_next = sweeping_q;
     sweep_next = sweep_q;
     if (rst) hard_next = 1'b1;

@@ -1,5 +1,5 @@
 // kf_prep_control: everything of kf_prep that decides: state, steps of a job, batch former, what is read from and written to which key slot,
-// status, blinding factor. What it decides over (the value in hand, the blinded scalar, what goes to the core) is in kf_prep and has check words.
+// status, blinding factor. What it decides over (the value in hand, the value that is held, the blinded scalar) is in kf_prep and has check words.
 //
 // kf_prep holds it twice and compares state_o, which is every register in here, in each cycle. So a register that is added here has to be added there.
 //
@@ -64,8 +64,11 @@ module kf_prep_control #(
   input  wire  logic         sweeping_i,
   output       logic         key_valid_o,
   input  wire  logic         key_ready_i,
-  output       logic         key_write_o,
-  output       logic         key_held_o,     // of a write: the value in hand, else nothing
+  output       logic [1:0]   key_write_o,    // shares that are written; 0: read
+  output       logic         key_share_o,    // the share that is read
+  output       logic         key_lock_o,     // the shares of a key are being renewed
+  output       logic         key_held_o,     // of a write: the value in hand, and as share 0 of a new key the one that is held; else nothing
+  output       logic         key_new_o,
   output       logic [5:0]   key_gen_o,      // generation of the slot after it
   output       logic [15:0]  slot_o,
   output       logic         sign_o,
@@ -77,12 +80,12 @@ module kf_prep_control #(
   input  wire  logic         key_curve_i,
   input  wire  logic [5:0]   key_was_gen_i,
 
-  // the value in hand: at most one of these, else it stays
+  // the value in hand, v: at most one of these, else it stays
   output       logic         v_zero_o,
   output       logic         v_beat_o,
   output       logic         v_draw_o,       // a word of entropy comes in at the top
   output       logic         v_turn_o,       // 64 bits from the bottom to the top
-  output       logic         v_sum_o,        // the same, with n added
+  output       logic         v_sum_o,        // the same, with n added, or w subtracted
   output       logic         v_back_o,       // what was put last
   output       logic         v_key_o,
   output       logic         v_kat_k_o,
@@ -91,24 +94,29 @@ module kf_prep_control #(
   output       logic [1:0]   part_o,         // which 64 bits of a number
   output       logic         of_p_o,         // compared with p, else n
   output       logic         borrow_o,
+  output       logic         sum_less_o,     // of a sum: w is subtracted; it turns as v does
+  output       logic         sum_n_o,        // n is added, else nothing
   output       logic         carry_o,
   input  wire  logic         below_i,
   input  wire  logic         zero_i,
   input  wire  logic         sum_carry_i,
-  input  wire  logic         odd_i,
-  input  wire  logic         top_i,          // its highest bit
-  // what is put into the input buffer
-  output       logic         put_o,          // the value in hand
-  output       logic         put_last_o,     // or what the job is
+  // the value that is held, w: what was put into the input buffer last, or
+  output       logic         put_o,          // the value in hand, for the input buffer
+  output       logic         hold_o,         // the value in hand, for here only; v is zero afterwards
+  output       logic         hold_part_o,    // without what would make it n or more
+  output       logic         w_zero_o,
+  input  wire  logic         w_top_i,        // its highest bit
+  output       logic         put_last_o,     // what the job is, for the input buffer
   output       logic [11:0]  last_o,         // which is this
   // the blinded scalar
   output       logic         acc_zero_o,
   output       logic         acc_step_o,
-  output       logic         acc_double_o,   // 2 acc + (bit) n, else acc + k, or of a ladder with top_i acc - k
-  output       logic         acc_bit_o,
+  output       logic [1:0]   acc_pass_o,     // PASS_*
+  output       logic [1:0]   acc_digit_o,
   output       logic [2:0]   limb_o,
-  output       logic [1:0]   acc_carry_o,
-  input  wire  logic [1:0]   acc_carry_i,
+  output       logic [2:0]   acc_carry_o,
+  input  wire  logic [2:0]   acc_carry_i,
+  input  wire  logic         acc_odd_i,      // the limb that comes out is odd
   output       logic         row_load_o,
   output       logic         row_clear_o,
 
@@ -117,7 +125,7 @@ module kf_prep_control #(
   output       logic         idle_o,
   output       logic         active_o,
   output       logic [1:0]   selftest_o,
-  output       logic [221:0] state_o
+  output       logic [287:0] state_o
 `ifdef FORMAL
   , output     logic [4:0]   f_doing_o
 `endif
@@ -135,9 +143,11 @@ module kf_prep_control #(
   // ------------------------------------------------------------------ what is done for a job, step by step
   typedef enum logic [4:0] {
     DO_END, DO_BEAT, DO_FLUSH, DO_DRAW, DO_SCALAR, DO_CHECK_P, DO_CHECK_N, DO_PUT, DO_ALIAS, DO_KEY_READ, DO_KEY_TAKE, DO_KEY_NEW,
-    DO_KEY_ERASE, DO_LADDER, DO_COMB, DO_KAT_K, DO_KAT_X, DO_KAT_Y, DO_MIX
+    DO_KEY_ERASE, DO_LADDER, DO_COMB, DO_KAT_K, DO_KAT_X, DO_KAT_Y, DO_MIX, DO_HOLD, DO_SUB, DO_NEGATE, DO_KEY_PUT
   } do_e;
   localparam logic [2:0] NO = 3'd0;
+  localparam logic [2:0] SHARE0 = 3'd0;  // DO_SCALAR, DO_KEY_READ, DO_KEY_TAKE (share 1 erases), DO_KEY_PUT
+  localparam logic [2:0] SHARE1 = 3'd1;
 
   function automatic logic [7:0] plan(input logic [7:0] op, input logic kat, input logic [3:0] step);
     plan = {DO_END, NO};
@@ -145,21 +155,23 @@ module kf_prep_control #(
       if (op == JOB_GENERATE) begin
         case (step)
           4'd0: plan = {DO_KAT_K, NO};
-          4'd1: plan = {DO_COMB, NO};
-          4'd2: plan = {DO_DRAW, NO};
-          4'd3: plan = {DO_PUT, kf_uc::IN_GENERATE_LAM};
+          4'd1: plan = {DO_HOLD, NO};
+          4'd2: plan = {DO_COMB, NO};
+          4'd3: plan = {DO_DRAW, NO};
+          4'd4: plan = {DO_PUT, kf_uc::IN_GENERATE_LAM};
           default: ;
         endcase
       end else begin
         case (step)
           4'd0: plan = {DO_KAT_K, NO};
-          4'd1: plan = {DO_LADDER, NO};
-          4'd2: plan = {DO_KAT_X, NO};
-          4'd3: plan = {DO_PUT, kf_uc::IN_ECKA_XP};
-          4'd4: plan = {DO_KAT_Y, NO};
-          4'd5: plan = {DO_PUT, kf_uc::IN_ECKA_YP};
-          4'd6: plan = {DO_DRAW, NO};
-          4'd7: plan = {DO_PUT, kf_uc::IN_ECKA_LAM};
+          4'd1: plan = {DO_HOLD, NO};
+          4'd2: plan = {DO_LADDER, NO};
+          4'd3: plan = {DO_KAT_X, NO};
+          4'd4: plan = {DO_PUT, kf_uc::IN_ECKA_XP};
+          4'd5: plan = {DO_KAT_Y, NO};
+          4'd6: plan = {DO_PUT, kf_uc::IN_ECKA_YP};
+          4'd7: plan = {DO_DRAW, NO};
+          4'd8: plan = {DO_PUT, kf_uc::IN_ECKA_LAM};
           default: ;
         endcase
       end
@@ -168,11 +180,14 @@ module kf_prep_control #(
         JOB_GENERATE: case (step)
           4'd0: plan = {DO_BEAT, NO};
           4'd1: plan = {DO_FLUSH, NO};
-          4'd2: plan = {DO_SCALAR, NO};
-          4'd3: plan = {DO_KEY_NEW, NO};
-          4'd4: plan = {DO_COMB, NO};
-          4'd5: plan = {DO_DRAW, NO};
-          4'd6: plan = {DO_PUT, kf_uc::IN_GENERATE_LAM};
+          4'd2: plan = {DO_SCALAR, SHARE0};
+          4'd3: plan = {DO_HOLD, NO};
+          4'd4: plan = {DO_SCALAR, SHARE1};
+          4'd5: plan = {DO_COMB, NO};
+          4'd6: plan = {DO_NEGATE, NO};
+          4'd7: plan = {DO_KEY_NEW, NO};
+          4'd8: plan = {DO_DRAW, NO};
+          4'd9: plan = {DO_PUT, kf_uc::IN_GENERATE_LAM};
           default: ;
         endcase
         JOB_ECKA: case (step)
@@ -183,27 +198,30 @@ module kf_prep_control #(
           4'd4: plan = {DO_CHECK_P, NO};
           4'd5: plan = {DO_PUT, kf_uc::IN_ECKA_YP};
           4'd6: plan = {DO_FLUSH, NO};
-          4'd7: plan = {DO_KEY_TAKE, NO};
-          4'd8: plan = {DO_LADDER, NO};
-          4'd9: plan = {DO_DRAW, NO};
-          4'd10: plan = {DO_PUT, kf_uc::IN_ECKA_LAM};
+          4'd7: plan = {DO_KEY_TAKE, SHARE0};
+          4'd8: plan = {DO_HOLD, NO};
+          4'd9: plan = {DO_KEY_TAKE, SHARE1};
+          4'd10: plan = {DO_LADDER, NO};
+          4'd11: plan = {DO_DRAW, NO};
+          4'd12: plan = {DO_PUT, kf_uc::IN_ECKA_LAM};
           default: ;
         endcase
         JOB_SIGN: case (step)
           4'd0: plan = {DO_BEAT, NO};
           4'd1: plan = {DO_PUT, kf_uc::IN_SIGN_E};
-          4'd2: plan = {DO_KEY_READ, NO};
-          4'd3: plan = {DO_MIX, NO};  // d and e go into the generator before k is drawn
-          4'd4: plan = {DO_PUT, kf_uc::IN_SIGN_D};
-          4'd5: plan = {DO_BEAT, NO};
-          4'd6: plan = {DO_FLUSH, NO};
-          4'd7: plan = {DO_SCALAR, NO};
-          4'd8: plan = {DO_PUT, kf_uc::IN_SIGN_K};
-          4'd9: plan = {DO_COMB, NO};
-          4'd10: plan = {DO_DRAW, NO};
-          4'd11: plan = {DO_PUT, kf_uc::IN_SIGN_LAM};
-          4'd12: plan = {DO_DRAW, NO};
-          4'd13: plan = {DO_PUT, kf_uc::IN_SIGN_MASK};
+          4'd2: plan = {DO_KEY_READ, SHARE0};
+          4'd3: plan = {DO_MIX, NO};  // a share of d, and e, go into the generator before k is drawn
+          4'd4: plan = {DO_DRAW, NO};
+          4'd5: plan = {DO_HOLD, NO};
+          4'd6: plan = {DO_KEY_READ, SHARE0};  // both shares less the same random number: these stay in the slot, and go to the core
+          4'd7: plan = {DO_SUB, NO};
+          4'd8: plan = {DO_KEY_PUT, SHARE0};
+          4'd9: plan = {DO_KEY_READ, SHARE1};
+          4'd10: plan = {DO_SUB, NO};
+          4'd11: plan = {DO_KEY_PUT, SHARE1};
+          4'd12: plan = {DO_PUT, kf_uc::IN_SIGN_D1};
+          4'd13: plan = {DO_KEY_READ, SHARE0};
+          4'd14: plan = {DO_PUT, kf_uc::IN_SIGN_D0};  // and the rest by rest_of_plan
           default: ;
         endcase
         JOB_VERIFY: case (step)
@@ -218,7 +236,7 @@ module kf_prep_control #(
           4'd8: plan = {DO_BEAT, NO};
           4'd9: plan = {DO_CHECK_N, NO};
           4'd10: plan = {DO_PUT, kf_uc::IN_VERIFY_RIN};
-          4'd11: plan = {DO_ALIAS, NO};  // and the rest by VERIFY_REST
+          4'd11: plan = {DO_ALIAS, NO};  // and the rest by rest_of_plan
           default: ;
         endcase
         JOB_CHECK: case (step)
@@ -240,25 +258,45 @@ module kf_prep_control #(
           4'd0: plan = {DO_BEAT, NO};
           4'd1: plan = {DO_FLUSH, NO};
           4'd2: plan = {DO_CHECK_N, NO};
-          4'd3: plan = {DO_KEY_NEW, NO};
+          4'd3: plan = {DO_HOLD, NO};
+          4'd4: plan = {DO_NEGATE, NO};
+          4'd5: plan = {DO_KEY_NEW, NO};
           default: ;
         endcase
         default: if (step == 4'd0) plan = {DO_FLUSH, NO};
       endcase
     end
   endfunction
-  // VERIFY has more steps than four bits count: what follows the alias of r.
-  function automatic logic [7:0] plan_verify_rest(input logic [3:0] step);
-    case (step)
-      4'd0: plan_verify_rest = {DO_PUT, kf_uc::IN_VERIFY_RRIN};
-      4'd1: plan_verify_rest = {DO_BEAT, NO};
-      4'd2: plan_verify_rest = {DO_CHECK_N, NO};
-      4'd3: plan_verify_rest = {DO_PUT, kf_uc::IN_VERIFY_SIN};
-      4'd4: plan_verify_rest = {DO_FLUSH, NO};
-      4'd5: plan_verify_rest = {DO_DRAW, NO};
-      4'd6: plan_verify_rest = {DO_PUT, kf_uc::IN_VERIFY_LAM};
-      default: plan_verify_rest = {DO_END, NO};
-    endcase
+  // VERIFY and SIGN have more steps than four bits count: what follows the alias of r, or the shares of the key.
+  function automatic logic [7:0] rest_of_plan(input logic [7:0] op, input logic [3:0] step);
+    rest_of_plan = {DO_END, NO};
+    if (op == JOB_VERIFY) begin
+      case (step)
+        4'd0: rest_of_plan = {DO_PUT, kf_uc::IN_VERIFY_RRIN};
+        4'd1: rest_of_plan = {DO_BEAT, NO};
+        4'd2: rest_of_plan = {DO_CHECK_N, NO};
+        4'd3: rest_of_plan = {DO_PUT, kf_uc::IN_VERIFY_SIN};
+        4'd4: rest_of_plan = {DO_FLUSH, NO};
+        4'd5: rest_of_plan = {DO_DRAW, NO};
+        4'd6: rest_of_plan = {DO_PUT, kf_uc::IN_VERIFY_LAM};
+        default: ;
+      endcase
+    end else begin
+      case (step)
+        4'd0: rest_of_plan = {DO_BEAT, NO};
+        4'd1: rest_of_plan = {DO_FLUSH, NO};
+        4'd2: rest_of_plan = {DO_SCALAR, SHARE0};
+        4'd3: rest_of_plan = {DO_PUT, kf_uc::IN_SIGN_K0};
+        4'd4: rest_of_plan = {DO_SCALAR, SHARE1};
+        4'd5: rest_of_plan = {DO_COMB, NO};
+        4'd6: rest_of_plan = {DO_PUT, kf_uc::IN_SIGN_K1};
+        4'd7: rest_of_plan = {DO_DRAW, NO};
+        4'd8: rest_of_plan = {DO_PUT, kf_uc::IN_SIGN_LAM};
+        4'd9: rest_of_plan = {DO_DRAW, NO};
+        4'd10: rest_of_plan = {DO_PUT, kf_uc::IN_SIGN_MASK};
+        default: ;
+      endcase
+    end
   endfunction
 
   // ------------------------------------------------------------------ state
@@ -268,7 +306,7 @@ module kf_prep_control #(
   logic         kat_failed_q;
   logic         kat_passed_q;
   logic [3:0]   step_q;
-  logic         rest_q;        // in the second part of VERIFY's plan
+  logic         rest_q;        // in the second part of a plan
   logic [3:0]   sub_q;         // cycles inside a step
   logic         lt_q;          // comparison so far: v < limit
   logic         nz_q;          // v is not zero
@@ -297,11 +335,17 @@ module kf_prep_control #(
   logic         closed_q;
   logic [31:0]  wait_q;
 
-  // blinding: acc = T n + k in limbs of 66 bits, T n bit by bit
-  logic [65:0]  t_q;         // the factor, top bit first
-  logic [6:0]   bits_q;      // bits of t_q that are left; at 0: k is added
+  // blinding: acc = T n + w - v in limbs of 78 bits, T n by two bits of T a pass; of a comb, n or 2 n more
+  localparam logic [1:0] PASS_MULTIPLY = 2'd0;  // 4 acc + digit n
+  localparam logic [1:0] PASS_ADD = 2'd1;       // + w
+  localparam logic [1:0] PASS_SUBTRACT = 2'd2;  // - v
+  localparam logic [1:0] PASS_ODD = 2'd3;       // + digit n
+  logic [127:0] t_q;         // the factor, highest bits first
+  logic [6:0]   digits_q;    // digits of t_q that are left
+  logic [1:0]   pass_q;
+  logic         odd_q;       // the sum is odd
   logic [2:0]   limb_q;
-  logic [1:0]   acc_carry_q;
+  logic [2:0]   acc_carry_q;
   logic         blind_q;     // at work
   logic         drawn_q;     // t_q holds the random number
   logic         row_made_q;  // the blinded scalar is complete
@@ -317,10 +361,12 @@ module kf_prep_control #(
   logic [7:0] dry_status;
   logic       fresh;      // no check has failed
   logic       no_slot;    // there is no slot of that number
+  logic       given;      // the scalar comes from the host (test builds)
+  logic       ladder;
   logic [65:0] m0;        // least factor of n in a ladder's scalar
   logic       rider;      // the job in hand is done when it is prepared: no batch is closed or waited for
   assign kat_now = state_q == KAT || (state_q == WORK && kat_batch_q);
-  assign plan_now = rest_q ? plan_verify_rest(step_q) : plan(op_q, kat_now, step_q);
+  assign plan_now = rest_q ? rest_of_plan(op_q, step_q) : plan(op_q, kat_now, step_q);
   assign doing = plan_now[7:3];
   assign reg_now = plan_now[2:0];
   assign working = state_q == WORK;
@@ -330,20 +376,29 @@ module kf_prep_control #(
   assign fresh = status_q == kf_uc::ST_NOT_FINISHED;
   assign m0 = kf_curve::ladder_m0(curve_q);
   assign no_slot = slot_q >> LOG2_SLOTS != 16'd0;
+  assign given = given_q || op_q == JOB_IMPORT;
+  assign ladder = doing == DO_LADDER;
   assign s_job_ready = state_q == TAKE || (working && (doing == DO_BEAT || doing == DO_FLUSH) && !last_seen_q);
   assign s_word_ready = working && !dry
       && ((doing == DO_DRAW && sub_q != 4'd8) || (doing == DO_SCALAR && !given_q && sub_q < 4'd8) || (blinding && !drawn_q));
 
   // ------------------------------------------------------------------ what the outside is told in this cycle
-  logic key_step;
+  logic key_step;   // it reads a slot
+  logic share1;
+  logic skip;       // a step that is for others
+  assign share1 = reg_now == SHARE1;
+  assign skip = (doing == DO_NEGATE && !given) || (doing == DO_SCALAR && share1 && given_q) || (doing == DO_KEY_PUT && sub_q == 4'd0 && !fresh);
   assign mix_valid_o = working && doing == DO_MIX && !dry;
   assign key_step = doing == DO_KEY_READ || doing == DO_KEY_TAKE || doing == DO_KEY_NEW || doing == DO_KEY_ERASE;
   assign key_valid_o = (working && sub_q == 4'd0 && !sweeping_i && key_step) || key_write_q;
-  assign key_write_o = key_write_q;
+  assign key_write_o = !key_write_q ? 2'b00 : doing != DO_KEY_PUT ? 2'b11 : share1 ? 2'b10 : 2'b01;
+  assign key_share_o = key_step && doing != DO_KEY_NEW && doing != DO_KEY_ERASE && share1;
+  assign key_lock_o = working && op_q == JOB_SIGN && !rest_q && step_q >= 4'd6 && step_q <= 4'd11;
   assign key_held_o = key_store_q;
+  assign key_new_o = doing == DO_KEY_NEW;
   assign key_gen_o = gen_q;
   assign slot_o = slot_q;
-  assign sign_o = for_sign_q;
+  assign sign_o = for_sign_q || op_q == JOB_SIGN;
   assign curve_o = curve_q;
   assign batch_valid_o = closed_q && count_q != 7'd0;
   assign batch_program_o = abort_i && !kat_batch_q ? kf_uc::PROG_IDLE : program_q;
@@ -376,22 +431,31 @@ module kf_prep_control #(
   logic key_fits;
   logic key_stale;  // the slot has another owner by now
   logic drawn_now;
+  logic negating;
+  logic subtracting;  // DO_SUB, DO_NEGATE: sub 0 to 3 subtract, 4 to 7 add n back, or nothing; DO_NEGATE: 8 decide
   assign comparing = working && !sub_q[2] && (doing == DO_CHECK_P || doing == DO_CHECK_N || (doing == DO_SCALAR && sub_q[3]));
   assign key_answer = working && key_step && sub_q == 4'd1 && key_ack_i;
   assign key_stale = want_gen_q != 6'd0 && key_was_gen_i != want_gen_q;
   assign key_fits = key_was_held_i && !key_stale && key_curve_i == curve_q && key_sign_i == (doing == DO_KEY_READ);
   assign drawn_now = s_word_valid && s_word_ready;
+  assign negating = working && doing == DO_NEGATE && !skip;
+  assign subtracting = (working && doing == DO_SUB) || (negating && !sub_q[3]);
   assign part_o = sub_q[1:0];
   assign of_p_o = doing == DO_CHECK_P || doing == DO_ALIAS;
   assign borrow_o = lt_q;
   assign carry_o = carry_q;
   assign put_o = working && doing == DO_PUT;
+  assign hold_o = working && (doing == DO_HOLD || (negating && sub_q[3] && w_top_i && !for_sign_q));
+  assign hold_part_o = op_q == JOB_SIGN;
+  assign w_zero_o = working && doing == DO_END && rider;
+  assign sum_less_o = subtracting && !sub_q[2];
+  assign sum_n_o = doing == DO_ALIAS || (subtracting && lt_q);
   assign put_last_o = working && doing == DO_END && !rider;
   assign last_o = {curve_q, program_of(op_q), abort_i && fresh && !kat_batch_q ? kf_uc::ST_ABORTED : status_q};
   assign acc_zero_o = blinding && (!drawn_q || (row_valid_o && row_ready_i));
   assign acc_step_o = blinding && drawn_q && blind_q && !row_made_q && !row_valid_o;
-  assign acc_double_o = bits_q != 7'd0;
-  assign acc_bit_o = t_q[65];
+  assign acc_pass_o = pass_q;
+  assign acc_digit_o = pass_q == PASS_MULTIPLY ? t_q[127:126] : {odd_q, !odd_q};
   assign limb_o = limb_q;
   assign acc_carry_o = acc_carry_q;
   assign row_load_o = blinding && row_made_q;
@@ -418,9 +482,15 @@ module kf_prep_control #(
           v_draw_o = drawn_now;
         end
         DO_SCALAR, DO_CHECK_P, DO_CHECK_N: begin
-          v_zero_o = doing == DO_SCALAR && sub_q < 4'd8 && !given_q && dry;
+          v_zero_o = doing == DO_SCALAR && ((sub_q < 4'd8 && !given_q && dry) || skip);
           v_draw_o = doing == DO_SCALAR && drawn_now;
           v_turn_o = comparing;
+        end
+        DO_HOLD: v_zero_o = 1'b1;
+        DO_SUB: v_sum_o = 1'b1;
+        DO_NEGATE: begin
+          v_sum_o = negating && !sub_q[3];
+          v_zero_o = negating && sub_q[3];
         end
         DO_ALIAS: begin
           v_sum_o = !sub_q[3] && !sub_q[2];
@@ -486,7 +556,9 @@ module kf_prep_control #(
       given_q <= 1'b0;
       owns_q <= 1'b0;
       tries_q <= '0;
-      bits_q <= '0;
+      digits_q <= '0;
+      pass_q <= PASS_MULTIPLY;
+      odd_q <= 1'b0;
       limb_q <= '0;
       acc_carry_q <= '0;
       wait_q <= '0;
@@ -604,6 +676,22 @@ module kf_prep_control #(
                 else lt_q <= below_i;
               end
             end
+            DO_SUB, DO_NEGATE: if (!skip) begin
+              sub_q <= sub_q + 4'd1;
+              carry_q <= sum_carry_i;
+              if (sub_q == 4'd3) lt_q <= !sum_carry_i;  // v was below w
+            end
+            DO_KEY_PUT: begin  // sub 0: if all went well; 2: store; 3: over
+              if (sub_q == 4'd0 && fresh) begin
+                key_write_q <= 1'b1;
+                key_store_q <= 1'b1;
+                sub_q <= 4'd2;
+              end else if (sub_q == 4'd2 && key_ready_i) begin
+                key_write_q <= 1'b0;
+                key_store_q <= 1'b0;
+                sub_q <= 4'd3;
+              end
+            end
             DO_KEY_READ, DO_KEY_TAKE, DO_KEY_NEW, DO_KEY_ERASE: begin
               // sub 0: ask; 1: wait for the answer; 2: a second access (erase or store); 3: over
               case (sub_q)
@@ -637,12 +725,12 @@ module kf_prep_control #(
                     end
                   end else if (!key_fits) begin
                     if (fresh) status_q <= kf_uc::ST_KEY;
-                  end else if (doing == DO_KEY_TAKE) begin  // used once, whatever becomes of this job
+                  end else if (doing == DO_KEY_TAKE && share1) begin  // used once, whatever becomes of this job
                     key_write_q <= 1'b1;
                     sub_q <= 4'd2;
                   end
                 end
-                4'd2: if (abort_i && key_store_q) begin
+                4'd2: if (abort_i && key_store_q) begin  // of DO_KEY_NEW
                   key_store_q <= 1'b0;  // erase instead
                   owns_q <= 1'b0;
                   made_q <= 1'b0;
@@ -655,33 +743,35 @@ module kf_prep_control #(
               endcase
             end
             DO_LADDER, DO_COMB: begin
-              if (!drawn_q) begin  // 64 bits; comb: and one below them, such that k + r n is odd
+              if (!drawn_q) begin  // 64 bits, comb: 128
                 if (dry) begin
                   drawn_q <= 1'b1;
                   if (fresh) status_q <= dry_status;
                 end else if (drawn_now) begin
-                  t_q <= {s_word_data, t_q[65:32]};
+                  t_q <= {s_word_data, t_q[127:32]};
                   sub_q <= sub_q + 4'd1;
-                  if (sub_q == 4'd1) drawn_q <= 1'b1;
+                  if (sub_q == (ladder ? 4'd1 : 4'd3)) drawn_q <= 1'b1;
                 end
-                bits_q <= 7'd66;
+                digits_q <= ladder ? 7'd33 : 7'd64;
+                pass_q <= PASS_MULTIPLY;
                 limb_q <= '0;
                 acc_carry_q <= '0;
               end else if (!blind_q) begin
                 blind_q <= 1'b1;
-                if (doing == DO_COMB) t_q <= {1'b0, t_q[65:2], ~odd_i};
-                else t_q <= {2'd0, t_q[65:3], ~m0[0]} + m0 + {65'd0, top_i};  // odd, or even and for - k: a ladder then meets infinity for no k
+                if (ladder) t_q <= {{2'd0, t_q[127:65], ~m0[0]} + m0, 62'd0};  // odd: a ladder then meets infinity for no k below 2^255 that is given
               end else if (row_made_q) begin
                 row_made_q <= 1'b0;
                 row_valid_o <= 1'b1;
               end else if (!row_valid_o) begin
-                acc_carry_q <= limb_q == 3'd4 ? {1'b0, bits_q == 7'd1 && doing == DO_LADDER && top_i} : acc_carry_i;
+                acc_carry_q <= limb_q == 3'd4 ? {2'd0, pass_q == PASS_ADD} : acc_carry_i;
                 limb_q <= limb_q == 3'd4 ? 3'd0 : limb_q + 3'd1;
+                if (limb_q == 3'd0 && pass_q == PASS_SUBTRACT) odd_q <= acc_odd_i;
                 if (limb_q == 3'd4) begin
-                  if (bits_q == 7'd0) row_made_q <= 1'b1;
-                  else begin
-                    bits_q <= bits_q - 7'd1;
-                    t_q <= {t_q[64:0], 1'b0};
+                  if (pass_q == PASS_ODD || (pass_q == PASS_SUBTRACT && ladder)) row_made_q <= 1'b1;
+                  else if (pass_q != PASS_MULTIPLY || digits_q == 7'd1) pass_q <= pass_q + 2'd1;
+                  if (pass_q == PASS_MULTIPLY) begin
+                    digits_q <= digits_q - 7'd1;
+                    t_q <= {t_q[125:0], 2'd0};
                   end
                 end
               end else if (row_ready_i) begin
@@ -710,7 +800,7 @@ module kf_prep_control #(
           if (step_done) begin
             sub_q <= '0;
             step_q <= step_q + 4'd1;
-            if (doing == DO_ALIAS) begin
+            if (doing == DO_ALIAS || (op_q == JOB_SIGN && step_q == 4'd14)) begin
               rest_q <= 1'b1;
               step_q <= '0;
             end
@@ -725,10 +815,13 @@ module kf_prep_control #(
       DO_BEAT: step_done = last_seen_q || s_job_valid;
       DO_FLUSH: step_done = last_seen_q || (s_job_valid && s_job_last);
       DO_DRAW: step_done = sub_q == 4'd8 || dry;
-      DO_SCALAR: step_done = (sub_q == 4'd12 && ((lt_q && nz_q) || given_q || &tries_q)) || (sub_q < 4'd8 && !given_q && dry);
+      DO_SCALAR: step_done = skip || (sub_q == 4'd12 && ((lt_q && nz_q) || given_q || &tries_q)) || (sub_q < 4'd8 && !given_q && dry);
       DO_MIX: step_done = mix_ready_i || dry;
       DO_CHECK_P, DO_CHECK_N: step_done = sub_q == 4'd4;
       DO_ALIAS: step_done = sub_q == 4'd8;
+      DO_SUB: step_done = sub_q == 4'd7;
+      DO_NEGATE: step_done = skip || sub_q == 4'd8;
+      DO_KEY_PUT: step_done = skip || sub_q == 4'd3;
       DO_KEY_READ, DO_KEY_TAKE, DO_KEY_NEW, DO_KEY_ERASE: step_done = sub_q == 4'd3;
       DO_LADDER, DO_COMB: step_done = row_valid_o && row_ready_i;
       DO_END: step_done = 1'b0;
@@ -756,6 +849,6 @@ module kf_prep_control #(
 `endif
   assign state_o = {state_q, kat_q, kat_failed_q, kat_passed_q, step_q, rest_q, sub_q, lt_q, nz_q, carry_q, status_q, last_seen_q, tries_q,
     op_q, curve_q, slot_q, for_sign_q, given_q, owns_q, key_write_q, key_store_q, want_gen_q, gen_q, made_q, count_q, program_q, bcurve_q, kat_batch_q, closed_q, wait_q,
-    t_q, bits_q, limb_q, acc_carry_q, blind_q, drawn_q, row_made_q, in_we_o, in_ctx_o, in_reg_o, row_valid_o, run_kat_o, run_count_o};
+    t_q, digits_q, pass_q, odd_q, limb_q, acc_carry_q, blind_q, drawn_q, row_made_q, in_we_o, in_ctx_o, in_reg_o, row_valid_o, run_kat_o, run_count_o};
 endmodule
 `default_nettype wire

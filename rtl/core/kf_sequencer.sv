@@ -154,18 +154,18 @@ module kf_sequencer (
   assign first_o = rounds_q == 12'd1;
 
   // ---- what the steps look at
-  // ladder: bit loop_left - 1, from the top; by six without a divider (exact below 400). ladder_last: the place of the lowest bit and of the sign.
+  // ladder: bit loop_left - 1, from the top; by seven without a divider (exact for nine bits). ladder_last: the place of the lowest bit and of the sign.
   // Of both sums only some bits are the answer.
   // verilator lint_off UNUSEDSIGNAL
-  function automatic logic [5:0] sixth(input logic [8:0] v);
-    logic [16:0] scaled;
-    scaled = {8'd0, v} + {7'd0, v, 1'd0} + {5'd0, v, 3'd0} + {3'd0, v, 5'd0} + {1'd0, v, 7'd0};  // 171 v, and 171 / 1024 is close to 1/6
-    sixth = scaled[15:10];
+  function automatic logic [5:0] seventh(input logic [8:0] v);
+    logic [17:0] scaled;
+    scaled = {9'd0, v} + {7'd0, v, 2'd0} + {4'd0, v, 5'd0} + {1'd0, v, 8'd0};  // 293 v, and 293 / 2048 is close to 1/7
+    seventh = scaled[16:11];
   endfunction
-  function automatic logic [2:0] rest_of_six(input logic [8:0] v);
+  function automatic logic [2:0] rest_of_seven(input logic [8:0] v);
     logic [8:0] rest;
-    rest = v - {1'd0, sixth(v), 2'd0} - {2'd0, sixth(v), 1'd0};
-    rest_of_six = rest[2:0];
+    rest = v - {seventh(v), 3'd0} + {3'd0, seventh(v)};
+    rest_of_seven = rest[2:0];
   endfunction
   // verilator lint_on UNUSEDSIGNAL
   always_ff @(posedge clk) begin
@@ -176,8 +176,8 @@ module kf_sequencer (
       row_bit_o <= '0;
       case (word_q[kf_uc::F_STEP +: kf_uc::F_STEP_W])
         kf_uc::STEP_LADDER: begin
-          row_digit_o <= sixth(loop_left_q - 9'd1);
-          row_bit_o <= rest_of_six(loop_left_q - 9'd1);
+          row_digit_o <= seventh(loop_left_q - 9'd1);
+          row_bit_o <= rest_of_seven(loop_left_q - 9'd1);
         end
         kf_uc::STEP_LADDER_LAST: row_digit_o <= 6'd54;
         kf_uc::STEP_COMB: row_digit_o <= loop_i_q[5:0] + 6'd1;

@@ -58,7 +58,7 @@ module kf_axil_regs #(
     // engine
     output logic [31:0]       batch_timeout_o,
     output logic              table_we_o,
-    output logic [11:0]       table_addr_o,
+    output logic [12:0]       table_addr_o,
     output logic [511:0]      table_data_o,
     output logic              table_locked_o,
 
@@ -97,7 +97,7 @@ module kf_axil_regs #(
   (* anyseq *) logic [31:0] any_value_o;
   (* anyseq *) logic [31:0] any_batch_timeout_o;
   (* anyseq *) logic any_table_we_o;
-  (* anyseq *) logic [11:0] any_table_addr_o;
+  (* anyseq *) logic [12:0] any_table_addr_o;
   (* anyseq *) logic [511:0] any_table_data_o;
   (* anyseq *) logic any_table_locked_o;
   (* anyseq *) logic any_irq_o;

@@ -8,7 +8,7 @@
   // The names of kf_prep_control, of which one copy is proven.
   localparam logic [2:0] BOOT = 3'd0, KAT = 3'd1, KAT_WAIT = 3'd2, TAKE = 3'd3, JOIN = 3'd4, WORK = 3'd5;
   localparam logic [4:0] DO_END = 5'd0, DO_DRAW = 5'd3, DO_SCALAR = 5'd4, DO_KEY_READ = 5'd9, DO_KEY_TAKE = 5'd10, DO_KEY_NEW = 5'd11, DO_KEY_ERASE = 5'd12,
-      DO_LADDER = 5'd13, DO_COMB = 5'd14;
+      DO_LADDER = 5'd13, DO_COMB = 5'd14, DO_KEY_PUT = 5'd22;
   localparam logic [7:0] JOB_GENERATE = 8'd1, JOB_ECKA = 8'd2, JOB_SIGN = 8'd3, JOB_VERIFY = 8'd4, JOB_CHECK = 8'd5, JOB_IMPORT = 8'd7;
   localparam logic [6:0] FULL = 7'(N);
   logic [2:0] state_q;
@@ -18,20 +18,22 @@
   logic [7:0] status_q, op_q;
   logic [5:0] tries_q, f_in_ctx;
   logic [15:0] slot_q;
-  logic [6:0] count_q, bits_q, f_run_count;
+  logic [6:0] count_q, digits_q, f_run_count;
+  logic [1:0] pass_q;
+  logic odd_q;
   logic [2:0] program_q, limb_q, f_in_reg;
   logic bcurve_q, kat_batch_q, closed_q, blind_q, drawn_q, row_made_q, f_in_we, f_row_valid, f_run_kat;
   logic [31:0] wait_q;
-  logic [65:0] t_q;
+  logic [127:0] t_q;
   logic [5:0] want_gen_q, gen_q;
   logic made_q;
-  logic [1:0] acc_carry_q;
+  logic [2:0] acc_carry_q;
   logic [4:0] doing;
   logic working, blinding, f_rst;
   always_comb begin
     {state_q, kat_q, kat_failed_q, kat_passed_q, step_q, rest_q, sub_q, lt_q, nz_q, carry_q, status_q, last_seen_q, tries_q,
       op_q, curve_q, slot_q, for_sign_q, given_q, owns_q, key_write_q, key_store_q, want_gen_q, gen_q, made_q, count_q, program_q, bcurve_q, kat_batch_q, closed_q, wait_q,
-      t_q, bits_q, limb_q, acc_carry_q, blind_q, drawn_q, row_made_q, f_in_we, f_in_ctx, f_in_reg, f_row_valid, f_run_kat, f_run_count} = ctl_state;
+      t_q, digits_q, pass_q, odd_q, limb_q, acc_carry_q, blind_q, drawn_q, row_made_q, f_in_we, f_in_ctx, f_in_reg, f_row_valid, f_run_kat, f_run_count} = ctl_state;
     doing = f_doing;
     working = state_q == WORK;
     blinding = working && (doing == DO_LADDER || doing == DO_COMB);
@@ -113,7 +115,7 @@
     case (op_q)
       JOB_GENERATE, JOB_IMPORT: f_flushed = step_q > 4'd1;
       JOB_ECKA, JOB_CHECK:      f_flushed = step_q > 4'd6;
-      JOB_SIGN:                 f_flushed = step_q > 4'd6;
+      JOB_SIGN:                 f_flushed = rest_q && step_q > 4'd1;
       JOB_VERIFY:               f_flushed = rest_q && step_q > 4'd4;
       default:                  f_flushed = step_q > 4'd0;
     endcase
@@ -121,12 +123,16 @@
 
   // Key slot: what this job read, and whether its scalar lies there.
   logic f_found_empty = 1'b0;
+  logic f_found_held = 1'b0;
   logic f_stored = 1'b0;
   logic f_key_step;
-  always_comb f_key_step = doing == DO_KEY_READ || doing == DO_KEY_TAKE || doing == DO_KEY_NEW || doing == DO_KEY_ERASE;
+  always_comb f_key_step = doing == DO_KEY_READ || doing == DO_KEY_TAKE || doing == DO_KEY_NEW || doing == DO_KEY_ERASE || doing == DO_KEY_PUT;
   always_ff @(posedge clk) begin
-    if (working && f_key_step && sub_q == 4'd1 && key_ack) f_found_empty <= !key_was_held && !key_bad;
-    if (key_valid && key_ready && key_write) f_stored <= key_held;
+    if (working && f_key_step && sub_q == 4'd1 && key_ack) begin
+      f_found_empty <= !key_was_held && !key_bad;
+      f_found_held <= key_was_held && !key_bad;
+    end
+    if (key_valid && key_ready && key_write != 2'd0 && doing != DO_KEY_PUT) f_stored <= key_held;
     if (f_first || state_q == KAT) begin
       f_found_empty <= 1'b0;
       f_stored <= 1'b0;
@@ -190,8 +196,9 @@
       if (s_job_ready) a_ready: assert (f_in_packet == (state_q != TAKE));
       if (f_hand_o) a_job: assert (f_job_slot == slot_q);
       if (state_q == JOIN || state_q == KAT || state_q == KAT_WAIT || state_q == BOOT) a_first_step: assert (step_q == '0 && sub_q == '0 && !rest_q);
-      if (rest_q && working) a_rest: assert (op_q == JOB_VERIFY && !kat_batch_q);
+      if (rest_q && working) a_rest: assert ((op_q == JOB_VERIFY || op_q == JOB_SIGN) && !kat_batch_q);
       if (working && op_q == JOB_VERIFY && !rest_q) a_verify: assert (step_q <= 4'd11);
+      if (working && op_q == JOB_SIGN && !rest_q) a_sign: assert (step_q <= 4'd14);
       if (working && !kat_batch_q && f_flushed) a_flushed: assert (last_seen_q);
       if ((f_join && !kat_batch_q) || f_rode) a_all_beats: assert (!f_in_packet && !s_job_ready);
       // known-answer batches hold nothing else
@@ -203,12 +210,17 @@
       // key slots
       if (f_kat) a_kat_key: assert (!f_key_step && !key_valid);
       if (key_write_q) a_key_write: assert (working && f_key_step && sub_q == 4'd2);
-      if (key_store_q) a_key_store: assert (key_write_q && doing == DO_KEY_NEW && f_found_empty && (status_q == kf_uc::ST_NOT_FINISHED));
+      if (key_store_q) a_key_store: assert (key_write_q && ((doing == DO_KEY_NEW && f_found_empty) || doing == DO_KEY_PUT) && status_q == kf_uc::ST_NOT_FINISHED);
       if (working && f_key_step) a_key_sub: assert (sub_q <= 4'd3);
-      if (key_valid && key_write && key_held) a_store: assert ((op_q == JOB_GENERATE || op_q == JOB_IMPORT) && f_found_empty && status_q == kf_uc::ST_NOT_FINISHED);
+      if (key_valid && key_write != 2'd0 && key_held && doing != DO_KEY_PUT)
+        a_store: assert ((op_q == JOB_GENERATE || op_q == JOB_IMPORT) && f_found_empty && status_q == kf_uc::ST_NOT_FINISHED && key_write == 2'b11);
+      // new shares: only of a key that was read in the same job, and no erasure by others since
+      if (working && doing == DO_KEY_PUT) a_put: assert (op_q == JOB_SIGN && !rest_q && key_lock);
+      if (key_valid && key_write != 2'd0 && doing == DO_KEY_PUT) a_renew: assert (key_held && f_found_held && status_q == kf_uc::ST_NOT_FINISHED);
+      if (key_lock) a_lock: assert (op_q == JOB_SIGN && !kat_batch_q);
       if (state_q == JOIN) a_not_yet: assert (!owns_q && !f_stored);
       if (working && !(f_key_step && sub_q == 4'd2) && op_q == JOB_GENERATE) a_owns: assert (owns_q == f_stored);
-      if (working && op_q == JOB_GENERATE && (step_q < 4'd3 || (step_q == 4'd3 && sub_q < 4'd2))) a_stored_none: assert (!owns_q && !f_stored);
+      if (working && op_q == JOB_GENERATE && (step_q < 4'd7 || (step_q == 4'd7 && sub_q < 4'd2))) a_stored_none: assert (!owns_q && !f_stored);
       if (working && f_key_step && sub_q == 4'd2) a_writing: assert (key_write_q);
       if (f_key_step && key_store_q && op_q == JOB_GENERATE) a_owns_soon: assert (owns_q);
       if (working && f_key_step && key_write_q && !key_store_q && op_q == JOB_GENERATE) a_not_owns: assert (!owns_q);
@@ -246,15 +258,15 @@
   logic f_key_step;
   logic f_pending;      // an erasure of the slot waits to be done
   always_comb begin
-    f_key_step = doing == DO_KEY_READ || doing == DO_KEY_TAKE || doing == DO_KEY_NEW || doing == DO_KEY_ERASE;
+    f_key_step = doing == DO_KEY_READ || doing == DO_KEY_TAKE || doing == DO_KEY_NEW || doing == DO_KEY_ERASE || doing == DO_KEY_PUT;
     f_pending = key_write_q && !key_store_q && slot_q == f_slot;
   end
   always_ff @(posedge clk) begin
-    if (key_valid && key_ready && key_write && key_held) begin
+    if (key_valid && key_ready && key_write != 2'd0 && key_held) begin
       f_fresh <= 1'b0;
       f_ever <= 1'b1;
     end
-    if (working && doing == DO_KEY_TAKE && sub_q == 4'd1 && key_ack && !key_bad && key_was_held && key_curve == curve_q && !key_sign) f_take <= 1'b1;
+    if (working && doing == DO_KEY_TAKE && step_q == 4'd9 && sub_q == 4'd1 && key_ack && !key_bad && key_was_held && key_curve == curve_q && !key_sign) f_take <= 1'b1;
     if (state_q == JOIN || state_q == KAT) f_take <= 1'b0;
     if (f_rst) begin
       f_fresh <= 1'b1;
@@ -271,21 +283,22 @@
       // used once
       if (working && f_take && !(doing == DO_KEY_TAKE && sub_q == 4'd2) && slot_q == f_slot) a_used: assert (f_zero || !wiped_o);
       if (working && f_take && doing == DO_KEY_TAKE && sub_q == 4'd2) a_using: assert (key_write_q && !key_store_q);
-      if (working && f_take) a_take: assert (op_q == JOB_ECKA && !kat_batch_q && !rest_q && step_q >= 4'd7 && (step_q != 4'd7 || sub_q >= 4'd2));
+      if (working && f_take) a_take: assert (op_q == JOB_ECKA && !kat_batch_q && !rest_q && step_q >= 4'd9 && (step_q != 4'd9 || sub_q >= 4'd2));
       // how it comes to that
       if (key_write_q) a_key_write: assert (working && f_key_step && sub_q == 4'd2);
-      if (key_store_q) a_key_store: assert (key_write_q && doing == DO_KEY_NEW);
+      if (key_store_q) a_key_store: assert (key_write_q && (doing == DO_KEY_NEW || doing == DO_KEY_PUT));
       if (working && f_key_step) a_key_sub: assert (sub_q <= 4'd3);
       if (state_q == JOIN || state_q == KAT || state_q == KAT_WAIT || state_q == BOOT) a_first_step: assert (step_q == '0 && sub_q == '0 && !rest_q);
       if (state_q == TAKE || state_q == KAT_WAIT) a_rests: assert (!key_write_q);
       if (working && (kat_batch_q || program_of(op_q) != kf_uc::PROG_IDLE)) a_open: assert (!closed_q);
       if (kat_batch_q && !closed_q) a_kat_states: assert (state_q == KAT || working);
-      if (rest_q && working) a_rest: assert (op_q == JOB_VERIFY && !kat_batch_q);
+      if (rest_q && working) a_rest: assert ((op_q == JOB_VERIFY || op_q == JOB_SIGN) && !kat_batch_q);
       if (working && op_q == JOB_VERIFY && !rest_q) a_verify: assert (step_q <= 4'd11);
+      if (working && op_q == JOB_SIGN && !rest_q) a_sign: assert (step_q <= 4'd14);
       a_state: assert (state_q <= WORK);
       if (working && kat_batch_q) a_kat_job: assert (op_q == JOB_ECKA || op_q == JOB_GENERATE);
-      c_stored: cover (working && op_q == JOB_GENERATE && step_q == 4'd4 && slot_q == f_slot && !f_zero);
-      c_used: cover (working && f_take && step_q == 4'd8 && slot_q == f_slot && f_zero);
+      c_stored: cover (working && op_q == JOB_GENERATE && step_q == 4'd8 && slot_q == f_slot && !f_zero);
+      c_used: cover (working && f_take && step_q == 4'd10 && slot_q == f_slot && f_zero);
       c_cancelled: cover (abort_i && f_pending && doing == DO_KEY_NEW);
       c_zeroised: cover (idle_o && wiped_o && f_fresh && f_ever);
     end

@@ -36,7 +36,7 @@ PACKAGES = ["kf_uc", "kf_curve"]
 PREP = [*PACKAGES, "kf_ram", "kf_hold", "kf_voted", "kf_keyslots", "kf_prep_control", "kf_prep"]
 # Of kf_prep: numbers, their comparisons, the blinded scalar and how long it takes to make.
 NUMBERS = ["v_q", "v_check_q", "acc_q", "acc_check_q", "row_data_o", "row_check_o", "in_data_o", "in_check_o",
-           *(f"u_control.{n}" for n in ("lt_q", "nz_q", "carry_q", "acc_carry_q", "t_q", "bits_q", "limb_q"))]
+           *(f"u_control.{n}" for n in ("lt_q", "nz_q", "carry_q", "acc_carry_q", "t_q", "digits_q", "pass_q", "odd_q", "limb_q"))]
 
 # name: top, sources, parameters, (input, its width: shows that the parameters took hold), cells to cut, registers to cut,
 #       given, cycles to reach every cover statement within, cycles to refute the broken copy within, how (below), (file, text, broken text, property that must fail)

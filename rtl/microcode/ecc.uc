@@ -1,12 +1,12 @@
 ; Microcode of the ECC core. One text serves both curves: everything that differs is a loadable constant.
 ; asm.py explains the language. Names ending in _m are in Montgomery form (v R mod m), inputs and outputs are plain numbers.
 ;
-; Invariants that the programs rely on: every result of a unit is fully reduced; an inversion of 0 gives 0; scalars are recoded by
-; the scalar unit (ladder: bit L set, comb: odd). Statuses are sticky, the first one stands; the halt word, which the assembler appends, makes
+; Invariants that the programs rely on: every result of a unit is fully reduced; an inversion of 0 gives 0; scalars are put together from their shares,
+; blinded and recoded by the scalar unit (ladder: bit L set, comb: odd). Statuses are sticky, the first one stands; the halt word, which the assembler appends, makes
 ; those contexts ok that have none.
 
 ; --------------------------------------------------------------------------------------------------------------------
-; GENERATE: (x, y) = k G. k blinded to k + r n; fixed-base windows of signed odd digits, table point = digit 2^(6 i) G.
+; GENERATE: (x, y) = k G. k blinded to k + r n; fixed-base windows of signed odd digits, table point = digit 2^(7 i) G.
 ; lam is random and nonzero: Z = lam. The additions are incomplete; where two points meet, Z becomes 0: status exception.
 .program GENERATE
 .input lam
@@ -70,8 +70,9 @@ check nonzero dy fault
 ; --------------------------------------------------------------------------------------------------------------------
 ; ECKA: x = x(k P), P checked to be on the curve before, k P after. Ladder with invariant P + Q + R = 0 on x differences:
 ; XQ = x_Q - x_P, XR = x_R - x_P, M slope, Y = y_P, scaled by Z^2, Z^2, Z, Z^3; Z starts as 2 y lam.
-; A ladder has no answer where it meets the point at infinity, which is where a prefix of its scalar is 0 or -1 modulo n. Where the top bit of k is set
-; the scalar unit takes n - k in its place (-P has the same x), and the factor of n is odd: then no prefix is, for any k.
+; A ladder has no answer where it meets the point at infinity, which is where a prefix of its scalar is 0 or -1 modulo n. For a key that was drawn
+; the chance is below 2^-190. One that was given (tests) is kept as n - k where the top bit of k is set (-P has the same x), and the factor of n is odd: then
+; no prefix is, for any k.
 ; At the end x and y are recovered without a division by x_P, which may be 0. With XQ, XR, M, Y scaled by Z^2, Z^2, Z, Z^3:
 ; XQ + XR + 3 x_P Z^2 = M^2 and XQ XR + 2 Y M = (3 x_P^2 + a) Z^4, so 3 (XQ XR + 2 Y M) - (M^2 - XQ - XR)^2 = 3 a Z^4, whatever x_P is;
 ; and Z^-2 = Z^4 y_P^2 / Y^2.
@@ -171,11 +172,12 @@ dx = xb - x_m
 check nonzero dx fault
 
 ; --------------------------------------------------------------------------------------------------------------------
-; SIGN: (r, s) with a fresh k. s = (b k)^-1 (b e + b r d) with a random mask b, so that neither k nor r d is ever inverted or
-; added in the clear. At the end s k = e + r d is checked with the operands fetched and converted once more.
+; SIGN: (r, s) with a fresh k. Key and nonce come in shares, d = d0 - d1 and k = k0 - k1 modulo n, and are never put together: with a random mask b,
+; s = (b k0 - b k1)^-1 (b e + (b r) d0 - (b r) d1). At the end s k = e + r d is checked with the operands fetched and converted once more, times another
+; mask c = b lam. No register holds d, k, r d or their negatives, in whatever form (rtl/test/test_engine.cpp watches all of them).
 .program SIGN
 ; Where outputs leave (A1, A2) stand lam and the mask before: nothing that would tell the key.
-.input e lam mask d k
+.input e lam mask d0 d1 k0 k1
 .output rn=A1 sn=A2
 .pin Z M1
 .pin ytail M2
@@ -233,25 +235,43 @@ ra = r_m + zero
 b_m1 = mask * r2_n
 check zero b_m1 entropy
 ba = b_m1 + zero
-k_m = k * r2_n
-bk = k_m * b_m1
+k0_m = k0 * r2_n
+k1_m = k1 * r2_n
+bk0 = k0_m * b_m1
+bk1 = k1_m * b_m1
+bk = bk0 - bk1
 invert bi = bk
 e_m = e * r2_n
 be = e_m * ba
-d_m = d * r2_n
-bd = d_m * ba
-brd = bd * ra
-sum = be + brd
+br = ba * ra
+d0_m = d0 * r2_n
+d1_m = d1 * r2_n
+brd0 = d0_m * br
+brd1 = d1_m * br
+sum0 = be + brd0
+sum = sum0 - brd1
 s_m = sum * bi
 check zero s_m exception
-; once more, without the mask
-k2 = k * r2_n
-sk = s_m * k2
-e2 = e * r2_n
-d2 = d * r2_n
-rd = ra * d2
-erd = e2 + rd
-fd = sk - erd
+; once more, with the other mask
+lam_n = lam * r2_n
+c_m = lam_n * ba
+check zero c_m entropy
+k0_2 = k0 * r2_n
+k1_2 = k1 * r2_n
+ck0 = k0_2 * c_m
+ck1 = k1_2 * c_m
+ck = ck0 - ck1
+csk = s_m * ck
+e_2 = e * r2_n
+ce = e_2 * c_m
+cr = ra * c_m
+d0_2 = d0 * r2_n
+d1_2 = d1 * r2_n
+crd0 = d0_2 * cr
+crd1 = d1_2 * cr
+csum0 = ce + crd0
+csum = csum0 - crd1
+fd = csk - csum
 check nonzero fd fault
 ru = ra * unit
 su = s_m * unit

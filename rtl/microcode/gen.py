@@ -101,6 +101,7 @@ def curve_package(im):
         ("ladder_m0", 66, lambda k, c, s: s.ladder_base["blind"]), ("ladder_public", 258, lambda k, c, s: s.ladder_base["public"] * c.n),
         ("ladder_public_next", 258, lambda k, c, s: (s.ladder_base["public"] + 1) * c.n),
         ("ladder_blind_bits", 9, lambda k, c, s: s.counts["ladder_blind"]), ("ladder_public_bits", 9, lambda k, c, s: s.counts["ladder_public"]),
+        ("n3", 258, lambda k, c, s: 3 * c.n), ("refresh_mask", 256, lambda k, c, s: s.refresh_mask),
         ("comb_blind_windows", 6, lambda k, c, s: s.windows["blind"]), ("comb_public_windows", 6, lambda k, c, s: s.windows["public"]),
         ("expo_digits", 7, lambda k, c, s: s.nibbles),
     ]

@@ -16,9 +16,12 @@ import sim  # noqa: E402
 
 PROGRAMS = ["IDLE", "GENERATE", "ECKA", "SIGN", "VERIFY", "CHECK"]  # IDLE: a job that only carries a status
 R_BITS = 256
-WINDOW = 6
-BLIND = 64
-TABLE_WINDOWS = 64  # of a curve in the table memory: 64 x 32 entries
+WINDOW = 7
+# Bits of scalar blinding. The comb's costs rounds of GENERATE and SIGN by the window: 65 windows of 6 bits would be 10 more of 11 rounds each. The ladder's costs
+# 11 rounds of ECKA a bit; each of its scalars is used once (docs/ecc-core.md).
+LADDER_BLIND = 64
+COMB_BLIND = 128
+TABLE_WINDOWS = 64  # of a curve in the table memory: 64 x 64 entries
 # The scalar of the known-answer job: every nibble once, then again the other way round.
 KAT_SCALAR = 0x0123456789ABCDEFFEDCBA98765432100F1E2D3C4B5A69788796A5B4C3D2E1F0
 
@@ -38,7 +41,7 @@ def check32(v, bits=256):
 class CurveImage:
     def __init__(self, curve):
         self.curve = curve
-        self.setup = s = sim.Setup(curve, width=R_BITS, blind=BLIND, w=WINDOW)
+        self.setup = s = sim.Setup(curve, width=R_BITS, ladder_blind=LADDER_BLIND, comb_blind=COMB_BLIND, w=WINDOW)
         self.constants = s.constants
         self.kat_k = KAT_SCALAR % (curve.n - 3) + 2
         self.kat_point = curve.mul(self.kat_k, curve.g)
@@ -95,7 +98,7 @@ class Image:
             pc += 1
 
     def table_file(self):
-        """The table memory as a host loads it: per curve 64 windows x 32 entries of 64 bytes, x then y, little-endian."""
+        """The table memory as a host loads it: per curve 64 windows x 64 entries of 64 bytes, x then y, little-endian."""
         out = bytearray()
         for c in self.curves:
             t = c.table()

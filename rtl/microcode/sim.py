@@ -5,9 +5,10 @@ import isa
 
 
 class Setup:
-    """What is loaded for a curve: constants, exponents, table, loop counts. R = 2^width; `blind` bits of scalar blinding, window `w`."""
+    """What is loaded for a curve: constants, exponents, table, loop counts. R = 2^width; `ladder_blind` and `comb_blind` bits of scalar
+    blinding, windows of `w` bits. Scalars come in two shares, k = k0 - k1 modulo n."""
 
-    def __init__(self, c, width=None, blind=64, w=6):
+    def __init__(self, c, width=None, ladder_blind=64, comb_blind=128, w=7):
         self.c, self.w = c, w
         bits = c.bits  # of scalars
         self.W = width or bits
@@ -23,19 +24,22 @@ class Setup:
         self.constants = [value[k] for k in isa.CONSTANTS]
         self.nibbles = -(-bits // 4)
         self.expo = {m: [(v - 2) >> (4 * i) & 15 for i in reversed(range(self.nibbles))] for m, v in self.mod.items()}
-        # Ladder: k' = k + m n with bit L set and no higher one, m odd, for k with its top bit clear; where that is set n - k takes its place,
-        # and the sign of the result is turned. So no prefix of k' is next to a multiple of n: for small k an odd m sees to it. Comb: k' odd,
-        # below 2^(w windows).
-        self.ladder_bits = {"blind": bits + blind, "public": bits + 1}
+        # Ladder of a secret: k' = k0 - k1 + m n with bit L set and no higher one, m odd. So k' = k + m n, or k + (m - 1) n where k0 < k1. A ladder has
+        # no answer where a prefix of k' is 0 or -1 modulo n: for keys that are drawn a matter of 2^-190, and given ones come as (k, 0) with
+        # the top bit of k clear, where no prefix is. VERIFY's: k' = k + m n, m odd, or (m + 1) n - k where the top bit of k is set, and the sign of
+        # the result is turned. Comb: k' odd, below 2^(w windows).
+        self.ladder_bits = {"blind": bits + ladder_blind, "public": bits + 1}
         self.ladder_base = {kind: -(-(1 << top) // n) for kind, top in self.ladder_bits.items()}
+        self.ladder_base["blind"] += 1
         self.ladder_base["public"] |= 1
-        self.comb_bits = blind + 1
-        self.windows = {"blind": -(-(bits + blind + 1) // w), "public": max(3, -(-(bits + 1) // w))}
+        self.windows = {"blind": -(-(bits + comb_blind + 1) // w), "public": max(3, -(-(bits + 1) // w))}
         self.counts = {
             "ladder_blind": self.ladder_bits["blind"], "ladder_public": self.ladder_bits["public"],
             "comb_blind": self.windows["blind"] - 1, "comb_public": self.windows["public"] - 2, "expo": self.nibbles - 1,
         }
-        self.blind = blind
+        self.ladder_blind, self.comb_blind = ladder_blind, comb_blind
+        # What new shares differ by from the old ones: smaller than n whatever is drawn.
+        self.refresh_mask = (1 << (n.bit_length() - 1)) - 1
         self._table = None
 
     def table(self, window, index):
@@ -59,10 +63,10 @@ class Setup:
     def negative(self, k):
         return k >> (self.W - 1) & 1
 
-    def ladder_scalar(self, k, r):
-        """Blinded: 0 <= r < 2^blind; its lowest bit is replaced. The sum has bit ladder_bits['blind'] set, for every k < n."""
+    def ladder_scalar(self, k0, k1, r):
+        """Blinded: 0 <= r < 2^ladder_blind; its lowest bit is replaced. The sum has bit ladder_bits['blind'] set, for all shares below n."""
         m = self.ladder_base["blind"] + (r & ~1 | (~self.ladder_base["blind"] & 1))
-        v = (m + 1) * self.c.n - k if self.negative(k) else m * self.c.n + k
+        v = m * self.c.n + k0 - k1
         assert v >> self.ladder_bits["blind"] == 1, "blinding does not fit this modulus"
         return v
 
@@ -72,10 +76,10 @@ class Setup:
         assert v >> self.ladder_bits["public"] == 1
         return v
 
-    def comb_scalar(self, k, r):
-        """Blinded: 0 <= r < 2^(blind + 1); its lowest bit is replaced so that k + r n is odd."""
-        r = r & ~1 | (~k & 1)
-        return k + r * self.c.n
+    def comb_scalar(self, k0, k1, r):
+        """Blinded: 0 <= r < 2^comb_blind; n or 2 n more, so that it is odd and positive."""
+        v = k0 - k1 + r * self.c.n
+        return v + (2 * self.c.n if v & 1 else self.c.n)
 
     def comb_public(self, k):
         return k if k & 1 else k + self.c.n

@@ -26,14 +26,23 @@ for name, p in PROGRAMS.items():
 
 def start(s, name, rng, values, ladder=None, comb=None):
     """A context with the inputs of a program; lam and mask are drawn here."""
+    def shares(k):
+        k1 = rng.randrange(s.c.n)
+        return (k + k1) % s.c.n, k1
+
+    if name == "SIGN":
+        values = dict(values, **dict(zip(("d0", "d1", "k0", "k1"), shares(values["d"]) + shares(values["k"]))))
     inputs = []
     for n in PROGRAMS[name].inputs:
         inputs.append(values[n] if n in values else rng.randrange(1, s.c.p if n == "lam" else s.c.n))
     c = sim.Context(inputs)
-    if ladder is not None:
-        c.ladder = s.ladder_scalar(ladder, rng.randrange(1 << s.blind))
+    if ladder is not None:  # a given one comes without a mask (kf_prep), with its top bit clear
+        k = s.c.n - ladder if s.negative(ladder) else ladder
+        k0, k1 = shares(k) if s.c.bits > 16 and k >> 64 else (k, 0)
+        c.ladder = s.ladder_scalar(k0, k1, rng.randrange(1 << s.ladder_blind))
     if comb is not None:
-        c.comb = s.comb_scalar(comb, rng.randrange(1 << s.comb_bits))
+        k0, k1 = (values["k0"], values["k1"]) if name == "SIGN" else shares(comb)
+        c.comb = s.comb_scalar(k0, k1, rng.randrange(1 << s.comb_blind))
     return c
 
 
@@ -142,7 +151,7 @@ def run_jobs(s, words, rng, n):
 def tiny(rng):
     """Every scalar on every point of a tiny curve through ECKA; every scalar through GENERATE."""
     c = golden.tiny_curve(8)
-    s = sim.Setup(c, width=8, blind=8, w=3)
+    s = sim.Setup(c, width=8, ladder_blind=8, comb_blind=8, w=3)
     wrong = flagged = 0
     for k in range(1, c.n):
         todo = golden.points(c)
@@ -170,7 +179,7 @@ def tiny(rng):
 def mutations(rng, count):
     """Breaks one field of one word at a time: the tests must notice. First with many jobs on a tiny curve, then, because its exponents
     do not use every register, with one job of each kind on brainpoolP256r1."""
-    small = sim.Setup(golden.tiny_curve(10), width=10, blind=8, w=3)
+    small = sim.Setup(golden.tiny_curve(10), width=10, ladder_blind=8, comb_blind=8, w=3)
     large = sim.Setup(golden.BRAINPOOL)
     missed = []
     used = []

@@ -61,7 +61,7 @@ module kf_axil_regs #(
     // engine
     output logic [31:0]       batch_timeout_o,
     output logic              table_we_o,
-    output logic [11:0]       table_addr_o,
+    output logic [12:0]       table_addr_o,
     output logic [511:0]      table_data_o,
     output logic              table_locked_o,
 
@@ -191,13 +191,13 @@ module kf_axil_regs #(
   end
 
   // Table window: words shift in from the top, so after 16 of them the first stands lowest.
-  logic [15:0] table_pos_q;
+  logic [16:0] table_pos_q;
   logic [511:0] table_word_q;
-  logic [11:0] table_entry_q;
+  logic [12:0] table_entry_q;
   logic table_we_q;
   always_ff @(posedge clk) begin : table_position
-    if (we && aw_addr_q == kf_regs_pkg::REG_TABLE_ADDR) table_pos_q <= w_data_q[15:0];
-    else if (we_table) table_pos_q <= table_pos_q + 16'd1;
+    if (we && aw_addr_q == kf_regs_pkg::REG_TABLE_ADDR) table_pos_q <= w_data_q[16:0];
+    else if (we_table) table_pos_q <= table_pos_q + 17'd1;
     table_we_q <= we_table && table_pos_q[3:0] == 4'hF;
     if (rst) begin
       table_pos_q <= '0;
@@ -207,7 +207,7 @@ module kf_axil_regs #(
   always_ff @(posedge clk) begin : table_word
     if (we_table) begin
       table_word_q <= {w_data_q, table_word_q[511:32]};
-      table_entry_q <= table_pos_q[15:4];
+      table_entry_q <= table_pos_q[16:4];
     end
   end
   always_comb begin : table_out
@@ -305,7 +305,7 @@ module kf_axil_regs #(
         kf_regs_pkg::REG_CQ_HEAD: word = cq_head_i;
         kf_regs_pkg::REG_CQ_TAIL: word = cq_tail_i;
         kf_regs_pkg::REG_BATCH_TIMEOUT: word = batch_timeout_q;
-        kf_regs_pkg::REG_TABLE_ADDR: word[15:0] = table_pos_q;
+        kf_regs_pkg::REG_TABLE_ADDR: word[16:0] = table_pos_q;
         default: if (in_counters) word = count_at[2] ? latch_q : count[31:0];
       endcase
     end

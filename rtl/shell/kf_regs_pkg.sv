@@ -33,7 +33,7 @@ package kf_regs_pkg;
 
   // reset values and fixed words
   localparam logic [31:0] RESET_ID = 32'h4B464543;
-  localparam logic [31:0] RESET_VERSION = 32'h00010300;
+  localparam logic [31:0] RESET_VERSION = 32'h00010400;
   localparam logic [31:0] RESET_CONTROL = 32'h00000000;
   localparam logic [31:0] RESET_STATUS = 32'h00000000;
   localparam logic [31:0] RESET_ENTROPY = 32'h00000000;
@@ -166,7 +166,7 @@ package kf_regs_pkg;
   localparam integer TABLE_ADDR_WORD_LSB = 0;
   localparam integer TABLE_ADDR_WORD_WIDTH = 4;
   localparam integer TABLE_ADDR_ENTRY_LSB = 4;
-  localparam integer TABLE_ADDR_ENTRY_WIDTH = 12;
+  localparam integer TABLE_ADDR_ENTRY_WIDTH = 13;
 
   // the sticky error bits of STATUS: the lowest, how many, and each one's place among them
   localparam integer STATUS_ERROR_LSB = 16;

@@ -99,7 +99,7 @@ module kf_shell #(
     output logic              abort_o,          // level, see above
     output logic              zeroise_o,        // one cycle
     output logic              table_we_o,       // one cycle: write table_data_o to entry table_addr_o
-    output logic [11:0]       table_addr_o,     // highest bit: curve
+    output logic [12:0]       table_addr_o,     // highest bit: curve
     output logic [511:0]      table_data_o,
     output logic              table_locked_o,
     output logic [31:0]       batch_timeout_o,
@@ -123,7 +123,7 @@ module kf_shell #(
 );
 
   localparam logic [31:0] CAP0 = {OPERATIONS | {TEST_IMPORT, 7'd0}, 3'd0, TEST_IMPORT, CURVES, LOG2_KEY_SLOTS[4:0], II[2:0], CONTEXTS[7:0]};
-  localparam logic [31:0] CAP1 = {8'd0, 8'd1 << LOG2_AHEAD, 3'd0, 5'd12, 3'd0, MAX_LOG2[4:0]};
+  localparam logic [31:0] CAP1 = {8'd0, 8'd1 << LOG2_AHEAD, 3'd0, 5'd13, 3'd0, MAX_LOG2[4:0]};
 
   logic work_clk;
   logic active, regs_active, sq_active, cq_active;

@@ -36,7 +36,7 @@ log2=$((ii == 4 ? 2 : ii - 1))
 options=(--cc --exe -O3 --x-assign fast --x-initial fast --noassert --top-module $top -Mdir "$out")
 cflags="-std=c++20 -I$rtl/test -DKF_II=$ii -DKF_LOG_II=$log2" libs=-lcrypto style=1 opt=-O3
 # Tests reseed often and wait for a dry source less long than a product.
-few="-GLOG2_RESEED=4 -GLOG2_STARVE=12"
+few="-GLOG2_RESEED=4 -GLOG2_STARVE=13"
 case $kind in
   bench) main=bench_engine.cpp ;;
   pipelined) main=bench_engine.cpp; style=0 ;;

@@ -69,7 +69,7 @@ class Engine {
   void load_table(const std::string& path) {
     std::ifstream f(path, std::ios::binary);
     std::vector<std::uint32_t> words(16);
-    for (unsigned a = 0; a < 4096; ++a) {
+    for (unsigned a = 0; a < 8192; ++a) {
       if (!f.read(reinterpret_cast<char*>(words.data()), 64)) throw std::runtime_error(path + ": shorter than a table");
       if (a == corrupt_entry) words[0] ^= 1;
       for (int i = 0; i < 16; ++i) top_.table_data_i[i] = words[i];
@@ -139,6 +139,11 @@ class Engine {
     }
   }
 
+  /// Where the streams stand: with the model's state, everything that decides what happens next.
+  std::array<std::uint64_t, 4> streams() const {
+    return {samples_, done.size() << 8 | static_cast<unsigned>(cpl_beat_), jobs_.size() << 8 | static_cast<unsigned>(beat_),
+            static_cast<std::uint64_t>(top_.s_raw_valid) << 1 | top_.s_job_valid};
+  }
   Vkf_engine& top() { return top_; }
   std::vector<Completion> done;
   std::uint64_t cycles = 0, mul_slots = 0, mul_issued = 0, busy_cycles = 0, parity_events = 0, gate_events = 0;
@@ -148,6 +153,7 @@ class Engine {
 
  private:
   std::uint8_t raw_sample() {
+    ++samples_;
     if (stuck_entropy) return 0x55;
     if (!repeat_entropy.empty()) return repeat_entropy[repeated_++ % repeat_entropy.size()];
     return static_cast<std::uint8_t>(entropy_());
@@ -195,6 +201,7 @@ class Engine {
   std::deque<Job> jobs_;
   int beat_ = 0, cpl_beat_ = 0;
   std::size_t repeated_ = 0;
+  std::uint64_t samples_ = 0;
   std::array<Num, 4> cpl_{};
 };
 

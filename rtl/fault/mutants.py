@@ -1,0 +1,113 @@
+#!/usr/bin/env python3
+"""Takes one counter-measure of the engine away at a time and lets the check that is to notice it run: each must fail.
+
+    mutants.py --build FOLDER [--only REGEX] [--jobs N] [--list]
+
+A mutant is a copy of rtl/ with one text replaced by another. Judges: `campaign` (rtl/fault/campaign.cpp finds harm: exit status 1), `engine` (a test of
+rtl/test/test_engine.cpp fails) or `entropy` (one of test_entropy.cpp). A copy that does not build, or a judge that ends in any other way, is a
+failure of this program. Exit status 0: every mutant was noticed. A minute or two each.
+"""
+import argparse
+import concurrent.futures
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+RTL = pathlib.Path(__file__).resolve().parents[1]
+TWIN = "assign ctl_differ = state != ctl_state;"
+NO_TWIN = "assign ctl_differ = 1'b0 && state != ctl_state;"
+
+# name, file, text, what stands there instead, judge, its arguments
+MUTANTS = [
+    ("control is not compared", "core/kf_core.sv", TWIN, NO_TWIN, "campaign", "--count 60 --seed 13 --target u_core[.]u_control"),
+    ("digits are not compared", "core/kf_core.sv", "assign digit_differ = state != digit_state;", "assign digit_differ = 1'b0 && state != digit_state;",
+     "campaign", "--count 80 --seed 13 --program generate --target u_core[.]u_digit"),
+    ("preparing is not compared", "core/kf_prep.sv", TWIN, NO_TWIN, "campaign", "--count 80 --seed 14 --to 6000 --target ^u_prep[.]u_control"),
+    ("results are not compared", "core/kf_results.sv", TWIN, NO_TWIN, "campaign", "--count 80 --seed 15 --from -500 --target ^u_results[.]u_control"),
+    ("the ledger does not vote", "core/kf_voted.sv", "assign q_o = (a & b) | (a & c) | (b & c);", "assign q_o = a;",
+     "campaign", "--count 150 --seed 15 --from -500 --target ^u_ledger[.]u_state"),
+    ("registers without check words", "core/kf_core.sv", "operand_bad_q <= (used_mul4", "operand_bad_q <= 1'b0 && (used_mul4", "engine", "Memories/Faults*/0:Memories/Faults*/1"),
+    ("scalar rows without check words", "core/kf_core.sv", "row_bad_q <= step1 != kf_uc::STEP_NONE", "row_bad_q <= 1'b0 && step1 != kf_uc::STEP_NONE", "engine", "Memories/Faults*/2"),
+    ("GENERATE's point is not checked", "microcode/ecc.uc", "check nonzero odd fault\nxn = x_m * unit\nyn = y_m * unit", "check nonzero odd ok\nxn = x_m * unit\nyn = y_m * unit",
+     "campaign", "--count 80 --seed 16 --program generate --target u_core[.]u_(mul|add)"),
+    ("ECKA's point is not checked", "microcode/ecc.uc", "check nonzero odd fault\nxn = x_m * unit\nx = xn + zero", "check nonzero odd ok\nxn = x_m * unit\nx = xn + zero",
+     "campaign", "--count 40 --seed 16 --program ecka --target u_core[.]u_(mul|add)"),
+    ("SIGN's equation is not checked", "microcode/ecc.uc", "check nonzero fd fault", "check nonzero fd ok", "campaign", "--count 200 --seed 16 --program sign --from -26000 --target u_core[.]u_(mul|add)"),
+    ("VERIFY decides once", "microcode/ecc.uc", "check nonzero gg bad_signature", "check nonzero gg ok", "campaign", "--count 400 --seed 18 --program verify --from -1500 --target u_core[.]m?z_q|u_core[.]az_"),
+    ("shares are not locked", "core/kf_prep.sv", ".lock_i(key_lock)", ".lock_i(1'b0)", "engine", "Shares.ASignature*"),
+    ("shares stay the same", "core/kf_prep_control.sv", "(doing == DO_KEY_PUT && sub_q == 4'd0 && !fresh)", "(doing == DO_KEY_PUT && sub_q == 4'd0)", "engine", "Shares.AreNew*"),
+    ("the nonce is put together", "core/kf_prep_control.sv", "4'd4: rest_of_plan = {DO_SCALAR, SHARE1};", "4'd4: rest_of_plan = {DO_HOLD, NO};", "engine", "Shares.NoRegister*"),
+    ("scalars are not blinded", "core/kf_prep_control.sv", "t_q <= {s_word_data, t_q[127:32]};", "t_q <= {s_word_data & 32'd0, t_q[127:32]};", "engine", "Shares.ScalarsAreBlinded"),
+    ("nonces without key and message", "core/kf_prep_control.sv", "assign mix_valid_o = working && doing == DO_MIX && !dry;", "assign mix_valid_o = 1'b0;", "engine", "Entropy.Nonces*"),
+    ("a key is kept after its ECKA", "core/kf_prep_control.sv", "end else if (doing == DO_KEY_TAKE && share1) begin", "end else if (doing == DO_KEY_TAKE && share1 && abort_i) begin",
+     "engine", "Keys.SlotsKeep*"),
+    ("generations are not compared", "core/kf_prep_control.sv", "assign key_stale = want_gen_q != 6'd0 && key_was_gen_i != want_gen_q;", "assign key_stale = 1'b0 && key_was_gen_i != want_gen_q;", "engine", "Keys.AStale*"),
+    ("registers are not overwritten between batches", "core/kf_core.sv", ".wipe_i(ex_we)", ".wipe_i(ex_we && (ex_load || wiping))", "engine", "Erasure.NothingStays*"),
+    ("zeroisation does not reset", "core/kf_ledger.sv", "assign part_rst_o = mode == WIPE;", "assign part_rst_o = mode == WIPE && fault;", "engine", "Erasure.*"),
+    ("known answers are not looked at", "core/kf_prep_control.sv", "if (!kat_ok_i) begin", "if (!kat_ok_i && abort_i) begin", "engine", "SelfTest.AWrong*"),
+    ("a block of samples may come again", "core/kf_health.sv", "bad_o[1] =", "bad_o[1] = 1'b0 &&", "engine", "Entropy.ARepeating*"),
+    ("the source may be dry", "core/kf_health.sv", "bad_o[3] = waits && (&starve_q);", "bad_o[3] = 1'b0;", "engine", "Entropy.ADry*:Entropy.ASource*"),
+    ("the generator encrypts once", "core/kf_drbg.sv", "(commit && !cond && cipher != first_q)", "(commit && !cond && clk && !clk)", "entropy", "Flips*"),
+]
+
+
+def build_and_judge(mutant, out):
+    name, file, text, instead, judge, arguments = mutant
+    begin = time.monotonic()
+    folder = out / re.sub(r"\W+", "_", name)
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(RTL, folder / "rtl")
+    victim = folder / "rtl" / file
+    before = victim.read_text()
+    if before.count(text) != 1:
+        return name, f"{file} has {before.count(text)} times {text!r}", False, 0
+    victim.write_text(before.replace(text, instead))
+    if file.endswith(".uc"):
+        subprocess.run([sys.executable, "-B", folder / "rtl/microcode/gen.py"], check=True)
+    kind = {"campaign": "fault", "engine": "test", "entropy": "entropy"}[judge]
+    made = subprocess.run([folder / "rtl/test/build.sh", kind, folder / "b", "1" if judge == "entropy" else "4"], capture_output=True, text=True, check=False)
+    if made.returncode:
+        return name, "does not build: " + made.stderr[-300:], False, 0
+    b = folder / "b"
+    if judge == "campaign":
+        command, env = [b / "fault", "--table", b / "table.bin", *arguments.split()], {}
+    else:
+        command, env = [b / kind, f"--gtest_filter={arguments}"], {"KF_TABLE": str(b / "table.bin"), "KF_SEED": "5", "KF_VECTORS": str(RTL / "test/vectors/ctr_drbg.txt")}
+    run = subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True, errors="replace", timeout=1800, check=False)
+    (folder / "judge.log").write_text(run.stdout + run.stderr)
+    noticed = run.returncode == 1 and (" flips in " in run.stdout if judge == "campaign" else "FAILED TEST" in run.stdout)
+    last = [line for line in run.stdout.splitlines() if " flips in " in line or "FAILED  ]" in line or "PASSED  ]" in line]
+    if noticed:
+        shutil.rmtree(folder)
+    return name, (last[-1].strip() if last else (run.stdout + run.stderr)[-200:]), noticed, time.monotonic() - begin
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("--build", type=pathlib.Path, help="folder for the copies")
+    ap.add_argument("--only", default="", help="regular expression: mutants with such a name")
+    ap.add_argument("--jobs", type=int, default=2)
+    ap.add_argument("--list", action="store_true")
+    a = ap.parse_args()
+    mutants = [m for m in MUTANTS if re.search(a.only, m[0])]
+    if a.list:
+        print("\n".join(f"{m[0]}: {m[1]}, {m[4]} {m[5]}" for m in mutants))
+        return 0
+    if not mutants or a.build is None:
+        ap.error("--build, and a name that exists")
+    missed = 0
+    with concurrent.futures.ThreadPoolExecutor(a.jobs) as pool:
+        for done in concurrent.futures.as_completed([pool.submit(build_and_judge, m, a.build.resolve()) for m in mutants]):
+            name, said, noticed, spent = done.result()
+            print(f"{'noticed' if noticed else 'MISSED '} {name}: {said} ({spent:.0f} s)", flush=True)
+            missed += not noticed
+    print(f"{len(mutants)} mutants, {missed} missed")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
