@@ -39,7 +39,7 @@ class Strange final : public Transport {
   void rearm_interrupt() override {}
   Status alive() override { return {}; }
   static constexpr std::uint32_t kGoodCap0 = 64 | 1U << 8 | 9U << 11 | 3U << 16 | 0x7EU << 24;
-  static constexpr std::uint32_t kGoodCap1 = 16 | 12U << 8 | 4U << 16;
+  static constexpr std::uint32_t kGoodCap1 = 16 | 13U << 8 | 4U << 16;
 
  private:
   struct alignas(64) Line {
