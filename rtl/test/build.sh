@@ -4,11 +4,12 @@
 #   tiny      two curves over 8-bit primes              coverage  the tests, counting lines and toggles
 #   pipelined like bench, with the pipelined multiplier
 #   fault     the fault campaign (rtl/fault): every flop and memory can be reached by its name, nothing sleeps
+#   leak      the leakage assessment (rtl/leak), synthesised style
 #   entropy   kf_entropy alone: words against OpenSSL, alarms, flips
 set -euo pipefail
 rtl=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 kind=${1-} out=${2-} ii=${3-1}
-case $kind in bench | test | tiny | coverage | pipelined | fault | entropy) ;; *) echo "usage: build.sh bench|test|tiny|coverage|pipelined|fault|entropy FOLDER [II]" >&2; exit 2 ;; esac
+case $kind in bench | test | tiny | coverage | pipelined | fault | leak | entropy) ;; *) echo "usage: build.sh bench|test|tiny|coverage|pipelined|fault|leak|entropy FOLDER [II]" >&2; exit 2 ;; esac
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
 
@@ -46,6 +47,7 @@ case $kind in
     main=test_engine.cpp libs="$libs -lgtest -lgtest_main -lpthread" opt=-O1 cflags="$cflags -DKF_COVERAGE"
     options+=(--coverage-line --coverage-toggle $few)
     ;;
+  leak) main=../leak/tvla.cpp; style=0; options+=(--vpi --public-flat-rw "-GSLEEP=0") ;;
   fault) main=../fault/campaign.cpp; options+=(--vpi --public-flat-rw "-GSLEEP=0" $few); opt=-O2 ;;
   entropy)
     main=test_entropy.cpp libs="$libs -lgtest -lgtest_main -lpthread" opt=-O2
