@@ -52,8 +52,10 @@ void DeliveryService::add(store::DeliveryRow row) {
   m->lane = &l;
   messages_[m->row.id] = m;
   enqueue(l, m);
-  // Whoever has just ordered is likely to be there again: a new outcome does not wait for the pause of what failed before it.
-  if (l.rests && !is_news(*m) && std::chrono::steady_clock::now() - l.rested > std::chrono::seconds(1)) l.rest->cancel();
+  // Whoever has just ordered is likely to be there again: a new outcome does not wait for the pause of what failed
+  // before it.
+  if (l.rests && !is_news(*m) && std::chrono::steady_clock::now() - l.rested > std::chrono::seconds(1))
+    l.rest->cancel();
   pump(l);
 }
 

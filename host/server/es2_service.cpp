@@ -153,7 +153,8 @@ std::optional<es::Response> Es2Service::refuse(const Party& from, const es::Mess
       for (const auto& h : from.reply_hosts) known = known || reply_allowed(from, h, *u);
     if (!known)
       return failed(es::Code::requester_not_allowed, "",
-                    "ReplyTo is on a host or a port that is not registered for this requester: " + printable(u ? u->authority() : reply, 100));
+                    "ReplyTo is on a host or a port that is not registered for this requester: " +
+                        printable(u ? u->authority() : reply, 100));
   }
   switch (r.function) {
     case es::Function::download_profile:

@@ -17,7 +17,8 @@ struct StoreFacts {
 int schema_version();  // of what Store::open() makes
 // Reasons: store-open (not there, no database, no store), store-version.
 Result<StoreFacts> inspect(const std::string& path);
-// Lets `work` read, also where the disk is full. Reasons: those of inspect(), store-version of an older store too, store-failed.
+// Lets `work` read, also where the disk is full. Reasons: those of inspect(), store-version of an older store too,
+// store-failed.
 Status look(const std::string& path, const std::function<void(Tx&)>& work);
 
 }  // namespace kf::store

@@ -138,7 +138,8 @@ TEST_F(Deliveries, AnOutcomeDoesNotWaitForThePauseOfWhatFailedBefore) {
   start(1);
   port_ = 1;  // nobody
   service_->add(row("news", "2.999.30"));
-  ASSERT_TRUE(run_until([&] { return metrics_.delivery_retries == 4; }));  // pauses of 1, 2 and 4 s; the next one lasts 8 s
+  ASSERT_TRUE(
+      run_until([&] { return metrics_.delivery_retries == 4; }));  // pauses of 1, 2 and 4 s; the next one lasts 8 s
   const auto from = std::chrono::steady_clock::now();
   ASSERT_TRUE(run_until([&] { return std::chrono::steady_clock::now() - from > milliseconds(1100); }));
   service_->add(row("outcome"));

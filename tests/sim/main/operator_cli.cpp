@@ -106,10 +106,11 @@ void add_operator_commands(CLI::App& app, OperatorCli& o) {
         ->check(CLI::Range(1u, 604'800u));
     s->add_option("--linger", o.linger, "seconds to go on listening for notifications")
         ->check(CLI::Range(0u, 604'800u));
-    s->add_option("--port", o.port,
-                  "of the server for callbacks and notifications, 0: any. Notifications come to the url that the\n"
-                  "SM-DP's configuration names for this Operator; after `keyferry init` that is port 9443. Outcomes by\n"
-                  "callback go there too, or to 443: the SM-DP refuses other ports of a host")
+    s->add_option(
+         "--port", o.port,
+         "of the server for callbacks and notifications, 0: any. Notifications come to the url that the\n"
+         "SM-DP's configuration names for this Operator; after `keyferry init` that is port 9443. Outcomes by\n"
+         "callback go there too, or to 443: the SM-DP refuses other ports of a host")
         ->check(CLI::Range(0, 65535))
         ->capture_default_str();
     s->add_option("--listen-host", o.listen_host, "host name in ReplyTo");
