@@ -58,6 +58,7 @@ class LogFile final : public spdlog::sinks::base_sink<std::mutex> {
     os::Fd fresh(::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
     if (!fresh.open()) throw std::runtime_error(path_ + ": cannot be opened: " + std::strerror(errno));
     file_ = std::move(fresh);
+    torn_ = false;
   }
   // All of it or, as far as the file system lets us, nothing.
   bool write(std::string_view line) {
@@ -105,9 +106,7 @@ Status set_up_log(const Config& c) {
   auto logger = std::make_shared<spdlog::logger>("keyferry", std::move(sink));
   logger->set_formatter(line_formatter());
   logger->set_level(spdlog::level::from_str(c.log_level));
-  logger->flush_on(spdlog::level::warn);
   spdlog::set_default_logger(logger);
-  spdlog::flush_every(std::chrono::seconds(1));
   return {};
 }
 

@@ -1,7 +1,7 @@
 // kf_prep: takes jobs one after another, forms batches of one operation and curve, and gets everything ready while the core computes.
 //
 // For each job: range checks, key slot, fresh random numbers (Z, masks, scalars, blinding), the blinded scalar as a row for the core,
-// inputs into the core's buffer. About 80 to 900 cycles a job, in the background. The time depends on how many candidates for a scalar were
+// inputs into the core's buffer. About 80 to 1 300 cycles a job, in the background. The time depends on how many candidates for a scalar were
 // thrown away (they are drawn until 1 <= k < n: FIPS 186-4 B.4.2), never on the one that was kept, nor on any stored scalar.
 //
 // Batch former: jobs join while operation and curve are the same and contexts are free. A batch is closed when it is full, when a job of

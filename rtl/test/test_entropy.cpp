@@ -321,12 +321,12 @@ TEST(Drbg, SpeedOfRequests) {
   std::uint64_t from = s.cycles;
   for (int i = 0; i < 5; ++i) s.request();
   std::printf("512 bits in %llu cycles", static_cast<unsigned long long>((s.cycles - from) / 5));
-  EXPECT_LE(s.cycles - from, 5 * 245U);
+  EXPECT_LE(s.cycles - from, 5 * 215U);
   s.wait_for_word();
   from = s.cycles;
   s.mix(random_bytes(r, 48));
   std::printf(", a request with additional input in %llu\n", static_cast<unsigned long long>(s.cycles - from));
-  EXPECT_LE(s.cycles - from, 370U);
+  EXPECT_LE(s.cycles - from, 350U);
 }
 
 TEST(Drbg, ZeroisationForgetsAndSeedsAnew) {
