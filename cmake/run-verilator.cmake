@@ -1,4 +1,4 @@
-# One model, at build time: NAME, STYLE, II, TEST, REACHABLE, DIR, SOURCES (separated by |), VERILATOR. The BUILD register gets the first 32 bits of the
+# One model, at build time: NAME, STYLE, II, TEST, REACHABLE (with PYTHON and FLOPS), DIR, SOURCES (separated by |), VERILATOR. The BUILD register gets the first 32 bits of the
 # hash of the sources. The names of Verilator's files follow from what is in them and are known only afterwards; all.cpp includes them all.
 string(REPLACE "|" ";" SOURCES "${SOURCES}")
 set(hashes "")
@@ -9,15 +9,20 @@ endforeach()
 string(SHA256 hash "${hashes}")
 string(SUBSTRING ${hash} 0 8 build)
 
-set(reachable "")
-if(REACHABLE)
-  set(reachable --vpi --public-flat-rw -GSLEEP=0)
-endif()
 file(REMOVE_RECURSE ${DIR})
 file(MAKE_DIRECTORY ${DIR})
+set(design --top-module kf_ecc_top -GSTYLE=${STYLE} -GII=${II} "-GTEST_IMPORT=1'b${TEST}" "-GBUILD=32'h${build}")
+set(reachable "")
+if(REACHABLE)
+  list(APPEND design -GSLEEP=0)
+  execute_process(COMMAND ${PYTHON} -B ${FLOPS} --out ${DIR}/flops.vlt -- ${VERILATOR} ${design} ${SOURCES} RESULT_VARIABLE status)
+  if(NOT status EQUAL 0)
+    message(FATAL_ERROR "${FLOPS} failed on ${NAME}")
+  endif()
+  set(reachable --vpi ${DIR}/flops.vlt)
+endif()
 execute_process(
-  COMMAND ${VERILATOR} --cc --prefix V${NAME} --top-module kf_ecc_top -O3 --x-assign fast --x-initial fast --noassert
-          -GSTYLE=${STYLE} -GII=${II} "-GTEST_IMPORT=1'b${TEST}" "-GBUILD=32'h${build}" ${reachable} --Mdir ${DIR} ${SOURCES}
+  COMMAND ${VERILATOR} --cc --prefix V${NAME} -O3 --x-assign fast --x-initial fast --noassert ${design} ${reachable} --Mdir ${DIR} ${SOURCES}
   RESULT_VARIABLE status)
 if(NOT status EQUAL 0)
   message(FATAL_ERROR "verilator failed on ${NAME}")

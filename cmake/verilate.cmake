@@ -5,6 +5,7 @@
 # Verilator's C++ is compiled as one unit: one rule, and the optimiser sees all of it. -O3 whatever the preset says: below that a core
 # simulates at two thirds of the speed or less. Its warnings are Verilator's business, so kf_options stays out, but for the hardening.
 find_program(KF_VERILATOR verilator REQUIRED)
+find_package(Python3 REQUIRED COMPONENTS Interpreter)
 execute_process(COMMAND ${KF_VERILATOR} --getenv VERILATOR_ROOT OUTPUT_VARIABLE KF_VERILATOR_ROOT OUTPUT_STRIP_TRAILING_WHITESPACE)
 if(NOT EXISTS ${KF_VERILATOR_ROOT}/include/verilated.cpp)
   message(FATAL_ERROR "Verilator's C++ sources are not in ${KF_VERILATOR_ROOT}/include")
@@ -28,16 +29,15 @@ function(kf_core_model name)
   list(JOIN kf_core_sources "|" sources)
   add_custom_command(OUTPUT ${dir}/all.cpp ${dir}/V${name}.h
     COMMAND ${CMAKE_COMMAND} -DVERILATOR=${KF_VERILATOR} -DNAME=${name} -DSTYLE=${A_STYLE} -DII=${A_II} -DTEST=${A_TEST} -DDIR=${dir} -DREACHABLE=${A_REACHABLE}
+            -DPYTHON=${Python3_EXECUTABLE} -DFLOPS=${kf_rtl}/fault/flops.py
             "-DSOURCES=${sources}" -P ${CMAKE_SOURCE_DIR}/cmake/run-verilator.cmake
-    DEPENDS ${kf_core_sources} ${CMAKE_SOURCE_DIR}/cmake/run-verilator.cmake
+    DEPENDS ${kf_core_sources} ${CMAKE_SOURCE_DIR}/cmake/run-verilator.cmake ${kf_rtl}/fault/flops.py
     COMMENT "Verilating ${name}" VERBATIM)
   add_library(${name} STATIC ${dir}/all.cpp)
   target_include_directories(${name} SYSTEM PUBLIC ${dir})
   target_compile_options(${name} PRIVATE ${kf_verilated_options})
   target_link_libraries(${name} PUBLIC kf_verilated)
-  if(A_REACHABLE)
-    target_sources(${name} PRIVATE ${KF_VERILATOR_ROOT}/include/verilated_vpi.cpp)
-  else()
+  if(NOT A_REACHABLE)
     target_link_libraries(${name} PRIVATE kf_hardening)
   endif()
 endfunction()

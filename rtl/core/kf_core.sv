@@ -490,6 +490,8 @@ module kf_core #(
     end else if (in_we_i) begin
       in_waddr_q <= {in_ctx_i, in_reg_i};
       in_wdata_q <= {in_check_i ^ kf_uc::check_word(256'd0, {1'b1, 1'b0, in_reg_i, in_ctx_i}), in_data_i};
+    end else begin
+      in_wdata_q <= '0;  // one share never follows the other
     end
   end
   kf_ram #(.WIDTH(288), .DEPTH(512)) u_in (

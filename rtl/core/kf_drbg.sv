@@ -4,7 +4,7 @@
 // their claim, so that 128 bits of output are of full entropy. Two equal thirds are an alarm. The next seed is collected at once and
 // waits until it is due. Request: 512 bits, taken as words; the Update function runs behind it, before anything else, so that the state does not tell what
 // was given. Additional input: 384 bits (SP 800-90A 10.2.1.5.1). The counter has 64 bits (ctr_len), personalisation none.
-// A request that gives what the one before gave is an alarm (by 64 bits of fold of its second half; false alarm 2^-64 a request).
+// A half of a request that gives what one of the two halves before it gave, or two equal blocks, is an alarm (by 64 bits of fold; false alarm 2^-61 a request).
 //
 // A flipped bit: the sequence is there twice, and compared; key and counter have a check word, looked at whenever they are used; each block of
 // output and of the Update function is encrypted twice, and compared. What is left are numbers on their way (samples, seed, input of the Update
@@ -53,7 +53,7 @@ module kf_drbg #(
   logic             group;
   logic             more;
   logic             gen;
-  logic             whole;
+  logic             half;
   logic             answer;
   logic             update;
   logic             change;
@@ -74,14 +74,14 @@ module kf_drbg #(
   kf_drbg_seq #(.LOG2_RESEED(LOG2_RESEED)) u_seq (
     .clk, .rst, .wipe_i, .stop_i, .sample_i(sample_valid_i), .word_i(take), .mix_i(mix_valid_i), .mixed_o(mixed_now), .test_o(test), .seeded_o,
     .want_o(want), .words_o(words), .absorb_o(absorb), .made_up_o(made_up), .clear_o(clear), .cond_o(cond), .load_o(load), .step_o(step),
-    .keep_o(keep), .commit_o(commit), .group_o(group), .shift_o(more), .generate_o(gen), .whole_o(whole), .answer_o(answer), .update_o(update),
+    .keep_o(keep), .commit_o(commit), .group_o(group), .shift_o(more), .generate_o(gen), .half_o(half), .answer_o(answer), .update_o(update),
     .change_o(change), .start_o(start), .from_seed_o(from_seed), .from_mix_o(from_mix), .drop_o(drop), .active_o, .state_o(state)
   );
   // verilator lint_off PINCONNECTEMPTY
   kf_drbg_seq #(.LOG2_RESEED(LOG2_RESEED)) u_twin (
     .clk, .rst, .wipe_i, .stop_i, .sample_i(sample_valid_i), .word_i(take), .mix_i(mix_valid_i), .mixed_o(), .test_o(), .seeded_o(), .want_o(), .words_o(),
     .absorb_o(), .made_up_o(), .clear_o(), .cond_o(), .load_o(), .step_o(), .keep_o(), .commit_o(), .group_o(), .shift_o(), .generate_o(),
-    .whole_o(), .answer_o(), .update_o(), .change_o(), .start_o(), .from_seed_o(), .from_mix_o(), .drop_o(), .active_o(), .state_o(state_twin)
+    .half_o(), .answer_o(), .update_o(), .change_o(), .start_o(), .from_seed_o(), .from_mix_o(), .drop_o(), .active_o(), .state_o(state_twin)
   );
   // verilator lint_on PINCONNECTEMPTY
 
@@ -92,7 +92,8 @@ module kf_drbg #(
   logic [383:0] input_q;  // of the Update function; each third is taken off at the top and comes back below with its block
   logic [127:0] first_q;  // result of the first of two encryptions
   logic [511:0] out_q;    // the next word highest
-  logic [63:0]  fold_q;   // of the last request
+  logic [63:0]  fold_q;   // of the last half of a request
+  logic [63:0]  fold2_q;  // and of the one before it
   logic [127:0] cipher;
   logic [63:0]  v_next;
   assign v_next = v_q[63:0] + 64'd1;
@@ -122,7 +123,7 @@ module kf_drbg #(
     bad_o[2] = differ || (commit && !cond && cipher != first_q) || (load && !cond && check(key_q, v_q) != check_q);
     if (commit) begin
       bad_o[0] = (group && (cipher == seed_q[255:128] || cipher == seed_q[383:256]))
-          || (whole && (fold_now == 64'd0 || fold_now == fold_q));  // zero: two equal halves
+          || (half && (fold_now == 64'd0 || fold_now == fold_q || fold_now == fold2_q));  // zero: two equal blocks
       bad_o[1] = answer && cipher != KNOWN_ANSWER;
     end
   end
@@ -137,6 +138,7 @@ module kf_drbg #(
       first_q <= '0;
       out_q <= '0;
       fold_q <= '0;
+      fold2_q <= '0;
     end else begin
       if (absorb) seed_q[127:0] <= {seed_q[119:0], seed_q[127:120] ^ sample};
       if (keep) first_q <= cipher;
@@ -157,7 +159,10 @@ module kf_drbg #(
         end
         if (update) input_q <= change ? 384'd0 : {input_q[255:0], mixed};
         if (gen) out_q <= {out_q[383:0], cipher};
-        if (whole) fold_q <= fold_now;
+        if (half) begin
+          fold_q <= fold_now;
+          fold2_q <= fold_q;
+        end
       end
       if (start) begin
         if (from_seed) begin

@@ -35,7 +35,7 @@ module kf_drbg_seq #(
   output       logic        group_o,      // with commit_o: the samples' block of 128 is complete
   output       logic        shift_o,      // with commit_o: and another one follows
   output       logic        generate_o,   // with commit_o: a block of output
-  output       logic        whole_o,      // with commit_o: the last of a request
+  output       logic        half_o,       // with commit_o: the last of a half of a request
   output       logic        answer_o,     // with commit_o: the known answer
   output       logic        update_o,     // with commit_o: a block of the Update function
   output       logic        change_o,     // with commit_o: its last one, key and counter change
@@ -94,8 +94,8 @@ module kf_drbg_seq #(
   assign group_o = cond_o && samples_q[6:0] == 7'd0;
   assign shift_o = group_o && samples_q != SEED;
   assign generate_o = op_q == GEN;
-  assign whole_o = generate_o && block_q == 2'd3;
-  assign answer_o = whole_o && test_q == 2'd1;
+  assign half_o = generate_o && block_q[0];
+  assign answer_o = generate_o && block_q == 2'd3 && test_q == 2'd1;
   assign update_o = op_q == PRE || op_q == POST;
   assign last = cond_o || block_q == (op_q == GEN ? 2'd3 : 2'd2);
   assign ends = commit_o && last;

@@ -444,10 +444,10 @@ module kf_prep_control #(
   assign of_p_o = doing == DO_CHECK_P || doing == DO_ALIAS;
   assign borrow_o = lt_q;
   assign carry_o = carry_q;
-  assign put_o = working && doing == DO_PUT;
+  assign put_o = working && doing == DO_PUT && sub_q[0];
   assign hold_o = working && (doing == DO_HOLD || (negating && sub_q[3] && w_top_i && !for_sign_q));
   assign hold_part_o = op_q == JOB_SIGN;
-  assign w_zero_o = working && doing == DO_END && rider;
+  assign w_zero_o = working && ((doing == DO_END && rider) || (doing == DO_PUT && !sub_q[0]));
   assign sum_less_o = subtracting && !sub_q[2];
   assign sum_n_o = doing == DO_ALIAS || (subtracting && lt_q);
   assign put_last_o = working && doing == DO_END && !rider;
@@ -487,6 +487,7 @@ module kf_prep_control #(
           v_turn_o = comparing;
         end
         DO_HOLD: v_zero_o = 1'b1;
+        DO_PUT: v_zero_o = sub_q[0] && op_q != JOB_VERIFY;  // of VERIFY, r is needed once more
         DO_SUB: v_sum_o = 1'b1;
         DO_NEGATE: begin
           v_sum_o = negating && !sub_q[3];
@@ -498,7 +499,7 @@ module kf_prep_control #(
           v_back_o = sub_q[3] && (carry_q || !lt_q);
         end
         DO_KEY_READ, DO_KEY_TAKE: begin
-          v_zero_o = key_answer && !key_bad_i && !no_slot && !key_fits;
+          v_zero_o = sub_q == 4'd0 || (key_answer && !key_bad_i && !no_slot && !key_fits);  // one share never follows the other
           v_key_o = key_answer && !key_bad_i && !no_slot && key_fits;
         end
         DO_LADDER, DO_COMB: v_zero_o = !drawn_q && dry;  // what would not be blinded is not used
@@ -781,7 +782,10 @@ module kf_prep_control #(
                 t_q <= '0;
               end
             end
-            DO_PUT: in_we_o <= 1'b1;
+            DO_PUT: begin  // sub 0: w is zero; 1: the value. Else one share would follow the other
+              sub_q <= 4'd1;
+              in_we_o <= sub_q[0];
+            end
             DO_END: begin
               if (!rider) begin
                 in_we_o <= 1'b1;
@@ -817,6 +821,7 @@ module kf_prep_control #(
       DO_DRAW: step_done = sub_q == 4'd8 || dry;
       DO_SCALAR: step_done = skip || (sub_q == 4'd12 && ((lt_q && nz_q) || given_q || &tries_q)) || (sub_q < 4'd8 && !given_q && dry);
       DO_MIX: step_done = mix_ready_i || dry;
+      DO_PUT: step_done = sub_q[0];
       DO_CHECK_P, DO_CHECK_N: step_done = sub_q == 4'd4;
       DO_ALIAS: step_done = sub_q == 4'd8;
       DO_SUB: step_done = sub_q == 4'd7;

@@ -129,12 +129,12 @@ package kf_uc;
   localparam logic [2:0] IN_ECKA_XP = 3'd0;
   localparam logic [2:0] IN_ECKA_YP = 3'd1;
   localparam logic [2:0] IN_ECKA_LAM = 3'd2;
-  localparam logic [2:0] IN_SIGN_E = 3'd0;
+  localparam logic [2:0] IN_SIGN_D0 = 3'd0;
   localparam logic [2:0] IN_SIGN_LAM = 3'd1;
   localparam logic [2:0] IN_SIGN_MASK = 3'd2;
-  localparam logic [2:0] IN_SIGN_D0 = 3'd3;
-  localparam logic [2:0] IN_SIGN_D1 = 3'd4;
-  localparam logic [2:0] IN_SIGN_K0 = 3'd5;
+  localparam logic [2:0] IN_SIGN_D1 = 3'd3;
+  localparam logic [2:0] IN_SIGN_K0 = 3'd4;
+  localparam logic [2:0] IN_SIGN_E = 3'd5;
   localparam logic [2:0] IN_SIGN_K1 = 3'd6;
   localparam logic [2:0] IN_VERIFY_XQ = 3'd0;
   localparam logic [2:0] IN_VERIFY_YQ = 3'd1;
@@ -185,7 +185,7 @@ package kf_uc;
     check_word = v[31:0] ^ v[63:32] ^ v[95:64] ^ v[127:96] ^ v[159:128] ^ v[191:160] ^ v[223:192] ^ v[255:224] ^ CHECK_KEY ^ {21'd0, place};
   endfunction
 
-  localparam logic [31:0] UCODE_BUILD = 32'h9898fa39;
+  localparam logic [31:0] UCODE_BUILD = 32'h2038d43b;
 endpackage
 // verilator lint_on UNUSEDPARAM
 

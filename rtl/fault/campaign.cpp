@@ -3,14 +3,14 @@
 //
 //   campaign --table FILE [--program generate|ecka|sign|verify|all] [--curve 0|1] [--count N] [--seed N] [--target
 //   REGEX] [--by signal|bit]
-//            [--from CYCLE|-CYCLES] [--to CYCLE] [--list] [--events] [--open REGEX] [--no-errors]
+//            [--from CYCLE|-CYCLES] [--to CYCLE] [--list] [--events] [--open REGEX] [--no-errors] [--jobs N]
 //
 // Each flip happens in a child process that is forked from the undisturbed run at that cycle; so every flip meets the
 // same batch, and nothing is left behind. A run whose whole state has become that of the undisturbed one again is not
 // followed further: what is left of it is known. A line for each signal that did harm, then one line of counts for each
 // program. Exit status 0 when there was neither a wrong answer, nor a leak, forgery or hang outside of --open (a
 // regular expression: signals known to be unprotected). --no-errors: alarms and errors count as harm too, for what is meant
-// to work on.
+// to work on. --jobs: so many flips are judged at a time, each in a process; by default as many as there are processors.
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,6 +18,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <regex>
+#include <thread>
 
 #include "../test/engine.hpp"
 #include "targets.hpp"
@@ -40,6 +41,7 @@ struct Options {
   std::uint64_t to = ~std::uint64_t{0};
   std::regex target{".*"}, open{"^$"};
   bool by_bit = false, list = false, events = false, no_errors = false;
+  std::size_t jobs = std::max(1U, std::thread::hardware_concurrency());
 };
 
 struct Expected {
@@ -96,8 +98,22 @@ class Campaign {
     const std::uint64_t begin = engine_.cycles;
     for (const Job& j : batch.jobs) engine_.submit(j);
     follow_undisturbed(begin, first + batch.jobs.size());
+    std::map<pid_t, std::size_t> running;
+    const auto wait_for_one = [&] {
+      int status = 0;
+      const pid_t child = waitpid(-1, &status, 0);
+      const auto it = running.find(child);
+      if (it == running.end()) throw std::runtime_error("waitpid failed");
+      if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+        throw std::runtime_error("a run ended by itself at a flip of " + targets_[shots[it->second].target].name);
+      running.erase(it);
+    };
     for (std::size_t i = 0; i < o_.count; ++i) {
       while (engine_.cycles - begin < shots[i].at) engine_.tick();
+      while (running.size() >= o_.jobs) wait_for_one();
+      if (i % 1000 == 0 && i != 0) {
+        std::fprintf(stderr, "%s: %zu of %zu flips\n", program.c_str(), i, o_.count);
+      }
       std::fflush(nullptr);
       const pid_t child = fork();
       if (child < 0) throw std::runtime_error("fork failed");
@@ -106,11 +122,9 @@ class Campaign {
         shots[i].outcome = judge(batch, first, length, begin, is_table(targets_[shots[i].target]));
         _exit(0);
       }
-      int status = 0;
-      waitpid(child, &status, 0);
-      if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-        throw std::runtime_error("a run ended by itself at a flip of " + targets_[shots[i].target].name);
+      running.emplace(child, i);
     }
+    while (!running.empty()) wait_for_one();
     engine_.run(first + batch.jobs.size() - engine_.done.size());
 
     std::array<std::size_t, kOutcomes> counts{};
@@ -426,6 +440,8 @@ int main(int argc, char** argv) {
         o.list = true;
       else if (a == "--events")
         o.events = true;
+      else if (a == "--jobs")
+        o.jobs = std::max(1UL, std::stoul(value()));
       else if (a == "--no-errors")
         o.no_errors = true;
       else

@@ -1,9 +1,9 @@
-// The flops and memories of a verilated model by name, and flips of their bits. The model is built with
-// --public-flat-rw --vpi, so that Verilator keeps every signal and a table of their names.
+// The flops and memories of a verilated model by name, and flips of their bits. The model is built with --vpi and the
+// file that flops.py writes, so that Verilator keeps a table of their names.
 //
-// What holds state is found by trying: a bit is flipped and the model evaluated without a clock edge. A wire is
-// computed again and forgets the flip, a flop or memory keeps it. So no list of flops has to be kept up to date, and
-// what depends on a flop by logic alone sees the flip.
+// A wire may share its name with a flop. What holds state is therefore found by trying: a bit is flipped and the model
+// evaluated without a clock edge. A wire is computed again and forgets the flip, a flop or memory keeps it. What depends
+// on a flop by logic alone sees the flip.
 #pragma once
 
 #include <verilated_sym_props.h>

@@ -18,6 +18,9 @@ import subprocess
 import sys
 import time
 
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import record  # noqa: E402
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ARITH = ROOT / "rtl" / "arith"
 FORMAL = ROOT / "rtl" / "formal"
@@ -129,18 +132,27 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=pathlib.Path, required=True)
     parser.add_argument("--only", choices=sorted(TASKS))
+    record.add_options(parser)
     args = parser.parse_args()
     failed = 0
     for name in TASKS:
         if args.only and name != args.only:
             continue
+        of = record.digest([*(ARITH / f"{d}.sv" for d in ["kf_arith_pkg", *TASKS[name][1]]), FORMAL / f"{TASKS[name][0]}.sv"], __file__)
+        if args.changed_only and (lines := record.stands(name, of)):
+            print("\n".join([*lines, f"       {name}: by proven.json, of the same sources"]))
+            continue
+        lines = []
         for broken, wanted in ((False, "proven"), (True, "refuted")):
             begin = time.monotonic()
             got = prove(name, args.build.resolve() / (name + ("-broken" if broken else "")), broken)
             ok = got == wanted
             failed += not ok
             what = f"{name}{' (broken copy)' if broken else ''}"
-            print(f"{'ok    ' if ok else 'FAILED'} {what}: {got}, {time.monotonic() - begin:.1f} s", flush=True)
+            lines.append(f"{'ok    ' if ok else 'FAILED'} {what}: {got}, {time.monotonic() - begin:.1f} s")
+            print(lines[-1], flush=True)
+        if args.record and all(line.startswith("ok") for line in lines):
+            record.write(name, of, lines)
     print(f"{failed} failed")
     return 1 if failed else 0
 

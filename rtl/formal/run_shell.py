@@ -13,6 +13,9 @@ import subprocess
 import sys
 import time
 
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import record  # noqa: E402
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SHELL = ROOT / "rtl" / "shell"
 LIMIT = 300  # seconds a solver run
@@ -90,11 +93,17 @@ def prove(name, out):
     return lines, failed
 
 
+def digest(name):
+    files = [SHELL / f"{s}.sv" for s in ["kf_regs_pkg", *TASKS[name][1]]] + list((ROOT / "rtl" / "formal").glob("*_props.svh"))
+    return record.digest(files, __file__)
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--build", type=pathlib.Path, required=True)
     p.add_argument("--only")
     p.add_argument("--jobs", type=int, default=2)
+    record.add_options(p)
     a = p.parse_args()
     a.build.mkdir(parents=True, exist_ok=True)
     names = [n for n in TASKS if not a.only or n == a.only]
@@ -102,12 +111,19 @@ def main():
         p.error(f"no task {a.only}")
     failed = 0
     begin = time.monotonic()
+    for n in list(names):
+        if a.changed_only and (lines := record.stands(n, digest(n))):
+            print("\n".join([*lines, f"       {n}: by proven.json, of the same sources"]))
+            names.remove(n)
     with concurrent.futures.ThreadPoolExecutor(a.jobs) as pool:  # the longest ones stand last in the table and start first
-        for done in concurrent.futures.as_completed([pool.submit(prove, n, a.build) for n in reversed(names)]):
+        under_way = {pool.submit(prove, n, a.build): n for n in reversed(names)}
+        for done in concurrent.futures.as_completed(under_way):
             lines, bad = done.result()
             print("\n".join(lines), flush=True)
             failed += bad
-    print(f"{len(names)} modules, {failed} failed, {time.monotonic() - begin:.0f} s")
+            if a.record and not bad:
+                record.write(under_way[done], digest(under_way[done]), lines)
+    print(f"{len(names)} modules run, {failed} failed, {time.monotonic() - begin:.0f} s")
     return 1 if failed else 0
 
 

@@ -1,7 +1,7 @@
 // Test vector leakage assessment in simulation: do the registers' toggles depend on the key?
 //
 //   tvla --table FILE [--program sign|ecka] [--curve 0|1] [--traces N] [--seed N] [--unmasked] [--expect-leak]
-//        [--csv FILE]
+//        [--csv FILE] [--explain]
 //
 // A trace is one batch with the same input in every context: for each cycle from the first job's first beat to the last
 // completion, how many bits of all flops have changed. Half of the traces have one and the same key in all contexts, the
@@ -11,11 +11,13 @@
 //
 // There is no noise here, so that some hundred traces see what a laboratory needs many more for; and nothing of glitches,
 // wires or memory cells: only flops, first order. --unmasked gives every key as (d, 0), which must be seen.
+// --explain: if cycles leak, as many traces more, and which flops' toggles differ in these cycles.
 // Exit status 0: no cycle leaks, or with --expect-leak some do; 1: the opposite; 2: a mistake.
 #include <bit>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 
 #include "../test/engine.hpp"
 // after verilated.h
@@ -31,7 +33,7 @@ struct Options {
   int curve = 0;
   std::size_t traces = 40;
   std::uint64_t seed = 0;
-  bool unmasked = false, expect_leak = false;
+  bool unmasked = false, expect_leak = false, explain = false;
 };
 
 constexpr std::size_t kContexts = 64 / KF_II;
@@ -95,7 +97,7 @@ class Assessment {
       for (std::size_t c = 0; c < usual; ++c) into[c].add(trace[c]);
       ++done;
     }
-    std::size_t leaks = 0, first = 0;
+    std::vector<std::size_t> leaks;
     std::array<double, 2> most{};
     std::FILE* f = o_.csv.empty() ? nullptr : std::fopen(o_.csv.c_str(), "w");
     if (f != nullptr) std::fprintf(f, "cycle,mean_fixed,mean_random,t_first_half,t_second_half\n");
@@ -103,19 +105,44 @@ class Assessment {
       const double a = welch(t_[0][1][c], t_[0][0][c]), b = welch(t_[1][1][c], t_[1][0][c]);
       most[0] = std::max(most[0], std::abs(a));
       most[1] = std::max(most[1], std::abs(b));
-      if (std::abs(a) > kLimit && std::abs(b) > kLimit && (a > 0) == (b > 0) && leaks++ == 0) first = c;
+      if (std::abs(a) > kLimit && std::abs(b) > kLimit && (a > 0) == (b > 0)) leaks.push_back(c);
       if (f != nullptr) std::fprintf(f, "%zu,%.1f,%.1f,%.3f,%.3f\n", c, t_[0][1][c].mean, t_[0][0][c].mean, a, b);
     }
     if (f != nullptr) std::fclose(f);
     std::printf("%s, %s: %zu traces of %zu cycles (%zu of another length), max |t| %.1f and %.1f, %zu cycles leak",
                 o_.program.c_str(), o_.unmasked ? "keys given without a mask" : "keys in shares", o_.traces, usual, odd,
-                most[0], most[1], leaks);
-    if (leaks != 0) std::printf(", the first one is %zu", first);
+                most[0], most[1], leaks.size());
+    if (!leaks.empty()) std::printf(", the first one is %zu", leaks.front());
     std::printf("\n");
-    return (leaks != 0) == o_.expect_leak ? 0 : 1;
+    if (o_.explain && !leaks.empty()) explain(leaks, usual);
+    return leaks.empty() != o_.expect_leak ? 0 : 1;
   }
 
  private:
+  void explain(const std::vector<std::size_t>& leaks, std::size_t usual) {
+    for (const std::size_t c : leaks) at_[c];
+    for (std::size_t done = 0; done < o_.traces;) {
+      now_.clear();
+      const bool fixed = (rng_() & 1) != 0;
+      if (record(fixed).size() != usual) continue;
+      ++done;
+      for (const auto& [c, counts] : now_)
+        for (std::size_t f = 0; f < counts.size(); ++f) {
+          at_[c].resize(counts.size());
+          at_[c][f][fixed ? 1 : 0].add(counts[f]);
+        }
+    }
+    for (const auto& [c, flops] : at_) {
+      std::vector<std::pair<double, std::size_t>> most;
+      for (std::size_t f = 0; f < flops.size(); ++f) most.emplace_back(std::abs(welch(flops[f][1], flops[f][0])), f);
+      std::ranges::sort(most, std::greater{});
+      std::printf("cycle %zu:", c);
+      for (std::size_t i = 0; i < 3 && i < most.size(); ++i)
+        std::printf(" %s (t %.1f, %.1f against %.1f)", flops_[most[i].second].name.c_str(), most[i].first,
+                    flops[most[i].second][1].mean, flops[most[i].second][0].mean);
+      std::printf("\n");
+    }
+  }
   void rest() {
     while (!engine_.top().idle_o) engine_.tick();
     for (int i = 0; i < 3000; ++i) engine_.tick();  // the generator has its next words
@@ -136,14 +163,24 @@ class Assessment {
     put(0, slot, curve_.mod_op('+', d, d1), sign);
     put(1, slot, d1, sign);
   }
-  std::uint32_t toggles() {
+  // Since it was asked last; `each`: of each flop, too.
+  std::uint32_t toggles(std::vector<std::uint32_t>* each = nullptr) {
     std::uint32_t n = 0;
-    std::size_t at = 0;
+    unsigned char* before = before_.data();
     for (const fault::Target& t : flops_) {
       const std::size_t size = t.elements * t.element_size;
-      for (std::size_t i = 0; i < size; ++i) n += static_cast<unsigned>(std::popcount(static_cast<unsigned>(before_[at + i] ^ t.data[i])));
-      std::memcpy(&before_[at], t.data, size);
-      at += size;
+      const std::uint32_t was = n;
+      std::size_t i = 0;
+      for (; i + 4 <= size; i += 4) {
+        std::uint32_t a = 0, b = 0;
+        std::memcpy(&a, before + i, 4);
+        std::memcpy(&b, t.data + i, 4);
+        if (a != b) n += static_cast<std::uint32_t>(std::popcount(a ^ b));
+      }
+      for (; i < size; ++i) n += static_cast<std::uint32_t>(std::popcount(static_cast<unsigned>(before[i] ^ t.data[i])));
+      std::memcpy(before, t.data, size);
+      before += size;
+      if (each != nullptr) each->push_back(n - was);
     }
     return n;
   }
@@ -163,13 +200,14 @@ class Assessment {
     std::vector<std::uint32_t> trace;
     while (engine_.done.size() < kContexts) {
       engine_.tick();
-      trace.push_back(toggles());
+      trace.push_back(toggles(at_.contains(trace.size()) ? &now_[trace.size()] : nullptr));
       if (trace.size() > 2'000'000) throw std::runtime_error("a batch does not end");
     }
     for (const Completion& c : engine_.done)
       if (c.status != kOk) throw std::runtime_error("a job failed: status " + std::to_string(c.status));
-    // What is compared must not be what the host sees anyway: the shared secret leaves in the last 300 cycles.
-    trace.resize(trace.size() - std::min<std::size_t>(trace.size(), kContexts * 24));
+    // What is compared must not be what the host sees anyway: the results leave in the last 24 cycles of each context, and the
+    // shared secret of ECKA stands in registers without blinding from the word `xo` on, 14 words before that.
+    trace.resize(trace.size() - kContexts * 24 - (sign ? 0 : 14 * 64));
     return trace;
   }
 
@@ -181,6 +219,8 @@ class Assessment {
   std::array<fault::Target, 2> share_;
   std::vector<unsigned char> before_;
   Num fixed_{}, message_{};
+  std::map<std::size_t, std::vector<std::array<Moments, 2>>> at_;  // cycles that leak: of each flop, by class
+  std::map<std::size_t, std::vector<std::uint32_t>> now_;          // toggles of this trace in them
   Point peer_{};
   std::array<std::array<std::vector<Moments>, 2>, 2> t_;  // by half and class
 };
@@ -214,6 +254,8 @@ int main(int argc, char** argv) {
         o.unmasked = true;
       else if (a == "--expect-leak")
         o.expect_leak = true;
+      else if (a == "--explain")
+        o.explain = true;
       else
         throw std::runtime_error("unknown option " + a);
     }

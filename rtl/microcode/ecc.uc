@@ -176,8 +176,9 @@ check nonzero dx fault
 ; s = (b k0 - b k1)^-1 (b e + (b r) d0 - (b r) d1). At the end s k = e + r d is checked with the operands fetched and converted once more, times another
 ; mask c = b lam. No register holds d, k, r d or their negatives, in whatever form (rtl/test/test_engine.cpp watches all of them).
 .program SIGN
-; Where outputs leave (A1, A2) stand lam and the mask before: nothing that would tell the key.
-.input e lam mask d0 d1 k0 k1
+; Where outputs leave (A1, A2) stand lam and the mask before: nothing that would tell the key. Inputs follow one another through the same registers, so
+; the two shares of a number never stand side by side.
+.input d0 lam mask d1 k0 e k1
 .output rn=A1 sn=A2
 .pin Z M1
 .pin ytail M2

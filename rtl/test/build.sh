@@ -47,17 +47,23 @@ case $kind in
     main=test_engine.cpp libs="$libs -lgtest -lgtest_main -lpthread" opt=-O1 cflags="$cflags -DKF_COVERAGE"
     options+=(--coverage-line --coverage-toggle $few)
     ;;
-  leak) main=../leak/tvla.cpp; style=0; options+=(--vpi --public-flat-rw "-GSLEEP=0") ;;
-  fault) main=../fault/campaign.cpp; options+=(--vpi --public-flat-rw "-GSLEEP=0" $few); opt=-O2 ;;
+  leak) main=../leak/tvla.cpp; style=0; options+=(--vpi "-GSLEEP=0") ;;
+  fault) main=../fault/campaign.cpp; options+=(--vpi "-GSLEEP=0" $few) ;;
   entropy)
     main=test_entropy.cpp libs="$libs -lgtest -lgtest_main -lpthread" opt=-O2
     answer=$(sed -n "s/.*KNOWN_ANSWER = 128'h\([0-9a-f]*\).*/\1/p" "$rtl/core/kf_entropy.sv")
     cflags="$cflags -DKF_KNOWN_ANSWER=$answer"
-    options+=(--vpi --public-flat-rw -GLOG2_RESEED=3 -GLOG2_STARVE=10)
+    options+=(--vpi -GLOG2_RESEED=3 -GLOG2_STARVE=10)
     ;;
 esac
 [ $top = kf_entropy ] || options+=(-GSTYLE=$style -GII="$ii" "-GTEST_IMPORT=1'b1")
 if [ "$main" = test_engine.cpp ]; then options+=("$rtl/test/engine.vlt"); fi
+if [[ " ${options[*]} " == *" --vpi "* ]]; then # flops and memories by name
+  parameters=()
+  for o in "${options[@]}"; do case $o in -G*) parameters+=("$o") ;; esac; done
+  "$python3" -B "$rtl/fault/flops.py" --out "$out/flops.vlt" -- verilator --top-module $top "${parameters[@]}" "${files[@]}"
+  options+=("$out/flops.vlt")
+fi
 if command -v ccache >/dev/null; then export OBJCACHE=${OBJCACHE-ccache}; fi
 run() { "$@" >>"$out/build.log" 2>&1 || { cat "$out/build.log" >&2; exit 1; }; }
 : >"$out/build.log"

@@ -3,7 +3,6 @@
 //
 //   KEYFERRY_TEST_FLIPS       the file to which each flip is appended as a line: cycle, name, element, bit
 //   KEYFERRY_TEST_FLIP_EVERY  cycles from one flip to the next, on average; none: 200 000
-//   KEYFERRY_TEST_FLIP_AFTER  cycles before the first one may come; none: 1 000 000
 //   KEYFERRY_TEST_FLIP_ONLY   a regular expression that the name has to match; none: any
 //   KEYFERRY_TEST_FLIP_SEED   of what is chosen, and when; the process's number is added
 #include <unistd.h>
@@ -13,6 +12,7 @@
 #include <random>
 
 #include "drivers/board/faulty.hpp"
+#include "drivers/ecc/ecc_regs.hpp"
 #include "drivers/sim/simulator.hpp"
 
 namespace {
@@ -37,18 +37,24 @@ int main() {
   std::exponential_distribution<double> pause(1.0 /
                                               static_cast<double>(number_from("KEYFERRY_TEST_FLIP_EVERY", 200'000)));
   kf::ecc::FaultyBoard* board = nullptr;
-  // The core starts and passes its self-test undisturbed: one that does not is refused by the server, as it should be.
-  const double quiet = static_cast<double>(number_from("KEYFERRY_TEST_FLIP_AFTER", 1'000'000));
+  // The core starts and passes its self-test undisturbed, however long that takes: one that does not is refused by the
+  // server, as it should be.
+  bool quiet = true;
+  std::uint64_t slices = 0;
   double next = 0;
   kf::ecc::SimulatorProcess p;
   p.make = [&](const kf::ecc::BoardOptions& o) -> kf::Result<std::unique_ptr<kf::ecc::Board>> {
     auto made = kf::ecc::make_faulty_board(o);
     board = made.get();
     board->places();  // while nothing waits
-    next = static_cast<double>(board->cycles()) + quiet + pause(random);
     return std::unique_ptr<kf::ecc::Board>(std::move(made));
   };
   p.after_slice = [&](const kf::ecc::Board&) {
+    if (quiet) {
+      if (++slices % 64 != 0 || kf::ecc::kStatusSelftestPassed.get(board->read(kf::ecc::kRegStatus)) == 0) return;
+      quiet = false;
+      next = static_cast<double>(board->cycles()) + pause(random);
+    }
     if (static_cast<double>(board->cycles()) < next) return;
     const std::string what = board->flip(random, only);
     std::fprintf(out, "%llu %s\n", static_cast<unsigned long long>(board->cycles()), what.c_str());
