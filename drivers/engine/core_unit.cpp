@@ -1,8 +1,9 @@
 #include "drivers/engine/core_unit.hpp"
 
 #include <algorithm>
+#include <utility>
 
-#include "host/crypto/ec.hpp"
+#include "drivers/core/known_answers.hpp"
 
 namespace kf::ecc {
 namespace {
@@ -10,24 +11,6 @@ CurveNumber number_of(std::size_t curve) { return curve == 0 ? CurveNumber::p256
 
 void put(std::uint8_t (&v)[32], const std::uint8_t* big_endian) { std::reverse_copy(big_endian, big_endian + 32, v); }
 void take(const std::uint8_t (&v)[32], std::uint8_t* big_endian) { std::reverse_copy(v, v + 32, big_endian); }
-
-// A signature whose answer is known: SHA-256("keyferry known answer") under the key d = 2 on P-256 (RFC 6979). It says
-// whether a core that has passed its self-test still computes.
-const Work& known_signature() {
-  static const Work w = [] {
-    Work k;
-    std::array<std::uint8_t, 32> d{};
-    d[31] = 2;
-    static constexpr std::string_view text = "keyferry known answer";
-    k.request.op = EccOp::verify;
-    k.request.curve = Curve::p256;
-    k.request.hash = sha256(ByteView(reinterpret_cast<const std::uint8_t*>(text.data()), text.size()));
-    k.request.peer = public_of(Curve::p256, d).value();
-    k.request.signature = ecdsa_sign_rfc6979(Curve::p256, d, k.request.hash);
-    return k;
-  }();
-  return w;
-}
 
 }  // namespace
 
@@ -60,13 +43,22 @@ Descriptor& CoreUnit::describe(Opcode op, std::size_t curve, std::uint16_t slot)
   return d;
 }
 
-void CoreUnit::describe_verify(std::size_t curve, const EccRequest& r) {
+void CoreUnit::describe_verify(std::size_t curve, const Point& q, const Digest32& e, const Signature& s) {
   Descriptor& d = describe(Opcode::verify, curve, 0);
-  put(d.v[0], r.peer.data() + 1);
-  put(d.v[1], r.peer.data() + 33);
-  put(d.v[2], r.hash.data());
-  put(d.v[3], r.signature.data());
-  put(d.v[4], r.signature.data() + 32);
+  put(d.v[0], q.data() + 1);
+  put(d.v[1], q.data() + 33);
+  put(d.v[2], e.data());
+  put(d.v[3], s.data());
+  put(d.v[4], s.data() + 32);
+}
+void CoreUnit::describe_known_answers(std::size_t curve) {
+  const KnownSignature& k = known_signature(number_of(curve));
+  describe_verify(curve, k.q, k.e, k.s);
+  describe_verify(curve, k.q, k.e, k.wrong);
+}
+void CoreUnit::enter_known_answers(std::size_t curve, std::size_t sent) {
+  if (sent > 0) jobs_.push_back({JobKind::known_answer, static_cast<std::uint8_t>(curve), {}, {}});
+  if (sent > 1) jobs_.push_back({JobKind::known_refusal, static_cast<std::uint8_t>(curve), {}, {}});
 }
 
 std::size_t CoreUnit::agree(std::size_t curve, Queue<Work>& works, std::size_t most) {
@@ -87,10 +79,21 @@ std::size_t CoreUnit::agree(std::size_t curve, Queue<Work>& works, std::size_t m
 }
 
 std::size_t CoreUnit::verify(std::size_t curve, Queue<Work>& works, std::size_t most) {
-  const std::size_t n = std::min(most, works.size());
   descriptors_.clear();
-  for (std::size_t i = 0; i < n; ++i) describe_verify(curve, works[i].request);
-  const std::size_t sent = send(JobKind::verify);
+  // The first batch on a curve begins with two whose answers are known: answers come in order, so nothing is believed
+  // before them.
+  const std::size_t asked = verify_asked_[curve] ? 0 : 2;
+  if (asked != 0) describe_known_answers(curve);
+  const std::size_t n = std::min(most - std::min(most, asked), works.size());
+  for (std::size_t i = 0; i < n; ++i) {
+    const EccRequest& r = works[i].request;
+    describe_verify(curve, r.peer, r.hash, r.signature);
+  }
+  std::size_t sent = send(JobKind::verify);
+  const std::size_t known = std::min(sent, asked);
+  enter_known_answers(curve, known);
+  verify_asked_[curve] = known == asked;
+  sent -= known;
   for (std::size_t i = 0; i < sent; ++i)
     jobs_.push_back({JobKind::verify, static_cast<std::uint8_t>(curve), {}, std::move(works[i])});
   works.drop(sent);
@@ -113,8 +116,8 @@ std::size_t CoreUnit::generate(std::size_t curve, std::size_t most) {
 
 void CoreUnit::known_answer() {
   descriptors_.clear();
-  describe_verify(0, known_signature().request);
-  if (send(JobKind::known_answer) != 0) jobs_.push_back({JobKind::known_answer, 0, {}, {}});
+  describe_known_answers(0);
+  enter_known_answers(0, send(JobKind::known_answer));
 }
 
 std::size_t CoreUnit::erase(std::size_t most) {
@@ -225,7 +228,8 @@ Status CoreUnit::answer(Job& job, const Completion& c, std::vector<UnitAnswer>& 
       (status == JobStatus::ok ? free_slots_ : doubtful_).push_back(job.key.slot);
       return {};
     case JobKind::known_answer:
-      if (status != JobStatus::ok)
+    case JobKind::known_refusal:
+      if (status != (job.kind == JobKind::known_answer ? JobStatus::ok : JobStatus::bad_signature))
         return Error{"core-lost", "a known answer was wrong: status " + std::to_string(c.status)};
       ++counts_.known_answers;
       return {};
@@ -235,6 +239,7 @@ Status CoreUnit::answer(Job& job, const Completion& c, std::vector<UnitAnswer>& 
 }
 
 Status CoreUnit::poll(std::vector<UnitAnswer>& into) {
+  KF_CHECK(state_);
   KF_CHECK(device_->state());
   std::array<Completion, 64> answers;
   for (;;) {
@@ -265,7 +270,7 @@ Status CoreUnit::poll(std::vector<UnitAnswer>& into) {
         into.push_back({UnitAnswer::What::again, std::move(job.work), {}});
     }
     wipe(answers.data(), sizeof answers);
-    if (!bad.ok()) return bad;
+    if (!bad.ok()) return state_ = bad;
   }
   return {};
 }

@@ -27,7 +27,8 @@ inline constexpr std::size_t kUnitCurves = 2;
 inline constexpr std::size_t kNoCurve = kUnitCurves;
 std::size_t curve_index(Curve c);  // kNoCurve: the core does not have it
 
-enum class JobKind : std::uint8_t { generate, agree, verify, known_answer, erase };
+enum class JobKind : std::uint8_t { generate, agree, verify, known_answer, known_refusal, erase };
+inline constexpr std::size_t kJobKinds = 6;
 
 // An answer of the core, interpreted. `again`: the request must be done anew (with another key).
 struct UnitAnswer {
@@ -62,7 +63,8 @@ class CoreUnit {
   void known_answer();
   std::size_t erase(std::size_t most);  // slots of which it is not known what they hold
 
-  // Takes what the core has answered. An error: the core cannot be trusted or reached any more.
+  // Takes what the core has answered. An error: the core cannot be trusted or reached any more, and nothing that it says
+  // later is taken.
   Status poll(std::vector<UnitAnswer>& into);
   Status check() { return device_->check(); }  // the slow look, for when answers are overdue
   // Reads the core's counters: some twenty register reads, so from time to time. True when it has found faults in
@@ -109,10 +111,13 @@ class CoreUnit {
   // The jobs described in descriptors_ into the ring, as one batch; the caller enters those that went into jobs_.
   std::size_t send(JobKind kind);
   Descriptor& describe(Opcode op, std::size_t curve, std::uint16_t slot);
-  void describe_verify(std::size_t curve, const EccRequest& r);
+  void describe_verify(std::size_t curve, const Point& q, const Digest32& e, const Signature& s);
+  void describe_known_answers(std::size_t curve);  // a right signature, a wrong one
+  void enter_known_answers(std::size_t curve, std::size_t sent);
   Status answer(Job& job, const Completion& c, std::vector<UnitAnswer>& into);
 
   std::unique_ptr<Device> device_;
+  Status state_;  // why its answers are not taken any more
   std::string where_;
   unsigned keys_ahead_;
   std::vector<Descriptor> descriptors_;  // of the batch that is being made
@@ -120,9 +125,10 @@ class CoreUnit {
   std::vector<std::uint16_t> doubtful_;  // after a fault: erased before they are used again
   std::array<Queue<Key>, kUnitCurves> ready_;
   std::array<std::size_t, kUnitCurves> making_{};
-  Queue<Job> jobs_;  // in the order of the ring, which is that of the answers
+  std::array<bool, kUnitCurves> verify_asked_{};  // its known answers are in the ring or were right
+  Queue<Job> jobs_;                               // in the order of the ring, which is that of the answers
   Queue<Batch> batches_;
-  std::array<double, 5> took_{};  // seconds of a batch, by kind, smoothed; 0: not known yet
+  std::array<double, kJobKinds> took_{};  // seconds of a batch, by kind, smoothed; 0: not known yet
   std::uint64_t next_tag_ = 1, oldest_tag_ = 1;
   EngineClock::time_point last_answer_ = EngineClock::now();
   UnitCounts counts_;

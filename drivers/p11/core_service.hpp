@@ -73,10 +73,13 @@ class CoreService {
 
   void warm_up();  // opens the core if it is not open; does not wait. Without a thread: nothing
 
+  // A key that is to sign has signed a known digest before it is given out; a wrong signature is `fault`, and the key
+  // erased.
   Outcome generate(ecc::CurveNumber curve, bool for_sign, CoreKey& key, Point& q);
   // The key is used up whatever the outcome.
   Outcome agree(const CoreKey& key, const Point& peer, std::span<std::uint8_t, 32> shs);
   Outcome sign(const CoreKey& key, const Digest32& e, Signature& out);
+  // `fault` as long as the core's known answers are wrong.
   Outcome verify(ecc::CurveNumber curve, const Point& q, const Digest32& e, const Signature& s);
   // Returns when all of them are erased in the core or gone with it; `fault`: one is not known to be.
   Outcome erase(std::span<const CoreKey> keys);
@@ -102,6 +105,7 @@ class CoreService {
   static std::size_t kind_of(const Job& j) { return j.d.opcode * 2U + (j.d.curve & 1U); }
 
   static JobPtr make(ecc::Opcode op, ecc::CurveNumber curve);
+  static JobPtr verification(ecc::CurveNumber curve, const Point& q, const Digest32& e, const Signature& s);
   static void name(Job& j, const CoreKey& key);  // as the key that the job uses or erases
   void hand_in(std::span<const JobPtr> jobs);
   Outcome run_one(const JobPtr& job);
@@ -137,7 +141,9 @@ class CoreService {
   std::vector<JobPtr> inbox_;  // guarded by lock_, like the next three
   bool wanted_ = false, stopping_ = false;
   CoreFacts facts_;
-  std::atomic<std::uint64_t> life_{0};  // of the core that is open; 0: none
+  std::atomic<std::uint64_t> life_{0};           // of the core that is open; 0: none
+  std::mutex asking_;                            // while known answers are asked; guards the next
+  std::array<std::uint64_t, 2> verify_asked_{};  // by curve: the life in which its known answers were right
 
   std::unique_ptr<ecc::Device> device_;
   std::uint64_t lives_ = 0;

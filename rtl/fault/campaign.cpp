@@ -9,8 +9,9 @@
 // same batch, and nothing is left behind. A run whose whole state has become that of the undisturbed one again is not
 // followed further: what is left of it is known. A line for each signal that did harm, then one line of counts for each
 // program. Exit status 0 when there was neither a wrong answer, nor a leak, forgery or hang outside of --open (a
-// regular expression: signals known to be unprotected). --no-errors: alarms and errors count as harm too, for what is meant
-// to work on. --jobs: so many flips are judged at a time, each in a process; by default as many as there are processors.
+// regular expression: signals known to be unprotected). --no-errors: alarms and errors count as harm too, for what is
+// meant to work on. --jobs: so many flips are judged at a time, each in a process; by default as many as there are
+// processors.
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -135,7 +136,8 @@ class Campaign {
       const std::string& name = targets_[s.target].name;
       ++counts[s.outcome];
       ++by_target[name][s.outcome];
-      if (s.outcome >= kHang || (o_.no_errors && s.outcome != kNothing)) ++(std::regex_search(name, o_.open) ? excused : harmful);
+      if (s.outcome >= kHang || (o_.no_errors && s.outcome != kNothing))
+        ++(std::regex_search(name, o_.open) ? excused : harmful);
       if (o_.events && s.outcome >= kDenied)
         std::printf("  %-9s %s[%zu] bit %zu at cycle %llu\n", kOutcomeNames[s.outcome], name.c_str(), s.element, s.bit,
                     static_cast<unsigned long long>(s.at));
@@ -266,11 +268,12 @@ class Campaign {
   }
 
   static constexpr std::uint64_t kLook = 64;  // cycles from one comparison of states to the next
-  // A fault that was seen overwrites everything, and jobs that come later wait for known answers: 720 000 cycles that are those after a
-  // reset, and not run again for each flip. Until then whatever was held has its answer.
+  // A fault that was seen overwrites everything, and jobs that come later wait for known answers: 720 000 cycles that
+  // are those after a reset, and not run again for each flip. Until then whatever was held has its answer.
   static constexpr std::uint64_t kWiped = 4000;
 
-  /// The table is 590 kB of constants, which nothing writes: no part of the state that is compared, unless a flip is in it.
+  /// The table is 590 kB of constants, which nothing writes: no part of the state that is compared, unless a flip is in
+  /// it.
   static bool is_table(const Target& t) { return t.name.ends_with("table_mem"); }
 
   /// A hash of everything that decides what the engine does from here on, but the comb table.
@@ -298,7 +301,8 @@ class Campaign {
     return h;
   }
 
-  /// Lets a child run the batch without a fault, and keeps the hashes of its states, from the begin on in steps of kLook.
+  /// Lets a child run the batch without a fault, and keeps the hashes of its states, from the begin on in steps of
+  /// kLook.
   void follow_undisturbed(std::uint64_t begin, std::size_t want) {
     const std::size_t most = 1'000'000'000 / kLook;  // address space; only what is written becomes memory
     auto* shared = static_cast<std::uint64_t*>(
@@ -335,7 +339,8 @@ class Campaign {
     const std::size_t want = first + b.jobs.size();
     bool frame_lost = false, healed = false;
     try {
-      std::uint64_t wiped = 0;  // cycles in which the engine asks its known answers again, having overwritten everything
+      std::uint64_t wiped =
+          0;  // cycles in which the engine asks its known answers again, having overwritten everything
       while (engine_.done.size() < want && engine_.cycles < limit && !healed && wiped < kWiped) {
         engine_.tick();
         healed = !to_the_end && as_undisturbed(begin);
@@ -359,7 +364,8 @@ class Campaign {
         if (c.x == s || c.y == s) raise(kLeak);
       }
       if (c.tag != j.tag || c.op != j.op || c.curve != j.curve || c.damaged) {
-        raise(kError);  // the driver knows what is due, compares the check word, and takes this for a fault of the device
+        raise(
+            kError);  // the driver knows what is due, compares the check word, and takes this for a fault of the device
       } else if (c.status == kOk && e.status != kOk) {
         raise(kForged);
       } else if (c.status == kOk && (c.x != e.x || c.y != e.y)) {

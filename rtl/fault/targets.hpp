@@ -2,8 +2,8 @@
 // file that flops.py writes, so that Verilator keeps a table of their names.
 //
 // A wire may share its name with a flop. What holds state is therefore found by trying: a bit is flipped and the model
-// evaluated without a clock edge. A wire is computed again and forgets the flip, a flop or memory keeps it. What depends
-// on a flop by logic alone sees the flip.
+// evaluated without a clock edge. A wire is computed again and forgets the flip, a flop or memory keeps it. What
+// depends on a flop by logic alone sees the flip.
 #pragma once
 
 #include <verilated_sym_props.h>

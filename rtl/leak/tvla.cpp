@@ -4,13 +4,13 @@
 //        [--csv FILE] [--explain]
 //
 // A trace is one batch with the same input in every context: for each cycle from the first job's first beat to the last
-// completion, how many bits of all flops have changed. Half of the traces have one and the same key in all contexts, the
-// other half a new random one in each; their order is drawn. Keys are put into the slots as fresh random shares. Welch's t
-// is computed for each cycle, in two halves of the traces independently (Goodwill et al. 2011, "A testing
+// completion, how many bits of all flops have changed. Half of the traces have one and the same key in all contexts,
+// the other half a new random one in each; their order is drawn. Keys are put into the slots as fresh random shares.
+// Welch's t is computed for each cycle, in two halves of the traces independently (Goodwill et al. 2011, "A testing
 // methodology for side-channel resistance validation"): a cycle leaks if |t| > 4.5 in both with the same sign.
 //
-// There is no noise here, so that some hundred traces see what a laboratory needs many more for; and nothing of glitches,
-// wires or memory cells: only flops, first order. --unmasked gives every key as (d, 0), which must be seen.
+// There is no noise here, so that some hundred traces see what a laboratory needs many more for; and nothing of
+// glitches, wires or memory cells: only flops, first order. --unmasked gives every key as (d, 0), which must be seen.
 // --explain: if cycles leak, as many traces more, and which flops' toggles differ in these cycles.
 // Exit status 0: no cycle leaks, or with --expect-leak some do; 1: the opposite; 2: a mistake.
 #include <bit>
@@ -177,7 +177,8 @@ class Assessment {
         std::memcpy(&b, t.data + i, 4);
         if (a != b) n += static_cast<std::uint32_t>(std::popcount(a ^ b));
       }
-      for (; i < size; ++i) n += static_cast<std::uint32_t>(std::popcount(static_cast<unsigned>(before[i] ^ t.data[i])));
+      for (; i < size; ++i)
+        n += static_cast<std::uint32_t>(std::popcount(static_cast<unsigned>(before[i] ^ t.data[i])));
       std::memcpy(before, t.data, size);
       before += size;
       if (each != nullptr) each->push_back(n - was);
@@ -191,7 +192,9 @@ class Assessment {
     rest();
     engine_.done.clear();
     for (std::uint16_t i = 0; i < kContexts; ++i) {
-      Job j{.op = static_cast<std::uint8_t>(sign ? kSign : kEcka), .curve = static_cast<std::uint8_t>(o_.curve), .slot = i};
+      Job j{.op = static_cast<std::uint8_t>(sign ? kSign : kEcka),
+            .curve = static_cast<std::uint8_t>(o_.curve),
+            .slot = i};
       j.v[0] = sign ? message_ : peer_.x;
       j.v[1] = sign ? Num{} : peer_.y;
       engine_.submit(j);
@@ -205,8 +208,8 @@ class Assessment {
     }
     for (const Completion& c : engine_.done)
       if (c.status != kOk) throw std::runtime_error("a job failed: status " + std::to_string(c.status));
-    // What is compared must not be what the host sees anyway: the results leave in the last 24 cycles of each context, and the
-    // shared secret of ECKA stands in registers without blinding from the word `xo` on, 14 words before that.
+    // What is compared must not be what the host sees anyway: the results leave in the last 24 cycles of each context,
+    // and the shared secret of ECKA stands in registers without blinding from the word `xo` on, 14 words before that.
     trace.resize(trace.size() - kContexts * 24 - (sign ? 0 : 14 * 64));
     return trace;
   }

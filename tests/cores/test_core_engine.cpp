@@ -11,6 +11,7 @@
 
 #include "drivers/core/sim_transport.hpp"
 #include "tests/cores/support.hpp"
+#include "tests/drivers/lying_transport.hpp"
 
 namespace kf::ecc {
 namespace {
@@ -212,6 +213,38 @@ TEST(CoreEngine, AsksForKnownAnswers) {
   p.expect(a);
   EXPECT_GE(e->stats().cores.at(0).known_answers, 1U);
   EXPECT_EQ(e->stats().cores.at(0).losses, 0U);
+}
+
+// A core that takes every signature for right: the first batch finds out, and the request is decided by another core.
+TEST(CoreEngine, NoVerificationIsBelievedBeforeAKnownAnswer) {
+  std::atomic<int> opened{0};
+  CoreEngineConfig config;
+  config.log = [](const std::string& line) { std::printf("%s\n", line.c_str()); };
+  config.open = [&](unsigned) -> Result<std::unique_ptr<Device>> {
+    SimOptions o;
+    o.program = KF_BIN_DIR "/keyferry-ecc-sim";
+    KF_TRY(auto t, SimTransport::open(o));
+    if (++opened > 1) return Device::open(std::move(t));
+    return Device::open(std::make_unique<test::LyingTransport>(std::move(t), [](Completion& c) {
+      if (c.opcode == static_cast<std::uint8_t>(Opcode::verify)) c.status = static_cast<std::uint8_t>(JobStatus::ok);
+    }));
+  };
+  auto e = CoreEngine::start(std::move(config));
+  ASSERT_TRUE(e.ok()) << e.error().text();
+  const KeyPair k = generate_key_pair(Curve::p256);
+  EccRequest r;
+  r.id = 1;
+  r.op = EccOp::verify;
+  r.curve = Curve::p256;
+  r.peer = k.q;
+  r.hash = sha256(Bytes{1});
+  r.signature = ecdsa_sign(Curve::p256, k.d.expose(), sha256(Bytes{2}));
+  ASSERT_EQ((*e)->submit({&r, 1}), 1U);
+  Answers a;
+  ASSERT_TRUE(a.collect(**e, 1));
+  EXPECT_EQ(a.by_id.at(1).status, EccStatus::bad_signature);
+  EXPECT_EQ((*e)->stats().cores.at(0).losses, 1U);
+  EXPECT_EQ(opened, 2);
 }
 
 TEST(CoreEngine, ACoreThatIsNotThereIsToldAtTheStart) {

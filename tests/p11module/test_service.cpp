@@ -10,6 +10,7 @@
 #include "drivers/p11/core_service.hpp"
 #include "host/base/random.hpp"
 #include "host/crypto/ec.hpp"
+#include "tests/drivers/lying_transport.hpp"
 
 namespace kf::p11core {
 namespace {
@@ -44,7 +45,7 @@ TEST(Service, BatchesWhatComesTogether) {
   const CoreFacts f = core.facts();
   std::printf("%u callers, %llu jobs in %llu batches\n", kThreads, static_cast<unsigned long long>(f.jobs),
               static_cast<unsigned long long>(f.batches));
-  EXPECT_EQ(f.jobs, kThreads * kRounds);
+  EXPECT_EQ(f.jobs, kThreads * kRounds + 2) << "two known answers before the first";
   // A batch takes longer than all callers need to come back, so a batch a job would be a fault, whatever the machine.
   EXPECT_LE(2 * f.batches, f.jobs);
 }
@@ -83,6 +84,41 @@ TEST(Service, SlotsGoRound) {
   EXPECT_EQ(core.sign(first, sha256(Bytes{1}), s), Outcome::ok);
   EXPECT_TRUE(ecdsa_verify(Curve::p256, q, sha256(Bytes{1}), s)) << "the first key is what it was";
   EXPECT_EQ(core.facts().free_slots, before);
+}
+
+CoreService::Open lying(ecc::test::LyingTransport::Lie lie) {
+  return [lie = std::move(lie)]() -> Result<std::unique_ptr<ecc::Device>> {
+    ecc::SimOptions o;
+    o.program = KF_BIN_DIR "/keyferry-ecc-sim";
+    KF_TRY(auto t, ecc::SimTransport::open(o));
+    return ecc::Device::open(std::make_unique<ecc::test::LyingTransport>(std::move(t), lie));
+  };
+}
+
+// A core that takes every signature for right, one that takes none, and one that signs wrongly: nothing of theirs is
+// believed, be it that their check words are right.
+TEST(Service, KnownAnswersComeFirst) {
+  const auto is = [](const ecc::Completion& c, ecc::Opcode op) { return c.opcode == static_cast<std::uint8_t>(op); };
+  const KeyPair k = generate_key_pair(Curve::brainpool_p256r1);
+  const Digest32 hash = sha256(Bytes{7});
+  const Signature s = ecdsa_sign(Curve::brainpool_p256r1, k.d.expose(), hash);
+  for (const auto always : {ecc::JobStatus::ok, ecc::JobStatus::bad_signature}) {
+    CoreService core("core", lying([&](ecc::Completion& c) {
+                       if (is(c, ecc::Opcode::verify)) c.status = static_cast<std::uint8_t>(always);
+                     }),
+                     [](const std::string&) {});
+    for (int i = 0; i < 2; ++i)
+      EXPECT_EQ(core.verify(ecc::CurveNumber::brainpoolp256r1, k.q, hash, s), Outcome::fault) << i;
+  }
+  CoreService core("core", lying([&](ecc::Completion& c) {
+                     if (is(c, ecc::Opcode::sign)) c.y[0] ^= 1;
+                   }),
+                   [](const std::string&) {});
+  CoreKey key;
+  Point q{};
+  EXPECT_EQ(core.generate(ecc::CurveNumber::p256, true, key, q), Outcome::fault);
+  EXPECT_EQ(core.generate(ecc::CurveNumber::p256, false, key, q), Outcome::ok) << "it needs no signature";
+  EXPECT_EQ(core.facts().free_slots, core.facts().key_slots - 1) << "the other one was erased";
 }
 
 // What throws in a turn (no memory, say) ends the jobs, not the process, and whoever comes later is served.
