@@ -5,7 +5,7 @@
 # ROOMS and PRIVATE are the allowed edges; tests/house holds them against the #includes.
 # kf_test(NAME SOURCES ... ROOMS ... [LABELS ...] [TIMEOUT seconds]): one GoogleTest program, registered with ctest.
 #   The label `threads` marks what has threads of its own: the tsan preset builds and runs just that (target tests_threads).
-#   What is labelled `measure` or `soak` is not built with sanitizers unless it is named.
+#   What is labelled `measure`, `soak` or `equipment` (it tests nothing of the product) is not built with sanitizers unless it is named.
 include(CMakeParseArguments)
 
 # Whoever names rooms is remembered: a name that is no target would otherwise become a library that the linker does not find.
@@ -84,7 +84,7 @@ function(kf_test name)
   if("threads" IN_LIST A_LABELS)
     add_dependencies(tests_threads ${name})
   endif()
-  if(KEYFERRY_SANITIZE AND A_LABELS MATCHES "measure|soak") # not run there: ./run
+  if(KEYFERRY_SANITIZE AND A_LABELS MATCHES "measure|soak|equipment") # not run there: ./run
     set_target_properties(${name} PROPERTIES EXCLUDE_FROM_ALL TRUE)
   endif()
   if(NOT A_TIMEOUT)

@@ -1,6 +1,6 @@
 // What a core is asked before its answers are believed: for each curve a signature that is right and one that is not,
 // and the pairwise check of a key that is to sign. GENERATE and ECKA on both curves are asked by the core itself at its
-// start (docs/ecc-core.md, "At the start"); SIGN and VERIFY by the driver, when they are used first, since they would
+// start (docs/ecc-core.md, "Theory of operation"); SIGN and VERIFY by the driver, when they are used first, since they would
 // cost every start another half million cycles. Threading: any thread. No secrets: the key of the known signature is 2.
 #pragma once
 

@@ -133,7 +133,7 @@ TEST(CoreCrash, KillingTheCoreLosesNoDownload) {
 // a wrong receipt or a card that refuses its profile; each flip ends in a repeated job, a new core, or nothing.
 TEST(CoreFaults, FlippedBitsDeliverNoWrongKeyAndLoseNoDownload) {
   const char* many = std::getenv("KF_FLIP_DOWNLOADS");  // the soak test's
-  const unsigned downloads = many == nullptr ? 150 : static_cast<unsigned>(std::stoul(many));
+  const unsigned downloads = many == nullptr ? 60 : static_cast<unsigned>(std::stoul(many));
   const std::string flips = (fs::temp_directory_path() / ("kf-flips-" + random_uuid())).string();
   const std::map<std::string, std::string> environment{{"KEYFERRY_TEST_FLIPS", flips},
                                                        {"KEYFERRY_TEST_FLIP_EVERY", "200000"},
