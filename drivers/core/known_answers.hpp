@@ -1,7 +1,8 @@
 // What a core is asked before its answers are believed: for each curve a signature that is right and one that is not,
 // and the pairwise check of a key that is to sign. GENERATE and ECKA on both curves are asked by the core itself at its
-// start (docs/ecc-core.md, "Theory of operation"); SIGN and VERIFY by the driver, when they are used first, since they would
-// cost every start another half million cycles. Threading: any thread. No secrets: the key of the known signature is 2.
+// start (docs/ecc-core.md, "Theory of operation"); SIGN and VERIFY by the driver, when they are used first, since they
+// would cost every start another half million cycles. Threading: any thread. No secrets: the key of the known signature
+// is 2.
 #pragma once
 
 #include "drivers/ecc/ecc_regs.hpp"
@@ -20,7 +21,7 @@ struct KnownSignature {
 const KnownSignature& known_signature(CurveNumber curve);
 
 // Whether `s` is a signature of known_signature()'s digest by the key of `q`, by software: what a new key has signed
-// before it is used for anything else (FIPS 140-3, pairwise consistency).
+// before it is used for anything else (FIPS 140-3, pairwise consistency). Nothing of EVP.
 bool signs_for(CurveNumber curve, const Point& q, const Signature& s);
 
 }  // namespace kf::ecc

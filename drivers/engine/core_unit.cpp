@@ -115,9 +115,10 @@ std::size_t CoreUnit::generate(std::size_t curve, std::size_t most) {
 }
 
 void CoreUnit::known_answer() {
+  next_known_ = (next_known_ + 1) % kUnitCurves;
   descriptors_.clear();
-  describe_known_answers(0);
-  enter_known_answers(0, send(JobKind::known_answer));
+  describe_known_answers(next_known_);
+  enter_known_answers(next_known_, send(JobKind::known_answer));
 }
 
 std::size_t CoreUnit::erase(std::size_t most) {

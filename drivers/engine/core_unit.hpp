@@ -63,8 +63,8 @@ class CoreUnit {
   void known_answer();
   std::size_t erase(std::size_t most);  // slots of which it is not known what they hold
 
-  // Takes what the core has answered. An error: the core cannot be trusted or reached any more, and nothing that it says
-  // later is taken.
+  // Takes what the core has answered. An error: the core cannot be trusted or reached any more, and nothing that it
+  // says later is taken.
   Status poll(std::vector<UnitAnswer>& into);
   Status check() { return device_->check(); }  // the slow look, for when answers are overdue
   // Reads the core's counters: some twenty register reads, so from time to time. True when it has found faults in
@@ -125,6 +125,7 @@ class CoreUnit {
   std::vector<std::uint16_t> doubtful_;  // after a fault: erased before they are used again
   std::array<Queue<Key>, kUnitCurves> ready_;
   std::array<std::size_t, kUnitCurves> making_{};
+  std::size_t next_known_ = 0;                    // the curve that was asked last, from time to time
   std::array<bool, kUnitCurves> verify_asked_{};  // its known answers are in the ring or were right
   Queue<Job> jobs_;                               // in the order of the ring, which is that of the answers
   Queue<Batch> batches_;

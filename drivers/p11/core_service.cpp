@@ -131,12 +131,22 @@ Outcome CoreService::generate(ecc::CurveNumber curve, bool for_sign, CoreKey& ke
   take(j->c.x, q.data() + 1);
   take(j->c.y, q.data() + 33);
   if (!for_sign) return Outcome::ok;  // used once, and its agreement fails where the halves do not fit
-  Signature s{};
-  Outcome o = sign(key, ecc::known_signature(curve).e, s);
-  if (o == Outcome::ok && ecc::signs_for(curve, q, s)) return Outcome::ok;
-  if (o == Outcome::ok) o = Outcome::fault;
+  Outcome o = Outcome::fault;
+  try {
+    Signature s{};
+    o = sign(key, ecc::known_signature(curve).e, s);
+    if (o == Outcome::ok && ecc::signs_for(curve, q, s)) return Outcome::ok;
+  } catch (...) {  // no memory
+    static_cast<void>(erase({&key, 1}));
+    throw;
+  }
+  // The pair does not fit together: the core that made it is given up, and the pair with it.
+  if (o == Outcome::ok || o == Outcome::fault) {
+    distrust(key.life);
+    return Outcome::fault;
+  }
   static_cast<void>(erase({&key, 1}));
-  return o;
+  return o == Outcome::key_gone ? Outcome::lost : o;
 }
 
 Outcome CoreService::agree(const CoreKey& key, const Point& peer, std::span<std::uint8_t, 32> shs) {
@@ -161,23 +171,52 @@ Outcome CoreService::sign(const CoreKey& key, const Digest32& e, Signature& out)
   return o;
 }
 
-// The first verification on a curve, in each life of the core, follows two whose answers are known.
+// The first verification on a curve, in each life of the core, follows two whose answers are known, and is for that
+// life only: a core that came since has to be asked again.
 Outcome CoreService::verify(ecc::CurveNumber curve, const Point& q, const Digest32& e, const Signature& s) {
-  {
-    std::uint64_t& asked = verify_asked_.at(static_cast<std::size_t>(curve) & 1U);
-    const std::lock_guard g(asking_);
-    if (const std::uint64_t life = life_.load(); life == 0 || asked != life) {
-      const ecc::KnownSignature& k = ecc::known_signature(curve);
-      const std::array known{verification(curve, k.q, k.e, k.s), verification(curve, k.q, k.e, k.wrong)};
-      hand_in(known);
-      for (const JobPtr& j : known) wait_for(*j);
-      const auto [right, wrong] = std::pair(known[0]->outcome, known[1]->outcome);
-      if (right == Outcome::lost || wrong == Outcome::lost) return Outcome::lost;
-      if (right != Outcome::ok || wrong != Outcome::bad_signature) return Outcome::fault;
-      asked = life_.load();
-    }
+  for (int attempt = 0; attempt < 3; ++attempt) {
+    std::uint64_t life = 0;
+    if (const Outcome o = ask_known_answers(curve, life); o != Outcome::ok) return o;
+    const JobPtr j = verification(curve, q, e, s);
+    j->life = life;
+    if (const Outcome o = run_one(j); o != Outcome::key_gone) return o;
   }
-  return run_one(verification(curve, q, e, s));
+  return Outcome::lost;
+}
+
+// `life`: in which they were right.
+Outcome CoreService::ask_known_answers(ecc::CurveNumber curve, std::uint64_t& life) {
+  Asking& a = asking_.at(static_cast<std::size_t>(curve) & 1U);
+  const std::uint64_t rounds = a.rounds.load();
+  const std::lock_guard g(a.lock);
+  life = life_.load();
+  if (life != 0 && a.life == life) return Outcome::ok;
+  // Somebody has asked while this caller waited: it takes what he got, be it bad, and does not open the next core for
+  // it.
+  if (a.rounds != rounds && a.last != Outcome::ok) return a.last;
+  const ecc::KnownSignature& k = ecc::known_signature(curve);
+  const std::array known{verification(curve, k.q, k.e, k.s), verification(curve, k.q, k.e, k.wrong)};
+  hand_in(known);
+  for (const JobPtr& j : known) wait_for(*j);
+  const auto [right, wrong] = std::pair(known[0]->outcome, known[1]->outcome);
+  life = known[0]->answered_in;
+  a.last = Outcome::fault;
+  if (right == Outcome::lost || wrong == Outcome::lost || life != known[1]->answered_in) {
+    a.last = Outcome::lost;
+  } else if (right == Outcome::ok && wrong == Outcome::bad_signature) {
+    a.last = Outcome::ok;
+    a.life = life;
+  } else if (right != Outcome::fault && wrong != Outcome::fault) {
+    distrust(life);
+  }
+  ++a.rounds;
+  return a.last;
+}
+
+// The core of that life is given up at the next turn: it answered wrongly what is known.
+void CoreService::distrust(std::uint64_t life) {
+  distrusted_ = life;
+  wake();
 }
 
 CoreService::JobPtr CoreService::verification(ecc::CurveNumber curve, const Point& q, const Digest32& e,

@@ -73,13 +73,13 @@ class CoreService {
 
   void warm_up();  // opens the core if it is not open; does not wait. Without a thread: nothing
 
-  // A key that is to sign has signed a known digest before it is given out; a wrong signature is `fault`, and the key
-  // erased.
+  // A key that is to sign has signed a known digest before it is given out; a wrong signature is `fault`, and the
+  // core is given up.
   Outcome generate(ecc::CurveNumber curve, bool for_sign, CoreKey& key, Point& q);
   // The key is used up whatever the outcome.
   Outcome agree(const CoreKey& key, const Point& peer, std::span<std::uint8_t, 32> shs);
   Outcome sign(const CoreKey& key, const Digest32& e, Signature& out);
-  // `fault` as long as the core's known answers are wrong.
+  // `fault`: the core's known answers were wrong, and it is given up.
   Outcome verify(ecc::CurveNumber curve, const Point& q, const Digest32& e, const Signature& s);
   // Returns when all of them are erased in the core or gone with it; `fault`: one is not known to be.
   Outcome erase(std::span<const CoreKey> keys);
@@ -92,7 +92,8 @@ class CoreService {
   struct Job {
     ecc::Descriptor d{};
     ecc::Completion c{};
-    std::uint64_t life = 0;  // of the key; 0: none
+    std::uint64_t life = 0;  // of the core in which it makes sense (that of its key); 0: any
+    std::uint64_t answered_in = 0;
     Clock::time_point since{};
     Outcome outcome = Outcome::lost;
     std::binary_semaphore done{0};
@@ -109,6 +110,8 @@ class CoreService {
   static void name(Job& j, const CoreKey& key);  // as the key that the job uses or erases
   void hand_in(std::span<const JobPtr> jobs);
   Outcome run_one(const JobPtr& job);
+  Outcome ask_known_answers(ecc::CurveNumber curve, std::uint64_t& life);
+  void distrust(std::uint64_t life);
   void wake() const;
   void wait_for(Job& job);
 
@@ -141,9 +144,15 @@ class CoreService {
   std::vector<JobPtr> inbox_;  // guarded by lock_, like the next three
   bool wanted_ = false, stopping_ = false;
   CoreFacts facts_;
-  std::atomic<std::uint64_t> life_{0};           // of the core that is open; 0: none
-  std::mutex asking_;                            // while known answers are asked; guards the next
-  std::array<std::uint64_t, 2> verify_asked_{};  // by curve: the life in which its known answers were right
+  std::atomic<std::uint64_t> life_{0};  // of the core that is open; 0: none
+  struct Asking {                       // known answers of one curve
+    std::mutex lock;                    // while somebody asks; guards the next but one and the last
+    std::atomic<std::uint64_t> rounds{0};
+    std::uint64_t life = 0;  // in which they were right
+    Outcome last = Outcome::ok;
+  };
+  std::array<Asking, 2> asking_;
+  std::atomic<std::uint64_t> distrusted_{0};  // life of a core that is to be given up
 
   std::unique_ptr<ecc::Device> device_;
   std::uint64_t lives_ = 0;

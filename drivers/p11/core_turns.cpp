@@ -145,6 +145,7 @@ void CoreService::answer(const JobPtr& j, const ecc::Completion& c) {
     free_.push_back(j->d.key_slot);
   }
   j->c = c;
+  j->answered_in = life_.load();
   finish(*j, outcome);
 }
 
@@ -342,6 +343,7 @@ void CoreService::turn() noexcept {
       const std::lock_guard g(lock_);
       wanted = std::exchange(wanted_, false);
     }
+    if (device_ && distrusted_.load() == life_.load()) lose({"core-lost", "it answered wrongly what is known"});
     if (!device_ && (wanted || !queued_.empty())) open_core();
     if (device_) poll_core();
     if (device_) look(Clock::now());

@@ -88,8 +88,10 @@ module kf_core #(
   logic             fail;       // the copies differ, or did in the cycle before
   logic             differ;
   logic [1:0]       fail_q;     // 2'b01: no
-  logic             owed_q;     // a batch was taken and not answered to its end
+  logic             owed_q;     // a batch was taken and not answered to its end; three times, like the next: else a flip would keep the core busy for ever
   logic             lost_q;     // and it was lost
+  logic             owed_next;
+  logic             lost_next;
   logic             answer;
   logic             ctl_rst;
   logic             ctl_taken;
@@ -205,19 +207,17 @@ module kf_core #(
   assign busy_o = ctl_busy || owed_q;
   assign wiped_o = ctl_wiped;
   assign ev_gate_o = ctl_gate;
-  always_ff @(posedge clk) begin
-    if (rst) begin
-      fail_q <= 2'b01;
-      owed_q <= 1'b0;
-      lost_q <= 1'b0;
-    end else begin
-      fail_q <= differ ? 2'b10 : 2'b01;
-      if (taken_o) owed_q <= 1'b1;
-      else if (res_valid_o && res_last_o) owed_q <= 1'b0;
-      if (fail) lost_q <= owed_q;
-      else if (res_valid_o && res_last_o) lost_q <= 1'b0;
-    end
+  always_ff @(posedge clk) fail_q <= !rst && differ ? 2'b10 : 2'b01;
+  always_comb begin
+    owed_next = owed_q;
+    lost_next = lost_q;
+    if (taken_o) owed_next = 1'b1;
+    else if (res_valid_o && res_last_o) owed_next = 1'b0;
+    if (fail) lost_next = owed_q;
+    else if (res_valid_o && res_last_o) lost_next = 1'b0;
+    if (rst) {owed_next, lost_next} = 2'b00;
   end
+  kf_voted #(.WIDTH(2)) u_owed (.clk, .d_i({owed_next, lost_next}), .q_o({owed_q, lost_q}));
 
   // ------------------------------------------------------------------ constants of the round, each checked at its end
   logic         c_load;
@@ -270,8 +270,10 @@ module kf_core #(
   assign mul_o = mul_en5 && slot_of(t5);
 
   // ------------------------------------------------------------------ scalar rows: 55 digits of 7 bits, 35 check bits
-  logic         row_we_q;
+  logic         row_we_q;     // three times, like the next: a row that a wipe misses would stay
   logic [7:0]   row_waddr_q;
+  logic         row_we;
+  logic [7:0]   row_waddr;
   logic [419:0] row_wdata_q;
   logic [7:0]   row_raddr;
   logic [419:0] row;
@@ -458,16 +460,20 @@ module kf_core #(
   assign row_cap = cap_v[4];
   assign row_wipe = ex_we && (ex_w[2:0] == 3'd5 || ex_w[2:0] == 3'd6);
   assign row_ready_o = !row_cap && !ex_run && !ex_we && !fail;
+  assign row_we = row_cap || row_wipe || (row_valid_i && row_ready_o);
+  always_comb begin
+    row_waddr = row_waddr_q;
+    if (row_wipe) row_waddr = {set_now, ex_w[2:0] == 3'd6, ex_ctx};
+    else if (row_cap) row_waddr = {set_now, cap_comb[4], cap_ctx};
+    else if (row_valid_i && row_ready_o) row_waddr = {~set_now, row_comb_i, row_ctx_i};
+  end
+  kf_voted #(.WIDTH(9)) u_row_write (.clk, .d_i({row_we, row_waddr}), .q_o({row_we_q, row_waddr_q}));
   always_ff @(posedge clk) begin
-    row_we_q <= row_cap || row_wipe || (row_valid_i && row_ready_o);
     if (row_wipe) begin
-      row_waddr_q <= {set_now, ex_w[2:0] == 3'd6, ex_ctx};
       row_wdata_q <= '0;
     end else if (row_cap) begin
-      row_waddr_q <= {set_now, cap_comb[4], cap_ctx};
       row_wdata_q <= {row_check(cap_row_q, {set_now, cap_comb[4], cap_ctx}), cap_row_q};
     end else if (row_valid_i && row_ready_o) begin
-      row_waddr_q <= {~set_now, row_comb_i, row_ctx_i};
       row_wdata_q <= {row_check_i ^ row_check(385'd0, {~set_now, row_comb_i, row_ctx_i}), row_data_i};
     end
   end

@@ -80,8 +80,8 @@ package kf_curve;
       : 12'hf82;
   endfunction
   function automatic logic [11:0] rounds_check(input logic curve);
-    rounds_check = curve ? 12'h9
-      : 12'h9;
+    rounds_check = curve ? 12'hd
+      : 12'hd;
   endfunction
   function automatic logic [255:0] kat_k(input logic curve);
     kat_k = curve ? 256'h123456789abcdeffedcba98765432100f1e2d3c4b5a69788796a5b4c3d2e1f2

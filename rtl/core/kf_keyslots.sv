@@ -80,7 +80,7 @@ module kf_keyslots #(
   logic [WIDTH-1:0]      wdata1;
   logic [WIDTH-1:0]      rdata0;
   logic [WIDTH-1:0]      rdata1;
-  logic                  read1_q;
+  logic [1:0]            read1_q; // 2'b11: a reading is under way, else 0; a flip comes out in ack_q
   logic [1:0]            ack_q;   // 2'b11: an answer
   logic                  hard;        // the sweep is one after reset
   logic                  hard_next;
@@ -172,9 +172,9 @@ module kf_keyslots #(
   assign ack_bad_o = (word_q != '0 && fold(word_q[255:0]) != ack_check_o) || gen_check(gen_q[5:0], req_slot_i[LOG2_SLOTS-1:0]) != gen_q[11:6];
   assign ack_gen_o = gen_q[5:0];
   always_ff @(posedge clk) begin
-    read1_q <= !rst && req_valid_i && req_ready_o && req_write_i == 2'd0;
-    ack_q <= rst || !read1_q ? 2'b00 : 2'b11;
-    word_q <= !read1_q ? '0 : req_share_i ? rdata1 : rdata0;
+    read1_q <= {2{!rst && req_valid_i && req_ready_o && req_write_i == 2'd0}};
+    ack_q <= rst ? 2'b00 : read1_q;
+    word_q <= read1_q != 2'b11 ? '0 : req_share_i ? rdata1 : rdata0;
     gen_q <= gen_rdata;
   end
 

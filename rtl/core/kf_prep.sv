@@ -200,7 +200,8 @@ module kf_prep #(
     end
   endgenerate
 
-  assign mix_data_o = {v_q ^ in_data_o, in_data_o[127:0]};  // when it is asked for: a share of d, and e, which was put last
+  // When it is asked for: a share of d, and e, which was put last. Else nothing: at other times these are the two shares of a number.
+  assign mix_data_o = mix_valid_o ? {v_q ^ in_data_o, in_data_o[127:0]} : 384'd0;
 
   // ------------------------------------------------------------------ key slots
 `ifdef FORMAL

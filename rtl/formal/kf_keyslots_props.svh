@@ -116,7 +116,7 @@
         if ($past(f_erase)) a_erased: assert (f_word == '0);
       end
       if ($past(rst)) a_after_reset: assert (sweeping_q && sweep_q == '0);
-      a_read: assert (read1_q == f_read1);
+      a_read: assert (read1_q == {2{f_read1}});
       a_ack: assert (ack_o == f_read2);
       if (f_read1 && f_hit1) begin
         a_rdata: assert (f_rdata == (f_held1 ? {fold(f_scalar1) ^ mark({1'b1, f_sign1, f_curve1}, f_slot, f_which), 1'b1, f_sign1, f_curve1, f_scalar1} : '0));

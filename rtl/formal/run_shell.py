@@ -32,7 +32,7 @@ TASKS = {
     "cq": ("kf_cq_dma", [ABSTRACT, "kf_cq_dma"], {"IDX_W": 4, "MAX_LOG2": 1, "LOG2_HELD": 1, "LOG2_UNDERWAY": 1},
            ("consume_value_i", 4), "", "assume", 8, 3, 45),
     # The counters become arbitrary numbers.
-    "registers": ("kf_axil_regs", ["kf_irq", "kf_counter64", "kf_axil_regs"], {}, ("s_axil_wdata", 32),
+    "registers": ("kf_axil_regs", ["../core/kf_hold", "../core/kf_voted", "kf_irq", "kf_counter64", "kf_axil_regs"], {}, ("s_axil_wdata", 32),
                   "delete t:kf_counter64", "assume", 5, 4, 50),
     "shell": ("kf_shell", [ABSTRACT, "../formal/kf_axil_regs_abstract", "../core/kf_sleep", "kf_sq_dma", "kf_cq_dma", "kf_shell"],
               {"MAX_LOG2": 2, "LOG2_AHEAD": 1, "IDX_W": 5}, ("s_axil_wdata", 32), "",

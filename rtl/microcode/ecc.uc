@@ -506,5 +506,13 @@ rhs = xb + b_m
 yy = y_m * y_m
 dd = yy - rhs
 check nonzero dd off_curve
-ee = rhs - yy
+; Once more from the beginning: a product that was wrong once does not make a point of it.
+x_m2 = x * r2_p
+y_m2 = y * r2_p
+xx2 = x_m2 * x_m2
+xa2 = xx2 + a_m
+xb2 = xa2 * x_m2
+rhs2 = xb2 + b_m
+yy2 = y_m2 * y_m2
+ee = rhs2 - yy2
 check nonzero ee off_curve

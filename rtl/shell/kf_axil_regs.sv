@@ -144,17 +144,16 @@ module kf_axil_regs #(
   end
 
   // Plain registers.
-  logic enable_q, lock_q;
+  logic enable_q;
+  logic lock_q;  // three times: a flip must not open the table again
+  kf_voted #(.WIDTH(1)) u_lock (.clk, .d_i(!rst && (lock_q || (we_control && w_data_q[kf_regs_pkg::CONTROL_LOCK_TABLE_LSB]))), .q_o(lock_q));
   logic [63:0] sq_base_q, cq_base_q;
   logic [4:0] sq_log2_q, cq_log2_q;
   logic [31:0] batch_timeout_q;
   logic [31:0] coalesce_q;
   logic [2:0] irq_enable_q;
   always_ff @(posedge clk) begin : plain
-    if (we_control) begin
-      enable_q <= w_data_q[kf_regs_pkg::CONTROL_ENABLE_LSB];
-      if (w_data_q[kf_regs_pkg::CONTROL_LOCK_TABLE_LSB]) lock_q <= 1'b1;
-    end
+    if (we_control) enable_q <= w_data_q[kf_regs_pkg::CONTROL_ENABLE_LSB];
     if (abort_o || zeroise_o || aborting_i) enable_q <= 1'b0;
     if (we_ring && stopped_i) begin
       if (aw_addr_q == kf_regs_pkg::REG_SQ_BASE_LO) sq_base_q[31:0] <= w_data_q;
@@ -169,7 +168,6 @@ module kf_axil_regs #(
     if (we && aw_addr_q == kf_regs_pkg::REG_IRQ_ENABLE) irq_enable_q <= w_data_q[2:0];
     if (rst) begin
       enable_q <= 1'b0;
-      lock_q <= 1'b0;
       sq_base_q <= '0;
       cq_base_q <= '0;
       sq_log2_q <= kf_regs_pkg::RESET_SQ_LOG2[4:0];

@@ -9,6 +9,7 @@
 #include <random>
 #include <set>
 
+#include "drivers/core/known_answers.hpp"
 #include "drivers/core/sim_transport.hpp"
 #include "tests/cores/support.hpp"
 #include "tests/drivers/lying_transport.hpp"
@@ -213,6 +214,21 @@ TEST(CoreEngine, AsksForKnownAnswers) {
   p.expect(a);
   EXPECT_GE(e->stats().cores.at(0).known_answers, 1U);
   EXPECT_EQ(e->stats().cores.at(0).losses, 0U);
+}
+
+TEST(KnownAnswers, AreWhatSoftwareSays) {
+  std::array<std::uint8_t, 32> d{};
+  d[31] = 2;
+  for (const auto& [curve, number] :
+       {std::pair(Curve::p256, CurveNumber::p256), std::pair(Curve::brainpool_p256r1, CurveNumber::brainpoolp256r1)}) {
+    const KnownSignature& k = known_signature(number);
+    static constexpr std::string_view text = "keyferry known answer";
+    EXPECT_EQ(k.e, sha256(ByteView(reinterpret_cast<const std::uint8_t*>(text.data()), text.size())));
+    EXPECT_EQ(k.q, public_of(curve, d).value());
+    EXPECT_EQ(k.s, ecdsa_sign_rfc6979(curve, d, k.e));
+    EXPECT_TRUE(signs_for(number, k.q, k.s));
+    EXPECT_FALSE(signs_for(number, k.q, k.wrong));
+  }
 }
 
 // A core that takes every signature for right: the first batch finds out, and the request is decided by another core.

@@ -1,6 +1,8 @@
 // CoreService on a simulated core: what many callers ask for at once is put into batches.
 #include <gtest/gtest.h>
 
+#include <signal.h>
+
 #include <atomic>
 #include <latch>
 #include <thread>
@@ -109,6 +111,7 @@ TEST(Service, KnownAnswersComeFirst) {
                      [](const std::string&) {});
     for (int i = 0; i < 2; ++i)
       EXPECT_EQ(core.verify(ecc::CurveNumber::brainpoolp256r1, k.q, hash, s), Outcome::fault) << i;
+    EXPECT_GE(core.facts().losses, 1U) << "it is given up";
   }
   CoreService core("core", lying([&](ecc::Completion& c) {
                      if (is(c, ecc::Opcode::sign)) c.y[0] ^= 1;
@@ -118,7 +121,34 @@ TEST(Service, KnownAnswersComeFirst) {
   Point q{};
   EXPECT_EQ(core.generate(ecc::CurveNumber::p256, true, key, q), Outcome::fault);
   EXPECT_EQ(core.generate(ecc::CurveNumber::p256, false, key, q), Outcome::ok) << "it needs no signature";
-  EXPECT_EQ(core.facts().free_slots, core.facts().key_slots - 1) << "the other one was erased";
+  EXPECT_EQ(core.facts().free_slots, core.facts().key_slots - 1) << "the other one went with its core";
+}
+
+// An honest core is asked and dies while nobody looks; the one that comes after it takes every signature for right.
+// What was asked of the first one says nothing of the second.
+TEST(Service, KnownAnswersAreOfOneLife) {
+  std::atomic<int> opened{0};
+  std::atomic<pid_t> pid{0};
+  const auto open = [&]() -> Result<std::unique_ptr<ecc::Device>> {
+    ecc::SimOptions o;
+    o.program = KF_BIN_DIR "/keyferry-ecc-sim";
+    KF_TRY(auto t, ecc::SimTransport::open(o));
+    pid = t->pid();
+    if (++opened == 1) return ecc::Device::open(std::move(t));
+    return ecc::Device::open(std::make_unique<ecc::test::LyingTransport>(std::move(t), [](ecc::Completion& c) {
+      if (c.opcode == static_cast<std::uint8_t>(ecc::Opcode::verify))
+        c.status = static_cast<std::uint8_t>(ecc::JobStatus::ok);
+    }));
+  };
+  CoreService core("core", open, [](const std::string& line) { std::printf("%s\n", line.c_str()); });
+  const KeyPair k = generate_key_pair(Curve::p256);
+  const Signature right = ecdsa_sign(Curve::p256, k.d.expose(), sha256(Bytes{1}));
+  ASSERT_EQ(core.verify(ecc::CurveNumber::p256, k.q, sha256(Bytes{1}), right), Outcome::ok);
+  ::kill(pid, SIGKILL);
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  EXPECT_NE(core.verify(ecc::CurveNumber::p256, k.q, sha256(Bytes{2}), right), Outcome::ok) << "a forgery";
+  EXPECT_NE(core.verify(ecc::CurveNumber::p256, k.q, sha256(Bytes{2}), right), Outcome::ok) << "a forgery";
+  EXPECT_GE(opened, 2);
 }
 
 // What throws in a turn (no memory, say) ends the jobs, not the process, and whoever comes later is served.
