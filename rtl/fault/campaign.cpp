@@ -16,9 +16,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <cstring>
 #include <regex>
+#include <string_view>
 #include <thread>
 
 #include "../test/engine.hpp"
@@ -422,6 +425,15 @@ int main(int argc, char** argv) {
         if (v != no && v != yes) throw std::runtime_error(a + ": " + no + " or " + yes);
         return v == yes;
       };
+      if (a == "--help") {
+        std::puts(
+            "fault --table FILE [--program generate|ecka|sign|verify|all] [--curve 0|1] [--count N, of each program]\n"
+            "      [--seed N] [--target REGEX] [--by signal|bit] [--from CYCLE|-CYCLES] [--to CYCLE] [--list] "
+            "[--events]\n"
+            "      [--open REGEX] [--no-errors] [--jobs N]\n"
+            "Flips one bit in a random cycle of a batch, so often, and judges what comes out: rtl/fault/README.md");
+        return 0;
+      }
       if (a == "--table")
         o.table = value();
       else if (a == "--program")
@@ -453,6 +465,11 @@ int main(int argc, char** argv) {
       else
         throw std::runtime_error("unknown option " + a);
     }
+    if (o.count == 0) throw std::runtime_error("--count: at least 1");
+    if (o.curve != 0 && o.curve != 1) throw std::runtime_error("--curve: 0 (P-256) or 1 (brainpoolP256r1)");
+    constexpr std::array<std::string_view, 5> programs{"all", "generate", "ecka", "sign", "verify"};
+    if (std::ranges::find(programs, o.program) == programs.end())
+      throw std::runtime_error("--program: generate, ecka, sign, verify or all");
     return kf::fault::run(o);
   } catch (const std::exception& e) {
     std::fprintf(stderr, "campaign: %s\n", e.what());

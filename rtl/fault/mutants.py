@@ -99,10 +99,15 @@ def main():
         ap.error("--build, and a name that exists")
     missed = 0
     with concurrent.futures.ThreadPoolExecutor(a.jobs) as pool:
-        for done in concurrent.futures.as_completed([pool.submit(build_and_judge, m, a.build.resolve()) for m in mutants]):
-            name, said, noticed, spent = done.result()
-            print(f"{'noticed' if noticed else 'MISSED '} {name}: {said} ({spent:.0f} s)", flush=True)
-            missed += not noticed
+        try:
+            for done in concurrent.futures.as_completed([pool.submit(build_and_judge, m, a.build.resolve()) for m in mutants]):
+                name, said, noticed, spent = done.result()
+                print(f"{'noticed' if noticed else 'MISSED '} {name}: {said} ({spent:.0f} s)", flush=True)
+                missed += not noticed
+        except KeyboardInterrupt:
+            pool.shutdown(cancel_futures=True)
+            print("interrupted", file=sys.stderr)
+            return 130
     print(f"{len(mutants)} mutants, {missed} missed")
     return 1 if missed else 0
 

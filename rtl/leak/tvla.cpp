@@ -13,6 +13,8 @@
 // glitches, wires or memory cells: only flops, first order. --unmasked gives every key as (d, 0), which must be seen.
 // --explain: if cycles leak, as many traces more, and which flops' toggles differ in these cycles.
 // Exit status 0: no cycle leaks, or with --expect-leak some do; 1: the opposite; 2: a mistake.
+#include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstdlib>
@@ -84,8 +86,11 @@ class Assessment {
   int run() {
     // Lengths differ where a candidate was thrown away or a seed was due: such a trace is not aligned with the others.
     std::size_t usual = record(true).size(), odd = 0, done = 0;
-    for (std::size_t i = 0; done < o_.traces; ++i) {
-      const bool fixed = (rng_() & 1) != 0;
+    // Both halves and both classes equally often, in random order: by fours.
+    std::array<unsigned, 4> order{0, 1, 2, 3};
+    while (done < o_.traces) {
+      if (done % 4 == 0) std::shuffle(order.begin(), order.end(), rng_);
+      const bool fixed = order[done % 4] % 2 != 0;
       const std::vector<std::uint32_t> trace = record(fixed);
       if (trace.size() != usual) {
         if (++odd > o_.traces + 20) throw std::runtime_error("traces have too many lengths");
@@ -93,7 +98,7 @@ class Assessment {
       }
       for (auto& half : t_)
         for (auto& c : half) c.resize(usual);
-      auto& into = t_[done % 2][fixed ? 1 : 0];
+      auto& into = t_[order[done % 4] / 2][fixed ? 1 : 0];
       for (std::size_t c = 0; c < usual; ++c) into[c].add(trace[c]);
       ++done;
     }
@@ -241,6 +246,16 @@ int main(int argc, char** argv) {
         if (i + 1 == argc) throw std::runtime_error(a + " wants a value");
         return std::string(argv[++i]);
       };
+      if (a == "--help") {
+        std::puts(
+            "leak --table FILE [--program sign|ecka] [--curve 0|1] [--traces N] [--seed N] [--unmasked] "
+            "[--expect-leak]\n"
+            "     [--csv FILE] [--explain]\n"
+            "Do the toggles of the flops depend on the key? rtl/leak/README.md. SIGN on curve 1 draws its nonces too "
+            "unevenly\n"
+            "for traces to be aligned.");
+        return 0;
+      }
       if (a == "--table")
         o.table = value();
       else if (a == "--program")
@@ -263,7 +278,7 @@ int main(int argc, char** argv) {
         throw std::runtime_error("unknown option " + a);
     }
     if (o.program != "sign" && o.program != "ecka") throw std::runtime_error("--program: sign or ecka");
-    if (o.traces < 8) throw std::runtime_error("--traces: at least 8");
+    if (o.traces < 16) throw std::runtime_error("--traces: at least 16, four for each half and class");
     const kf::rtl::OpensslCurve curve(o.curve == 0 ? NID_X9_62_prime256v1 : NID_brainpoolP256r1);
     return kf::leak::Assessment(o, curve).run();
   } catch (const std::exception& e) {
