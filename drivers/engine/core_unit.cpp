@@ -84,7 +84,7 @@ std::size_t CoreUnit::verify(std::size_t curve, Queue<Work>& works, std::size_t 
   // before them.
   const std::size_t asked = verify_asked_[curve] ? 0 : 2;
   if (asked != 0) describe_known_answers(curve);
-  const std::size_t n = std::min(most - std::min(most, asked), works.size());
+  const std::size_t n = std::min({most, works.size(), std::max<std::size_t>(contexts(), asked + 1) - asked});
   for (std::size_t i = 0; i < n; ++i) {
     const EccRequest& r = works[i].request;
     describe_verify(curve, r.peer, r.hash, r.signature);

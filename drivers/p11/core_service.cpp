@@ -140,8 +140,7 @@ Outcome CoreService::generate(ecc::CurveNumber curve, bool for_sign, CoreKey& ke
     static_cast<void>(erase({&key, 1}));
     throw;
   }
-  // The pair does not fit together: the core that made it is given up, and the pair with it.
-  if (o == Outcome::ok || o == Outcome::fault) {
+  if (o == Outcome::ok) {  // the halves do not fit together: the core that made them is given up, and the pair with it
     distrust(key.life);
     return Outcome::fault;
   }

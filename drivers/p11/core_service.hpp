@@ -146,7 +146,7 @@ class CoreService {
   CoreFacts facts_;
   std::atomic<std::uint64_t> life_{0};  // of the core that is open; 0: none
   struct Asking {                       // known answers of one curve
-    std::mutex lock;                    // while somebody asks; guards the next but one and the last
+    std::mutex lock;                    // while somebody asks; guards life and last
     std::atomic<std::uint64_t> rounds{0};
     std::uint64_t life = 0;  // in which they were right
     Outcome last = Outcome::ok;

@@ -424,6 +424,10 @@ module kf_core #(
       cap_neg_q <= cap_negative;
       cap_a_q <= a_q ^ {256{cap_negative}};
       cap_add_q <= addend(capture_comb5, a_q[0], cap_negative, curve);
+    end else begin
+      // Used in the cycle after capture5 only. A flip of capture5 would keep an operand here, which no zeroisation overwrites.
+      cap_a_q <= '0;
+      cap_add_q <= '0;
     end
     if (cap_v[0]) begin
       cap_neg0_q <= cap_neg_q;

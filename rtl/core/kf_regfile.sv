@@ -9,8 +9,11 @@
 //
 // STYLE 0: one memory for each port and half (block RAM, one write and one read port). STYLE 1, for simulation: one array a bank,
 // read one cycle later; the same values at the same ports in the same cycle.
+// keep_hierarchy: the banks' choice arrives late, and a mapper that sees where it comes from doubles the four wide multiplexers for it
+// (3 000 LUT, xcup).
 // Secret: all data. Public: addresses, write enables.
 `default_nettype none
+(* keep_hierarchy = "yes" *)
 module kf_regfile #(
   parameter int STYLE = 0,
   parameter int CTX_W = 6  // log2 of the contexts

@@ -185,7 +185,7 @@ package kf_uc;
     check_word = v[31:0] ^ v[63:32] ^ v[95:64] ^ v[127:96] ^ v[159:128] ^ v[191:160] ^ v[223:192] ^ v[255:224] ^ CHECK_KEY ^ {21'd0, place};
   endfunction
 
-  localparam logic [31:0] UCODE_BUILD = 32'hd5530133;
+  localparam logic [31:0] UCODE_BUILD = 32'h0f5eb3f5;
 endpackage
 // verilator lint_on UNUSEDPARAM
 

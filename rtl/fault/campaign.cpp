@@ -1,9 +1,10 @@
 // The fault campaign: one bit of one flop or memory of the engine is flipped in a random cycle of a batch, and what
 // comes out is judged.
 //
-//   campaign --table FILE [--program generate|ecka|sign|verify|all] [--curve 0|1] [--count N] [--seed N] [--target
-//   REGEX] [--by signal|bit]
+//   campaign --table FILE [--program generate|ecka|sign|verify|check|all] [--curve 0|1] [--count N] [--seed N]
+//   [--target REGEX] [--by signal|bit]
 //            [--from CYCLE|-CYCLES] [--to CYCLE] [--list] [--events] [--open REGEX] [--no-errors] [--jobs N]
+//            [--bit N] [--rest] [--zeroise]
 //
 // Each flip happens in a child process that is forked from the undisturbed run at that cycle; so every flip meets the
 // same batch, and nothing is left behind. A run whose whole state has become that of the undisturbed one again is not
@@ -20,11 +21,13 @@
 #include <array>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 #include <regex>
-#include <string_view>
-#include <thread>
+#include <set>
+#include <string>
 
-#include "../test/engine.hpp"
+#include "batches.hpp"
+#include "options.hpp"
 #include "targets.hpp"
 
 namespace kf::fault {
@@ -36,32 +39,9 @@ using namespace kf::rtl;
 enum Outcome : int { kNothing, kAlarm, kError, kDenied, kHang, kWrong, kForged, kLeak, kOutcomes };
 const char* const kOutcomeNames[] = {"no effect", "alarm", "error", "refused", "hang", "wrong", "forged", "leak"};
 
-struct Options {
-  std::string table = "table.bin", program = "all";
-  int curve = 0;
-  std::size_t count = 200;
-  std::uint64_t seed = 0;
-  std::int64_t from = 0;  // cycles of the batch in which a flip may be; negative: before its end
-  std::uint64_t to = ~std::uint64_t{0};
-  std::regex target{".*"}, open{"^$"};
-  bool by_bit = false, list = false, events = false, no_errors = false;
-  std::size_t jobs = std::max(1U, std::thread::hardware_concurrency());
-};
-
-struct Expected {
-  std::uint8_t status = kOk;
-  Num x{}, y{};
-};
-
-struct Batch {
-  std::vector<Job> jobs;
-  std::vector<Expected> want;
-  std::vector<Num> secrets;
-};
-
 class Campaign {
  public:
-  Campaign(const Options& o, const Curve& curve) : o_(o), curve_(curve), rng_(o.seed), engine_(o.seed) {
+  Campaign(const Options& o, const OpensslCurve& curve) : o_(o), curve_(curve), rng_(o.seed), engine_(o.seed) {
     engine_.load_table(o.table);
     if (!engine_.self_test()) throw std::runtime_error("the self-test fails without a fault");
     while (!engine_.top().idle_o) engine_.tick();
@@ -75,8 +55,9 @@ class Campaign {
 
   /// Injects o.count faults into batches of one program; returns how many were unacceptable.
   std::size_t run(const std::string& program) {
-    const Batch batch = make(program);
+    Batch batch = make_batch(program, o_.rest ? 1 : kContexts, o_.curve, curve_, rng_);
     const std::uint64_t length = rehearse(batch);
+    if (o_.zeroise) rehearse_erasure(batch, length);
     const std::size_t first = engine_.done.size();
 
     struct Shot {
@@ -92,16 +73,15 @@ class Campaign {
     std::discrete_distribution<std::size_t> pick(weight.begin(), weight.end());
     for (std::size_t i = 0; i < o_.count; ++i) {
       const std::size_t t = pick(rng_);
-      const std::uint64_t to = std::min(o_.to, length);
-      const std::uint64_t begins = static_cast<std::uint64_t>(o_.from) + (o_.from < 0 ? length : 0);
-      const std::uint64_t from = std::min(begins, to - 1);
-      shots[i] = {from + rng_() % (to - from), t, rng_() % targets_[t].elements, rng_() % targets_[t].bits, kHang};
+      const auto [from, to] = window(length);
+      shots[i] = {from + rng_() % (to - from), t, rng_() % targets_[t].elements,
+                  o_.bit.value_or(rng_()) % targets_[t].bits, kHang};
     }
     std::sort(shots, shots + o_.count, [](const Shot& a, const Shot& b) { return a.at < b.at; });
 
     const std::uint64_t begin = engine_.cycles;
-    for (const Job& j : batch.jobs) engine_.submit(j);
-    follow_undisturbed(begin, first + batch.jobs.size());
+    if (!o_.rest) submit(batch);
+    follow_undisturbed(batch, begin, first + batch.jobs.size());
     std::map<pid_t, std::size_t> running;
     const auto wait_for_one = [&] {
       int status = 0;
@@ -113,7 +93,7 @@ class Campaign {
       running.erase(it);
     };
     for (std::size_t i = 0; i < o_.count; ++i) {
-      while (engine_.cycles - begin < shots[i].at) engine_.tick();
+      while (engine_.cycles - begin < shots[i].at) step(batch, begin);
       while (running.size() >= o_.jobs) wait_for_one();
       if (i % 1000 == 0 && i != 0) {
         std::fprintf(stderr, "%s: %zu of %zu flips\n", program.c_str(), i, o_.count);
@@ -123,13 +103,16 @@ class Campaign {
       if (child < 0) throw std::runtime_error("fork failed");
       if (child == 0) {
         flip(targets_[shots[i].target], shots[i].element, shots[i].bit);
-        shots[i].outcome = judge(batch, first, length, begin, is_table(targets_[shots[i].target]));
+        shots[i].outcome = o_.zeroise ? judge_erasure(batch, first, begin)
+                                      : judge(batch, first, length, begin, is_table(targets_[shots[i].target]));
+        std::fflush(nullptr);
         _exit(0);
       }
       running.emplace(child, i);
     }
     while (!running.empty()) wait_for_one();
-    engine_.run(first + batch.jobs.size() - engine_.done.size());
+    while (engine_.done.size() < first + batch.jobs.size()) step(batch, begin);
+    if (o_.zeroise) begin_anew();
 
     std::array<std::size_t, kOutcomes> counts{};
     std::map<std::string, std::array<std::size_t, kOutcomes>> by_target;
@@ -163,77 +146,43 @@ class Campaign {
 
  private:
   static constexpr int kContexts = 64 / KF_II;
+  static constexpr std::uint64_t kRest = 600;  // --rest: cycles before the job comes
 
-  Job job(Op op, std::uint16_t slot) {
-    Job j{.op = op, .curve = static_cast<std::uint8_t>(o_.curve), .slot = slot};
-    j.tag = rng_();
-    return j;
+  void submit(const Batch& b) {
+    for (const Job& j : b.jobs) engine_.submit(j);
   }
-  void put(Batch& b, const Job& j, const Expected& e) {
-    b.jobs.push_back(j);
-    b.want.push_back(e);
-  }
-  void secret(Batch& b, const Num& v) {  // and its negative, which is as good
-    b.secrets.push_back(v);
-    b.secrets.push_back(curve_.mod_op('-', Num{}, v));
-  }
-  Num scalar() { return curve_.random_below(rng_, curve_.order()); }
-
-  Batch make(const std::string& program) {
-    Batch b;
-    for (std::uint16_t i = 0; i < kContexts; ++i) {
-      const Num d = scalar(), k = scalar(), e = scalar();
-      if (program == "generate") {
-        Job j = job(kGenerate, i);
-        j.given = true;
-        j.v[0] = k;
-        secret(b, k);
-        const auto q = curve_.mul(k, nullptr);
-        put(b, j, {kOk, q->x, q->y});
-      } else if (program == "ecka") {
-        Job j = job(kEcka, i);
-        const auto q = curve_.mul(e, nullptr);
-        j.v[0] = q->x;
-        j.v[1] = q->y;
-        keys_.emplace_back(d, false);
-        secret(b, d);
-        put(b, j, {kOk, curve_.mul(d, &*q)->x, {}});
-      } else if (program == "sign") {
-        Job j = job(kSign, i);
-        j.given = true;
-        j.v[0] = e;
-        j.v[1] = k;
-        keys_.emplace_back(d, true);
-        secret(b, d);
-        secret(b, k);
-        const auto s = curve_.sign(d, e, k);
-        put(b, j, {kOk, s->x, s->y});
-      } else if (program == "verify") {  // every other one is a random pair
-        Job j = job(kVerify, 0);
-        const auto q = curve_.mul(d, nullptr);
-        const bool good = i % 2 == 0;
-        const auto s = good ? *curve_.sign(d, e, k) : Point{scalar(), scalar()};
-        j.v = {q->x, q->y, e, s.x, s.y};
-        put(b, j, {good ? kOk : kBadSignature, {}, {}});
-      } else {
-        throw std::runtime_error("no such program: " + program);
-      }
+  /// One cycle of a run that began at `begin`.
+  void step(const Batch& b, std::uint64_t begin) {
+    const std::uint64_t cycle = engine_.cycles - begin;
+    if (o_.rest && cycle == kRest) submit(b);
+    if (o_.zeroise && cycle == zeroise_at_) {
+      const std::vector<std::string> now = operands();
+      held_ = {now.begin(), now.end()};
+      engine_.top().abort_i = 1;
     }
-    return b;
+    engine_.top().zeroise_i = o_.zeroise && cycle == zeroise_at_ ? 1 : 0;
+    engine_.tick();
+  }
+  /// The cycles of the batch in which a flip may be.
+  std::pair<std::uint64_t, std::uint64_t> window(std::uint64_t length) const {
+    if (o_.rest) return {0, kRest};
+    if (o_.zeroise) return {zeroise_at_ + 1, zeroise_at_ + erasure_};
+    const std::uint64_t to = std::min(o_.to, length);
+    return {std::min(static_cast<std::uint64_t>(o_.from) + (o_.from < 0 ? length : 0), to - 1), to};
   }
 
   void import_keys(const Batch& b) {
-    if (b.jobs[0].op == kGenerate || keys_.empty()) return;
-    for (std::size_t i = 0; i < keys_.size(); ++i) {
+    if (b.jobs[0].op == kGenerate || b.keys.empty()) return;
+    for (std::size_t i = 0; i < b.keys.size(); ++i) {
       Job j{.op = kErase, .slot = static_cast<std::uint16_t>(i)};
       engine_.submit(j);
       j.op = kImport;
       j.curve = static_cast<std::uint8_t>(o_.curve);
-      j.for_sign = keys_[i].second;
-      j.v[0] = keys_[i].first;
+      j.for_sign = b.keys[i].second;
+      j.v[0] = b.keys[i].first;
       engine_.submit(j);
     }
-    engine_.run(2 * keys_.size());
+    engine_.run(2 * b.keys.size());
     engine_.done.clear();
   }
   void clear_slots(const Batch& b) {
@@ -266,10 +215,67 @@ class Campaign {
     clear_slots(b);
     import_keys(b);
     rest();
-    keys_.clear();
     return length;
   }
 
+  /// The batch and a zeroisation in the middle of it, twice, without a fault. Of every operand it keeps what is the
+  /// same both times when the engine says that it is wiped.
+  void rehearse_erasure(Batch& b, std::uint64_t length) {
+    for (Expected& e : b.want) e = {kAborted, {}, {}};
+    for (const bool again : {false, true}) {
+      zeroise_at_ = length / 2 + (again ? 37 : 0);
+      const std::uint64_t begin = engine_.cycles;
+      submit(b);
+      while (!wiped(begin)) step(b, begin);
+      erasure_ = engine_.cycles - begin - zeroise_at_;
+      const std::vector<std::string> now = operands();
+      if (!again) clean_.assign(now.begin(), now.end());
+      for (std::size_t i = 0; again && i < now.size(); ++i)
+        if (clean_[i] != now[i]) clean_[i].reset();
+      while (engine_.done.size() < b.jobs.size()) step(b, begin);
+      begin_anew();
+      clear_slots(b);
+      import_keys(b);
+      rest();
+    }
+  }
+  /// After a zeroisation.
+  void begin_anew() {
+    engine_.top().abort_i = 0;
+    engine_.tick();
+    if (!engine_.self_test()) throw std::runtime_error("the self-test fails after a zeroisation");
+    engine_.done.clear();
+  }
+  std::vector<std::string> operands() const {
+    std::vector<std::string> out;
+    for (const Target& t : state_) {
+      if (!is_operand(t)) continue;
+      for (std::size_t i = 0; i < t.elements; ++i)
+        out.emplace_back(reinterpret_cast<const char*>(t.data + i * t.element_size), t.element_size);
+    }
+    return out;
+  }
+  bool wiped(std::uint64_t begin) { return engine_.cycles - begin > zeroise_at_ + 1 && engine_.top().wiped_o; }
+
+  /// A zeroisation with a flip in it: is every operand gone when the engine says so (none of
+  /// those that were held, where another one stands without the flip), and is every job answered?
+  Outcome judge_erasure(const Batch& b, std::size_t first, std::uint64_t begin) {
+    const std::size_t want = first + b.jobs.size();
+    const std::uint64_t limit = engine_.cycles + 4 * erasure_ + 20'000, parity = engine_.parity_events;
+    while (!wiped(begin) && engine_.cycles < limit) step(b, begin);
+    if (!wiped(begin)) return kHang;
+    const std::vector<std::string> now = operands();
+    for (std::size_t i = 0; i < now.size(); ++i)
+      if (clean_[i] && *clean_[i] != now[i] && held_.contains(now[i])) return kLeak;
+    while (engine_.done.size() < want && engine_.cycles < limit) step(b, begin);
+    return judge_answers(b, first, false, false, engine_.parity_events != parity);
+  }
+
+  /// Wide enough for a part of a number, and in one of the parts that keys and operands pass. The ledger has tags only,
+  /// and of the generator's registers nobody can say what they are to be.
+  static bool is_operand(const Target& t) {
+    return t.bits >= 64 && !t.name.starts_with("u_ledger.") && !t.name.starts_with("u_entropy.");
+  }
   static constexpr std::uint64_t kLook = 64;  // cycles from one comparison of states to the next
   // A fault that was seen overwrites everything, and jobs that come later wait for known answers: 720 000 cycles that
   // are those after a reset, and not run again for each flip. Until then whatever was held has its answer.
@@ -306,7 +312,7 @@ class Campaign {
 
   /// Lets a child run the batch without a fault, and keeps the hashes of its states, from the begin on in steps of
   /// kLook.
-  void follow_undisturbed(std::uint64_t begin, std::size_t want) {
+  void follow_undisturbed(const Batch& b, std::uint64_t begin, std::size_t want) {
     const std::size_t most = 1'000'000'000 / kLook;  // address space; only what is written becomes memory
     auto* shared = static_cast<std::uint64_t*>(
         mmap(nullptr, most * 8, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
@@ -319,7 +325,7 @@ class Campaign {
       int after = 3000;
       while (n < most - 1 && (engine_.done.size() < want || --after > 0)) {
         if ((engine_.cycles - begin) % kLook == 0) shared[1 + n++] = state();
-        engine_.tick();
+        step(b, begin);
       }
       shared[0] = n;
       _exit(0);
@@ -338,23 +344,30 @@ class Campaign {
   /// Runs the disturbed engine to the end, or until it is as if nothing had been.
   Outcome judge(const Batch& b, std::size_t first, std::uint64_t length, std::uint64_t begin, bool to_the_end) {
     const std::uint64_t parity = engine_.parity_events, gate = engine_.gate_events;
-    const std::uint64_t limit = engine_.cycles + length + length / 2 + 200'000;
+    const std::uint64_t flipped = engine_.cycles, limit = flipped + length + length / 2 + 200'000;
     const std::size_t want = first + b.jobs.size();
     bool frame_lost = false, healed = false;
     try {
       std::uint64_t wiped =
           0;  // cycles in which the engine asks its known answers again, having overwritten everything
       while (engine_.done.size() < want && engine_.cycles < limit && !healed && wiped < kWiped) {
-        engine_.tick();
-        healed = !to_the_end && as_undisturbed(begin);
+        step(b, begin);
+        // What is forgotten is so soon, as a rule: later looks, which cost as much as ten cycles, are rarer.
+        const bool look = engine_.cycles - flipped < 2048 || (engine_.cycles - begin) % (16 * kLook) == 0;
+        healed = !to_the_end && look && as_undisturbed(begin);
         wiped += engine_.top().selftest_o == 1;
       }
       for (int i = 0; i < 500 && !healed; ++i) engine_.tick();
     } catch (const std::runtime_error&) {
       frame_lost = true;  // a completion of another length: the shell reports it
     }
-    const bool alarm = engine_.parity_events != parity || engine_.gate_events != gate ||
-                       engine_.top().entropy_alarm_o || engine_.top().selftest_o != 2;
+    return judge_answers(b, first, frame_lost, healed, engine_.parity_events != parity || engine_.gate_events != gate);
+  }
+
+  /// The worst of what came of the batch's jobs.
+  Outcome judge_answers(const Batch& b, std::size_t first, bool frame_lost, bool healed, bool event) {
+    const std::size_t want = first + b.jobs.size();
+    const bool alarm = event || engine_.top().entropy_alarm_o || engine_.top().selftest_o != 2;
     Outcome worst = alarm ? kAlarm : kNothing;
     const auto raise = [&](Outcome o) { worst = std::max(worst, o); };
     if (frame_lost || engine_.done.size() > want) raise(kError);
@@ -382,12 +395,16 @@ class Campaign {
   }
 
   const Options& o_;
-  const Curve& curve_;
+  const OpensslCurve& curve_;
   std::mt19937_64 rng_;
   Engine engine_;
   std::vector<Target> targets_, state_;
   std::vector<std::uint64_t> undisturbed_;
-  std::vector<std::pair<Num, bool>> keys_;
+  // Of --zeroise: when it comes, how long it takes, and what is held afterwards, none where that differs from time to
+  // time.
+  std::uint64_t zeroise_at_ = 0, erasure_ = 0;
+  std::vector<std::optional<std::string>> clean_;
+  std::set<std::string> held_;  // operands in the cycle in which it comes
 };
 
 int run(const Options& o) {
@@ -402,7 +419,7 @@ int run(const Options& o) {
               static_cast<unsigned long long>(o.seed), o.by_bit ? "bit" : "signal");
   if (o.list) return 0;
   std::size_t harmful = 0;
-  for (const char* p : {"generate", "ecka", "sign", "verify"}) {
+  for (const char* p : {"generate", "ecka", "sign", "verify", "check"}) {
     if (o.program == "all" || o.program == p) harmful += c.run(p);
   }
   return harmful == 0 ? 0 : 1;
@@ -412,65 +429,9 @@ int run(const Options& o) {
 }  // namespace kf::fault
 
 int main(int argc, char** argv) {
-  kf::fault::Options o;
-  o.seed = std::random_device{}();
   try {
-    for (int i = 1; i < argc; ++i) {
-      const std::string a = argv[i];
-      const auto value = [&] {
-        if (i + 1 == argc) throw std::runtime_error(a + " wants a value");
-        return std::string(argv[++i]);
-      };
-      const auto one_of = [&](const std::string& v, const char* no, const char* yes) {
-        if (v != no && v != yes) throw std::runtime_error(a + ": " + no + " or " + yes);
-        return v == yes;
-      };
-      if (a == "--help") {
-        std::puts(
-            "fault --table FILE [--program generate|ecka|sign|verify|all] [--curve 0|1] [--count N, of each program]\n"
-            "      [--seed N] [--target REGEX] [--by signal|bit] [--from CYCLE|-CYCLES] [--to CYCLE] [--list] "
-            "[--events]\n"
-            "      [--open REGEX] [--no-errors] [--jobs N]\n"
-            "Flips one bit in a random cycle of a batch, so often, and judges what comes out: rtl/fault/README.md");
-        return 0;
-      }
-      if (a == "--table")
-        o.table = value();
-      else if (a == "--program")
-        o.program = value();
-      else if (a == "--curve")
-        o.curve = std::stoi(value());
-      else if (a == "--count")
-        o.count = std::stoul(value());
-      else if (a == "--seed")
-        o.seed = std::stoull(value());
-      else if (a == "--from")
-        o.from = std::stoll(value());
-      else if (a == "--to")
-        o.to = std::max(std::stoull(value()), 1ULL);
-      else if (a == "--target")
-        o.target = value();
-      else if (a == "--open")
-        o.open = value();
-      else if (a == "--by")
-        o.by_bit = one_of(value(), "signal", "bit");
-      else if (a == "--list")
-        o.list = true;
-      else if (a == "--events")
-        o.events = true;
-      else if (a == "--jobs")
-        o.jobs = std::max(1UL, std::stoul(value()));
-      else if (a == "--no-errors")
-        o.no_errors = true;
-      else
-        throw std::runtime_error("unknown option " + a);
-    }
-    if (o.count == 0) throw std::runtime_error("--count: at least 1");
-    if (o.curve != 0 && o.curve != 1) throw std::runtime_error("--curve: 0 (P-256) or 1 (brainpoolP256r1)");
-    constexpr std::array<std::string_view, 5> programs{"all", "generate", "ecka", "sign", "verify"};
-    if (std::ranges::find(programs, o.program) == programs.end())
-      throw std::runtime_error("--program: generate, ecka, sign, verify or all");
-    return kf::fault::run(o);
+    const auto o = kf::fault::options(argc, argv);
+    return o ? kf::fault::run(*o) : 0;
   } catch (const std::exception& e) {
     std::fprintf(stderr, "campaign: %s\n", e.what());
     return 2;

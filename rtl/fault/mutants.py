@@ -49,6 +49,13 @@ MUTANTS = [
     ("zeroisation does not reset", "core/kf_ledger.sv", "assign part_rst_o = mode == WIPE;", "assign part_rst_o = mode == WIPE && fault;", "engine", "Erasure.*"),
     ("known answers are not looked at", "core/kf_prep_control.sv", "if (!kat_ok_i) begin", "if (!kat_ok_i && abort_i) begin", "engine", "SelfTest.AWrong*"),
     ("a block of samples may come again", "core/kf_health.sv", "bad_o[2] = ", "bad_o[2] = 1'b0 && ", "engine", "Entropy.ARepeating*"),
+    ("the second encryption is not compared", "core/kf_drbg.sv", "(commit && !cond && cipher != first_q)", "(commit && !cond && rst && cipher != first_q)", "entropy", "Flips.*"),
+    ("an operand may stay in the capture", "core/kf_core.sv", "      cap_a_q <= '0;\n      cap_add_q <= '0;\n", "      cap_add_q <= '0;\n",
+     "campaign", "--zeroise --count 400 --seed 3 --program check --target capture5_o"),
+    ("the write of a row is not voted", "core/kf_core.sv", "kf_voted #(.WIDTH(9)) u_row_write (.clk, .d_i({row_we, row_waddr}), .q_o({row_we_q, row_waddr_q}));",
+     "always_ff @(posedge clk) {row_we_q, row_waddr_q} <= {row_we, row_waddr};", "campaign", "--zeroise --count 1000 --seed 5 --program sign --target row_w"),
+    ("an inverse of zero", "microcode/ecc.uc", "; An inverse of zero would make the peer's own point of the result, which is on the curve.\ncheck zero ivv fault\n", "",
+     "campaign", "--count 60 --seed 6 --from -4000 --program ecka --target u_mul.*now_q"),
     ("the source may be dry", "core/kf_health.sv", "bad_o[3] = waits && (&starve_q);", "bad_o[3] = 1'b0;", "engine", "Entropy.ADry*:Entropy.ASource*"),
 ]
 

@@ -3,6 +3,7 @@
 A task's digest covers its sources without comments and blanks, the properties, the script that proves it and the version of yosys. Whoever changes
 any of these has the proof run by the tests, and writes the record anew with --record when it has come out.
 """
+import concurrent.futures
 import hashlib
 import json
 import pathlib
@@ -13,6 +14,7 @@ FILE = pathlib.Path(__file__).with_name("proven.json")
 
 
 def add_options(parser):
+    parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--changed-only", action="store_true", help="leave out what proven.json says was proven of the same sources (what ./run test does)")
     parser.add_argument("--record", action="store_true", help="write into proven.json what comes out well")
 
@@ -31,6 +33,28 @@ def stands(name, of):
     """The lines that were printed when it was proven; None: never, or of other sources."""
     entry = json.loads(FILE.read_text()).get(name) if FILE.exists() else None
     return entry["lines"] if entry and entry["digest"] == of else None
+
+
+def prove_all(names, args, digest_of, prove):
+    """Proves what `args` do not leave out, args.jobs at a time; prints the lines of each task. Returns (tasks run, how many proofs failed)."""
+    run = []
+    for name in names:
+        lines = stands(name, digest_of(name)) if args.changed_only else None
+        if lines:
+            print("\n".join([*lines, f"       {name}: by {FILE.name}, of the same sources"]))
+        else:
+            run.append(name)
+    failed = 0
+    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+        under_way = {pool.submit(prove, name): name for name in run}
+        for done in concurrent.futures.as_completed(under_way):
+            name = under_way[done]
+            lines, bad = done.result()
+            print("\n".join(lines), flush=True)
+            failed += bad
+            if args.record and not bad:
+                write(name, digest_of(name), lines)
+    return len(run), failed
 
 
 def write(name, of, lines):

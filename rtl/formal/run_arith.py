@@ -128,32 +128,31 @@ def prove(name, folder, broken):
     return "refuted" if "SATISFIABLE" in text else text[-2000:]
 
 
+def digest(name):
+    return record.digest([*(ARITH / f"{d}.sv" for d in ["kf_arith_pkg", *TASKS[name][1]]), FORMAL / f"{TASKS[name][0]}.sv"], __file__)
+
+
+def task(name, build):
+    """The design, which must be proven, and its broken copy, which must be refuted; the lines to print and how many failed."""
+    lines, failed = [], 0
+    for broken, wanted in ((False, "proven"), (True, "refuted")):
+        begin = time.monotonic()
+        got = prove(name, build / (name + ("-broken" if broken else "")), broken)
+        failed += got != wanted
+        what = f"{name}{' (broken copy)' if broken else ''}"
+        lines.append(f"{'ok    ' if got == wanted else 'FAILED'} {what}: {got}, {time.monotonic() - begin:.1f} s")
+    return lines, failed
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=pathlib.Path, required=True)
     parser.add_argument("--only", choices=sorted(TASKS))
     record.add_options(parser)
     args = parser.parse_args()
-    failed = 0
-    for name in TASKS:
-        if args.only and name != args.only:
-            continue
-        of = record.digest([*(ARITH / f"{d}.sv" for d in ["kf_arith_pkg", *TASKS[name][1]]), FORMAL / f"{TASKS[name][0]}.sv"], __file__)
-        if args.changed_only and (lines := record.stands(name, of)):
-            print("\n".join([*lines, f"       {name}: by proven.json, of the same sources"]))
-            continue
-        lines = []
-        for broken, wanted in ((False, "proven"), (True, "refuted")):
-            begin = time.monotonic()
-            got = prove(name, args.build.resolve() / (name + ("-broken" if broken else "")), broken)
-            ok = got == wanted
-            failed += not ok
-            what = f"{name}{' (broken copy)' if broken else ''}"
-            lines.append(f"{'ok    ' if ok else 'FAILED'} {what}: {got}, {time.monotonic() - begin:.1f} s")
-            print(lines[-1], flush=True)
-        if args.record and all(line.startswith("ok") for line in lines):
-            record.write(name, of, lines)
-    print(f"{failed} failed")
+    names = [n for n in TASKS if not args.only or n == args.only]
+    run_now, failed = record.prove_all(names, args, digest, lambda n: task(n, args.build.resolve()))
+    print(f"{run_now} run, {failed} failed")
     return 1 if failed else 0
 
 

@@ -18,7 +18,6 @@ cut: it takes any value in any cycle, so more is proven than the modules do. Wha
 kf_*_props.svh) is assumed for each block by itself and proven in `engine`, of the abstract core too. Exit status 0 only if all of that comes out; a time limit reached is a failure.
 """
 import argparse
-import concurrent.futures
 import pathlib
 import re
 import subprocess
@@ -193,27 +192,15 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--build", type=pathlib.Path, required=True)
     p.add_argument("--only", choices=sorted(TASKS))
-    p.add_argument("--jobs", type=int, default=2)
     record.add_options(p)
     a = p.parse_args()
     out = a.build.resolve()
     out.mkdir(parents=True, exist_ok=True)
     names = [n for n in TASKS if not a.only or n == a.only]
-    failed = 0
     begin = time.monotonic()
-    for n in list(names):
-        if a.changed_only and (lines := record.stands(n, digest(n))):
-            print("\n".join([*lines, f"       {n}: by proven.json, of the same sources"]))
-            names.remove(n)
-    with concurrent.futures.ThreadPoolExecutor(a.jobs) as pool:  # the longest ones stand last in the table and start first
-        under_way = {pool.submit(prove, n, out): n for n in reversed(names)}
-        for done in concurrent.futures.as_completed(under_way):
-            lines, bad = done.result()
-            print("\n".join(lines), flush=True)
-            failed += bad
-            if a.record and not bad:
-                record.write(under_way[done], digest(under_way[done]), lines)
-    print(f"{len(names)} tasks run, {failed} failed, {time.monotonic() - begin:.0f} s")
+    # The longest ones stand last in the table and start first.
+    run_now, failed = record.prove_all(list(reversed(names)), a, digest, lambda n: prove(n, out))
+    print(f"{run_now} tasks run, {failed} failed, {time.monotonic() - begin:.0f} s")
     return 1 if failed else 0
 
 

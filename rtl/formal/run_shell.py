@@ -6,7 +6,6 @@ the properties speak about can be reached. Exit status 0 only if all of that suc
 Data widths stay, depths and index widths are small: nothing in the modules depends on them but sizes.
 """
 import argparse
-import concurrent.futures
 import pathlib
 import re
 import subprocess
@@ -102,28 +101,16 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--build", type=pathlib.Path, required=True)
     p.add_argument("--only")
-    p.add_argument("--jobs", type=int, default=2)
     record.add_options(p)
     a = p.parse_args()
     a.build.mkdir(parents=True, exist_ok=True)
     names = [n for n in TASKS if not a.only or n == a.only]
     if not names:
         p.error(f"no task {a.only}")
-    failed = 0
     begin = time.monotonic()
-    for n in list(names):
-        if a.changed_only and (lines := record.stands(n, digest(n))):
-            print("\n".join([*lines, f"       {n}: by proven.json, of the same sources"]))
-            names.remove(n)
-    with concurrent.futures.ThreadPoolExecutor(a.jobs) as pool:  # the longest ones stand last in the table and start first
-        under_way = {pool.submit(prove, n, a.build): n for n in reversed(names)}
-        for done in concurrent.futures.as_completed(under_way):
-            lines, bad = done.result()
-            print("\n".join(lines), flush=True)
-            failed += bad
-            if a.record and not bad:
-                record.write(under_way[done], digest(under_way[done]), lines)
-    print(f"{len(names)} modules run, {failed} failed, {time.monotonic() - begin:.0f} s")
+    # The longest ones stand last in the table and start first.
+    run_now, failed = record.prove_all(list(reversed(names)), a, digest, lambda n: prove(n, a.build))
+    print(f"{run_now} modules run, {failed} failed, {time.monotonic() - begin:.0f} s")
     return 1 if failed else 0
 
 

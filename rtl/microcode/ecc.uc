@@ -146,6 +146,8 @@ qa = xq + zero
 ga = Mn + zero
 invert iv = den
 ivv = iv * iv
+; An inverse of zero would make the peer's own point of the result, which is on the curve.
+check zero ivv fault
 pyy = ypa * ypa
 z4 = va * third_m
 zy = z4 * pyy
@@ -371,6 +373,8 @@ qa = xq + zero
 ga = Mn + zero
 invert iv = den
 ivv = iv * iv
+; As in ECKA: else Q would stand for u2 Q.
+check zero ivv fault
 pyy = ypa * ypa
 z4 = va * third_m
 zy = z4 * pyy

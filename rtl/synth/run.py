@@ -4,8 +4,8 @@
     run.py                              the whole table: three families, II = 1, 2, 4 (tens of minutes)
     run.py --family xcup --ii 4         one row (what ./run soak does)
     run.py --write                      puts what was found into table.json, with a hash of the sources that it was found for
-    run.py --family xcup --ii 4 --fresh reads the committed row and fails where it is of other sources (what ./run test does: a second
-                                        instead of ten minutes); comments and blanks do not count
+    run.py --family xcup --ii 4 --fresh reads the committed row and fails where it is of other sources (what ./run test does, for II = 1 too: a
+                                        second instead of ten minutes); comments and blanks do not count
     run.py --show                       prints the committed table as Markdown; rows of earlier sources are marked
 
 Fails when: yosys reports conflicting drivers or latches, a count is below its floor (logic was lost), a count of the committed table has
@@ -29,8 +29,15 @@ sys.path.insert(0, HERE)
 import carry  # noqa: E402
 
 PACKAGES = ["arith/kf_arith_pkg.sv", "core/kf_uc.sv", "core/kf_curve.sv", "shell/kf_regs_pkg.sv"]
+# The multiply-adds of the tiles into DSP48E2 blocks, which yosys does for DSP48E1 only: dsp48e2.v. Otherwise the steps of synth_xilinx.
+XCUP = "synth_xilinx -family xcup -uram -flatten -top kf_synth"
+DSP48E2 = (
+    "techmap -map +/mul2dsp.v -map HERE/dsp48e2.v -D DSP_NAME=$__MUL27X18 -D DSP_A_MAXWIDTH=27 -D DSP_B_MAXWIDTH=18 "
+    "-D DSP_A_MAXWIDTH_PARTIAL=18 -D DSP_A_MINWIDTH=2 -D DSP_B_MINWIDTH=2 -D DSP_Y_MINWIDTH=9 -D DSP_SIGNEDONLY=1; select a:mul2dsp; "
+    "setattr -unset mul2dsp; opt_expr -fine; wreduce; select -clear; xilinx_dsp -family xc7; chtype -set $mul t:$__soft_mul"
+)
 FAMILIES = {
-    "xcup": {"synth": "synth_xilinx -family xcup -uram -flatten -top kf_synth", "tile": (26, 17, 2), "ultra": True},
+    "xcup": {"synth": f"{XCUP} -run begin:map_dsp; memory_dff; {DSP48E2}; {XCUP} -run coarse:; chtype -set DSP48E2 t:DSP48E1", "tile": (26, 17, 2), "ultra": True},
     "xc7": {"synth": "synth_xilinx -family xc7 -flatten -top kf_synth", "tile": (24, 17, 2), "ultra": False},
     "ecp5": {"synth": "synth_ecp5 -top kf_synth", "tile": (18, 17, 4), "ultra": False},
 }
@@ -70,7 +77,7 @@ def sources():
 def digest(family, ii):
     """What a row depends on: the sources without their comments and blanks, and what yosys is told."""
     h = hashlib.sha256(json.dumps([FAMILIES[family], ii, COLUMNS, inspect.getsource(synthesise), inspect.getsource(table_ram)]).encode())
-    for source in sources():
+    for source in [*sources(), *(["synth/dsp48e2.v"] if "dsp48e2.v" in FAMILIES[family]["synth"] else [])]:
         text = open(os.path.join(RTL, source), encoding="ascii").read()
         text = re.sub(r"/\*.*?\*/|//[^\n]*", " ", text, flags=re.S)
         h.update(f"{source}\n{' '.join(text.split())}\n".encode())
@@ -102,7 +109,7 @@ def synthesise(family, ii, yosys, keep):
         files = " ".join(table_ram(f, d, FAMILIES[family]["ultra"]) for f in sources())
         # The two copies of the control are kept apart until all is mapped: no pass may find that they are equal and merge them.
         apart = "setattr -mod -unset keep_hierarchy A:keep_hierarchy; flatten"
-        script = f"read_verilog -sv {files} {wrapper}; {FAMILIES[family]['synth']}; {apart}; check; stat; write_json {netlist}"
+        script = f"read_verilog -sv {files} {wrapper}; {FAMILIES[family]['synth'].replace('HERE', HERE)}; {apart}; check; stat; write_json {netlist}"
         start = time.monotonic()
         run = subprocess.run([yosys, "-q", "-l", log, "-p", script], capture_output=True, text=True)
         text = open(log, encoding="utf-8", errors="replace").read() if os.path.exists(log) else ""

@@ -150,6 +150,30 @@ class OpensslCurve final : public Curve {
     return ok;
   }
 
+  /// A point off the curve by as little as can be: the Montgomery forms (R = 2^256) of y^2 and x^3 + a x + b differ in their
+  /// lowest bit only.
+  Point near_miss(std::mt19937_64& rng) const {
+    Bn p, a, b, r, t, u, y;
+    EC_GROUP_get_curve(g_, p.p, a.p, b.p, ctx_);
+    BN_one(r.p);
+    BN_lshift(r.p, r.p, 256);
+    for (;;) {
+      const Bn x(random_below(rng, p_));
+      BN_mod_sqr(t.p, x.p, p.p, ctx_);
+      BN_mod_add(t.p, t.p, a.p, p.p, ctx_);
+      BN_mod_mul(t.p, t.p, x.p, p.p, ctx_);
+      BN_mod_add(t.p, t.p, b.p, p.p, ctx_);
+      BN_mod_mul(t.p, t.p, r.p, p.p, ctx_);
+      if (BN_is_odd(t.p))
+        BN_clear_bit(t.p, 0);
+      else
+        BN_set_bit(t.p, 0);
+      BN_mod_inverse(u.p, r.p, p.p, ctx_);
+      BN_mod_mul(t.p, t.p, u.p, p.p, ctx_);
+      if (BN_mod_sqrt(y.p, t.p, p.p, ctx_) != nullptr) return {x.num(), y.num()};
+    }
+  }
+
  private:
   EC_POINT* to(const Point& q) const {
     Bn x(q.x), y(q.y);

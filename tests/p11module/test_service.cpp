@@ -3,6 +3,7 @@
 
 #include <signal.h>
 
+#include <algorithm>
 #include <atomic>
 #include <latch>
 #include <thread>
@@ -122,6 +123,25 @@ TEST(Service, KnownAnswersComeFirst) {
   EXPECT_EQ(core.generate(ecc::CurveNumber::p256, true, key, q), Outcome::fault);
   EXPECT_EQ(core.generate(ecc::CurveNumber::p256, false, key, q), Outcome::ok) << "it needs no signature";
   EXPECT_EQ(core.facts().free_slots, core.facts().key_slots - 1) << "the other one went with its core";
+}
+
+// A fault that the core has noticed is that key's alone: nobody else's keys go with it.
+TEST(Service, AFaultCostsOneKey) {
+  CoreService core("core", lying([](ecc::Completion& c) {
+                     if (c.opcode != static_cast<std::uint8_t>(ecc::Opcode::sign)) return;
+                     c.status = static_cast<std::uint8_t>(ecc::JobStatus::fault);
+                     std::ranges::fill(c.x, 0);
+                     std::ranges::fill(c.y, 0);
+                   }),
+                   [](const std::string&) {});
+  CoreKey other, key;
+  Point q{};
+  ASSERT_EQ(core.generate(ecc::CurveNumber::p256, false, other, q), Outcome::ok);
+  EXPECT_EQ(core.generate(ecc::CurveNumber::p256, true, key, q), Outcome::fault);
+  EXPECT_TRUE(core.alive(other));
+  EXPECT_EQ(core.erase({&other, 1}), Outcome::ok);
+  EXPECT_EQ(core.facts().losses, 0U);
+  EXPECT_EQ(core.facts().free_slots, core.facts().key_slots);
 }
 
 // An honest core is asked and dies while nobody looks; the one that comes after it takes every signature for right.

@@ -102,6 +102,18 @@ void table(Bench& b) {
   KF_NEED(b.table_writes == want && b.read(kRegTableAddr) == 0, "a locked table takes no writes");
   KF_NEED(errors_now(b) == kStatusTableRefused.mask(), "TABLE_REFUSED");
   clear_errors(b);
+  // A flip of any copy of the lock in any cycle of an attempt.
+  auto* r = b.top->rootp;
+  for (CData* copy : {&r->kf_shell__DOT__registers__DOT__u_lock__DOT__u_a__DOT__q_o,
+                      &r->kf_shell__DOT__registers__DOT__u_lock__DOT__u_b__DOT__q_o,
+                      &r->kf_shell__DOT__registers__DOT__u_lock__DOT__u_c__DOT__q_o}) {
+    for (unsigned i = 0; i < 16; ++i) {
+      *copy ^= 1;
+      b.write(kRegTableData, i);
+      KF_NEED(b.table_writes == want && b.top->table_locked_o, "a table whose lock has one flip takes no writes");
+    }
+  }
+  clear_errors(b);
   b.reset();
   KF_NEED(!b.top->table_locked_o, "a reset unlocks the table");
 }
