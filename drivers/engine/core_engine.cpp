@@ -1,19 +1,16 @@
 #include "drivers/engine/core_engine.hpp"
 
 #include <poll.h>
-#include <sys/epoll.h>
-#include <sys/timerfd.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
-#include <condition_variable>
-#include <deque>
 #include <mutex>
 #include <optional>
 #include <thread>
 
 #include "drivers/engine/core_unit.hpp"
+#include "drivers/engine/opener.hpp"
+#include "drivers/engine/past_lives.hpp"
+#include "drivers/engine/readiness.hpp"
 #include "host/crypto/software_engine.hpp"
 #include "host/os/cpu_time.hpp"
 #include "host/os/fd.hpp"
@@ -31,8 +28,6 @@ constexpr milliseconds kSlowTurn{500};      // of the engine's thread, when nobo
 constexpr milliseconds kSlowTurnWhileIdle{1000};
 constexpr milliseconds kSlowTurnWhileDown{20};
 constexpr std::chrono::microseconds kTurnWait{200};  // of poll() for a turn that another thread makes
-constexpr double kLateEnough = 0.5;  // a batch that is not full joins the ring when so much of the one at work has
-                                     // passed: preparing 64 jobs takes a tenth of an ECKA batch
 
 // What the engine holds of a core.
 struct Unit {
@@ -42,86 +37,8 @@ struct Unit {
   bool ended = false;     // the device has: to be looked at now
   Time next_try{}, looked{}, counters_read{};
   milliseconds pause{};
-  std::string why;
-  UnitCounts lost_counts;  // of the cores that were here before
-  std::uint64_t losses = 0, batches_at_check = 0;
-  std::uint64_t lost_bad_completions = 0, lost_repeats = 0;
-};
-
-std::uint64_t bad_completions(const DeviceCounters& c) { return c.tags_not_due + c.missing + c.damaged + c.implausible + c.early; }
-std::uint64_t repeats(const DeviceCounters& c) { return c.doorbells_repeated + c.heads_repeated; }
-
-UnitCounts operator+(const UnitCounts& a, const UnitCounts& b) {
-  return {
-      a.generated + b.generated, a.agreed + b.agreed,         a.verified + b.verified,          a.batches + b.batches,
-      a.faults + b.faults,       a.exceptions + b.exceptions, a.known_answers + b.known_answers};
-}
-
-// One descriptor that is readable when a caller has something to do: completions were delivered, a core has raised its
-// interrupt, a moment has come.
-class Readiness {
- public:
-  Readiness()
-      : epoll_(::epoll_create1(EPOLL_CLOEXEC)), timer_(::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)) {
-    if (!event_.open() || !epoll_.open() || !timer_.open()) std::abort();
-    add(event_.fd(), kEvent);
-    add(timer_.get(), kTimer);
-  }
-  [[nodiscard]] int fd() const { return epoll_.get(); }
-
-  // The interrupt of core i, until forget(); -1: it has none.
-  void watch(int fd, unsigned i) const {
-    if (fd >= 0) add(fd, i);
-  }
-  void forget(int fd) const {
-    if (fd >= 0) ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
-  }
-  void completions() const { event_.set(); }
-  // Readable at that moment at the latest; max(): at none.
-  void at(Time moment) {
-    if (came_.exchange(false)) armed_ = Time::max();
-    if (moment == armed_) return;
-    armed_ = moment;
-    itimerspec t{};
-    if (moment != Time::max()) {
-      const auto ns = std::max<std::int64_t>(
-          1, std::chrono::duration_cast<std::chrono::nanoseconds>(moment - EngineClock::now()).count());
-      t.it_value = {ns / 1'000'000'000, ns % 1'000'000'000};
-    }
-    ::timerfd_settime(timer_.get(), 0, &t, nullptr);
-  }
-  // What made it readable: a bit for each core with an interrupt. Nothing: it is not.
-  std::optional<std::uint32_t> take() {
-    std::array<epoll_event, 18> events;
-    const int n = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), 0);
-    if (n <= 0) return std::nullopt;
-    std::uint32_t interrupts = 0;
-    for (const auto& e : std::span(events).first(static_cast<std::size_t>(n))) {
-      if (e.data.u32 == kEvent) {
-        event_.clear();
-      } else if (e.data.u32 == kTimer) {
-        std::uint64_t expirations = 0;
-        if (::read(timer_.get(), &expirations, sizeof expirations) < 0) continue;
-        came_ = true;
-      } else {
-        interrupts |= 1U << e.data.u32;
-      }
-    }
-    return interrupts;
-  }
-
- private:
-  static constexpr std::uint32_t kEvent = 100, kTimer = 101;
-  void add(int fd, std::uint32_t who) const {
-    epoll_event e{};
-    e.events = EPOLLIN;
-    e.data.u32 = who;
-    if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &e) != 0) std::abort();
-  }
-  os::EventFd event_;
-  os::Fd epoll_, timer_;
-  Time armed_ = Time::max();       // of who makes the turn
-  std::atomic<bool> came_{false};  // the timer has fired since
+  PastLives past;
+  std::uint64_t batches_at_check = 0;
 };
 
 std::uint64_t micros(EngineClock::duration d) {
@@ -139,8 +56,8 @@ struct CoreEngine::Impl {
   mutable std::mutex lock;
   std::vector<Work> inbox;  // guarded by lock, as all below
   Queue<EccCompletion> outbox;
-  std::size_t held = 0;                   // accepted and not yet polled
-  bool stopping = false, closed = false;  // no more jobs; no more cores
+  std::size_t held = 0;  // accepted and not yet polled
+  bool stopping = false;
   CoreEngineStats published;
 
   // A turn takes what has come, asks the cores and feeds them. The caller makes most turns itself, in submit() and
@@ -157,17 +74,14 @@ struct CoreEngine::Impl {
   Queue<Work> to_software;  // public data that the cores cannot decide
   std::vector<Work> come;   // taken from the inbox
   std::vector<UnitAnswer> answers;
+  std::vector<CoreView> views;
   double thread_seconds = 0, turn_seconds = 0;  // CPU of the engine's thread; of turns on callers' threads
   std::thread thread;
 
-  // Opening takes long, so it has a thread; one that lives as long as the engine, since a simulated core dies with the
-  // thread that started it.
-  std::condition_variable to_opener, from_opener;
-  std::deque<unsigned> to_open;  // guarded by lock, like the next
-  std::deque<std::pair<unsigned, Result<std::unique_ptr<Device>>>> opened;
-  std::thread opener;
+  Opener opener;
 
-  explicit Impl(CoreEngineConfig c) : config(std::move(c)), units(std::max(1U, config.cores)) {
+  explicit Impl(CoreEngineConfig c)
+      : config(std::move(c)), units(std::max(1U, config.cores)), opener(config.open, [this] { wake.set(); }) {
     for (const Curve k : config.curves) {
       if (curve_index(k) != kNoCurve) wanted[curve_index(k)] = true;
     }
@@ -180,24 +94,7 @@ struct CoreEngine::Impl {
   // ---- cores come and go
   void open(unsigned i) {
     units[i].opening = true;
-    const std::lock_guard g(lock);
-    to_open.push_back(i);
-    to_opener.notify_one();
-  }
-  void serve_openings() {
-    std::unique_lock g(lock);
-    for (;;) {
-      to_opener.wait(g, [this] { return closed || !to_open.empty(); });
-      if (closed) return;
-      const unsigned i = to_open.front();
-      to_open.pop_front();
-      g.unlock();
-      auto d = config.open(i);
-      g.lock();
-      opened.emplace_back(i, std::move(d));
-      from_opener.notify_one();
-      wake.set();
-    }
+    opener.ask(i);
   }
   void take_up(unsigned i, std::unique_ptr<Device> d) {
     Unit& u = units[i];
@@ -210,11 +107,7 @@ struct CoreEngine::Impl {
     Unit& u = units[i];
     ready.forget(u.core->interrupt_fd());
     std::vector<Work> back = u.core->give_up();
-    u.lost_counts = u.lost_counts + u.core->counts();
-    u.lost_bad_completions += bad_completions(u.core->device_counters());
-    u.lost_repeats += repeats(u.core->device_counters());
-    ++u.losses;
-    u.why = e.text();
+    u.past.add(*u.core, e.text());
     u.core.reset();
     u.next_try = now;
     u.pause = config.reopen_pause;
@@ -227,22 +120,18 @@ struct CoreEngine::Impl {
       Unit& u = units[i];
       if (!u.core && !u.opening && now >= u.next_try) open(i);
     }
-    for (;;) {
-      std::unique_lock g(lock);
-      if (opened.empty()) return;
-      const unsigned i = opened.front().first;
-      auto d = std::move(opened.front().second);
-      opened.pop_front();
-      g.unlock();
+    while (auto o = opener.take()) {
+      const unsigned i = o->core;
+      auto& d = o->device;
       Unit& u = units[i];
       u.opening = false;
       if (d) {
         take_up(i, std::move(*d));
         say("core " + std::to_string(i) + " serves again");
       } else {
-        u.why = d.error().text();
+        u.past.why = d.error().text();
         u.next_try = now + u.pause;
-        say("core " + std::to_string(i) + " cannot be opened: " + u.why + "; next try in " +
+        say("core " + std::to_string(i) + " cannot be opened: " + u.past.why + "; next try in " +
             std::to_string(u.pause.count()) + " ms");
         u.pause = std::min(2 * u.pause, kLongestPause);
       }
@@ -296,15 +185,6 @@ struct CoreEngine::Impl {
   }
 
   // ---- batches
-  // Whether n jobs, the oldest of them waiting since `since`, go into the ring of `u` now.
-  bool ripe(const Unit& u, std::size_t n, Time since, Time now) const {
-    if (n == 0) return false;
-    if (n >= u.core->contexts()) return true;
-    // An idle core: half a batch goes at once, since a core takes as long for one as for all and the wait would cost a
-    // wake-up; less waits a little.
-    if (u.core->batches() == 0) return 2 * n >= u.core->contexts() || now - since >= config.batch_wait;
-    return u.core->progress(now) >= kLateEnough;
-  }
   void sent(std::size_t n, Unit& u) {
     batch_size.add(n);
     if (config.known_answer_every != 0 && u.core->counts().batches - u.batches_at_check >= config.known_answer_every) {
@@ -315,38 +195,39 @@ struct CoreEngine::Impl {
   void entered(const Queue<Work>& works, std::size_t n, Time now) {
     for (std::size_t i = 0; i < n; ++i) queue_us.add(micros(now - works[i].since));
   }
+  Demand demand() const {
+    Demand d;
+    for (std::size_t c = 0; c < kUnitCurves; ++c) {
+      if (!to_agree[c].empty()) d.agree[c] = {to_agree[c].size(), to_agree[c].front().since};
+      if (!to_verify[c].empty()) d.verify[c] = {to_verify[c].size(), to_verify[c].front().since};
+      d.keys_wanted[c] = wanted[c];
+    }
+    return d;
+  }
+  BatchingPolicy policy() const { return {config.batch_wait, config.keys_ahead}; }
+  // The next batch into the ring of `u`; whether one went.
   bool feed(Unit& u, Time now) {
-    // One batch at work, one behind it.
-    if (u.core->batches() >= 2) return false;
-    const std::size_t full = u.core->contexts();
-    for (std::size_t c = 0; c < kUnitCurves; ++c) {
-      auto& q = to_agree[c];
-      const std::size_t n = std::min({q.size(), u.core->keys_ready(c), full});
-      if (ripe(u, n, q.empty() ? now : q.front().since, now)) {
-        entered(q, n, now);
-        if (const std::size_t k = u.core->agree(c, q, n); k != 0) return sent(k, u), true;
-      }
+    const NextBatch b = next_batch(policy(), demand(), u.core->view(now), now);
+    std::size_t went = 0;
+    switch (b.kind) {
+      case BatchKind::none:
+        return false;
+      case BatchKind::agree:
+        entered(to_agree[b.curve], b.most, now);
+        went = u.core->agree(b.curve, to_agree[b.curve], b.most);
+        break;
+      case BatchKind::verify:
+        entered(to_verify[b.curve], b.most, now);
+        went = u.core->verify(b.curve, to_verify[b.curve], b.most);
+        break;
+      case BatchKind::erase:
+        return u.core->erase(b.most) != 0;
+      case BatchKind::generate:
+        went = u.core->generate(b.curve, b.most);
+        break;
     }
-    for (std::size_t c = 0; c < kUnitCurves; ++c) {
-      auto& q = to_verify[c];
-      const std::size_t n = std::min(q.size(), full);
-      if (ripe(u, n, q.empty() ? now : q.front().since, now)) {
-        entered(q, n, now);
-        if (const std::size_t k = u.core->verify(c, q, n); k != 0) return sent(k, u), true;
-      }
-    }
-    if (u.core->has_doubtful_slots() && u.core->batches() == 0) {
-      if (u.core->erase(full) != 0) return true;
-    }
-    // Keys: at once when somebody waits for one, else ahead in idle time.
-    for (std::size_t c = 0; c < kUnitCurves; ++c) {
-      const std::size_t have = u.core->keys_ready(c) + u.core->keys_coming(c);
-      const bool short_of = to_agree[c].size() > have;
-      const bool ahead = wanted[c] && u.core->batches() == 0 && have + full <= config.keys_ahead;
-      if (!short_of && !ahead) continue;
-      if (const std::size_t k = u.core->generate(c, full); k != 0) return sent(k, u), true;
-    }
-    return false;
+    if (went != 0) sent(went, u);
+    return went != 0;
   }
 
   // What is finished goes to whoever polls; the one who is polling needs no word of it.
@@ -364,38 +245,7 @@ struct CoreEngine::Impl {
   // For those who ask: two histograms are 32 KiB, too much for every turn.
   void publish() {
     CoreEngineStats s;
-    for (const Unit& u : units) {
-      const UnitCounts n = u.core ? u.lost_counts + u.core->counts() : u.lost_counts;
-      CoreEngineStats::Core c;
-      c.state = u.core ? "up" : u.opening ? "opening" : "down";
-      c.why = u.why;
-      c.generated = n.generated;
-      c.agreed = n.agreed;
-      c.verified = n.verified;
-      c.batches = n.batches;
-      c.losses = u.losses;
-      c.faults = n.faults;
-      c.exceptions = n.exceptions;
-      c.known_answers = n.known_answers;
-      c.bad_completions = u.lost_bad_completions;
-      c.repeats = u.lost_repeats;
-      if (u.core) {
-        c.where = u.core->where();
-        c.keys_ready = static_cast<unsigned>(u.core->keys_ready(0) + u.core->keys_ready(1));
-        c.in_flight = static_cast<unsigned>(u.core->in_flight());
-        c.bad_completions += bad_completions(u.core->device_counters());
-        c.repeats += repeats(u.core->device_counters());
-        const CoreHardware& h = u.core->hardware();
-        c.cycles = h.cycles;
-        c.busy_cycles = h.busy_cycles;
-        c.bad_descriptors = h.bad_descriptors;
-        c.axi_errors = h.axi_errors;
-        c.parity_faults = h.parity_faults;
-        c.cycle_gate_faults = h.cycle_gate_faults;
-        c.entropy_failures = h.entropy_failures;
-      }
-      s.cores.push_back(std::move(c));
-    }
+    for (const Unit& u : units) s.cores.push_back(stats_of(u.past, u.core.get(), u.opening));
     s.batch_size = batch_size;
     s.queue_us = queue_us;
     s.retries = retries;
@@ -404,25 +254,6 @@ struct CoreEngine::Impl {
     s.turn_cpu_seconds = turn_seconds;
     const std::lock_guard g(lock);
     published = std::move(s);
-  }
-
-  // When a batch grows ripe by waiting; max(): nothing waits for a moment.
-  Time ripe_at(Time now) const {
-    Time soonest = Time::max();
-    Time oldest = Time::max();
-    for (const auto* queues : {&to_agree, &to_verify})
-      for (const auto& q : *queues)
-        if (!q.empty()) oldest = std::min(oldest, q.front().since);
-    for (const Unit& u : units) {
-      if (!u.core) continue;
-      if (u.core->interrupt_fd() < 0 && u.core->in_flight() != 0) soonest = std::min(soonest, now + milliseconds(1));
-      if (oldest == Time::max() || u.core->batches() >= 2) continue;
-      const Time at = u.core->batches() == 0 ? oldest + config.batch_wait : u.core->when(kLateEnough);
-      // Past it and still not sent: there is no key yet, and one will come with an interrupt.
-      if (at > now) soonest = std::min(soonest, at);
-      if (at <= now && u.core->batches() == 0) soonest = std::min(soonest, now + milliseconds(1));
-    }
-    return soonest;
   }
 
   bool take_inbox() {
@@ -459,7 +290,10 @@ struct CoreEngine::Impl {
       while (u.core && feed(u, now)) {
       }
     }
-    ready.at(ripe_at(now));
+    views.clear();
+    for (const Unit& u : units)
+      if (u.core) views.push_back(u.core->view(now));
+    ready.at(look_again(policy(), demand(), views, now));
   }
 
   // On the caller's thread: nothing that could take long. What does is left to the engine's thread.
@@ -564,15 +398,9 @@ CoreEngine::CoreEngine(CoreEngineConfig c) : impl_(std::make_unique<Impl>(std::m
 Result<std::unique_ptr<CoreEngine>> CoreEngine::start(CoreEngineConfig c) {
   std::unique_ptr<CoreEngine> e(new CoreEngine(std::move(c)));
   Impl& m = *e->impl_;
-  m.opener = std::thread([&m] { m.serve_openings(); });
   for (unsigned i = 0; i < m.units.size(); ++i) m.open(i);
   for (unsigned n = 0; n < m.units.size(); ++n) {  // a core that cannot be opened at the start is a mistake to be told
-    std::unique_lock g(m.lock);
-    m.from_opener.wait(g, [&m] { return !m.opened.empty(); });
-    const unsigned i = m.opened.front().first;
-    auto d = std::move(m.opened.front().second);
-    m.opened.pop_front();
-    g.unlock();
+    auto [i, d] = m.opener.wait();
     m.units[i].opening = false;
     if (!d) return Error{d.error().reason, "core " + std::to_string(i) + ": " + d.error().detail};
     m.take_up(i, std::move(*d));
@@ -590,13 +418,7 @@ CoreEngine::~CoreEngine() {
   impl_->wake.set();
   if (impl_->thread.joinable()) impl_->thread.join();
   impl_->units.clear();  // devices stop their cores while the thread that started these still lives
-  {
-    const std::lock_guard g(impl_->lock);
-    impl_->closed = true;
-    impl_->opened.clear();
-    impl_->to_opener.notify_one();
-  }
-  if (impl_->opener.joinable()) impl_->opener.join();
+  impl_->opener.stop();
 }
 
 int CoreEngine::event_fd() const noexcept { return impl_->ready.fd(); }

@@ -169,6 +169,21 @@ EngineClock::time_point CoreUnit::when(double progress) const {
          std::chrono::duration_cast<EngineClock::duration>(std::chrono::duration<double>(progress * usual));
 }
 
+CoreView CoreUnit::view(EngineClock::time_point now) const {
+  CoreView v;
+  v.contexts = contexts();
+  v.batches = batches_.size();
+  v.progress = progress(now);
+  v.has_doubtful_slots = !doubtful_.empty();
+  for (std::size_t c = 0; c < kUnitCurves; ++c) {
+    v.keys_ready[c] = ready_[c].size();
+    v.keys_coming[c] = making_[c];
+  }
+  v.late_enough = when(kLateEnough);
+  v.silent = interrupt_fd() < 0 && in_flight() != 0;
+  return v;
+}
+
 Status CoreUnit::answer(Job& job, const Completion& c, std::vector<UnitAnswer>& into) {
   const auto status = static_cast<JobStatus>(c.status);
   if (status == JobStatus::fault) ++counts_.faults;

@@ -9,12 +9,11 @@
 #include <vector>
 
 #include "drivers/core/device.hpp"
+#include "drivers/engine/batching.hpp"
 #include "drivers/engine/queue.hpp"
 #include "host/crypto/engine.hpp"
 
 namespace kf::ecc {
-
-using EngineClock = std::chrono::steady_clock;
 
 // A request on its way.
 struct Work {
@@ -22,9 +21,6 @@ struct Work {
   EngineClock::time_point since, deadline;
 };
 
-// The core's two curves, as indices.
-inline constexpr std::size_t kUnitCurves = 2;
-inline constexpr std::size_t kNoCurve = kUnitCurves;
 std::size_t curve_index(Curve c);  // kNoCurve: the core does not have it
 
 enum class JobKind : std::uint8_t { generate, agree, verify, known_answer, known_refusal, erase };
@@ -79,15 +75,10 @@ class CoreUnit {
   [[nodiscard]] std::size_t in_flight() const { return jobs_.size(); }
   [[nodiscard]] std::size_t batches() const { return batches_.size(); }  // in the ring or at work
   [[nodiscard]] std::size_t keys_ready(std::size_t curve) const { return ready_[curve].size(); }
-  [[nodiscard]] std::size_t keys_coming(std::size_t curve) const { return making_[curve]; }
-  // How far the batch at work is, by the time such a batch took before; 1 and more: due. 1 when nothing is at work.
-  [[nodiscard]] double progress(EngineClock::time_point now) const;
-  // When it will be so far; max(): not known.
-  [[nodiscard]] EngineClock::time_point when(double progress) const;
+  [[nodiscard]] CoreView view(EngineClock::time_point now) const;
   [[nodiscard]] EngineClock::time_point last_answer() const { return last_answer_; }
   [[nodiscard]] int interrupt_fd() const { return device_->interrupt_fd(); }
   [[nodiscard]] int end_fd() const { return device_->end_fd(); }
-  [[nodiscard]] bool has_doubtful_slots() const { return !doubtful_.empty(); }
   [[nodiscard]] const UnitCounts& counts() const { return counts_; }
   [[nodiscard]] const DeviceCounters& device_counters() const { return device_->counters(); }
 
@@ -114,6 +105,10 @@ class CoreUnit {
   void describe_verify(std::size_t curve, const Point& q, const Digest32& e, const Signature& s);
   void describe_known_answers(std::size_t curve);  // a right signature, a wrong one
   void enter_known_answers(std::size_t curve, std::size_t sent);
+  // How far the batch at work is, by the time such a batch took before; 1 and more: due. 1 when nothing is at work.
+  [[nodiscard]] double progress(EngineClock::time_point now) const;
+  // When it will be so far; max(): not known.
+  [[nodiscard]] EngineClock::time_point when(double progress) const;
   Status answer(Job& job, const Completion& c, std::vector<UnitAnswer>& into);
 
   std::unique_ptr<Device> device_;
