@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "bench/report/ecc_report.hpp"
-#include "drivers/board/core_session.hpp"
+#include "drivers/simulated/board/core_session.hpp"
 
 namespace kf::bench {
 

@@ -11,7 +11,7 @@
 #include <optional>
 
 #include "drivers/core/device.hpp"
-#include "drivers/core/sim_transport.hpp"
+#include "drivers/simulated/transport/sim_transport.hpp"
 
 namespace kf::bench {
 

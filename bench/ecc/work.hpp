@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "drivers/board/core_session.hpp"
+#include "drivers/simulated/board/core_session.hpp"
 #include "host/crypto/ec.hpp"
 
 namespace kf::bench {

@@ -8,7 +8,7 @@
 #include <string>
 #include <utility>
 
-#include "drivers/board/core_session.hpp"  // comb_table
+#include "drivers/ecc/comb_table.hpp"
 #include "host/base/random.hpp"
 #include "host/base/secret.hpp"
 

@@ -9,7 +9,7 @@
 #define TOML_EXCEPTIONS 1
 #include <toml++/toml.h>
 
-#include "drivers/core/sim_transport.hpp"
+#include "drivers/simulated/transport/sim_transport.hpp"
 #include "host/crypto/ec.hpp"
 #include "host/os/programs.hpp"
 

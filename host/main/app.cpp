@@ -7,8 +7,8 @@
 #include <fstream>
 #include <iterator>
 
-#include "drivers/core/sim_transport.hpp"
 #include "drivers/core/vfio_transport.hpp"
+#include "drivers/simulated/transport/sim_transport.hpp"
 #include "host/base/text.hpp"
 #include "host/main/hsm_status.hpp"
 #include "host/main/preflight.hpp"

@@ -7,7 +7,7 @@
 #include <cstdlib>
 #include <random>
 
-#include "drivers/board/core_session.hpp"
+#include "drivers/simulated/board/core_session.hpp"
 #include "host/crypto/ec.hpp"
 
 namespace kf::ecc::test {

@@ -10,7 +10,7 @@
 #include <set>
 
 #include "drivers/core/known_answers.hpp"
-#include "drivers/core/sim_transport.hpp"
+#include "drivers/simulated/transport/sim_transport.hpp"
 #include "tests/cores/support.hpp"
 #include "tests/drivers/lying_transport.hpp"
 

@@ -6,9 +6,9 @@
 #include <mutex>
 #include <thread>
 
-#include "drivers/core/sim_transport.hpp"
-#include "drivers/faulty/faulty_transport.hpp"
+#include "drivers/simulated/transport/sim_transport.hpp"
 #include "tests/cores/support.hpp"
+#include "tests/faulty/faulty_transport.hpp"
 
 namespace kf::ecc {
 namespace {

@@ -1,5 +1,5 @@
 // The Device on the simulated board in this process: start, every operation, rings, abort, zeroise, reset, refusals.
-#include "drivers/core/board_transport.hpp"
+#include "drivers/simulated/in_process/board_transport.hpp"
 #include "tests/drivers/support.hpp"
 
 namespace kf::ecc::test {

@@ -8,9 +8,9 @@
 //   one,
 //                        which makes up for a lost one
 //   stuck, reset         state() says device-gone or core-reset (resets_seen); lost: what was owed
-#include "drivers/core/board_transport.hpp"
-#include "drivers/faulty/faulty_transport.hpp"
+#include "drivers/simulated/in_process/board_transport.hpp"
 #include "tests/drivers/support.hpp"
+#include "tests/faulty/faulty_transport.hpp"
 
 namespace kf::ecc::test {
 namespace {

@@ -8,7 +8,7 @@
 
 #include <csignal>
 
-#include "drivers/core/sim_transport.hpp"
+#include "drivers/simulated/transport/sim_transport.hpp"
 #include "tests/drivers/support.hpp"
 
 namespace kf::ecc::test {

@@ -1,5 +1,5 @@
 // Both ends of the mailbox, the simulator's played by a thread.
-#include "drivers/mailbox/mailbox.hpp"
+#include "drivers/simulated/mailbox/mailbox.hpp"
 
 #include <gtest/gtest.h>
 #include <poll.h>

@@ -11,9 +11,9 @@
 #include <cstdlib>
 #include <random>
 
-#include "drivers/board/faulty.hpp"
 #include "drivers/ecc/ecc_regs.hpp"
-#include "drivers/sim/simulator.hpp"
+#include "drivers/simulated/board/faulty.hpp"
+#include "drivers/simulated/process/simulator.hpp"
 
 namespace {
 std::string text_from(const char* name) {

@@ -7,7 +7,7 @@
 #include <cstdlib>
 #include <set>
 
-#include "drivers/sim/simulator.hpp"
+#include "drivers/simulated/process/simulator.hpp"
 #include "host/base/bytes.hpp"
 
 int main() {

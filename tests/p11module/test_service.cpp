@@ -9,8 +9,8 @@
 #include <thread>
 #include <vector>
 
-#include "drivers/core/sim_transport.hpp"
 #include "drivers/p11/core_service.hpp"
+#include "drivers/simulated/transport/sim_transport.hpp"
 #include "host/base/random.hpp"
 #include "host/crypto/ec.hpp"
 #include "tests/drivers/lying_transport.hpp"

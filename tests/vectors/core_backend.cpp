@@ -6,9 +6,9 @@
 #include <array>
 #include <map>
 
-#include "drivers/board/core_session.hpp"  // operands, names of statuses
-#include "drivers/core/board_transport.hpp"
 #include "drivers/core/device.hpp"
+#include "drivers/simulated/board/core_session.hpp"  // operands, names of statuses
+#include "drivers/simulated/in_process/board_transport.hpp"
 #include "host/crypto/ec.hpp"
 #include "host/crypto/openssl_ptr.hpp"
 #include "tests/vectors/engine.hpp"
@@ -120,7 +120,8 @@ class Core final : public VectorEngine {
            std::to_string(zero_secrets_) +
            " secrets of zero, which the driver refuses; driver: " + std::to_string(n.completed) + " of " +
            std::to_string(n.submitted) + " jobs answered, " +
-           std::to_string(n.tags_not_due + n.missing + n.damaged + n.implausible + n.early + n.doorbells_repeated + n.lost) +
+           std::to_string(n.tags_not_due + n.missing + n.damaged + n.implausible + n.early + n.doorbells_repeated +
+                          n.lost) +
            " faults";
   }
 

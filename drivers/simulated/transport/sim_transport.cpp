@@ -1,4 +1,4 @@
-#include "drivers/core/sim_transport.hpp"
+#include "drivers/simulated/transport/sim_transport.hpp"
 
 #include <sys/wait.h>
 

@@ -1,4 +1,4 @@
-#include "drivers/faulty/faulty_transport.hpp"
+#include "tests/faulty/faulty_transport.hpp"
 
 #include <atomic>
 #include <utility>

@@ -2,8 +2,8 @@
 // register accesses, in run() and in pause(). No interrupt descriptor: who waits, runs.
 #pragma once
 
-#include "drivers/board/board.hpp"
 #include "drivers/core/transport.hpp"
+#include "drivers/simulated/board/board.hpp"
 
 namespace kf::ecc {
 

@@ -6,13 +6,13 @@
 #include KF_MODEL_HEADER
 #include KF_MODEL_ROOT
 
-#include "drivers/board/axi_memory.hpp"
-#include "drivers/board/board.hpp"
+#include "drivers/simulated/board/axi_memory.hpp"
+#include "drivers/simulated/board/board.hpp"
 #include "host/os/cpu_time.hpp"
 #ifdef KF_FAULTY
 #include <regex>
 
-#include "drivers/board/faulty.hpp"
+#include "drivers/simulated/board/faulty.hpp"
 #include "rtl/fault/targets.hpp"
 #endif
 

@@ -1,4 +1,4 @@
-#include "drivers/sim/simulator.hpp"
+#include "drivers/simulated/process/simulator.hpp"
 
 #include <poll.h>
 #include <unistd.h>

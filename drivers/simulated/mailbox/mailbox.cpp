@@ -1,4 +1,4 @@
-#include "drivers/mailbox/mailbox.hpp"
+#include "drivers/simulated/mailbox/mailbox.hpp"
 
 #include <fcntl.h>
 #include <linux/futex.h>

@@ -1,10 +1,11 @@
-#include "drivers/board/core_session.hpp"
+#include "drivers/simulated/board/core_session.hpp"
 
 #include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <string>
 
+#include "drivers/ecc/comb_table.hpp"
 #include "host/base/secret.hpp"
 
 namespace kf::ecc {

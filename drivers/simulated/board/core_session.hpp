@@ -6,13 +6,11 @@
 #include <span>
 #include <vector>
 
-#include "drivers/board/board.hpp"
 #include "drivers/ecc/ecc_regs.hpp"
+#include "drivers/simulated/board/board.hpp"
 #include "host/base/bytes.hpp"
 
 namespace kf::ecc {
-
-std::span<const std::uint32_t> comb_table();  // as TABLE_DATA takes it, both curves; generated at build time
 
 // Operands: the core's integers are little-endian, everybody else's big-endian.
 void set_operand(std::uint8_t (&v)[32], ByteView big_endian32);

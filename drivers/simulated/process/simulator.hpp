@@ -5,8 +5,8 @@
 #include <functional>
 #include <optional>
 
-#include "drivers/board/board.hpp"
-#include "drivers/mailbox/mailbox.hpp"
+#include "drivers/simulated/board/board.hpp"
+#include "drivers/simulated/mailbox/mailbox.hpp"
 
 namespace kf::ecc {
 

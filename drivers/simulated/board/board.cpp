@@ -1,4 +1,4 @@
-#include "drivers/board/board.hpp"
+#include "drivers/simulated/board/board.hpp"
 
 #include <algorithm>
 

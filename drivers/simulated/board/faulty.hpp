@@ -1,12 +1,13 @@
-// A board whose core can be disturbed: one bit of one flop or memory flips, as a particle would do it. Test equipment: its
-// model is built with every signal reachable (cmake/verilate.cmake), and no program of the product is linked with it.
+// A board whose core can be disturbed: one bit of one flop or memory flips, as a particle would do it. Test equipment:
+// its model is built with every signal reachable (cmake/verilate.cmake), and no program of the product is linked with
+// it.
 #pragma once
 
 #include <memory>
 #include <random>
 #include <string>
 
-#include "drivers/board/board.hpp"
+#include "drivers/simulated/board/board.hpp"
 
 namespace kf::ecc {
 

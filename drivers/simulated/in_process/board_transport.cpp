@@ -1,4 +1,4 @@
-#include "drivers/core/board_transport.hpp"
+#include "drivers/simulated/in_process/board_transport.hpp"
 
 #include "drivers/ecc/ecc_regs.hpp"
 

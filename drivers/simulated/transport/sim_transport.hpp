@@ -15,7 +15,7 @@
 #include <string>
 
 #include "drivers/core/transport.hpp"
-#include "drivers/mailbox/mailbox.hpp"
+#include "drivers/simulated/mailbox/mailbox.hpp"
 #include "host/os/child_process.hpp"
 
 namespace kf::ecc {

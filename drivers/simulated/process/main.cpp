@@ -1,7 +1,7 @@
 // keyferry-ecc-sim: the ECC core, simulated, in a process of its own. See README.md of this folder.
 #include <cstdio>
 
-#include "drivers/sim/simulator.hpp"
+#include "drivers/simulated/process/simulator.hpp"
 #include "host/base/command_line.hpp"
 
 int main(int argc, char** argv) {

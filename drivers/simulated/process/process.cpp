@@ -6,7 +6,7 @@
 
 #include <cstdio>
 
-#include "drivers/sim/simulator.hpp"
+#include "drivers/simulated/process/simulator.hpp"
 
 namespace kf::ecc {
 namespace {
