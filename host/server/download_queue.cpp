@@ -8,6 +8,7 @@
 #include "host/base/clock.hpp"
 #include "host/base/text.hpp"
 #include "host/server/download_service.hpp"
+#include "host/server/station.hpp"
 
 namespace kf::server {
 // An eUICC has one SM-SR: an order that names another one fails there and holds up nobody here.
@@ -107,6 +108,7 @@ void DownloadService::admit() {
     if (!ticket) break;
     const LivePtr l = in_queue_.find(*ticket)->second;
     leave_queue(l);
+    station(l->order.id, "start");
     careful(l, [&] {
       by_profile_[profile_of(l->order)] = l;
       p_.follow_ups.brief(card_of(l->order), l->d.possession);

@@ -12,6 +12,7 @@
 #include "host/download/answers.hpp"
 #include "host/download/codes.hpp"
 #include "host/server/peer_log.hpp"
+#include "host/server/station.hpp"
 
 namespace kf::server {
 namespace {
@@ -141,10 +142,12 @@ void DownloadService::carry_out(const LivePtr& l, std::vector<download::Effect>&
 void DownloadService::carry_out(const LivePtr& l, unsigned /*life*/, download::CallEs3& c) { call(l, c); }
 
 void DownloadService::carry_out(const LivePtr& l, unsigned /*life*/, download::CheckCertificates& c) {
+  station(l->order.id, "certificates");
   check_certificates(l, std::make_shared<const download::CheckCertificates>(std::move(c)), 0, std::nullopt);
 }
 
 void DownloadService::carry_out(const LivePtr& l, unsigned life, const download::MakeEphemeral& m) {
+  station(l->order.id, "ephemeral key and ECKA");
   EccRequest r;
   r.op = EccOp::ephemeral_ecka;
   r.curve = m.curve;
@@ -153,6 +156,7 @@ void DownloadService::carry_out(const LivePtr& l, unsigned life, const download:
 }
 
 void DownloadService::carry_out(const LivePtr& l, unsigned life, const download::Sign& s) {
+  station(l->order.id, "signature");
   EccRequest r;
   r.op = EccOp::sign;
   r.curve = s.curve;
@@ -192,6 +196,7 @@ void DownloadService::carry_out(const LivePtr& l, unsigned life, const download:
 }
 
 void DownloadService::carry_out(const LivePtr& l, unsigned /*life*/, download::KeepKeySet& k) {
+  station(l->order.id, "key set");
   keep_key_set(l, std::move(k));
 }
 
@@ -223,6 +228,7 @@ void DownloadService::call(const LivePtr& l, download::CallEs3& c) {
   if (c.not_after_ms != 0) left = std::max<std::int64_t>((c.not_after_ms - now) / 1000, 1);
   const auto validity = static_cast<std::uint32_t>(std::min(left, download::kLongestCall / 1000));
   const std::string function(es::function_name(c.request.function));
+  station(l->order.id, "ES3.", function);
   p_.es3.call(*smsr, l->d.order.id + "." + std::to_string(n), std::move(c.request), c.timeout_ms, validity,
               c.resend_safe, [this, l, n, smsr, function](CallResult r) {
                 if (auto* ok = std::get_if<es::Response>(&r)) {
@@ -298,6 +304,7 @@ void DownloadService::check_certificates(const LivePtr& l, std::shared_ptr<const
 }
 
 void DownloadService::seal(const LivePtr& l, pipeline::Order o) {
+  station(l->order.id, "sealing");
   if (const Party* smsr = p_.config.by_oid(l->d.order.smsr.str())) {
     o.send_data_limit = smsr->send_data_limit;
     o.in_22 = smsr->scp03t_in_22;
@@ -400,6 +407,7 @@ void DownloadService::finish_commit(const LivePtr& l, std::shared_ptr<es::Respon
       [this, l, r, delivery, attempt](const Status& s) {
         if (stopped_) return;
         if (!s) return careful(l, [&] { finish_failed(l, r, attempt, s.error()); });
+        station(l->order.id, "outcome");
         if (!l->told_ledger) guarded(p_.metrics, "what an order left", [&] { p_.follow_ups.settled(l->d); });
         const auto late = std::exchange(l->events, {});
         release(l);

@@ -11,6 +11,7 @@
 #include "host/base/text.hpp"
 #include "host/crypto/ec.hpp"
 #include "host/server/peer_log.hpp"
+#include "host/server/station.hpp"
 
 namespace kf::server {
 namespace {
@@ -285,6 +286,7 @@ asio::awaitable<net::Response> Es2Service::order(const Party* from, es::Message 
   }
   Accepted a = std::move(*accepted);
   if (a.kind == Accepted::Kind::started) {
+    station(order->id, "accepted");
     guarded(p_.metrics, "reading a subscription", [&] {
       if (auto s = p_.inventory.subscription(a.profile)) order->subscription = *s;
     });

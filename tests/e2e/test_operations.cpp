@@ -6,6 +6,8 @@
 #include <sys/un.h>
 
 #include <csignal>
+#include <regex>
+#include <sstream>
 #include <thread>
 
 #include "bench/process/child.hpp"
@@ -102,6 +104,36 @@ TEST(Operations, EveryTextFormBesideALiveServer) {
   Rig::must(rig.world().stop_smdp());
   r = keyferry({"status", "-c", config});
   EXPECT_EQ(r.status, 1);
+}
+
+// At level debug a download tells each station that it passes: those that docs/architecture.md lists, in that order,
+// each with code that exists.
+TEST(Operations, ADownloadPassesTheStationsOfTheArchitecture) {
+  RigOptions o;
+  o.euiccs = 1;
+  o.log_level = "debug";
+  Rig rig(o);
+  EXPECT_EQ(told(rig.download(0)), "EXECUTED_SUCCESS");
+  ASSERT_TRUE(eventually([&] { return has(slurp(rig.world().smdp_log()), "ended Done in "); }));
+  std::vector<std::string> passed, listed;
+  std::istringstream log(slurp(rig.world().smdp_log()));
+  const std::string mark = " station ";
+  for (std::string line; std::getline(log, line);)
+    if (const auto at = line.find(mark); at != line.npos) passed.push_back(line.substr(at + mark.size()));
+  // | n | `station` | what happens | `file`, `function` |
+  std::istringstream page(slurp(KF_SOURCE_DIR "/docs/architecture.md"));
+  const std::regex row(R"(\| \d+ \| `([^`]+)` \|.*\| `([^`]+)`, `([^`]+)` \|)");
+  for (std::string line; std::getline(page, line);) {
+    std::smatch m;
+    if (!std::regex_match(line, m, row)) continue;
+    listed.push_back(m[1]);
+    const std::string function = m[3];
+    const std::string name = function.substr(function.rfind(':') == function.npos ? 0 : function.rfind(':') + 1);
+    EXPECT_TRUE(has(slurp(std::string(KF_SOURCE_DIR "/") + m[2].str()), name + "("))
+        << m[2] << " has no " << function << ", where " << m[1] << " is said to be";
+  }
+  EXPECT_EQ(passed, listed);
+  EXPECT_LE(listed.size(), 14U) << "a walk of one download that nobody remembers";
 }
 
 TEST(Operations, NothingOnTheAdminSocketEndsTheServer) {
