@@ -1033,6 +1033,32 @@ TEST_F(Abort, NeedsNoEntropy) {
   EXPECT_EQ(one(generate_job(0, 5)).status, kOk);
 }
 
+// Signatures take several numbers each: the preparation of the second or third really waits when the abort comes. They are fewer than a batch, so nothing
+// else holds it up.
+TEST_F(Abort, EndsAWaitForEntropy) {
+  constexpr std::size_t jobs = 4;
+  ASSERT_EQ(one(import_job(0, 1, small(99), true)).status, kOk);
+  e->dry_entropy = true;
+  for (std::size_t i = 0; i < jobs; ++i) e->submit({.op = kSign, .slot = 1});
+  std::size_t left = e->pending();
+  int still = 0;
+  for (int i = 0; i < 6000 && still < 800; ++i) {
+    e->tick();
+    still = e->pending() == left ? still + 1 : 0;
+    left = e->pending();
+  }
+  ASSERT_GE(still, 800) << "the jobs' preparation does not wait";
+  ASSERT_GT(left, 0U) << "there were numbers for all of them";
+  const std::size_t at = e->done.size();
+  e->top().abort_i = 1;
+  ASSERT_NO_THROW(e->run(jobs, 6'000)) << "an abort waits for entropy";
+  for (std::size_t i = at; i < e->done.size(); ++i) EXPECT_EQ(e->done[i].status, kAborted) << i - at;
+  EXPECT_FALSE(e->top().entropy_alarm_o) << "the source is dry for so long that it is an alarm";
+  e->top().abort_i = 0;
+  e->dry_entropy = false;
+  EXPECT_EQ(one(generate_job(0, 5)).status, kOk);
+}
+
 TEST_F(Abort, DuringTheSelfTestWithoutEntropy) {
   begin(seed(), false);
   for (int i = 0; i < 20'000; ++i) e->tick();

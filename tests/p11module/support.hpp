@@ -8,11 +8,13 @@
 #include <unistd.h>
 
 #include <array>
+#include <chrono>
 #include <cstring>
 #include <deque>
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "host/base/random.hpp"
@@ -211,5 +213,31 @@ class Scratch {
  private:
   std::string path_;
 };
+
+// Threads of this process. One that was joined, or whose end nobody waits for, stands in /proc for a moment longer.
+inline std::size_t threads_here() {
+  const std::filesystem::directory_iterator tasks("/proc/self/task");
+  return static_cast<std::size_t>(std::distance(begin(tasks), end(tasks)));
+}
+// How many there are once none is about to end any more.
+inline std::size_t settled_threads() {
+  std::size_t n = threads_here();
+  for (int same = 0; same < 20; ++same) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    if (const std::size_t now = threads_here(); now != n) {
+      n = now;
+      same = 0;
+    }
+  }
+  return n;
+}
+// Whether there are n, now or when those that are ending have ended.
+inline bool eventually_threads(std::size_t n) {
+  for (int i = 0; i < 2000; ++i) {
+    if (threads_here() == n) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return false;
+}
 
 }  // namespace kf::p11test

@@ -62,11 +62,6 @@ CK_C_INITIALIZE_ARGS initialisation(CK_FLAGS flags, unsigned callbacks) {
   return a;
 }
 
-std::size_t threads_here() {
-  const std::filesystem::directory_iterator tasks("/proc/self/task");
-  return static_cast<std::size_t>(std::distance(begin(tasks), end(tasks)));
-}
-
 CK_RV make_public_key(CK_SESSION_HANDLE h, const Point& q, CK_OBJECT_HANDLE& o, Curve c = Curve::p256) {
   Attributes t;
   t.number(CKA_CLASS, CKO_PUBLIC_KEY).number(CKA_KEY_TYPE, CKK_EC);
@@ -83,13 +78,13 @@ class Initialisation : public ::testing::Test {
 // Every combination of the two flags (and one that the standard does not name) with every subset of the callbacks.
 TEST_F(Initialisation, EveryCombinationOfFlagsAndCallbacks) {
   const KeyPair k = generate_key_pair(Curve::p256);
+  const std::size_t before = settled_threads();
   for (const CK_FLAGS extra : {0UL, 0x40UL}) {
     for (CK_FLAGS flags = 0; flags < 4; ++flags) {
       for (unsigned callbacks = 0; callbacks < 16; ++callbacks) {
         SCOPED_TRACE("flags " + std::to_string(flags | extra) + ", callbacks " + std::to_string(callbacks));
         mutexes.reset();
         CK_C_INITIALIZE_ARGS a = initialisation(flags | extra, callbacks);
-        const std::size_t before = threads_here();
         const CK_RV rv = f()->C_Initialize(&a);
         if (callbacks != 0 && callbacks != 15) {
           ASSERT_EQ(rv, CKR_ARGUMENTS_BAD);
@@ -98,7 +93,7 @@ TEST_F(Initialisation, EveryCombinationOfFlagsAndCallbacks) {
         ASSERT_EQ(rv, CKR_OK);
         EXPECT_EQ(f()->C_Initialize(&a), CKR_CRYPTOKI_ALREADY_INITIALIZED);
         if ((flags & CKF_LIBRARY_CANT_CREATE_OS_THREADS) != 0) {
-          EXPECT_EQ(threads_here(), before) << "none may be created";
+          EXPECT_TRUE(eventually_threads(before)) << "none may be created";
         }
         {
           Session s(f());
