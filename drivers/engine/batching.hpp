@@ -35,7 +35,7 @@ struct CoreView {
   double progress = 1;              // of the batch at work: 0 to 1, more when it is overdue; 1 when there is none
   bool has_doubtful_slots = false;  // of which nobody knows what they hold
   std::array<std::size_t, kUnitCurves> keys_ready{}, keys_coming{};
-  // When the batch at work will be as far as a second one waits for; max(): not known.
+  // When the batch at work will be as far as a second one waits for; max(): not known. Without one it means nothing.
   EngineClock::time_point late_enough = EngineClock::time_point::max();
   bool silent = false;  // jobs are in the ring, and nothing tells when one is answered (no interrupt)
 };

@@ -22,7 +22,7 @@ class Opener {
     unsigned core;
     Result<std::unique_ptr<Device>> device;
   };
-  // `told` is called on this thread when take() has something.
+  // `told` is called on the opener's thread, under its lock, when take() has something: it must call nothing of this.
   Opener(Open open, std::function<void()> told);
   ~Opener() { stop(); }
   Opener(const Opener&) = delete;

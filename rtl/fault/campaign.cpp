@@ -1,10 +1,8 @@
 // The fault campaign: one bit of one flop or memory of the engine is flipped in a random cycle of a batch, and what
 // comes out is judged.
 //
-//   campaign --table FILE [--program generate|ecka|sign|verify|check|all] [--curve 0|1] [--count N] [--seed N]
-//   [--target REGEX] [--by signal|bit]
-//            [--from CYCLE|-CYCLES] [--to CYCLE] [--list] [--events] [--open REGEX] [--no-errors] [--jobs N]
-//            [--bit N] [--rest] [--zeroise]
+// What it can be asked: options.hpp. --rest: flips while nothing runs, then one job. --zeroise: flips in a zeroisation
+// in the middle of the batch; harm is then an operand of before that outlives it.
 //
 // Each flip happens in a child process that is forked from the undisturbed run at that cycle; so every flip meets the
 // same batch, and nothing is left behind. A run whose whole state has become that of the undisturbed one again is not
