@@ -90,14 +90,14 @@ void DriverLegs::account(EccPathReport& r) const {
       for (const auto& [what, n] : w.failures()) r.failures["driver: " + what] += n;
     }
     const ecc::DeviceCounters& n = c.device->counters();
-    r.device_faults += n.tags_not_due + n.missing + n.damaged + n.implausible + n.early + n.doorbells_repeated + n.heads_repeated +
-                       n.resets_seen + n.lost;
+    r.device_faults += n.tags_not_due + n.missing + n.damaged + n.implausible + n.early + n.doorbells_repeated +
+                       n.heads_repeated + n.resets_seen + n.lost;
   }
   r.lost += lost_;
 }
 
 // Plays the jobs of all lanes; with `sums`, what passes between the first answers and the last submission is measured.
-Status DriverLegs::drive(std::vector<Lane>& lanes, const Plan& p, Clock::time_point until, Sums* sums) {
+Status DriverLegs::drive(std::vector<Lane>& lanes, const Plan& p, Seconds window, Sums* sums) {
   const std::size_t warm = std::min<std::size_t>(p.depth, lanes.front().core->device->contexts());
   double calls = 0, waiting = 0;
   bool measuring = false, measured = sums == nullptr, stop = false;
@@ -198,7 +198,8 @@ Status DriverLegs::drive(std::vector<Lane>& lanes, const Plan& p, Clock::time_po
       }
     }
     if (came == 0) continue;
-    const bool over = Clock::now() >= until || proc::interrupted();
+    // The window is counted from its beginning: a core that is slow at first is measured, too.
+    const bool over = proc::interrupted() || (measuring && Clock::now() - begun >= window);
     // In turn: a window is whole turns.
     if (!measuring && !measured && warmed && !over &&
         (!p.in_turn || std::ranges::all_of(lanes, [](const Lane& l) { return l.in_flight() == 0; })))
@@ -211,8 +212,8 @@ Status DriverLegs::drive(std::vector<Lane>& lanes, const Plan& p, Clock::time_po
 }
 
 // Drives, then judges; what was not answered is lost.
-Status DriverLegs::round(std::vector<Lane>& lanes, const Plan& p, Clock::time_point until, Sums* sums) {
-  Status s = drive(lanes, p, until, sums);
+Status DriverLegs::round(std::vector<Lane>& lanes, const Plan& p, Seconds window, Sums* sums) {
+  Status s = drive(lanes, p, window, sums);
   for (Lane& l : lanes) {
     // A device that is lost still answers for what it owes.
     if (!s.ok()) l.got += l.core->device->poll(std::span(l.answers).subspan(l.got, l.in_flight()));
@@ -243,7 +244,6 @@ Result<PathRow> DriverLegs::run(const Plan& p, const std::function<void(const st
   Plan aside = p;
   aside.depth = kDeepest;
   aside.in_turn = false;
-  const auto never = Clock::time_point::max();
   // As many jobs as there are slots; fewer where a batch holds few, since keys that are not used were made in vain.
   const std::size_t jobs =
       p.depth < 32 ? kDeepest : std::min<std::size_t>(2 * kDeepest, cores_.front().device->key_slots());
@@ -255,7 +255,7 @@ Result<PathRow> DriverLegs::run(const Plan& p, const std::function<void(const st
     if (p.operation == "ecka" || p.operation == "sign") {
       const bool sign = p.operation == "sign";
       for (Lane& l : lanes) l.take(l.work->generate(sign ? kSigners : jobs, sign));
-      KF_CHECK(round(lanes, aside, never, nullptr));
+      KF_CHECK(round(lanes, aside, {}, nullptr));
     }
     for (Lane& l : lanes) {
       if (p.operation == "ephemeral") l.take(l.work->generate(jobs, false));
@@ -263,15 +263,15 @@ Result<PathRow> DriverLegs::run(const Plan& p, const std::function<void(const st
       if (p.operation == "sign") l.take(l.work->sign(2 * jobs));
       if (p.operation == "verify") l.take(l.work->verify(2 * jobs));
     }
-    const double left = std::max(0.1, p.seconds - row.seconds);
-    const auto until =
-        Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(left + 0.3));
-    KF_CHECK(round(lanes, p, until, &sums));
+    KF_CHECK(round(lanes, p, Seconds(std::max(0.1, p.seconds - row.seconds)), &sums));
     if (p.operation != "verify") {  // a slot that holds a key takes no other
       for (Lane& l : lanes) l.take(l.work->erase(p.operation == "sign" ? kSigners : jobs));
-      KF_CHECK(round(lanes, aside, never, nullptr));
+      KF_CHECK(round(lanes, aside, {}, nullptr));
     }
   }
+  if (row.operations == 0 && !proc::interrupted())
+    return Error{"not measured", fmt::format("{} on {} with {} in flight: no window held an answer", p.operation,
+                                             curve_name(p.curve), p.depth)};
   row.batch = Distribution::between({}, sums.batches);
   return row;
 }

@@ -43,9 +43,11 @@ class DriverLegs {
   };
   struct Lane;
   struct Sums;
+  using Seconds = std::chrono::duration<double>;
   DriverLegs() = default;
-  Status drive(std::vector<Lane>& lanes, const Plan& p, std::chrono::steady_clock::time_point until, Sums* sums);
-  Status round(std::vector<Lane>& lanes, const Plan& p, std::chrono::steady_clock::time_point until, Sums* sums);
+  // Both answer every job of the lanes. With `sums`, a window of that length is measured, from the first full batch on.
+  Status drive(std::vector<Lane>& lanes, const Plan& p, Seconds window, Sums* sums);
+  Status round(std::vector<Lane>& lanes, const Plan& p, Seconds window, Sums* sums);
 
   std::vector<Core> cores_;
   std::uint64_t lost_ = 0;
