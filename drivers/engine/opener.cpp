@@ -1,5 +1,7 @@
 #include "drivers/engine/opener.hpp"
 
+#include <exception>
+#include <new>
 #include <utility>
 
 namespace kf::ecc {
@@ -39,6 +41,18 @@ void Opener::stop() {
   if (thread_.joinable()) thread_.join();
 }
 
+// Nothing may be thrown out of the thread: it would end the whole process, and a core that cannot be opened is tried
+// again later.
+Result<std::unique_ptr<Device>> Opener::open_safely(unsigned core) const {
+  try {
+    return open_(core);
+  } catch (const std::bad_alloc&) {
+    return Error{"no-memory"};  // short enough to need none
+  } catch (const std::exception& e) {
+    return Error{"core-open", e.what()};
+  }
+}
+
 void Opener::run() {
   std::unique_lock g(lock_);
   for (;;) {
@@ -47,7 +61,7 @@ void Opener::run() {
     const unsigned core = to_open_.front();
     to_open_.pop_front();
     g.unlock();
-    auto device = open_(core);
+    auto device = open_safely(core);
     g.lock();
     if (stopping_) return;  // the device goes here, with this thread still alive
     opened_.push_back({core, std::move(device)});

@@ -22,6 +22,7 @@ class Opener {
     unsigned core;
     Result<std::unique_ptr<Device>> device;
   };
+  // What `open` throws is an error of that core: no-memory, core-open.
   // `told` is called on the opener's thread, under its lock, when take() has something: it must call nothing of this.
   Opener(Open open, std::function<void()> told);
   ~Opener() { stop(); }
@@ -36,6 +37,7 @@ class Opener {
 
  private:
   void run();
+  Result<std::unique_ptr<Device>> open_safely(unsigned core) const;
   std::optional<Opened> take_locked();
   Open open_;
   std::function<void()> told_;
