@@ -44,7 +44,7 @@ std::string raw_admin(const std::string& dir, const std::string& bytes) {
   const std::string path = dir + "/run/admin.sock";
   path.copy(a.sun_path, sizeof a.sun_path - 1);
   EXPECT_EQ(::connect(fd, reinterpret_cast<sockaddr*>(&a), sizeof a), 0);
-  EXPECT_EQ(::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL), static_cast<ssize_t>(bytes.size()));
+  EXPECT_GT(::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL), 0);  // whoever has read enough closes before the end
   std::string out;
   char some[4096];
   for (ssize_t n = 0; (n = ::recv(fd, some, sizeof some, 0)) > 0;) out.append(some, static_cast<std::size_t>(n));
