@@ -199,9 +199,13 @@ std::string fault_in(const EccBenchOptions& o, std::vector<ecc::Style>& styles, 
   if (o.jobs < 1 || o.jobs > 10'000'000) return "--jobs: must be from 1 to 10000000";
   if (o.latency > 10'000) return "--latency: must be at most 10000";
   if (ecc::board_models().empty()) return "this build holds no simulated core (sanitizers leave it out)";
-  std::erase_if(styles, [&](ecc::Style s) { return o.style == "both" && o.ii != 1 && !built(s, o.ii); });
+  std::erase_if(styles,
+                [&](ecc::Style s) { return o.style == "both" && s == ecc::Style::pipelined && !built(s, o.ii); });
   for (const ecc::Style s : styles)
-    if (!built(s, o.ii)) return fmt::format("--style {} --ii {}: this build holds no such core", to_string(s), o.ii);
+    if (!built(s, o.ii))
+      return fmt::format(
+          "--style {} --ii {}: this build holds no such core{}", to_string(s), o.ii,
+          s == ecc::Style::fast ? "; cmake --preset release -DKEYFERRY_EVERY_CORE=ON, then ./run build" : "");
   return {};
 }
 

@@ -143,7 +143,7 @@ TEST_F(Faulty, DamagedCompletionsAreGivenUp) {
     s[k.fault] = 0x2000;  // one in eight
     ASSERT_NO_FATAL_FAILURE(open(s, 5));
     asked_ = right_ = given_up_ = 0;
-    ASSERT_NO_FATAL_FAILURE(rounds(2, 48));
+    ASSERT_NO_FATAL_FAILURE(rounds(1, 48));
     EXPECT_GT(injected(k.fault), 10U);
     EXPECT_EQ(seen().*k.counter, injected(k.fault));
     EXPECT_EQ(faults(seen()), injected(k.fault));
@@ -184,7 +184,7 @@ TEST_F(Faulty, LostDoorbellsAreRepeated) {
   s[Fault::head] = 0x8000;
   ASSERT_NO_FATAL_FAILURE(open(s));
   settle_ = true;
-  ASSERT_NO_FATAL_FAILURE(rounds(6, 4));
+  ASSERT_NO_FATAL_FAILURE(rounds(3, 4));
   EXPECT_GT(injected(Fault::doorbell), 0U);
   EXPECT_GT(injected(Fault::head), 3U);
   EXPECT_EQ(seen().doorbells_repeated, injected(Fault::doorbell));
@@ -245,7 +245,7 @@ TEST_F(Faulty, EverythingAtOnce) {
   for (const Fault f : {Fault::early, Fault::doorbell, Fault::head}) s[f] = 0x400;
   ASSERT_NO_FATAL_FAILURE(open(s, 4));
   settle_ = true;
-  ASSERT_NO_FATAL_FAILURE(rounds(3, 60));
+  ASSERT_NO_FATAL_FAILURE(rounds(1, 60));
   const std::uint64_t damaged =
       injected(Fault::tag) + injected(Fault::status) + injected(Fault::output) + injected(Fault::phase);
   EXPECT_GT(damaged, 10U);
