@@ -96,7 +96,6 @@ void DriverLegs::account(EccPathReport& r) const {
   r.lost += lost_;
 }
 
-// Plays the jobs of all lanes; with `sums`, what passes between the first answers and the last submission is measured.
 Status DriverLegs::drive(std::vector<Lane>& lanes, const Plan& p, Seconds window, Sums* sums) {
   const std::size_t warm = std::min<std::size_t>(p.depth, lanes.front().core->device->contexts());
   double calls = 0, waiting = 0;

@@ -277,5 +277,20 @@ TEST(PeerLog, ManyOfAKindAreFewLines) {
   EXPECT_EQ(log.text().find("said\\x0A10"), std::string::npos);
 }
 
+TEST(PeerLog, ALineIsCut) {
+  CapturedLog log;
+  peer_warn("a long kind", "2.999.77", std::string(100'000, 'x'));
+  EXPECT_EQ(log.lines(), 1U);
+  EXPECT_LT(log.text().size(), 1000U);
+}
+
+TEST(PeerLog, WhatIsNotLoggedCountsForNothing) {
+  CapturedLog log;
+  for (int i = 0; i < 1000; ++i) peer_line(spdlog::level::debug, "a quiet kind", "2.999.77", "quiet");
+  peer_line(spdlog::level::info, "a quiet kind", "2.999.77", "heard");
+  EXPECT_EQ(log.lines(), 1U);
+  EXPECT_NE(log.text().find("heard\n"), std::string::npos) << log.text();
+}
+
 }  // namespace
 }  // namespace kf::server
