@@ -101,6 +101,7 @@ class Campaign {
       if (child < 0) throw std::runtime_error("fork failed");
       if (child == 0) {
         flip(targets_[shots[i].target], shots[i].element, shots[i].bit);
+        engine_.flipped();
         shots[i].outcome = o_.zeroise ? judge_erasure(batch, first, begin)
                                       : judge(batch, first, length, begin, is_table(targets_[shots[i].target]));
         std::fflush(nullptr);

@@ -19,6 +19,7 @@
 
 #include "Vkf_engine.h"
 #include "curve.hpp"
+#include "evaluated.hpp"
 
 namespace kf::rtl {
 
@@ -93,6 +94,8 @@ class Engine {
   void submit(const Job& j) { jobs_.push_back(j); }
   std::size_t pending() const { return jobs_.size(); }
 
+  /// A flop or memory was changed from outside, by its name.
+  void flipped() { flipped_ = true; }
   /// One cycle.
   void tick() {
     // Streams: what was taken at the last edge is replaced.
@@ -106,7 +109,8 @@ class Engine {
     }
     if (stalls) top_.m_cpl_ready = (rng_() & 3) != 0;
     top_.clk = 0;
-    top_.eval();
+    evaluate(inputs_changed() || flipped_);
+    flipped_ = false;
     const bool raw = top_.s_raw_valid && top_.s_raw_ready;
     const bool job = top_.s_job_valid && top_.s_job_ready;
     if (top_.m_cpl_valid && top_.m_cpl_ready) take_beat();
@@ -118,7 +122,7 @@ class Engine {
       gate_events += top_.ev_cycle_gate_o;
     }
     top_.clk = 1;
-    top_.eval();
+    evaluate(false);
     ++cycles;
     if (raw) top_.s_raw_valid = 0;
     if (job) {
@@ -152,6 +156,22 @@ class Engine {
   unsigned corrupt_entry = ~0U;
 
  private:
+  /// `changed`: something outside of the model, since it was last evaluated (evaluated.hpp).
+  void evaluate(bool changed) {
+    changed_outside = changed;
+    top_.eval();
+    changed_outside = true;
+  }
+  /// Since it was last asked. Every input but the clock: build.sh counts them.
+  bool inputs_changed() {
+    std::array<std::uint32_t, 14> now{top_.rst, top_.abort_i, top_.zeroise_i, top_.table_locked_i, top_.batch_timeout_i};
+    now[5] = top_.m_cpl_ready | static_cast<std::uint32_t>(top_.s_raw_valid << 1 | top_.s_raw_data << 8 | top_.s_job_valid << 2 | top_.s_job_last << 3);
+    for (std::size_t i = 0; i < 8; ++i) now[6 + i] = top_.s_job_data[i];
+    const bool changed = now != inputs_ || top_.table_we_i || table_we_;
+    inputs_ = now;
+    table_we_ = top_.table_we_i;  // address and data say something only beside it
+    return changed;
+  }
   std::uint8_t raw_sample() {
     ++samples_;
     if (stuck_entropy) return 0x55;
@@ -199,6 +219,8 @@ class Engine {
   Vkf_engine top_;
   std::mt19937_64 rng_, entropy_;
   std::deque<Job> jobs_;
+  std::array<std::uint32_t, 14> inputs_{};
+  bool table_we_ = false, flipped_ = true;
   int beat_ = 0, cpl_beat_ = 0;
   std::size_t repeated_ = 0;
   std::uint64_t samples_ = 0;
