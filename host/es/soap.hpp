@@ -87,6 +87,9 @@ std::string write_message(const SendHeader& h, const Request& r, std::string_vie
                           Dialect d = Dialect::wsdl3);
 std::string write_message(const SendHeader& h, const Response& r, std::string_view ns = kNs3,
                           Dialect d = Dialect::wsdl3);
+// An envelope that write_message() made with message_pending = false, stored and now polled: others are pending after
+// it. One that was made without it stays as it is.
+void tell_pending(std::string& written);
 std::string write_make_connection(const SendHeader& h, std::string_view address);
 // version_mismatch adds the SOAP header block env:Upgrade/env:SupportedEnvelope, must_understand with a
 // problem_qname adds env:NotUnderstood. Nothing else is left to the caller but the HTTP status.

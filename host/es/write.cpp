@@ -270,6 +270,11 @@ void append_element(std::string& out, std::string_view prefix, std::string_view 
   out.append("</").append(prefix).append(name).append(">");
 }
 
+// Of the same length: one can take the other's place in an envelope that is finished but for that.
+constexpr std::string_view kNothingPending = "<wsmc:MessagePending pending=\"false\"/>";
+constexpr std::string_view kPending = "<wsmc:MessagePending pending=\"true\" />";
+static_assert(kPending.size() == kNothingPending.size());
+
 void append_header(std::string& out, const SendHeader& h) {
   const auto endpoint = [&](std::string_view name, std::string_view address) {
     if (address.empty()) return;
@@ -290,10 +295,14 @@ void append_header(std::string& out, const SendHeader& h) {
     append_escaped(out, h.action);
     out += "</wsa:Action>";
   }
-  if (h.message_pending) {
-    out.append("<wsmc:MessagePending pending=\"").append(*h.message_pending ? "true" : "false").append("\"/>");
-  }
+  if (h.message_pending) out += *h.message_pending ? kPending : kNothingPending;
   out += h.reply_parameters;  // last: whoever looks for a block of ours by name finds ours
+}
+
+void tell_pending(std::string& written) {
+  // The first one is ours: what a header repeats for its receiver comes after it.
+  if (const auto at = written.find(kNothingPending); at != std::string::npos)
+    written.replace(at, kNothingPending.size(), kPending);
 }
 
 std::string write_message(const SendHeader& h, const Request& r, std::string_view ns, Dialect d) {

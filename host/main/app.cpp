@@ -103,6 +103,9 @@ Result<hsm::HsmConfig> App::tokens_with_expected_keys() const {
 
 Status App::start_engines() {
   storage = std::make_unique<Storage>(io, *store);
+  orders = std::make_unique<SqliteOrderBook>(*storage, config);
+  cards = std::make_unique<SqliteCardBook>(*storage);
+  messages = std::make_unique<SqliteMessageBook>(*storage);
   inventory = std::make_unique<Inventory>(*store, *vault);
   software = std::make_unique<SoftwareEngine>(SoftwareEngineOptions{config.crypto_threads, 4096});
   pool = std::make_unique<asio::thread_pool>(config.crypto_threads);
@@ -127,12 +130,12 @@ Status App::start_engines() {
 void App::make_services() {
   upkeep = std::make_unique<Upkeep>(io, config, *storage, metrics);
   es3_client = std::make_unique<Es3Client>(io, config, metrics);
-  follow_ups = std::make_unique<FollowUpService>(io, config, *storage, metrics, *es3_client);
+  follow_ups = std::make_unique<FollowUpService>(io, config, *cards, metrics, *es3_client);
   replies = std::make_unique<Replies>(io, config);
-  delivery = std::make_unique<DeliveryService>(io, config, *storage, metrics);
+  delivery = std::make_unique<DeliveryService>(io, config, *messages, metrics);
   parts = std::make_unique<DownloadService::Parts>(
-      DownloadService::Parts{io, *pool, *sealing, config, *storage, metrics, *crypto, *es3_client, *follow_ups,
-                             *inventory, *replies, *delivery, *hsm, trust, cert_dp});
+      DownloadService::Parts{io, *pool, *sealing, config, *orders, *messages, metrics, *crypto, *es3_client,
+                             *follow_ups, *inventory, *replies, *delivery, *hsm, trust, cert_dp});
   downloads = std::make_unique<DownloadService>(*parts);
   relays = std::make_unique<RelayService>(*parts);
   es2 = std::make_unique<Es2Service>(*parts, *downloads, *relays);

@@ -13,11 +13,10 @@
 #include "host/server/es2_service.hpp"
 #include "host/server/es3_service.hpp"
 #include "host/server/relay_service.hpp"
+#include "host/server/sqlite_books.hpp"
 #include "host/server/upkeep.hpp"
 #include "hsm/engine/hsm_engine.hpp"
 namespace kf::server {
-
-inline constexpr const char* kPlannedStop = "planned_stop";  // meta: "1" when the old process was stopped in order
 
 // Loop thread only. Members stand in the order in which they are made: each may refer to those above it.
 struct App {
@@ -33,6 +32,9 @@ struct App {
   std::unique_ptr<store::Store> store;
   std::unique_ptr<store::Vault> vault;
   std::unique_ptr<Storage> storage;
+  std::unique_ptr<OrderBook> orders;
+  std::unique_ptr<CardBook> cards;
+  std::unique_ptr<MessageBook> messages;
   std::unique_ptr<Inventory> inventory;
   Metrics metrics;
   Trust trust;

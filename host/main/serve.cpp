@@ -119,7 +119,7 @@ int serve(const Config& c) {
   app.admin.reset();                               // its path is the next server's as soon as the store is free
   app.pool->join();
   app.sealing.reset();
-  if (!app.store->run([](store::Tx& tx) { tx.set_meta(kPlannedStop, view("1")); }))
+  if (!app.orders->note_planned_stop())
     spdlog::warn("the store could not note that this stop was planned");
   app.store.reset();  // commits what is queued
   app.hsm.reset();    // ends the workers

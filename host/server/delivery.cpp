@@ -20,12 +20,7 @@ void DeliveryService::load(std::vector<store::DeliveryRow> rows) {
     const std::int64_t id = r.id;
     if (guarded(metrics_, "taking up message " + std::to_string(id), [&] { add(std::move(r)); })) continue;
     note_set_aside(metrics_, "message " + std::to_string(id) + ": could not be taken up");
-    storage_.submit(
-        [id](store::Tx& tx) {
-          tx.keep_delivery(id);
-          tx.set_aside({"message", std::to_string(id), "", "could not be taken up", anchored_ms()});
-        },
-        [](const Status&) {});
+    book_.set_aside(id, "could not be taken up");
   }
 }
 
@@ -143,10 +138,7 @@ asio::awaitable<Result<net::Response>> DeliveryService::post(Lane& l, MessagePtr
   q.target = net::parse_url(m->row.address)->target;
   q.body = m->row.body;
   if (q.body.empty()) {
-    const std::function<std::optional<std::string>(store::Tx&)> read = [id = m->row.id](store::Tx& tx) {
-      return tx.delivery_body(id);
-    };
-    auto body = co_await storage_.tx<std::optional<std::string>>(read);
+    auto body = co_await book_.body(m->row.id);
     if (!body) co_return body.error();
     if (!*body) co_return Error{MessageFault::gone, "it is not in the store any more"};
     q.body = std::move(**body);
@@ -189,8 +181,7 @@ asio::awaitable<void> DeliveryService::send(Lane& l, MessagePtr m) {
   }
   const std::string why = answer->ok() ? "HTTP " + std::to_string(status) : answer->error().text();
   if (status / 100 == 2) {
-    storage_.submit_until_stored("the end of message " + std::to_string(m->row.id),
-                                 [id = m->row.id](store::Tx& tx) { tx.delete_delivery(id); });
+    book_.over(m->row.id);
     forget(m);
     pump(l);
     co_return;
@@ -225,16 +216,14 @@ void DeliveryService::keep(const MessagePtr& m, const std::string& why, std::int
   if (is_news(*m)) {  // news, no answer to anything: nobody will ask for it
     ++metrics_.notifications_lost;
     peer_line(spdlog::level::err, "news", row.party, "notification to " + row.party + " given up" + after + ": " + why);
-    storage_.submit_until_stored("the end of message " + std::to_string(row.id),
-                                 [id = row.id](store::Tx& tx) { tx.delete_delivery(id); });
+    book_.over(row.id);
     return forget(m);
   }
   ++metrics_.deliveries_kept;
   peer_line(
       spdlog::level::err, "kept", row.party,
       "message " + std::to_string(row.id) + " to " + row.party + " not taken" + after + " and kept for a poll: " + why);
-  storage_.submit_until_stored("that message " + std::to_string(row.id) + " is kept for a poll",
-                               [id = row.id](store::Tx& tx) { tx.keep_delivery(id); });
+  book_.keep_for_poll(row.id);
   forget(m);
 }
 

@@ -18,16 +18,17 @@
 #include <memory>
 #include <unordered_map>
 
+#include "host/net/http.hpp"
+#include "host/server/message_book.hpp"
 #include "host/server/metrics.hpp"
 #include "host/server/settings.hpp"
-#include "host/server/storage.hpp"
 
 namespace kf::server {
 
 class DeliveryService {
  public:
-  DeliveryService(asio::io_context& io, const Settings& c, Storage& s, Metrics& m)
-      : io_(io), config_(c), storage_(s), metrics_(m) {}
+  DeliveryService(asio::io_context& io, const Settings& c, MessageBook& b, Metrics& m)
+      : io_(io), config_(c), book_(b), metrics_(m) {}
   void load(std::vector<store::DeliveryRow> rows);  // at start: what the old process left
   // Committed. Kind poll is left to MakeConnection; what the row replaces is not sent any more.
   void add(store::DeliveryRow row);
@@ -86,7 +87,7 @@ class DeliveryService {
 
   asio::io_context& io_;
   const Settings& config_;
-  Storage& storage_;
+  MessageBook& book_;
   Metrics& metrics_;
   static constexpr std::size_t kIdleLanes = 64;  // beyond that a lane goes as soon as it is idle
   static constexpr std::chrono::seconds kIdleLane{60};

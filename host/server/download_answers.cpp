@@ -135,26 +135,15 @@ void DownloadService::made_after_all(const Party& from, const std::string& trans
                          " was executed after all, as it says of too many others at once: not looked into");
   }
   under_way.insert(transaction);
-  auto found = std::make_shared<Found>();
   try {
-    p_.storage.submit_until_stored(
-        "what a late CreateISDP says",
-        [found, id = transaction.substr(0, transaction.rfind('.'))](store::Tx& tx) {
-          *found = {};
-          if (const auto record = tx.ended_download(id)) {
-            if (auto d = download::from_record(*record)) {
-              found->profile = tx.get_profile(d->order.iccid.str());
-              found->ended = std::move(*d);
-            }
-          }
-          found->read = true;
-        },
-        [this, found, transaction, smsr, r = without_its_load(r)] {
-          if (stopped_) return;
-          bool later = false;
-          guarded(p_.metrics, "a late CreateISDP", [&] { later = looked_up(*found, smsr, transaction, r); });
-          if (!later) late_creation_done(smsr, transaction);
-        });
+    p_.orders.find_ended(transaction.substr(0, transaction.rfind('.')),
+                         [this, transaction, smsr, r = without_its_load(r)](const EndedOrder& found) {
+                           if (stopped_) return;
+                           bool later = false;
+                           guarded(p_.metrics, "a late CreateISDP",
+                                   [&] { later = looked_up(found, smsr, transaction, r); });
+                           if (!later) late_creation_done(smsr, transaction);
+                         });
   } catch (...) {
     late_creation_done(smsr, transaction);
     throw;
@@ -162,7 +151,7 @@ void DownloadService::made_after_all(const Party& from, const std::string& trans
 }
 
 // True: late_creation_done() is called later.
-bool DownloadService::looked_up(const Found& found, const std::string& smsr, const std::string& transaction,
+bool DownloadService::looked_up(const EndedOrder& found, const std::string& smsr, const std::string& transaction,
                                 const es::Response& r) {
   const std::string says =
       "SM-SR " + smsr + " says that CreateISDP " + transaction + " made ISD-P " + to_hex(r.isd_p_aid);
@@ -218,26 +207,13 @@ void DownloadService::look_after_again(const download::Order& o, const std::stri
   p_.follow_ups.hold(card);
   try {
     const auto ledger = p_.follow_ups.outcome(*left);
-    p_.storage.submit(
-        [o, ledger](store::Tx& tx) {
-          if (ledger) tx.put_follow_up(o.eid.str(), o.smsr.str(), *ledger);
-        },
-        [left](const Status& s) {
-          if (!s) spdlog::error("ledger of EID {} not stored: {}", left->order.eid.str(), s.error().text());
-        });
-    p_.storage.submit_until_stored(
-        "that ICCID " + o.iccid.str() + " is uncertain",
-        [o](store::Tx& tx) {
-          const auto row = tx.get_profile(o.iccid.str());
-          if (row && row->state == store::ProfileState::free)
-            tx.set_profile(o.iccid.str(), store::ProfileState::uncertain, o.eid.str(), o.smsr.str(), o.id);
-        },
-        [this, left, card, transaction] {
-          if (stopped_) return;
-          late_creation_done(left->order.smsr.str(), transaction);
-          guarded(p_.metrics, "what an order left", [&] { p_.follow_ups.settled(*left); });
-          p_.follow_ups.release(card);
-        });
+    if (ledger) p_.follow_ups.keep_ledger(o.eid.str(), o.smsr.str(), *ledger);
+    p_.orders.uncertain_again(o, [this, left, card, transaction] {
+      if (stopped_) return;
+      late_creation_done(left->order.smsr.str(), transaction);
+      guarded(p_.metrics, "what an order left", [&] { p_.follow_ups.settled(*left); });
+      p_.follow_ups.release(card);
+    });
   } catch (...) {
     p_.follow_ups.release(card);
     throw;

@@ -208,34 +208,29 @@ void DownloadService::hand_over_answers(const Live& l) {
 void DownloadService::leave_card_commit(const LivePtr& l, std::shared_ptr<download::Download> left,
                                         std::optional<std::string> ledger) {
   auto record = std::make_shared<const std::string>(download::to_record(l->d));
-  p_.storage.submit(
-      [o = l->order, record, ledger = std::move(ledger)](store::Tx& tx) {
-        tx.put_download(o.id, *record, false, anchored_ms());
-        if (ledger) tx.put_follow_up(o.eid.str(), o.smsr.str(), *ledger);
-      },
-      [this, l, left, record, life = l->broken](const Status& s) {
-        if (stopped_ || l->broken != life) return;
-        careful(l, [&] {
-          if (!s) {
-            if (s.error().is(store::StoreFault::job)) return broke(l, s.error().detail);
-            l->at_card = std::make_unique<asio::steady_timer>(p_.io, std::chrono::seconds(1));
-            l->at_card->async_wait([this, l, left, life = l->broken](const boost::system::error_code& ec) {
-              if (!ec && !stopped_ && l->broken == life)
-                careful(l, [&] { leave_card_commit(l, left, p_.follow_ups.record_of(card_of(l->order))); });
-            });
-            return;
-          }
-          l->record = record;
-          l->busy = l->leaving = false;
-          l->left_card = true;
-          p_.follow_ups.settled(*left);
-          hand_over_answers(*l);
-          admission_.leave_card(l->ticket);
-          if (std::exchange(l->holds, false)) p_.follow_ups.release(card_of(l->order));
-          admit();
-          turn(l);
+  p_.orders.leave_card(l->order, record, std::move(ledger), [this, l, left, record, life = l->broken](const Status& s) {
+    if (stopped_ || l->broken != life) return;
+    careful(l, [&] {
+      if (!s) {
+        if (s.error().is(store::StoreFault::job)) return broke(l, s.error().detail);
+        l->at_card = std::make_unique<asio::steady_timer>(p_.io, std::chrono::seconds(1));
+        l->at_card->async_wait([this, l, left, life = l->broken](const boost::system::error_code& ec) {
+          if (!ec && !stopped_ && l->broken == life)
+            careful(l, [&] { leave_card_commit(l, left, p_.follow_ups.record_of(card_of(l->order))); });
         });
-      });
+        return;
+      }
+      l->record = record;
+      l->busy = l->leaving = false;
+      l->left_card = true;
+      p_.follow_ups.settled(*left);
+      hand_over_answers(*l);
+      admission_.leave_card(l->ticket);
+      if (std::exchange(l->holds, false)) p_.follow_ups.release(card_of(l->order));
+      admit();
+      turn(l);
+    });
+  });
 }
 
 void DownloadService::release(const LivePtr& l) {
@@ -332,19 +327,15 @@ void DownloadService::put_aside(const LivePtr& l, const std::string& why) {
   l->d.state = download::State::failed;
   l->busy = true;
   if (ledger)  // apart, so that neither is lost with the other
-    p_.storage.submit([o = l->order, ledger](store::Tx& tx) { tx.put_follow_up(o.eid.str(), o.smsr.str(), *ledger); },
-                      [this, left](const Status& s) {
-                        if (!s)
-                          spdlog::error("ledger of EID {} not stored: {}", left->order.eid.str(), s.error().text());
-                        if (!stopped_) guarded(p_.metrics, "what an order left", [&] { p_.follow_ups.settled(*left); });
-                      });
-  p_.storage.submit(
-      [id = l->order.id, why = clip_text(why, 1000)](store::Tx& tx) { tx.set_aside_download(id, why, anchored_ms()); },
-      [this, l, why](const Status& s) {
-        note_set_aside(p_.metrics, "download " + l->order.id + ": " + why);
-        spdlog::error("ALARM download {} is set aside: {}{}", l->order.id, why,
-                      s.ok() ? "" : "; not even that could be stored: " + s.error().text());
-      });
+    p_.follow_ups.keep_ledger(left->order.eid.str(), left->order.smsr.str(), *ledger, [this, left] {
+      if (!stopped_) guarded(p_.metrics, "what an order left", [&] { p_.follow_ups.settled(*left); });
+    });
+  p_.replies.forget(l->order.requester.str(), l->order.function_call_identifier);
+  p_.orders.set_aside(l->order.id, why, [this, l, why](const Status& s) {
+    note_set_aside(p_.metrics, "download " + l->order.id + ": " + why);
+    spdlog::error("ALARM download {} is set aside: {}{}", l->order.id, why,
+                  s.ok() ? "" : "; not even that could be stored: " + s.error().text());
+  });
   release(l);
 }
 
@@ -359,13 +350,13 @@ void DownloadService::commit_failed(const LivePtr& l, std::shared_ptr<std::vecto
   });
 }
 
-void DownloadService::finish_failed(const LivePtr& l, std::shared_ptr<es::Response> r, unsigned attempt,
+void DownloadService::finish_failed(const LivePtr& l, const std::shared_ptr<Ending>& e, unsigned attempt,
                                     const Error& why) {
   if (why.is(store::StoreFault::job)) return broke(l, why.detail);
   if (attempt % 30 == 0) spdlog::error("download {}: outcome not stored, trying again: {}", l->order.id, why.text());
   l->store_again = std::make_unique<asio::steady_timer>(p_.io, std::chrono::seconds(1));
-  l->store_again->async_wait([this, l, r, attempt, life = l->broken](const boost::system::error_code& ec) {
-    if (!ec && !stopped_ && l->broken == life) careful(l, [&] { finish_commit(l, r, attempt + 1); });
+  l->store_again->async_wait([this, l, e, attempt, life = l->broken](const boost::system::error_code& ec) {
+    if (!ec && !stopped_ && l->broken == life) careful(l, [&] { finish_commit(l, e, attempt + 1); });
   });
 }
 

@@ -120,17 +120,16 @@ void DownloadService::turn(const LivePtr& l) {
 void DownloadService::commit(const LivePtr& l, std::shared_ptr<std::vector<download::Effect>> effects,
                              unsigned attempt) {
   auto record = std::make_shared<const std::string>(download::to_record(l->d));
-  p_.storage.submit([id = l->order.id, record](store::Tx& tx) { tx.put_download(id, *record, false, anchored_ms()); },
-                    [this, l, effects, record, attempt, life = l->broken](const Status& s) {
-                      if (stopped_ || l->broken != life) return;
-                      careful(l, [&] {
-                        if (!s) return commit_failed(l, effects, attempt, s.error());
-                        l->record = record;
-                        l->busy = false;
-                        carry_out(l, *effects);
-                        turn(l);
-                      });
-                    });
+  p_.orders.keep_record(l->order.id, record, [this, l, effects, record, attempt, life = l->broken](const Status& s) {
+    if (stopped_ || l->broken != life) return;
+    careful(l, [&] {
+      if (!s) return commit_failed(l, effects, attempt, s.error());
+      l->record = record;
+      l->busy = false;
+      carry_out(l, *effects);
+      turn(l);
+    });
+  });
 }
 
 // What something throws about begins another life: the effects that are left are still of this one.
@@ -201,11 +200,9 @@ void DownloadService::carry_out(const LivePtr& l, unsigned /*life*/, download::K
 }
 
 void DownloadService::carry_out(const LivePtr& l, unsigned /*life*/, const download::DropKeySet& /*effect*/) {
-  p_.storage.submit_until_stored(
-      "the end of the key set of ICCID " + l->d.order.iccid.str(),
-      [iccid = l->d.order.iccid.str(), id = l->order.id, latest = l->key_set, mine = ++*l->key_set](store::Tx& tx) {
-        if (*latest == mine) tx.delete_key_set(iccid, id);  // while the disk was full a newer one may have come
-      });
+  // While the disk is full a newer one may come.
+  p_.orders.drop_key_set(l->d.order.iccid.str(), l->order.id,
+                         [latest = l->key_set, mine = ++*l->key_set] { return *latest == mine; });
 }
 
 void DownloadService::carry_out(const LivePtr& l, unsigned /*life*/, const download::Alarm& a) {
@@ -337,9 +334,7 @@ void DownloadService::keep_key_set(const LivePtr& l, download::KeepKeySet k) {
       if (!seal_key_set(*row, *keys)) return;
       // Sealing may have taken so long that the ISD-P is gone again, or the ICCID another order's. The loop counts
       // before it has a key set deleted, and the store keeps the order of its jobs.
-      p_.storage.submit_until_stored("the key set of ICCID " + row->iccid, [row, id, latest, mine](store::Tx& tx) {
-        if (*latest == mine) tx.put_key_set(*row, id);
-      });
+      p_.orders.keep_key_set(std::move(*row), id, [latest, mine] { return *latest == mine; });
     } catch (...) {  // on a thread of the pool, where it would end the server
       spdlog::error("ALARM key set of ICCID {} is not kept: {}", row->iccid, text_of(std::current_exception()));
     }
@@ -370,59 +365,50 @@ bool DownloadService::seal_key_set(store::KeySetRow& row, const download::KeepKe
 
 void DownloadService::finish(const LivePtr& l) {
   l->told_ledger = l->left_card && download::iccid_after(l->d, anchored_ms()) == download::IccidState::installed;
-  finish_commit(l, std::make_shared<es::Response>(outcome_of(l->d)), 0);
+  auto e = std::make_shared<Ending>();
+  e->response = outcome_of(l->d);
+  e->answer = p_.replies.answer(l->order.requester.str(), l->order.function_call_identifier, e->response);
+  finish_commit(l, e, 0);
 }
 
-namespace {
-// Every way out of `reserved`: what the machine says may be on the card decides.
-void put_profile(store::Tx& tx, const download::Order& o, download::IccidState s, bool succeeded) {
-  if (s == download::IccidState::free) return tx.set_profile(o.iccid.str(), store::ProfileState::free, "", "", "");
-  const bool installed = s == download::IccidState::installed;
-  // An order for what was installed, by way of a wrong SM-SR, must not make the right one a stranger; and what brought
-  // the profile is the download that did, not the one that failed to do so again.
-  const bool again_in_vain = installed && !succeeded;
-  const std::string& smsr = again_in_vain && !o.smsr_was.empty() ? o.smsr_was : o.smsr.str();
-  const std::string& by = again_in_vain && !o.download_was.empty() ? o.download_was : o.id;
-  tx.set_profile(o.iccid.str(), installed ? store::ProfileState::installed : store::ProfileState::uncertain,
-                 o.eid.str(), smsr, by);
-}
-}  // namespace
-
-void DownloadService::finish_commit(const LivePtr& l, std::shared_ptr<es::Response> r, unsigned attempt) {
-  auto delivery = std::make_shared<std::optional<store::DeliveryRow>>();
-  const auto iccid = download::iccid_after(l->d, anchored_ms());
-  p_.storage.submit(
-      [this, o = l->d.order, record = download::to_record(l->d), iccid,
-       // Told once: what an answer has closed in it since stays closed.
-       ledger = l->told_ledger ? std::nullopt
-                : attempt == 0 ? p_.follow_ups.outcome(l->d)
-                               : p_.follow_ups.record_of(card_of(l->order)),
-       succeeded = l->d.state != download::State::failed && l->d.state != download::State::expired, r,
-       delivery](store::Tx& tx) {
-        tx.put_download(o.id, record, true, anchored_ms());
-        put_profile(tx, o, iccid, succeeded);
-        if (ledger) tx.put_follow_up(o.eid.str(), o.smsr.str(), *ledger);
-        *delivery = p_.replies.store_answer(tx, o.requester.str(), o.function_call_identifier, *r);
-      },
-      [this, l, r, delivery, attempt](const Status& s) {
-        if (stopped_) return;
-        if (!s) return careful(l, [&] { finish_failed(l, r, attempt, s.error()); });
-        station(l->order.id, "outcome");
-        if (!l->told_ledger) guarded(p_.metrics, "what an order left", [&] { p_.follow_ups.settled(l->d); });
-        const auto late = std::exchange(l->events, {});
-        release(l);
-        // What came while the outcome was being stored.
-        const Party* smsr = p_.config.by_oid(l->order.smsr.str());
-        for (const auto& e : late)
-          if (const auto* a = std::get_if<download::Answer>(&e); a != nullptr && smsr != nullptr)
-            guarded(p_.metrics, "a late callback",
-                    [&] { late_callback(*smsr, l->order.id + "." + std::to_string(a->call), a->response); });
-        guarded(p_.metrics, "telling an outcome", [&] {
-          tell_outcome(*l);
-          if (*delivery) p_.delivery.add(std::move(**delivery));
-          p_.replies.wake(l->order.requester.str(), l->order.function_call_identifier, *r);
-        });
+void DownloadService::finish_commit(const LivePtr& l, const std::shared_ptr<Ending>& e, unsigned attempt) {
+  OrderEnd end;
+  end.order = l->d.order;
+  end.record = download::to_record(l->d);
+  end.iccid = download::iccid_after(l->d, anchored_ms());
+  end.succeeded = l->d.state != download::State::failed && l->d.state != download::State::expired;
+  // Told once: what an answer has closed in it since stays closed.
+  if (!l->told_ledger)
+    end.ledger = attempt == 0 ? p_.follow_ups.outcome(l->d) : p_.follow_ups.record_of(card_of(l->order));
+  end.answer = e->answer;
+  p_.orders.end_order(std::move(end), [this, l, e, attempt](Result<Answered> r) {
+    if (stopped_) return;
+    if (!r) return careful(l, [&] { finish_failed(l, e, attempt, r.error()); });
+    if (r->rebound)  // the order was repeated meanwhile, or taken up after a restart
+      return careful(l, [&] {
+        p_.replies.rewrite(e->answer, std::move(*r->rebound), e->response);
+        finish_commit(l, e, attempt + 1);
       });
+    ended(l, *e, std::move(r->delivery));
+  });
+}
+
+void DownloadService::ended(const LivePtr& l, const Ending& e, std::optional<store::DeliveryRow> delivery) {
+  station(l->order.id, "outcome");
+  if (!l->told_ledger) guarded(p_.metrics, "what an order left", [&] { p_.follow_ups.settled(l->d); });
+  const auto late = std::exchange(l->events, {});
+  release(l);
+  // What came while the outcome was being stored.
+  const Party* smsr = p_.config.by_oid(l->order.smsr.str());
+  for (const auto& event : late)
+    if (const auto* a = std::get_if<download::Answer>(&event); a != nullptr && smsr != nullptr)
+      guarded(p_.metrics, "a late callback",
+              [&] { late_callback(*smsr, l->order.id + "." + std::to_string(a->call), a->response); });
+  guarded(p_.metrics, "telling an outcome", [&] {
+    tell_outcome(*l);
+    if (delivery) p_.delivery.add(std::move(*delivery));
+    p_.replies.wake(l->order.requester.str(), l->order.function_call_identifier, e.response);
+  });
 }
 
 // One line an outcome, and the counters.

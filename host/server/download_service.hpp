@@ -27,6 +27,8 @@
 #include "host/server/follow_up_service.hpp"
 #include "host/server/guard.hpp"
 #include "host/server/inventory.hpp"
+#include "host/server/message_book.hpp"
+#include "host/server/order_book.hpp"
 #include "host/server/replies.hpp"
 
 namespace kf::server {
@@ -46,7 +48,8 @@ class DownloadService {
     asio::thread_pool& pool;
     pipeline::SealPipeline& sealing;
     const Settings& config;
-    Storage& storage;
+    OrderBook& orders;
+    MessageBook& messages;
     Metrics& metrics;
     CryptoService& crypto;
     Es3Client& es3;
@@ -162,8 +165,13 @@ class DownloadService {
   void carry_out(const LivePtr& l, unsigned life, const download::Alarm& a);
   static void carry_out(const LivePtr&, unsigned, const download::Finish&) {}  // turn() looks at the state
   void finish(const LivePtr& l);
-  void finish_commit(const LivePtr& l, std::shared_ptr<es::Response> r, unsigned attempt);
-  void finish_failed(const LivePtr& l, std::shared_ptr<es::Response> r, unsigned attempt, const Error& why);
+  struct Ending {  // an outcome, and what is written of it
+    es::Response response;
+    BoundAnswer answer;
+  };
+  void finish_commit(const LivePtr& l, const std::shared_ptr<Ending>& e, unsigned attempt);
+  void finish_failed(const LivePtr& l, const std::shared_ptr<Ending>& e, unsigned attempt, const Error& why);
+  void ended(const LivePtr& l, const Ending& e, std::optional<store::DeliveryRow> delivery);
   void tell_outcome(const Live& l);
   void call(const LivePtr& l, download::CallEs3& c);
   void check_certificates(const LivePtr& l, std::shared_ptr<const download::CheckCertificates> c, std::size_t i,
@@ -171,12 +179,8 @@ class DownloadService {
   void seal(const LivePtr& l, pipeline::Order o);
   void late_answer(const LivePtr& l, const std::string& transaction, const es::Response& r);
   void made_after_all(const Party& from, const std::string& transaction, const es::Response& r);
-  struct Found {  // of an ended order, in the store
-    bool read = false;
-    std::optional<download::Download> ended;
-    std::optional<store::ProfileRow> profile;
-  };
-  bool looked_up(const Found& found, const std::string& smsr, const std::string& transaction, const es::Response& r);
+  bool looked_up(const EndedOrder& found, const std::string& smsr, const std::string& transaction,
+                 const es::Response& r);
   void alarm_late_isdp(const Live& l, const std::string& transaction, const es::Response& r);
   void alarm_unread_answers(const Live& l);
   void look_after_again(const download::Order& o, const std::string& transaction);

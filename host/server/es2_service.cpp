@@ -3,8 +3,6 @@
 #include <spdlog/spdlog.h>
 #include <boost/asio/co_spawn.hpp>
 
-#include <stdexcept>
-
 #include "host/base/calendar.hpp"
 #include "host/base/clock.hpp"
 #include "host/base/random.hpp"
@@ -56,18 +54,22 @@ void log_refusal(const Party& from, es::Function f, const es::Response& r) {
 }
 }  // namespace
 
+namespace {
+es::Response refusal(const es::Request& r, Accepted& a) {
+  if (a.kind == Accepted::Kind::used_otherwise)
+    return make_failed(es::Interface::es2, r, es::ExecStatus::failed, es::Code::function_in_use,
+                       r.function_call_identifier, "FunctionCallIdentifier was used for another request");
+  download::Cause& c = *a.cause;
+  return make_failed(
+      es::Interface::es2, r, es::ExecStatus::failed,
+      es::StatusCode{std::move(c.subject), std::move(c.reason), std::move(c.identifier), std::move(c.message)});
+}
+}  // namespace
+
 void show_only_to(const Party& op, es::Eis& eis) {
   std::erase_if(eis.profiles, [&](const es::ProfileInfo& p) { return p.mno_id != op.oid.str(); });
   for (auto& k : eis.isd_r.keysets) k.certificates.clear(), k.certs.clear();
 }
-
-struct Es2Service::Accepted {
-  enum class Kind { started, running, answered, refused, over_quota, full } kind = Kind::started;
-  std::optional<es::Response> response;        // answered, refused
-  std::optional<store::DeliveryRow> delivery;  // answered by callback or polling
-  store::ProfileRow profile;                   // started: the reserved one
-  std::vector<std::string> installed;          // started: on that eUICC
-};
 
 net::Admission Es2Service::admit(const net::Request& head) const {
   const auto u = net::parse_url(p_.config.es2_url);
@@ -205,37 +207,6 @@ store::CallRow Es2Service::call_row(const Party& from, const es::Message& m) con
   return c;
 }
 
-// The part of acceptance that all functions share: a repeat is answered or bound to the new request
-// (docs/spec/interfaces.md 1.6). What it adds to the store is a message in place of the one before, and it counts.
-bool Es2Service::settle_repeat(store::Tx& tx, const store::CallRow& c, const es::Request& r, Accepted& a) const {
-  auto old = tx.find_call(c.requester, c.fcid);
-  if (!old) return false;
-  if (old->digest != c.digest || old->function != c.function) {
-    a.kind = Accepted::Kind::refused;
-    a.response = make_failed(es::Interface::es2, r, es::ExecStatus::failed, es::Code::function_in_use, c.fcid,
-                             "FunctionCallIdentifier was used for another request");
-    return true;
-  }
-  if (c.reply != store::ReplyKind::sync && tx.usage(c.requester).bytes >= p_.config.stored_bytes) {
-    a.kind = Accepted::Kind::over_quota;
-    return true;
-  }
-  tx.rebind_call(c);
-  if (old->response.empty()) {
-    a.kind = Accepted::Kind::running;
-    return true;
-  }
-  store::CallRow bound = c;
-  bound.response = old->response;
-  bound.delivery = old->delivery;
-  auto stored = Replies::read_stored(old->response, old->ns);
-  if (!stored) throw std::runtime_error("the stored answer cannot be read: " + stored.error().text());
-  a.kind = Accepted::Kind::answered;
-  a.response = std::move(*stored);
-  a.delivery = p_.replies.store_repeat(tx, bound);
-  return true;
-}
-
 asio::awaitable<net::Response> Es2Service::order(const Party* from, es::Message m) {
   const es::Request r = std::get<es::Request>(m.body);
   if (!downloads_.may_wait(from->oid)) co_return later(*from, m, "too many of your orders wait");
@@ -251,64 +222,37 @@ asio::awaitable<net::Response> Es2Service::order(const Party* from, es::Message 
   o.received_ms = call.received_ms;
   o.deadline_ms = call.received_ms + std::int64_t{r.validity_period.value_or(p_.config.default_validity_s)} * 1000;
 
-  auto order = std::make_shared<download::Order>(std::move(o));
-  const std::function<Accepted(store::Tx&)> work = [this, call, r, order](store::Tx& tx) {
-    Accepted a;
-    if (settle_repeat(tx, call, r, a)) return a;
-    if (over_quota(tx, call.requester)) {
-      a.kind = Accepted::Kind::over_quota;
-      return a;
-    }
-    store::ProfileRow profile;
-    if (auto no = choose_profile(tx, call.requester, r, *order, profile)) {
-      a.kind = Accepted::Kind::refused;
-      a.response = make_failed(es::Interface::es2, r, es::ExecStatus::failed,
-                               es::StatusCode{std::move(no->subject), std::move(no->reason), std::move(no->identifier),
-                                              std::move(no->message)});
-      return a;
-    }
-    const std::string& iccid = profile.iccid;
-    tx.set_profile(iccid, store::ProfileState::reserved, order->eid.str(), order->smsr.str(), order->id);
-    store::CallRow row = call;
-    row.download_id = order->id;
-    tx.insert_call(row);
-    download::Download d;
-    d.order = *order;
-    tx.put_download(order->id, download::to_record(d), false, call.received_ms);
-    a.installed = tx.installed_profiles(order->eid.str(), order->smsr.str());
-    a.profile = std::move(profile);
-    a.profile.state = store::ProfileState::reserved;
-    return a;
-  };
-  auto accepted = co_await p_.storage.tx<Accepted>(work);
-  if (!accepted) {  // nothing was done: the disk is full, say
-    co_return not_stored(*from, m, accepted.error());
-  }
+  OrderAsked asked{call, std::move(o), canonical_iccid(r.iccid.value_or("")), r.iccid.value_or(""), r.profile_type};
+  auto accepted = co_await p_.orders.accept(std::move(asked));
+  if (!accepted) co_return not_stored(*from, m, accepted.error());  // nothing was done: the disk is full, say
   Accepted a = std::move(*accepted);
   if (a.kind == Accepted::Kind::started) {
-    station(order->id, "accepted");
+    station(a.order.id, "accepted");
+    p_.replies.bind(call);
     guarded(p_.metrics, "reading a subscription", [&] {
-      if (auto s = p_.inventory.subscription(a.profile)) order->subscription = *s;
+      if (auto s = p_.inventory.subscription(a.profile)) a.order.subscription = *s;
     });
-    downloads_.start(*order, a.profile, std::move(a.installed));  // never throws: it is committed
-  } else if (a.kind == Accepted::Kind::refused) {
-    log_refusal(*from, r.function, *a.response);
-    ++p_.metrics.refused;
+    // Never throws: it is committed.
+    downloads_.start(std::move(a.order), std::move(a.profile), std::move(a.installed));
   }
   co_return co_await answer_accepted(from, &m, std::move(a));
 }
 
 asio::awaitable<net::Response> Es2Service::answer_accepted(const Party* from, const es::Message* m, Accepted a) {
   const auto& r = std::get<es::Request>(m->body);
-  if (a.kind == Accepted::Kind::refused) co_return now(*from, *m, *a.response);
+  if (a.kind == Accepted::Kind::refused || a.kind == Accepted::Kind::used_otherwise) {
+    const es::Response no = refusal(r, a);
+    if (r.function == es::Function::download_profile) {
+      log_refusal(*from, r.function, no);
+      ++p_.metrics.refused;
+    }
+    co_return now(*from, *m, no);
+  }
   if (a.kind == Accepted::Kind::over_quota)
     co_return later(*from, *m, "what is stored for you has reached its limit; fetch or wait");
+  if (a.kind == Accepted::Kind::answered) co_return co_await answer_again(from, m, std::move(a));
+  if (a.kind == Accepted::Kind::running) p_.replies.rebind(a.call);
   const bool synchronous = reply_kind(m->header.reply_to) == store::ReplyKind::sync;
-  if (a.kind == Accepted::Kind::answered) {
-    if (a.delivery) p_.delivery.add(std::move(*a.delivery));
-    if (!synchronous) co_return accepted_response();
-    co_return now(*from, *m, *a.response);
-  }
   if (!synchronous) co_return accepted_response();
   const auto since = std::chrono::steady_clock::now();
   const Replies::Waited waited = co_await p_.replies.wait(from->oid.str(), r.function_call_identifier);
@@ -322,31 +266,31 @@ asio::awaitable<net::Response> Es2Service::answer_accepted(const Party* from, co
   co_return now(*from, *m, *waited.answer);
 }
 
+// The answer that is kept, for the request that came now.
+asio::awaitable<net::Response> Es2Service::answer_again(const Party* from, const es::Message* m, Accepted a) {
+  const auto kept = Replies::read_stored(a.call.response, a.ns);
+  if (!kept)
+    co_return not_stored(*from, *m,
+                         Error{store::StoreFault::job, "the stored answer cannot be read: " + kept.error().text()});
+  if (a.call.reply == store::ReplyKind::sync) co_return now(*from, *m, *kept);
+  std::string message = p_.replies.message(a.call, *kept);
+  auto delivery = co_await p_.orders.answer_again(std::move(a.call), std::move(message));
+  if (!delivery) co_return not_stored(*from, *m, delivery.error());
+  if (*delivery) p_.delivery.add(std::move(**delivery));
+  co_return accepted_response();
+}
+
 asio::awaitable<net::Response> Es2Service::poll(const Party* from, es::Message m) {
   // Only the party that placed the request may poll its address: the TLS identity decides
   // (docs/spec/interfaces.md 10.3).
   const std::string address = std::get<es::MakeConnection>(m.body).address;
-  struct Polled {
-    std::optional<store::DeliveryRow> row;
-    bool more = false;
-  };
-  const std::function<Polled(store::Tx&)> work = [address, party = from->oid.str()](store::Tx& tx) {
-    Polled p;
-    p.row = tx.next_polled(party, address);
-    if (p.row) tx.delete_delivery(p.row->id);
-    p.more = tx.more_polled(party, address);
-    return p;
-  };
-  auto got = co_await p_.storage.tx<Polled>(work);
+  auto got = co_await p_.messages.poll(from->oid.str(), address);
   if (!got) co_return later(*from, m, "temporary failure");
-  if (!got->row) co_return accepted_response();
+  if (!got->message) co_return accepted_response();
   net::Response x;
-  x.body = std::move(got->row->body);
+  x.body = std::move(got->message->body);
   x.content_type = es::soap_content_type(es::action_of(x.body));
-  if (got->more) {  // the stored envelope says that nothing is pending
-    const std::string_view no = "pending=\"false\"";
-    if (const auto at = x.body.find(no); at != std::string::npos) x.body.replace(at, no.size(), "pending=\"true\"");
-  }
+  if (got->more) es::tell_pending(x.body);  // as stored it says that nothing is
   ++p_.metrics.deliveries;
   co_return x;
 }
@@ -357,35 +301,18 @@ asio::awaitable<net::Response> Es2Service::relay(const Party* from, es::Message 
   const Party* smsr = p_.config.by_oid(r.smsr_id);
   const store::CallRow call = call_row(*from, m);
   const std::string full = relays_.reserve(*from, *smsr);
-  const std::function<Accepted(store::Tx&)> work = [this, call, r, full](store::Tx& tx) {
-    Accepted a;
-    if (settle_repeat(tx, call, r, a)) return a;
-    if (!full.empty() || over_quota(tx, call.requester)) {
-      a.kind = full.empty() ? Accepted::Kind::over_quota : Accepted::Kind::full;
-      return a;
-    }
-    if (r.iccid) {  // all but GetEIS and AuditEIS name one
-      auto profile = tx.get_profile(canonical_iccid(*r.iccid));
-      if (!profile || profile->owner != call.requester) {
-        a.kind = Accepted::Kind::refused;
-        a.response = make_failed(es::Interface::es2, r, es::ExecStatus::failed, es::Code::iccid_unknown,
-                                 r.iccid.value_or(""), "ICCID unknown");
-        return a;
-      }
-    }
-    tx.insert_call(call);
-    return a;
-  };
-  auto accepted = co_await p_.storage.tx<Accepted>(work);
+  // All but GetEIS and AuditEIS name an ICCID.
+  RelayAsked asked{call, canonical_iccid(r.iccid.value_or("")), r.iccid.value_or(""), !full.empty()};
+  auto accepted = co_await p_.orders.accept(std::move(asked));
   const bool begins = accepted.ok() && accepted->kind == Accepted::Kind::started;
   if (full.empty() && !begins) relays_.cancel(*from, *smsr);
-  if (!accepted) {
-    co_return not_stored(*from, m, accepted.error());
-  }
-  if (accepted->kind == Accepted::Kind::full) co_return later(*from, m, full);
-  if (begins)
+  if (!accepted) co_return not_stored(*from, m, accepted.error());
+  if (accepted->kind == Accepted::Kind::no_room) co_return later(*from, m, full);
+  if (begins) {
+    p_.replies.bind(call);
     relays_.begin(*from, *smsr, r,
                   call.received_ms + std::int64_t{r.validity_period.value_or(p_.config.default_validity_s)} * 1000);
+  }
   co_return co_await answer_accepted(from, &m, std::move(*accepted));
 }
 

@@ -12,11 +12,6 @@ namespace kf::server {
 // The store's key: an ICCID that refuse() let pass, without padding.
 std::string canonical_iccid(std::string_view received);
 
-// The profile that an order by ICCID or ProfileType gets, with what the order says of it; or why it gets none. Takes
-// nothing yet. Store thread.
-std::optional<download::Cause> choose_profile(store::Tx& tx, const std::string& requester, const es::Request& r,
-                                              download::Order& order, store::ProfileRow& profile);
-
 class Es2Service {
  public:
   Es2Service(DownloadService::Parts& p, DownloadService& d, RelayService& r) : p_(p), downloads_(d), relays_(r) {}
@@ -28,15 +23,13 @@ class Es2Service {
   void drain() { draining_ = true; }
 
  private:
-  struct Accepted;  // what the transaction of acceptance decided
   asio::awaitable<net::Response> order(const Party* from, es::Message m);
   asio::awaitable<net::Response> relay(const Party* from, es::Message m);
   asio::awaitable<net::Response> answer_accepted(const Party* from, const es::Message* m, Accepted a);
+  asio::awaitable<net::Response> answer_again(const Party* from, const es::Message* m, Accepted a);
   asio::awaitable<net::Response> poll(const Party* from, es::Message m);
-  bool settle_repeat(store::Tx& tx, const store::CallRow& c, const es::Request& r, Accepted& a) const;  // store thread
   net::Response later(const Party& from, const es::Message& m, const std::string& why) const;
   net::Response not_stored(const Party& from, const es::Message& m, const Error& why) const;
-  bool over_quota(store::Tx& tx, const std::string& requester) const;  // store thread
   net::Response stopping(const es::Message& m, const es::Request& r) const;
   net::Response displaced(const Party& from, const es::Message& m, const es::Request& r) const;
   net::Response goes_on(const es::Message& m, const std::string& why, const char* retry_after) const;

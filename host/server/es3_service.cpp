@@ -112,9 +112,8 @@ net::Response Es3Service::callback(const Party& from, const es::Message& m) {
 
 asio::awaitable<bool> Es3Service::notification(const Party* from, es::Request r) {
   if (r.function == es::Function::handle_smsr_change) co_return co_await smsr_change(from, std::move(r));
-  const std::function<std::optional<store::ProfileRow>(store::Tx&)> look =
-      [iccid = std::string(iccid_value(r.iccid.value_or("")))](store::Tx& tx) { return tx.get_profile(iccid); };
-  auto row = co_await p_.storage.tx<std::optional<store::ProfileRow>>(look);
+  std::string iccid(iccid_value(r.iccid.value_or("")));
+  auto row = co_await p_.orders.profile(std::move(iccid));
   if (!row) co_return false;
   if (!*row || (*row)->eid != r.eid) {
     peer_warn("notification", from->oid.str(),
@@ -175,13 +174,7 @@ asio::awaitable<bool> Es3Service::pass_on(const Party& from, const Party& op, es
   d.created_ms = anchored_ms();
   d.source = from.oid.str();
   const std::int64_t most = p_.config.stored_bytes / std::ranges::count(p_.config.parties, Role::smsr, &Party::role);
-  const std::function<std::int64_t(store::Tx&)> insert = [d, most](store::Tx& tx) {
-    const store::Usage u = tx.usage(store::usage_key(d.party, d.kind, d.source));
-    if (u.bytes >= most || u.calls >= kMostNotifications)
-      throw store::StoreError("too many of its notifications wait already");
-    return tx.insert_delivery(d);
-  };
-  auto stored = co_await p_.storage.tx<std::int64_t>(insert);
+  auto stored = co_await p_.messages.add_notification(d, kMostNotifications, most);
   if (!stored) {
     peer_line(spdlog::level::err, "notification not stored", d.source,
               "notification of SM-SR " + d.source + " for " + d.party + " not stored: " + stored.error().text());

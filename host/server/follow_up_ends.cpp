@@ -52,13 +52,17 @@ void FollowUpService::alarm_given_up(Live& l) {
 
 // The ledger of one that nobody looks after; a record that could not be written is written with the next change.
 void FollowUpService::keep(const LivePtr& l) {
-  storage_.submit([eid = l->f.eid.str(), smsr = l->f.smsr.str(),
-                   record = download::to_record(l->f)](store::Tx& tx) { tx.put_follow_up(eid, smsr, record); },
-                  [eid = l->f.eid.str()](const Status& s) {
-                    if (!s) spdlog::error("ledger of EID {} not stored: {}", eid, s.error().text());
-                  });
+  keep_ledger(l->f.eid.str(), l->f.smsr.str(), download::to_record(l->f));
   index(l);
   count(l);
+}
+
+void FollowUpService::keep_ledger(const std::string& eid, const std::string& smsr, const std::string& record,
+                                  std::function<void()> done) {
+  cards_.keep_ledger({eid, smsr, record}, [eid, done = std::move(done)](const Status& s) {
+    if (!s) spdlog::error("ledger of EID {} not stored: {}", eid, s.error().text());
+    if (done) done();
+  });
 }
 
 // Nothing of the ledger goes before that is stored: until then it is there for the next order and the next look.
@@ -69,62 +73,48 @@ void FollowUpService::settle(const LivePtr& l, download::Settled settled, bool f
 }
 
 void FollowUpService::store_settled(const LivePtr& l, const std::shared_ptr<const Settling>& s, unsigned attempt) {
-  std::string record;
+  CardSettled settled{l->f.eid.str(), l->f.smsr.str(), {}, s->what.gone, s->what.used};
   if (!s->forget) {
     download::FollowUp kept = l->f;
     without(kept.iccids, s->what);
-    record = download::to_record(kept);
+    settled.record = download::to_record(kept);
   }
-  auto changed = std::make_shared<std::set<std::string>>();  // one that was set aside stays reserved, for example
-  storage_.submit(
-      [eid = l->f.eid.str(), smsr = l->f.smsr.str(), s, changed, record = std::move(record)](store::Tx& tx) {
-        if (s->forget)
-          tx.delete_follow_up(eid, smsr);
-        else
-          tx.put_follow_up(eid, smsr, record);
-        // What another SM-SR may have put there is not for this one's EIS to say.
-        changed->clear();
-        for (const auto& i : s->what.gone)
-          if (tx.settle_uncertain(i, eid, smsr, store::ProfileState::free)) changed->insert(i);
-        for (const auto& i : s->what.used)
-          if (tx.settle_uncertain(i, eid, smsr, store::ProfileState::installed)) changed->insert(i);
-      },
-      [this, l, s, attempt, changed](const Status& stored) {
-        if (stopped_ || l->settling != s) return;  // an order came, or news: nothing is over
-        if (!stored) {
-          if (attempt % 30 == 0)
-            spdlog::error("end of the follow-up of EID {} not stored, trying again: {}", l->f.eid.str(),
-                          stored.error().text());
-          l->settle_retry = std::make_unique<asio::steady_timer>(io_, kStoreAgain);
-          l->settle_retry->async_wait([this, l, s, attempt](const boost::system::error_code& ec) {
-            if (ec || stopped_ || l->settling != s) return;
-            // An order that held the card before: its outcome comes after, and must not be overtaken.
-            if (held(l->card)) return cancel_settling(l);
-            store_settled(l, s, attempt + 1);
-          });
-          return;
-        }
-        l->settling.reset();
-        without(l->f.iccids, s->what);
-        if (l->f.state == download::FollowUp::State::clean) {
-          ++metrics_.follow_ups_clean;
-          spdlog::info("EID {}: followed up, nothing is left", l->f.eid.str());
-        }
-        for (const auto& iccid : s->what.used) {
-          if (!changed->contains(iccid)) continue;
-          ++metrics_.alarms;
-          spdlog::error(
-              "ALARM EID {}: ICCID {} was told as not installed, its EIS shows it as a profile; kept as installed",
-              l->f.eid.str(), iccid);
-        }
-        for (const auto& iccid : s->what.gone)
-          if (changed->contains(iccid))
-            spdlog::info("ICCID {} is free again: the EIS of EID {} proves it gone", iccid, l->f.eid.str());
-        count(l);
-        if (!s->forget) return;
-        drop(l);
-        admit_crowded();
+  cards_.settle(std::move(settled), [this, l, s, attempt](const Status& stored, const std::set<std::string>& changed) {
+    if (stopped_ || l->settling != s) return;  // an order came, or news: nothing is over
+    if (!stored) {
+      if (attempt % 30 == 0)
+        spdlog::error("end of the follow-up of EID {} not stored, trying again: {}", l->f.eid.str(),
+                      stored.error().text());
+      l->settle_retry = std::make_unique<asio::steady_timer>(io_, kStoreAgain);
+      l->settle_retry->async_wait([this, l, s, attempt](const boost::system::error_code& ec) {
+        if (ec || stopped_ || l->settling != s) return;
+        // An order that held the card before: its outcome comes after, and must not be overtaken.
+        if (held(l->card)) return cancel_settling(l);
+        store_settled(l, s, attempt + 1);
       });
+      return;
+    }
+    l->settling.reset();
+    without(l->f.iccids, s->what);
+    if (l->f.state == download::FollowUp::State::clean) {
+      ++metrics_.follow_ups_clean;
+      spdlog::info("EID {}: followed up, nothing is left", l->f.eid.str());
+    }
+    for (const auto& iccid : s->what.used) {
+      if (!changed.contains(iccid)) continue;
+      ++metrics_.alarms;
+      spdlog::error(
+          "ALARM EID {}: ICCID {} was told as not installed, its EIS shows it as a profile; kept as installed",
+          l->f.eid.str(), iccid);
+    }
+    for (const auto& iccid : s->what.gone)
+      if (changed.contains(iccid))
+        spdlog::info("ICCID {} is free again: the EIS of EID {} proves it gone", iccid, l->f.eid.str());
+    count(l);
+    if (!s->forget) return;
+    drop(l);
+    admit_crowded();
+  });
 }
 
 // It is looked after again where it was at its end: what was proved then is in the ledger, and is proved once more.

@@ -69,14 +69,10 @@ void FollowUpService::load(const std::vector<store::FollowUpRow>& records,
     }
     l->begun = true;
     // Once: what cannot be stored now is still set aside at the next start. Later, this record would be an old one.
-    storage_.submit(
-        [kept, eid = l->f.eid.str(), smsr = l->f.smsr.str(), record = download::to_record(l->f)](store::Tx& tx) {
-          tx.put_follow_up(eid, smsr, record);
-          tx.delete_set_aside(kept);
-        },
-        [name = kept.name](const Status& s) {
-          if (!s) spdlog::error("{} stays set aside: {}", printable(name), s.error().text());
-        });
+    cards_.take_back_ledger(kept, {l->f.eid.str(), l->f.smsr.str(), download::to_record(l->f)},
+                            [name = kept.name](const Status& s) {
+                              if (!s) spdlog::error("{} stays set aside: {}", printable(name), s.error().text());
+                            });
   }
   std::set<std::pair<std::string, const Live*>> noted;
   for (const auto& [card, l] : live_)
@@ -130,7 +126,7 @@ void FollowUpService::set_aside(const store::FollowUpRow& row, const Error& why)
                               clip_text(why.text(), 1000),
                               anchored_ms(),
                               row.record};
-  storage_.submit_until_stored("follow-up " + card, [row, as](store::Tx& tx) { tx.set_aside_follow_up(row, as); });
+  cards_.set_aside_ledger(row, as);
 }
 
 // Given up, and neither an ICCID nor a call waits for what its ledger knows. The next order for the card looks itself.
@@ -357,30 +353,28 @@ void FollowUpService::tell_broken(const Live& l, const std::string& why) {
 }
 
 void FollowUpService::commit(const LivePtr& l, std::shared_ptr<download::FollowUpStep> s, unsigned attempt) {
-  storage_.submit([eid = l->f.eid.str(), smsr = l->f.smsr.str(),
-                   record = download::to_record(l->f)](store::Tx& tx) { tx.put_follow_up(eid, smsr, record); },
-                  [this, l, s, attempt](const Status& stored) {
-                    if (stopped_ || l->dropped) return;
-                    if (!stored) {
-                      if (attempt % 30 == 0)
-                        spdlog::error("follow-up of EID {}: not stored, trying again: {}", l->f.eid.str(),
-                                      stored.error().text());
-                      l->retry = std::make_unique<asio::steady_timer>(io_, std::chrono::seconds(1));
-                      l->retry->async_wait([this, l, s, attempt](const boost::system::error_code& ec) {
-                        if (!ec && !stopped_) commit(l, s, attempt + 1);
-                      });
-                      return;
-                    }
-                    const bool was_deleting = deleting(*l);
-                    l->committing = false;
-                    try {
-                      carry_out(l, *s);
-                      advance(l);
-                    } catch (...) {
-                      broke(l, text_of(std::current_exception()));
-                    }
-                    if (was_deleting && !deleting(*l) && idle) idle();
-                  });
+  cards_.keep_ledger(
+      {l->f.eid.str(), l->f.smsr.str(), download::to_record(l->f)}, [this, l, s, attempt](const Status& stored) {
+        if (stopped_ || l->dropped) return;
+        if (!stored) {
+          if (attempt % 30 == 0)
+            spdlog::error("follow-up of EID {}: not stored, trying again: {}", l->f.eid.str(), stored.error().text());
+          l->retry = std::make_unique<asio::steady_timer>(io_, std::chrono::seconds(1));
+          l->retry->async_wait([this, l, s, attempt](const boost::system::error_code& ec) {
+            if (!ec && !stopped_) commit(l, s, attempt + 1);
+          });
+          return;
+        }
+        const bool was_deleting = deleting(*l);
+        l->committing = false;
+        try {
+          carry_out(l, *s);
+          advance(l);
+        } catch (...) {
+          broke(l, text_of(std::current_exception()));
+        }
+        if (was_deleting && !deleting(*l) && idle) idle();
+      });
 }
 
 void FollowUpService::carry_out(const LivePtr& l, const download::FollowUpStep& s) {

@@ -13,6 +13,7 @@
 #include <boost/asio/steady_timer.hpp>
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -21,16 +22,16 @@
 #include <vector>
 
 #include "host/download/follow_up.hpp"
+#include "host/server/card_book.hpp"
 #include "host/server/es3_client.hpp"
-#include "host/server/storage.hpp"
 
 namespace kf::server {
 
 class FollowUpService {
  public:
   using Clock = std::chrono::steady_clock;
-  FollowUpService(asio::io_context& io, const Settings& c, Storage& s, Metrics& m, Es3Client& e)
-      : io_(io), config_(c), storage_(s), metrics_(m), es3_(e) {}
+  FollowUpService(asio::io_context& io, const Settings& c, CardBook& cards, Metrics& m, Es3Client& e)
+      : io_(io), config_(c), cards_(cards), metrics_(m), es3_(e) {}
 
   // At the start: what the old process left. Records that cannot be read are set aside, whole, and what they may have
   // known is taken for the worst; those of earlier starts (`aside`) are tried once more. `ordered`: cards for which an
@@ -47,6 +48,10 @@ class FollowUpService {
   std::optional<std::string> outcome(const download::Download& d);
   // The ledger of that card as it is now, as a record; nullopt where there is none.
   [[nodiscard]] std::optional<std::string> record_of(const std::string& card) const;
+  // Keeps that record by itself, without the outcome that it belongs to; one that could not be kept is kept with the
+  // next change. `done` is called either way.
+  void keep_ledger(const std::string& eid, const std::string& smsr, const std::string& record,
+                   std::function<void()> done = {});
   [[nodiscard]] bool knows(const std::string& card, std::string_view iccid) const;
   void settled(const download::Download& d);
 
@@ -133,7 +138,7 @@ class FollowUpService {
 
   asio::io_context& io_;
   const Settings& config_;
-  Storage& storage_;
+  CardBook& cards_;
   Metrics& metrics_;
   Es3Client& es3_;
   std::unordered_map<std::string, LivePtr> live_;      // by card

@@ -180,13 +180,7 @@ void RelayService::answer(Id id, const Relay& x, CallResult result) {
 // Another SM-SR than the download went through did what its Operator asked of it: it manages the card now, and its
 // notifications count.
 void RelayService::follow_smsr(const es::Request& r) {
-  p_.storage.submit_until_stored(
-      "the SM-SR of ICCID " + std::string(iccid_value(*r.iccid)),
-      [iccid = std::string(iccid_value(*r.iccid)), eid = r.eid, smsr = r.smsr_id](store::Tx& tx) {
-        const auto p = tx.get_profile(iccid);
-        if (p && p->state == store::ProfileState::installed && p->eid == eid && p->smsr != smsr)
-          tx.set_profile(iccid, p->state, eid, smsr, p->download_id);
-      });
+  p_.orders.managed_by(std::string(iccid_value(*r.iccid)), r.eid, r.smsr_id);
 }
 
 void RelayService::broke(Id id, const std::exception_ptr& e) {
@@ -204,20 +198,22 @@ void RelayService::broke(Id id, const std::exception_ptr& e) {
 
 // ---- the answer ----
 void RelayService::store_answer(const AnswerPtr& a) {
-  auto delivery = std::make_shared<std::optional<store::DeliveryRow>>();
-  p_.storage.submit([this, a, delivery](
-                        store::Tx& tx) { *delivery = p_.replies.store_answer(tx, a->requester, a->fcid, a->response); },
-                    [this, a, delivery](const Status& s) {
-                      guarded(p_.metrics, "the answer to a relay", [&] { stored(a, s, std::move(*delivery)); });
-                    });
+  if (a->bound.kept.empty()) a->bound = p_.replies.answer(a->requester, a->fcid, a->response);
+  p_.orders.end_relay(a->bound, [this, a](Result<Answered> r) {
+    guarded(p_.metrics, "the answer to a relay", [&] { stored(a, std::move(r)); });
+  });
 }
 
-void RelayService::stored(const AnswerPtr& a, const Status& s, std::optional<store::DeliveryRow> delivery) {
+void RelayService::stored(const AnswerPtr& a, Result<Answered> r) {
   if (stopped_) return;
-  if (!s && !s.error().is(store::StoreFault::job)) return store_later(a, s.error());
-  if (!s) set_aside(*a, s.error());  // what cannot be read would fail again
+  if (r.ok() && r->rebound) {  // the call was repeated meanwhile, or taken up after a restart
+    p_.replies.rewrite(a->bound, std::move(*r->rebound), a->response);
+    return store_answer(a);
+  }
+  if (!r && !r.error().is(store::StoreFault::job)) return store_later(a, r.error());
+  if (!r) set_aside(*a, r.error());  // what cannot be read would fail again
   if (a->relay != 0) end(a->relay);
-  if (s.ok() && delivery) p_.delivery.add(std::move(*delivery));
+  if (r.ok() && r->delivery) p_.delivery.add(std::move(*r->delivery));
   p_.replies.wake(a->requester, a->fcid, a->response);
 }
 
@@ -236,12 +232,7 @@ void RelayService::set_aside(const Answer& a, const Error& why) {
   peer_line(spdlog::level::err, "answer not stored", a.requester,
             "answer to " + a.fcid + " of " + a.requester + " not stored: " + why.text());
   note_set_aside(p_.metrics, "relay " + a.fcid + " of " + a.requester + ": " + why.detail);
-  p_.storage.submit(
-      [requester = a.requester, fcid = a.fcid, detail = clip_text(why.detail, 1000)](store::Tx& tx) {
-        tx.set_aside({"relay", requester + " " + fcid, "", detail, anchored_ms()});
-        tx.set_call_response(requester, fcid, "set aside", anchored_ms());
-      },
-      [](const Status&) {});
+  p_.orders.set_aside_relay(a.requester, a.fcid, why.detail);
 }
 
 void RelayService::end_interrupted(std::vector<store::CallRow> calls) {

@@ -65,11 +65,12 @@ class RelayService {
     Id relay = 0;  // 0: of the process before
     std::string requester, fcid;
     es::Response response;
+    BoundAnswer bound = {};
     unsigned attempts = 0;
   };
   using AnswerPtr = std::shared_ptr<Answer>;
   void store_answer(const AnswerPtr& a);
-  void stored(const AnswerPtr& a, const Status& s, std::optional<store::DeliveryRow> delivery);
+  void stored(const AnswerPtr& a, Result<Answered> r);
   void store_later(const AnswerPtr& a, const Error& why);
   void set_aside(const Answer& a, const Error& why);
 

@@ -1,8 +1,9 @@
 #include "host/server/replies.hpp"
 
 #include <boost/asio/redirect_error.hpp>
+#include <boost/asio/use_awaitable.hpp>
 
-#include <stdexcept>
+#include <utility>
 
 #include "host/base/calendar.hpp"
 #include "host/base/clock.hpp"
@@ -43,41 +44,47 @@ es::Response too_large(const es::Response& r) {
 }
 }  // namespace
 
-std::optional<store::DeliveryRow> Replies::store_answer(store::Tx& tx, const std::string& requester,
-                                                        const std::string& fcid, const es::Response& r) const {
-  auto call = tx.find_call(requester, fcid);
-  if (!call) return std::nullopt;
+// Of what it repeats in its header a party may send a lot; then the book is asked.
+void Replies::bind(store::CallRow call) {
+  constexpr std::size_t kMostHeld = 1024;
+  Key key{call.requester, call.fcid};
+  if (call.reply_parameters.size() > kMostHeld) return;
+  bound_.insert_or_assign(std::move(key), std::move(call));
+}
+
+void Replies::rebind(const store::CallRow& call) {
+  if (bound_.erase({call.requester, call.fcid}) != 0) bind(call);
+}
+
+void Replies::forget(const std::string& requester, const std::string& fcid) { bound_.erase({requester, fcid}); }
+
+BoundAnswer Replies::answer(const std::string& requester, const std::string& fcid, const es::Response& r) const {
+  if (const auto at = bound_.find({requester, fcid}); at != bound_.end()) return written_for(at->second, r);
+  BoundAnswer a;
+  a.call.requester = requester;
+  a.call.fcid = fcid;
+  return a;
+}
+
+void Replies::rewrite(BoundAnswer& a, store::CallRow bound_to, const es::Response& r) const {
+  const unsigned before = a.written;
+  a = written_for(std::move(bound_to), r);
+  a.written = before + 1;
+  a.at_any_rate = a.written >= kMostRewritten;
+}
+
+BoundAnswer Replies::written_for(store::CallRow call, const es::Response& r) const {
+  BoundAnswer a;
   // The ledger's copy answers nobody: what the receiver wants to find in the header is with the call.
-  store::CallRow plain = *call;
-  plain.reply_parameters.clear();
-  call->response = envelope(plain, r);
-  const bool kept = call->response.size() <= kMostKept;
-  if (!kept) call->response = envelope(plain, too_large(r));
-  tx.set_call_response(requester, fcid, call->response, anchored_ms());
-  return store_message(tx, *call, kept ? r : too_large(r));
-}
-
-std::optional<store::DeliveryRow> Replies::store_repeat(store::Tx& tx, const store::CallRow& call) const {
-  if (call.reply == store::ReplyKind::sync) return std::nullopt;
-  auto r = read_stored(call.response, call.ns);
-  if (!r) throw std::runtime_error("stored answer cannot be read: " + r.error().text());
-  return store_message(tx, call, *r);
-}
-
-std::optional<store::DeliveryRow> Replies::store_message(store::Tx& tx, const store::CallRow& call,
-                                                         const es::Response& r) const {
-  if (call.reply == store::ReplyKind::sync) return std::nullopt;
-  store::DeliveryRow d;
-  d.party = call.requester;
-  d.kind = call.reply == store::ReplyKind::poll ? store::DeliveryKind::poll : store::DeliveryKind::callback;
-  d.address = call.reply_to;
-  d.body = envelope(call, r);
-  d.created_ms = anchored_ms();
-  // A call has one message at most: the answer is bound to the last request that asked for it.
-  if (call.delivery != 0 && tx.delete_delivery(call.delivery)) d.replaces = call.delivery;
-  d.id = tx.insert_delivery(d);
-  tx.set_call_delivery(call.requester, call.fcid, d.id);
-  return d;
+  const std::string parameters = std::exchange(call.reply_parameters, {});
+  a.kept = envelope(call, r);
+  const bool small = a.kept.size() <= kMostKept;
+  const es::Response told = small ? r : too_large(r);
+  if (!small) a.kept = envelope(call, told);
+  call.reply_parameters = parameters;
+  if (call.reply != store::ReplyKind::sync) a.message = parameters.empty() ? a.kept : envelope(call, told);
+  a.call = std::move(call);
+  return a;
 }
 
 std::string Replies::synchronous(const Party& to, const es::MessageHeader& request, const es::Response& r,
@@ -105,6 +112,7 @@ Result<es::Response> Replies::read_stored(const std::string& xml, const std::str
 }
 
 void Replies::wake(const std::string& requester, const std::string& fcid, const es::Response& r) {
+  forget(requester, fcid);
   const auto range = waiters_.equal_range({requester, fcid});
   if (range.first == range.second) return;
   auto answer = std::make_shared<const es::Response>(r);

@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "host/es/soap.hpp"
+#include "host/server/order_book.hpp"
 #include "host/server/settings.hpp"
-#include "host/server/storage.hpp"
 
 namespace kf::server {
 
@@ -20,16 +20,26 @@ class Replies {
  public:
   Replies(asio::io_context& io, const Settings& c) : io_(io), config_(c) {}
 
-  // Within a transaction: stores the answer with its call and, for callback and polling, the message to deliver.
-  // Gives the delivery to hand to DeliveryService after the commit. What is larger than kMostKept is not kept: a call
-  // that asked for a callback or polls, and every repeat, is answered FAILED, 1.2/4.2.
+  // The requests that open calls are bound to, each the last one that came. One that nobody knows here, after a restart
+  // for example, the book tells (Answered::rebound).
+  void bind(store::CallRow call);                                      // it begins
+  void rebind(const store::CallRow& call);                             // it was repeated
+  void forget(const std::string& requester, const std::string& fcid);  // it gets no answer
+
+  // The answer to a call, for the book to keep: what repeats are told and, for callback and polling, the message. What
+  // is larger than kMostKept is not kept: a call that asked for a callback or polls, and every repeat, is answered
+  // FAILED, 1.2/4.2.
   static constexpr std::size_t kMostKept = 64
                                            << 10;  // octets of an envelope: an SM-SR must not fill an Operator's share
-  std::optional<store::DeliveryRow> store_answer(store::Tx& tx, const std::string& requester, const std::string& fcid,
-                                                 const es::Response& r) const;
-  // A repeat of an answered call: the stored answer bound to the new request. Its message takes the place of the one
-  // before, if that still waits.
-  std::optional<store::DeliveryRow> store_repeat(store::Tx& tx, const store::CallRow& call) const;
+  [[nodiscard]] BoundAnswer answer(const std::string& requester, const std::string& fcid, const es::Response& r) const;
+  // For the request that the book names. An Operator that repeats its call again and again does not keep its order from
+  // ending: after kMostRewritten times the answer is stored as it is.
+  static constexpr unsigned kMostRewritten = 3;
+  void rewrite(BoundAnswer& a, store::CallRow bound_to, const es::Response& r) const;
+  // The message to a request that repeats an answered call.
+  [[nodiscard]] std::string message(const store::CallRow& call, const es::Response& r) const {
+    return envelope(call, r);
+  }
 
   // The envelope of an answer on the same connection.
   std::string synchronous(const Party& to, const es::MessageHeader& request, const es::Response& r,
@@ -37,7 +47,7 @@ class Replies {
   // The stored envelope of an answer back to its value.
   static Result<es::Response> read_stored(const std::string& xml, const std::string& ns);
 
-  // Wakes connections that wait for this call.
+  // The call has its answer: wakes connections that wait for it.
   void wake(const std::string& requester, const std::string& fcid, const es::Response& r);
   // Waits until wake() (or stop(): nothing). A call may be repeated on any number of connections: beyond
   // kMostWaiting the oldest of them is let go, since whoever repeats has most likely given up that one.
@@ -56,12 +66,13 @@ class Replies {
     Waited outcome;
   };
   std::string envelope(const store::CallRow& c, const es::Response& r) const;
-  std::optional<store::DeliveryRow> store_message(store::Tx& tx, const store::CallRow& call,
-                                                  const es::Response& r) const;
+  [[nodiscard]] BoundAnswer written_for(store::CallRow call, const es::Response& r) const;
   es::Dialect dialect_of(const std::string& requester) const;
   asio::io_context& io_;
   const Settings& config_;
-  std::multimap<std::pair<std::string, std::string>, std::shared_ptr<Waiter>> waiters_;
+  using Key = std::pair<std::string, std::string>;  // requester, FunctionCallIdentifier
+  std::multimap<Key, std::shared_ptr<Waiter>> waiters_;
+  std::map<Key, store::CallRow> bound_;
 };
 
 }  // namespace kf::server

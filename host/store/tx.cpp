@@ -343,10 +343,6 @@ std::optional<std::string> Tx::delivery_body(std::int64_t id) {
   if (!s.bind(id).row()) return std::nullopt;
   return s.str(0);
 }
-void Tx::delivery_attempted(std::int64_t id) {
-  Statement s(*this, "UPDATE deliveries SET attempts=attempts+1 WHERE id=?");
-  s.bind(id).run();
-}
 void Tx::keep_delivery(std::int64_t id) {
   std::string party, key;
   std::int64_t bytes = 0, one = 0;

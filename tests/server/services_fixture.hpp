@@ -10,6 +10,7 @@
 #include "host/base/random.hpp"
 #include "host/crypto/software_engine.hpp"
 #include "host/server/download_service.hpp"
+#include "host/server/sqlite_books.hpp"
 
 namespace kf::server {
 namespace fs = std::filesystem;
@@ -37,14 +38,18 @@ class ServicesTest : public ::testing::Test {
     sealing_ = std::move(*pipeline);
     crypto_ = std::make_unique<CryptoService>(io_, CryptoService::Routing{{&engine_}, {&engine_}, {&engine_}});
     es3_ = std::make_unique<Es3Client>(io_, config_, metrics_);
-    follow_ups_ = std::make_unique<FollowUpService>(io_, config_, *storage_, metrics_, *es3_);
+    orders_ = std::make_unique<SqliteOrderBook>(*storage_, config_);
+    cards_ = std::make_unique<SqliteCardBook>(*storage_);
+    messages_ = std::make_unique<SqliteMessageBook>(*storage_);
+    follow_ups_ = std::make_unique<FollowUpService>(io_, config_, *cards_, metrics_, *es3_);
     replies_ = std::make_unique<Replies>(io_, config_);
-    delivery_ = std::make_unique<DeliveryService>(io_, config_, *storage_, metrics_);
+    delivery_ = std::make_unique<DeliveryService>(io_, config_, *messages_, metrics_);
     parts_ = std::make_unique<DownloadService::Parts>(DownloadService::Parts{io_,
                                                                              pool_,
                                                                              *sealing_,
                                                                              config_,
-                                                                             *storage_,
+                                                                             *orders_,
+                                                                             *messages_,
                                                                              metrics_,
                                                                              *crypto_,
                                                                              *es3_,
@@ -117,6 +122,9 @@ class ServicesTest : public ::testing::Test {
   store::Vault vault_{SecretBytes(random_bytes(32))};
   std::unique_ptr<store::Store> store_;
   std::unique_ptr<Storage> storage_;
+  std::unique_ptr<SqliteOrderBook> orders_;
+  std::unique_ptr<SqliteCardBook> cards_;
+  std::unique_ptr<SqliteMessageBook> messages_;
   std::unique_ptr<Inventory> inventory_;
   std::unique_ptr<pipeline::SealPipeline> sealing_;
   std::unique_ptr<CryptoService> crypto_;

@@ -9,6 +9,7 @@
 #include "host/base/random.hpp"
 #include "host/pki/test_pki.hpp"
 #include "host/server/delivery.hpp"
+#include "host/server/sqlite_books.hpp"
 
 namespace kf::server {
 namespace {
@@ -42,7 +43,7 @@ struct Deliveries : ::testing::Test {
     auto s = store::Store::open({(dir_ / (random_uuid() + ".db")).string()});
     ASSERT_TRUE(s.ok());
     store_ = &kept(std::move(*s));
-    storage_ = &kept(std::make_unique<Storage>(io_, *store_));
+    book_ = &kept(std::make_unique<SqliteMessageBook>(kept(std::make_unique<Storage>(io_, *store_))));
     net::ServerOptions o;
     o.tls = files("operator");
     receiver_ = &kept(std::make_unique<net::HttpServer>(
@@ -60,7 +61,7 @@ struct Deliveries : ::testing::Test {
   }
   void start(std::size_t connections) {
     config_.parties[0].max_connections = connections;
-    service_ = &kept(std::make_unique<DeliveryService>(io_, config_, *storage_, metrics_));
+    service_ = &kept(std::make_unique<DeliveryService>(io_, config_, *book_, metrics_));
   }
   asio::awaitable<net::Response> take(net::Request r) {
     if (r.body.starts_with(held_) && !held_.empty()) {
@@ -109,7 +110,7 @@ struct Deliveries : ::testing::Test {
   Settings& config_ = kept(std::make_unique<Settings>());
   Metrics& metrics_ = kept(std::make_unique<Metrics>());
   store::Store* store_ = nullptr;
-  Storage* storage_ = nullptr;
+  MessageBook* book_ = nullptr;
   net::HttpServer* receiver_ = nullptr;
   DeliveryService* service_ = nullptr;
   std::uint16_t port_ = 0;

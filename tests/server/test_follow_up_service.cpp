@@ -9,6 +9,7 @@
 #include "host/base/random.hpp"
 #include "host/download/record.hpp"
 #include "host/server/follow_up_service.hpp"
+#include "host/server/sqlite_books.hpp"
 
 namespace kf::server {
 namespace {
@@ -29,8 +30,9 @@ class FollowUpServiceTest : public ::testing::Test {
     ASSERT_TRUE(s.ok());
     store_ = std::move(*s);
     storage_ = std::make_unique<Storage>(io_, *store_);
+    cards_ = std::make_unique<SqliteCardBook>(*storage_);
     es3_ = std::make_unique<Es3Client>(io_, config_, metrics_);
-    service_ = std::make_unique<FollowUpService>(io_, config_, *storage_, metrics_, *es3_);
+    service_ = std::make_unique<FollowUpService>(io_, config_, *cards_, metrics_, *es3_);
   }
   void TearDown() override {
     service_->stop();
@@ -141,6 +143,7 @@ class FollowUpServiceTest : public ::testing::Test {
   Metrics metrics_;
   std::unique_ptr<store::Store> store_;
   std::unique_ptr<Storage> storage_;
+  std::unique_ptr<SqliteCardBook> cards_;
   std::unique_ptr<Es3Client> es3_;
   std::unique_ptr<FollowUpService> service_;
 };
@@ -330,14 +333,14 @@ TEST_F(FollowUpServiceTest, ARecordThatCannotBeReadIsSetAsideAndTakenForTheWorst
       ASSERT_TRUE(store_->run([&](store::Tx& tx) { tx.delete_follow_up(uncertain.eid, uncertain.smsr); }).ok());
     }
     look();
-    service_ = std::make_unique<FollowUpService>(io_, config_, *storage_, metrics_, *es3_);
+    service_ = std::make_unique<FollowUpService>(io_, config_, *cards_, metrics_, *es3_);
     service_->load(rows, {uncertain}, {}, aside);
     EXPECT_EQ(metrics_.alarms, 1U) << "told once";
     check();
   }
   // A program that can read it takes it up.
   aside[0].record = download::to_record(given_up());
-  service_ = std::make_unique<FollowUpService>(io_, config_, *storage_, metrics_, *es3_);
+  service_ = std::make_unique<FollowUpService>(io_, config_, *cards_, metrics_, *es3_);
   service_->load({}, {uncertain}, {}, aside);
   look();
   EXPECT_TRUE(aside.empty());

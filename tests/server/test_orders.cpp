@@ -5,7 +5,7 @@
 
 #include "host/base/random.hpp"
 #include "host/server/download_service.hpp"
-#include "host/server/es2_service.hpp"
+#include "host/server/sqlite_books.hpp"
 
 namespace kf::server {
 namespace {
@@ -45,17 +45,15 @@ class OrdersTest : public ::testing::Test {
                     const std::string& smsr = "2.999.30", const Eid& eid = card()) {
     std::string out;
     const Status s = store_->run([&](store::Tx& tx) {
-      es::Request r;
-      r.function = es::Function::download_profile;
-      if (named.empty())
-        r.profile_type = "T";
-      else
-        r.iccid = named;
+      OrderAsked asked;
+      asked.call.requester = owner;
+      asked.iccid = asked.iccid_as_ordered = named;
+      if (named.empty()) asked.profile_type = "T";
       download::Order o;
       o.eid = eid;
       o.smsr = Oid::trusted(smsr);
       store::ProfileRow p;
-      if (const auto no = choose_profile(tx, owner, r, o, p)) {
+      if (const auto no = choose_profile(tx, asked, o, p)) {
         out = no->subject + "/" + no->reason;
         return;
       }

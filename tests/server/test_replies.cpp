@@ -4,61 +4,94 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 
-#include <filesystem>
-
-#include "host/base/random.hpp"
 #include "host/server/replies.hpp"
 
 namespace kf::server {
 namespace {
-namespace fs = std::filesystem;
 
-// An SM-SR says how large the EIS is that an Operator's calls are answered with.
-TEST(Replies, AnAnswerThatIsTooLargeIsNotKept) {
-  const std::string path = (fs::temp_directory_path() / ("kf-replies-" + random_uuid() + ".db")).string();
-  {
-    auto s = store::Store::open({path});
-    ASSERT_TRUE(s.ok());
-    asio::io_context io(1);
-    Settings config;
+struct Answers : ::testing::Test {
+  Answers() {
     config.oid = Oid::trusted("2.999.1");
     config.es2_url = "https://dp.example/es2";
-    const Replies replies(io, config);
-    for (const auto reply : {store::ReplyKind::sync, store::ReplyKind::callback}) {
-      for (const std::size_t size : {std::size_t{1000}, std::size_t{1} << 20}) {
-        const std::string id = random_uuid();
-        es::Response r;
-        r.interface = es::Interface::es2;
-        r.function = es::Function::enable_profile;
-        r.status = es::ExecStatus::with_warning;
-        r.code = es::StatusCode{"8.2", "3.2", "", std::string(size, 'x')};
-        ASSERT_TRUE((*s)->run([&](store::Tx& tx) {
-                          store::CallRow c;
-                          c.requester = "2.999.10";
-                          c.fcid = id;
-                          c.reply = reply;
-                          c.reply_to = "https://op.example/cb";
-                          c.ns = es::kNs3;
-                          tx.insert_call(c);
-                          const auto delivery = replies.store_answer(tx, c.requester, id, r);
-                          EXPECT_EQ(delivery.has_value(), reply == store::ReplyKind::callback);
-                          const auto kept = tx.find_call(c.requester, id)->response;
-                          const auto read = Replies::read_stored(kept, c.ns);
-                          ASSERT_TRUE(read.ok()) << read.error().text();
-                          if (size == 1000) {
-                            EXPECT_EQ(read->status, r.status);
-                            return;
-                          }
-                          EXPECT_LT(kept.size(), 5000U);
-                          EXPECT_EQ(read->status, es::ExecStatus::failed);
-                          EXPECT_EQ(read->function, r.function);
-                          EXPECT_TRUE(!delivery || delivery->body.size() < 5000U);
-                        })
-                        .ok());
+  }
+  static store::CallRow call(store::ReplyKind reply = store::ReplyKind::callback) {
+    store::CallRow c;
+    c.requester = "2.999.10";
+    c.fcid = "f";
+    c.message_id = "first";
+    c.reply = reply;
+    if (reply != store::ReplyKind::sync) c.reply_to = "https://op.example/cb";
+    c.ns = es::kNs3;
+    return c;
+  }
+  static es::Response response(std::size_t size = 10) {
+    es::Response r;
+    r.interface = es::Interface::es2;
+    r.function = es::Function::enable_profile;
+    r.status = es::ExecStatus::with_warning;
+    r.code = es::StatusCode{"8.2", "3.2", "", std::string(size, 'x')};
+    return r;
+  }
+  asio::io_context io{1};
+  Settings config;
+  Replies replies{io, config};
+};
+
+// An SM-SR says how large the EIS is that an Operator's calls are answered with.
+TEST_F(Answers, OneThatIsTooLargeIsNotKept) {
+  for (const auto reply : {store::ReplyKind::sync, store::ReplyKind::callback}) {
+    for (const std::size_t size : {std::size_t{1000}, std::size_t{1} << 20}) {
+      const es::Response r = response(size);
+      replies.bind(call(reply));
+      const BoundAnswer a = replies.answer("2.999.10", "f", r);
+      EXPECT_EQ(a.message.empty(), reply == store::ReplyKind::sync);
+      const auto read = Replies::read_stored(a.kept, std::string(es::kNs3));
+      ASSERT_TRUE(read.ok()) << read.error().text();
+      if (size == 1000) {
+        EXPECT_EQ(read->status, r.status);
+        continue;
       }
+      EXPECT_LT(a.kept.size(), 5000U);
+      EXPECT_EQ(read->status, es::ExecStatus::failed);
+      EXPECT_EQ(read->function, r.function);
+      EXPECT_LT(a.message.size(), 5000U);
     }
   }
-  for (const char* end : {"", "-wal", "-shm"}) fs::remove(path + end);
+}
+
+TEST_F(Answers, AreWrittenForTheLastRequestThatIsKnown) {
+  EXPECT_TRUE(replies.answer("2.999.10", "f", response()).kept.empty()) << "of a process before";
+  replies.rebind(call());
+  EXPECT_TRUE(replies.answer("2.999.10", "f", response()).kept.empty()) << "a repeat begins nothing";
+  replies.bind(call());
+  store::CallRow again = call();
+  again.message_id = "second";
+  replies.rebind(again);
+  const BoundAnswer a = replies.answer("2.999.10", "f", response());
+  EXPECT_NE(a.message.find(">second</"), std::string::npos);
+  EXPECT_EQ(a.message, a.kept) << "written once";
+  replies.wake("2.999.10", "f", response());
+  EXPECT_TRUE(replies.answer("2.999.10", "f", response()).kept.empty()) << "it has its answer";
+}
+
+// What the requester wants to find in the header is in the message, and not in what repeats are told. A lot of it is
+// not held in memory: the book tells it.
+TEST_F(Answers, RepeatWhatTheRequestAskedForInTheMessageOnly) {
+  store::CallRow c = call();
+  c.reply_parameters = "<x:y xmlns:x=\"urn:x\">z</x:y>";
+  replies.bind(c);
+  const BoundAnswer a = replies.answer("2.999.10", "f", response());
+  EXPECT_EQ(a.kept.find("urn:x"), std::string::npos);
+  EXPECT_NE(a.message.find("urn:x"), std::string::npos);
+  c.reply_parameters = "<y>" + std::string(2000, 'z') + "</y>";
+  replies.rebind(c);
+  BoundAnswer b = replies.answer("2.999.10", "f", response());
+  EXPECT_TRUE(b.kept.empty());
+  for (unsigned n = 1; n <= Replies::kMostRewritten; ++n) {
+    replies.rewrite(b, c, response());
+    EXPECT_NE(b.message.find("zzzz"), std::string::npos);
+    EXPECT_EQ(b.at_any_rate, n == Replies::kMostRewritten) << n;
+  }
 }
 
 // However often a call is repeated on connections that wait, few of them do.
