@@ -179,13 +179,13 @@ inline constexpr Counter kCounters[] = {
 // Opcodes.
 enum class Opcode : std::uint8_t {
   nop = 0,  // no operation; answered with status descriptor
-  generate = 1,  // new key into the slot; x, y: its public point
+  generate = 1,  // new key into the slot, which must be empty (else status key); x, y: its public point
   ecka = 2,  // v0 = x, v1 = y of the peer; x: the shared secret ShS; the slot is erased
   sign = 3,  // v0 = e; x, y: r, s
   verify = 4,  // v0 = x, v1 = y of the key, v2 = e, v3 = r, v4 = s
   check = 5,  // v0 = x, v1 = y: is the point on the curve?
-  erase = 6,  // erases the slot
-  import = 7,  // test builds only: the slot becomes v0
+  erase = 6,  // erases the slot, whatever its curve; ok, too, where it is empty
+  import = 7,  // test builds only: the slot, which must be empty, becomes v0
 };
 
 // Curves.
@@ -203,7 +203,7 @@ enum class JobStatus : std::uint8_t {
   bad_signature = 0x55,  // the signature does not verify
   fault = 0xF0,  // a check inside the core failed
   range = 0x5A,  // an operand is out of range
-  key = 0xC3,  // the key slot is empty, or its key is of another curve, use or generation
+  key = 0xC3,  // the key slot is empty, or its key is of another curve, use or generation; of GENERATE and IMPORT: the slot is taken; or there is no such slot
   descriptor = 0xCC,  // the descriptor is malformed or could not be read
   aborted = 0xAA,  // given up because of ABORT or ZEROISE
   self_test = 0xA5,  // the self-test has not passed

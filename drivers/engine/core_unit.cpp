@@ -241,7 +241,8 @@ Status CoreUnit::answer(Job& job, const Completion& c, std::vector<UnitAnswer>& 
       if (a.what == UnitAnswer::What::done) ++counts_.verified;
       break;
     case JobKind::erase:
-      (status == JobStatus::ok ? free_slots_ : doubtful_).push_back(job.key.slot);
+      if (!worn_.worn(job.key.slot, status))
+        (status == JobStatus::ok ? free_slots_ : doubtful_).push_back(job.key.slot);
       return {};
     case JobKind::known_answer:
     case JobKind::known_refusal:

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "drivers/core/device.hpp"
+#include "drivers/core/worn_slots.hpp"
 #include "drivers/engine/batching.hpp"
 #include "drivers/engine/queue.hpp"
 #include "host/crypto/engine.hpp"
@@ -118,6 +119,7 @@ class CoreUnit {
   std::vector<Descriptor> descriptors_;  // of the batch that is being made
   std::vector<std::uint16_t> free_slots_;
   std::vector<std::uint16_t> doubtful_;  // after a fault: erased before they are used again
+  WornSlots worn_;
   std::array<Queue<Key>, kUnitCurves> ready_;
   std::array<std::size_t, kUnitCurves> making_{};
   std::size_t next_known_ = 0;                    // the curve that was asked last, from time to time

@@ -30,6 +30,7 @@
 #include <vector>
 
 #include "drivers/core/device.hpp"
+#include "drivers/core/worn_slots.hpp"
 #include "host/crypto/curve.hpp"
 #include "host/os/fd.hpp"
 
@@ -161,6 +162,7 @@ class CoreService {
   std::deque<std::size_t> batches_;  // in the ring: jobs of each that are not answered
   std::vector<std::uint16_t> free_;
   std::size_t erasing_ = 0;                   // erase jobs on their way
+  ecc::WornSlots worn_;
   std::uint64_t next_tag_ = 1, due_tag_ = 1;  // of the jobs in the ring
   Clock::time_point last_answer_{}, looked_{}, next_try_{};
   std::chrono::milliseconds pause_{200};

@@ -61,6 +61,7 @@ void CoreService::open_core() {
       device_ = std::move(*d);
       free_.clear();
       for (unsigned s = device_->key_slots(); s != 0; --s) free_.push_back(static_cast<std::uint16_t>(s - 1));
+      worn_ = {};
       life_ = ++lives_;
       next_tag_ = due_tag_ = 1;
       pause_ = kFirstPause;
@@ -131,6 +132,8 @@ void CoreService::answer(const JobPtr& j, const ecc::Completion& c) {
   if (op == ecc::Opcode::erase) --erasing_;
   if (op == ecc::Opcode::generate && status == JobStatus::ok) {
     j->life = life_.load();
+  } else if (op == ecc::Opcode::erase && worn_.worn(j->d.key_slot, status)) {
+    log_(name_ + ": key slot " + std::to_string(j->d.key_slot) + " is damaged and out of use until the core is reset");
   } else if (slot_back && (status == JobStatus::fault || (op == ecc::Opcode::erase && status != JobStatus::ok))) {
     // Not known whether the core has seen the job: erased once more before the slot is used again.
     const JobPtr again = make(ecc::Opcode::erase, static_cast<ecc::CurveNumber>(j->d.curve));

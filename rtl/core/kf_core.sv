@@ -398,6 +398,7 @@ module kf_core #(
   logic         cap_neg0_q;
   logic         cap_neg1_q;
   logic         cap_neg2_q;
+  logic [3:0]   cap_neg_next;
   logic         cap_negative;
   logic [255:0] cap_a_q;
   logic [257:0] cap_add_q;
@@ -419,9 +420,12 @@ module kf_core #(
     if (comb) addend = odd ? 258'd0 : {2'd0, kf_curve::n(of_curve)};
     else addend = negative ? kf_curve::ladder_public_next(of_curve) : kf_curve::ladder_public(of_curve);
   endfunction
+  // The sign goes along three times: another one would take a signature of e for one of n - e.
+  assign cap_neg_next = {cap_v[2] ? cap_neg1_q : cap_neg2_q, cap_v[1] ? cap_neg0_q : cap_neg1_q, cap_v[0] ? cap_neg_q : cap_neg0_q,
+                         capture5 ? cap_negative : cap_neg_q};
+  kf_voted #(.WIDTH(4)) u_cap_neg (.clk, .d_i(cap_neg_next), .q_o({cap_neg2_q, cap_neg1_q, cap_neg0_q, cap_neg_q}));
   always_ff @(posedge clk) begin
     if (capture5) begin
-      cap_neg_q <= cap_negative;
       cap_a_q <= a_q ^ {256{cap_negative}};
       cap_add_q <= addend(capture_comb5, a_q[0], cap_negative, curve);
     end else begin
@@ -430,20 +434,17 @@ module kf_core #(
       cap_add_q <= '0;
     end
     if (cap_v[0]) begin
-      cap_neg0_q <= cap_neg_q;
       cap_lo0_q <= {1'b0, cap_a_q[85:0]} + {1'b0, cap_add_q[85:0]} + {86'd0, cap_neg_q};
       cap_a0_q <= {{2{cap_neg_q}}, cap_a_q[255:86]};
       cap_c0_q <= cap_add_q[257:86];
     end
     if (cap_v[1]) begin
-      cap_neg1_q <= cap_neg0_q;
       cap_lo1_q <= cap_lo0_q[85:0];
       cap_mid1_q <= {1'b0, cap_a0_q[85:0]} + {1'b0, cap_c0_q[85:0]} + {86'd0, cap_lo0_q[86]};
       cap_a1_q <= cap_a0_q[171:86];
       cap_c1_q <= cap_c0_q[171:86];
     end
     if (cap_v[2]) begin
-      cap_neg2_q <= cap_neg1_q;
       cap_sum2_q <= {cap_mid1_q[85:0], cap_lo1_q};
       cap_hi2_q <= cap_a1_q + cap_c1_q + {85'd0, cap_mid1_q[86]};
     end

@@ -68,16 +68,16 @@ package kf_curve;
       : 12'h3b5;
   endfunction
   function automatic logic [11:0] rounds_ecka(input logic curve);
-    rounds_ecka = curve ? 12'hf3b
-      : 12'hf3b;
+    rounds_ecka = curve ? 12'hf3c
+      : 12'hf3c;
   endfunction
   function automatic logic [11:0] rounds_sign(input logic curve);
     rounds_sign = curve ? 12'h522
       : 12'h522;
   endfunction
   function automatic logic [11:0] rounds_verify(input logic curve);
-    rounds_verify = curve ? 12'hf82
-      : 12'hf82;
+    rounds_verify = curve ? 12'hf8e
+      : 12'hf8e;
   endfunction
   function automatic logic [11:0] rounds_check(input logic curve);
     rounds_check = curve ? 12'hd

@@ -106,6 +106,7 @@ module kf_engine #(
   logic         results_differ;
   logic         results_wiped;
   logic         core_parity;
+  logic         slot_bad;
   logic         prep_idle;
   logic         prep_wiped;
 `ifdef FORMAL
@@ -196,7 +197,7 @@ module kf_engine #(
     .row_valid_o(row_valid), .row_ready_i(row_ready), .row_comb_o(row_comb), .row_ctx_o(row_ctx), .row_data_o(row_data), .row_check_o(row_check),
     .run_kat_o(run_kat), .run_count_o(run_count), .kat_done_i(kat_done), .kat_ok_i(kat_ok), .place_o(place), .rider_o(rider), .done_status_o(done_status), .owns_o(owns), .gen_o(gen),
     .erase_valid_i(erase_valid), .erase_ready_o(erase_ready), .erase_slot_i(next_slot), .erase_gen_i(next_gen),
-    .open_o(prep_open), .ready_o, .idle_o(prep_idle), .wiped_o(prep_wiped), .active_o(prep_active), .differ_o(prep_differ), .selftest_o
+    .open_o(prep_open), .ready_o, .idle_o(prep_idle), .wiped_o(prep_wiped), .active_o(prep_active), .differ_o(prep_differ), .ev_bad_o(slot_bad), .selftest_o
 `ifdef FORMAL
     , .f_accept_o(f_accept), .f_hand_o(f_hand), .f_count_o(f_count)
 `endif
@@ -244,7 +245,7 @@ module kf_engine #(
   );
 
   assign busy_o = core_busy;
-  assign ev_parity_o = core_parity || prep_differ || results_differ;
+  assign ev_parity_o = core_parity || prep_differ || results_differ || slot_bad;
   assign idle_o = prep_idle && !core_busy && !results_busy && !owed;
   assign wiped_o = core_wiped && prep_wiped && results_wiped && !part_rst;
   assign ev_batch_o = core_taken && !batch_kat;

@@ -10,7 +10,8 @@
 // stands, so that a key whose shares are being renewed is not written back after it was erased; kf_prep holds that for some thirty cycles.
 //
 // A slot's generation counts its keys, 1 to 63 and again, and outlives them: a sweep after reset sets it to 0, no other one touches it, so that a
-// handle that somebody has kept stays a stranger to the slot's next key.
+// handle that somebody has kept stays a stranger to the slot's next key. Only a new key is written with a generation: an erasure leaves it, so that what
+// was read wrong is not written back as right. A generation that is damaged in its memory stays so until a reset, and its slot answers bad.
 //
 // The check word holds the attributes and the number of the slot and comes from where the scalar came from (req_check_i: exclusive or of its words);
 // it is compared where the answer is used, so that it covers the registers of the answer too. A word of zeros is an empty slot.
@@ -37,7 +38,7 @@ module kf_keyslots #(
   input  wire  logic         req_held_i,
   input  wire  logic         req_sign_i,
   input  wire  logic         req_curve_i,
-  input  wire  logic [5:0]   req_gen_i,      // generation of the slot from now on
+  input  wire  logic [5:0]   req_gen_i,      // of a write with req_held_i: the slot's generation from now on
   output       logic         ack_o,          // of a read
   output       logic         ack_differ_o,
   output       logic [255:0] ack_share_o,
@@ -46,7 +47,7 @@ module kf_keyslots #(
   output       logic         ack_sign_o,
   output       logic         ack_curve_o,
   output       logic         ack_bad_o,      // its memory is damaged; of a slot that does not exist the answer says nothing
-
+  output       logic         ev_bad_o,       // an answer that is bad
   output       logic [5:0]   ack_gen_o,      // with ack_bad_o: anything
 
   input  wire  logic         erase_valid_i,
@@ -127,7 +128,7 @@ module kf_keyslots #(
     end
     raddr = erase_go ? erase_slot_i[LOG2_SLOTS-1:0] : req_slot_i[LOG2_SLOTS-1:0];
     we = write ? req_write_i : 2'd0;
-    gen_we = write || (sweeping_q && hard);
+    gen_we = (write && req_held_i) || (sweeping_q && hard);
     gen_wdata = {gen_check(req_gen_i, waddr), req_gen_i};
     if (sweeping_q) begin
       waddr = sweep_q;
@@ -171,6 +172,7 @@ module kf_keyslots #(
   assign ack_check_o = word_q[290:259] ^ mark(word_q[258:256], req_slot_i[LOG2_SLOTS-1:0], req_share_i);
   assign ack_bad_o = (word_q != '0 && fold(word_q[255:0]) != ack_check_o) || gen_check(gen_q[5:0], req_slot_i[LOG2_SLOTS-1:0]) != gen_q[11:6];
   assign ack_gen_o = gen_q[5:0];
+  assign ev_bad_o = ack_o && ack_bad_o && exists;
   always_ff @(posedge clk) begin
     read1_q <= {2{!rst && req_valid_i && req_ready_o && req_write_i == 2'd0}};
     ack_q <= rst ? 2'b00 : read1_q;

@@ -17,6 +17,7 @@
 // kf_prep_control decides, twice; here are the numbers. Each of them carries a check word from where it came in to where it leaves: the value in
 // hand (v) and the one that is held, which is what goes to the core (w: in_data_o), an exclusive or of 32-bit words, the blinded scalar one of its limbs, followed through each step and compared in each
 // cycle. differ_o: a register here has changed by itself; the engine then resets and overwrites everything (kf_ledger).
+// ev_bad_o: a key slot is damaged (kf_keyslots); its job ends as fault.
 `default_nettype none
 module kf_prep #(
   parameter int   TWIN = 1,            // 0: one copy of the control only. Not for products
@@ -87,6 +88,7 @@ module kf_prep #(
   output       logic         wiped_o,      // no erasure of key slots is under way
   output       logic         active_o,     // something here can change in this cycle (kf_sleep)
   output       logic         differ_o,
+  output       logic         ev_bad_o,
   output       logic [1:0]   selftest_o    // 0 not begun, 1 running, 2 passed, 3 failed
 `ifdef FORMAL
   , output     logic         f_accept_o    // one cycle: the first beat of a job is taken
@@ -214,7 +216,7 @@ module kf_prep #(
     .req_share_i(key_share), .req_slot_i(slot), .req_share0_i(key_new ? in_data_o : v_q), .req_check0_i(key_new ? in_check_o : v_check_q),
     .req_share1_i(v_q), .req_check1_i(v_check_q), .req_held_i(key_held), .req_sign_i(key_held && for_sign),
     .req_curve_i(key_held && curve), .req_gen_i(key_gen), .ack_o(key_ack), .ack_differ_o(key_ack_bad), .ack_share_o(key_value), .ack_check_o(key_check),
-    .ack_held_o(key_was_held), .ack_sign_o(key_sign), .ack_curve_o(key_curve), .ack_bad_o(key_bad), .ack_gen_o(key_was_gen),
+    .ack_held_o(key_was_held), .ack_sign_o(key_sign), .ack_curve_o(key_curve), .ack_bad_o(key_bad), .ev_bad_o, .ack_gen_o(key_was_gen),
     .erase_valid_i, .erase_ready_o, .erase_slot_i, .erase_gen_i
 `ifdef FORMAL
     , .f_slot_o(f_slot), .f_zero_o(f_zero), .f_swept_o(f_swept)

@@ -6,7 +6,7 @@
 // verilator lint_off UNUSEDPARAM
 package kf_uc;
   localparam int UWIDTH = 55;  // bits of a word
-  localparam int UWORDS = 421;
+  localparam int UWORDS = 434;
   localparam int F_MUL_EN = 0;
   localparam int F_MUL_DST = 1;
   localparam int F_MUL_DST_W = 4;
@@ -112,9 +112,9 @@ package kf_uc;
   localparam logic [8:0] ENTRY_IDLE = 9'd0;
   localparam logic [8:0] ENTRY_GENERATE = 9'd1;
   localparam logic [8:0] ENTRY_ECKA = 9'd57;
-  localparam logic [8:0] ENTRY_SIGN = 9'd137;
-  localparam logic [8:0] ENTRY_VERIFY = 9'd248;
-  localparam logic [8:0] ENTRY_CHECK = 9'd408;
+  localparam logic [8:0] ENTRY_SIGN = 9'd138;
+  localparam logic [8:0] ENTRY_VERIFY = 9'd249;
+  localparam logic [8:0] ENTRY_CHECK = 9'd421;
 
   // Which outputs a program has: bit 0 x (A1), bit 1 y (A2).
   localparam logic [1:0] OUTPUTS_IDLE = 2'd0;
@@ -185,7 +185,7 @@ package kf_uc;
     check_word = v[31:0] ^ v[63:32] ^ v[95:64] ^ v[127:96] ^ v[159:128] ^ v[191:160] ^ v[223:192] ^ v[255:224] ^ CHECK_KEY ^ {21'd0, place};
   endfunction
 
-  localparam logic [31:0] UCODE_BUILD = 32'h0f5eb3f5;
+  localparam logic [31:0] UCODE_BUILD = 32'h4456c020;
 endpackage
 // verilator lint_on UNUSEDPARAM
 

@@ -55,7 +55,13 @@ MUTANTS = [
     ("the write of a row is not voted", "core/kf_core.sv", "kf_voted #(.WIDTH(9)) u_row_write (.clk, .d_i({row_we, row_waddr}), .q_o({row_we_q, row_waddr_q}));",
      "always_ff @(posedge clk) {row_we_q, row_waddr_q} <= {row_we, row_waddr};", "campaign", "--zeroise --count 1000 --seed 5 --program sign --target row_w"),
     ("an inverse of zero", "microcode/ecc.uc", "; An inverse of zero would make the peer's own point of the result, which is on the curve.\ncheck zero ivv fault\n", "",
-     "campaign", "--count 60 --seed 6 --from -4000 --program ecka --target u_mul.*now_q"),
+     "campaign", "--count 1500 --seed 6 --from -4000 --program ecka --target u_mul.*now_q"),
+    ("a damaged generation is made right", "core/kf_keyslots.sv", "gen_we = (write && req_held_i) || (sweeping_q && hard);", "gen_we = write || (sweeping_q && hard);", "engine", "Keys.ADamaged*"),
+    ("the ladder's end is not checked", "microcode/ecc.uc", "rel = u2 * zi2\nxp3 = xpa * three_m\ndrel = rel - xp3\ncheck nonzero drel fault", "rel = u2 * zi2\nxp3 = xpa * three_m\ndrel = rel - xp3\ncheck nonzero drel ok",
+     "campaign", "--count 600 --seed 1 --from -25000 --to 231400 --program ecka --target u_add.gen_sim.(en_q|now_q)"),
+    ("u1 is not checked", "microcode/ecc.uc", "check nonzero du1 fault", "check nonzero du1 ok", "campaign", "--count 600 --seed 1 --from 22800 --to 24800 --program verify --target u_(add|mul).gen_sim.*(en_q|now_q)"),
+    ("the sign of u2 is not voted", "core/kf_core.sv", "kf_voted #(.WIDTH(4)) u_cap_neg (.clk, .d_i(cap_neg_next), .q_o({cap_neg2_q, cap_neg1_q, cap_neg0_q, cap_neg_q}));",
+     "always_ff @(posedge clk) {cap_neg2_q, cap_neg1_q, cap_neg0_q, cap_neg_q} <= cap_neg_next;", "campaign", "--count 1500 --seed 1 --from 22800 --to 25800 --program verify --target cap_neg"),
     ("the source may be dry", "core/kf_health.sv", "bad_o[3] = waits && (&starve_q);", "bad_o[3] = 1'b0;", "engine", "Entropy.ADry*:Entropy.ASource*"),
 ]
 
@@ -98,12 +104,17 @@ def main():
     ap.add_argument("--jobs", type=int, default=2)
     ap.add_argument("--list", action="store_true")
     a = ap.parse_args()
-    mutants = [m for m in MUTANTS if re.search(a.only, m[0])]
+    try:
+        mutants = [m for m in MUTANTS if re.search(a.only, m[0])]
+    except re.error as e:
+        ap.error(f"--only {a.only}: no regular expression: {e}")
+    if not mutants:
+        ap.error(f"--only {a.only}: no mutant has such a name (--list shows them)")
     if a.list:
         print("\n".join(f"{m[0]}: {m[1]}, {m[4]} {m[5]}" for m in mutants))
         return 0
-    if not mutants or a.build is None:
-        ap.error("--build, and a name that exists")
+    if a.build is None:
+        ap.error("--build FOLDER is missing")
     missed = 0
     with concurrent.futures.ThreadPoolExecutor(a.jobs) as pool:
         try:

@@ -79,17 +79,19 @@ def run(folder, hours, jobs, curve, tally):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--run", type=pathlib.Path, metavar="FOLDER")
-    p.add_argument("--hours", type=float, default=1.0)
+    p.add_argument("--hours", type=float)
     p.add_argument("--jobs", type=int, default=2)
     p.add_argument("--curve", type=int, choices=(0, 1), default=0)
     a = p.parse_args()
+    if a.hours is not None and (a.run is None or a.hours <= 0):
+        p.error("--hours: a number above 0, with --run FOLDER")
     tally = load(digest())
     harm = 0
     if a.run:
         try:
             # Never one that was built before: its flips would count for sources that it does not have.
             subprocess.run([RTL / "test/build.sh", "fault", a.run, "4"], check=True)
-            harm = run(a.run.resolve(), a.hours, a.jobs, a.curve, tally)
+            harm = run(a.run.resolve(), a.hours or 1.0, a.jobs, a.curve, tally)
         except subprocess.CalledProcessError:
             sys.exit(f"the campaign does not build in {a.run}")
         except KeyboardInterrupt:

@@ -46,7 +46,7 @@
       f_known <= 1'b1;
       f_clean <= !req_held_i;
     end
-    if (req_valid_i && req_ready_o && req_write_i != 2'd0 && req_slot_i == f_number) f_gen <= req_gen_i;
+    if (req_valid_i && req_ready_o && req_write_i != 2'd0 && req_held_i && req_slot_i == f_number) f_gen <= req_gen_i;
     if (sweeping_q && hard && sweep_q == f_slot) begin
       f_gen <= '0;
       f_gen_known <= 1'b1;

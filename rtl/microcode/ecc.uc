@@ -142,7 +142,6 @@ w1 = rq + ym2
 w2 = w1 + w1
 w3 = w2 + w1
 va = w3 - uu
-qa = xq + zero
 ga = Mn + zero
 invert iv = den
 ivv = iv * iv
@@ -152,10 +151,17 @@ pyy = ypa * ypa
 z4 = va * third_m
 zy = z4 * pyy
 zi2 = zy * ivv
-xx3 = qa * zi2
+; XQ + XR = M^2 - 3 x_P Z^2 once more, with the Z that came from a and b: a state of the ladder that a fault has changed, one with XQ = 0 above all, which
+; would make the peer's own x of the result, does not have it. Below, x and y take XQ by an operation each, so that an XQ that is lost
+; in one of them leaves the curve.
+rel = u2 * zi2
+xp3 = xpa * three_m
+drel = rel - xp3
+check nonzero drel fault
+xx3 = xq * zi2
 xo = xx3 + xpa
 x_m = xo * one_p
-mq = ga * qa
+mq = ga * xq
 mqi = mq * iv
 one1 = mqi + one_p
 y_m = ypa * one1
@@ -317,6 +323,18 @@ uu1 = ein * w
 uu2 = rin * w
 ua1 = uu1 + zero
 ua2 = uu2 + zero
+; u1 s = e and u2 s = r, with the operands fetched and converted once more: a digest, an s or an inverse that was wrong once decides nothing
+ssb = sin * r2_n
+us1 = ua1 * ssb
+us2 = ua2 * ssb
+e_m = ein * r2_n
+e_n = e_m * unit
+r_m = rin * r2_n
+r_n = r_m * unit
+du1 = us1 - e_n
+du2 = us2 - r_n
+check nonzero du1 fault
+check nonzero du2 fault
 scalar comb ua1
 scalar ladder ua2
 mod p
@@ -369,7 +387,6 @@ w1 = rq + ym2
 w2 = w1 + w1
 w3 = w2 + w1
 va = w3 - uu
-qa = xq + zero
 ga = Mn + zero
 invert iv = den
 ivv = iv * iv
@@ -379,12 +396,23 @@ pyy = ypa * ypa
 z4 = va * third_m
 zy = z4 * pyy
 zi2 = zy * ivv
-xx3 = qa * zi2
+rel = u2l * zi2
+xp3 = xpa * three_m
+drel = rel - xp3
+check nonzero drel fault
+xx3 = xq * zi2
 xo = xx3 + xpa
-mq = ga * qa
+mq = ga * xq
 mqi = mq * iv
 one1 = mqi + one_p
 yo = ypa * one1
+oxx = xo * xo
+oxa = oxx + a_m
+oxb = oxa * xo
+orhs = oxb + b_m
+oyy = yo * yo
+odd = oyy - orhs
+check nonzero odd fault
 round ladder_last yoa = zero +- yo
 lam_m = lam * r2_p
 check zero lam_m entropy

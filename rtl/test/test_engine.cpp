@@ -408,6 +408,30 @@ TEST_F(Keys, AStaleHandleTouchesNoStrangersKey) {
   EXPECT_EQ(one(erase_job(5)).status, kOk) << "generation 0: whatever is there";
 }
 
+// The erasure of a slot whose generation reads wrong must not make that generation right: the next key would get one that somebody still has. The slot is out
+// of use until a reset, and says so.
+TEST_F(Keys, ADamagedGenerationIsNeverGivenAgain) {
+  Completion mine;
+  for (int i = 0; i < 5; ++i) {
+    mine = one(generate_job(0, 5, nullptr, true));
+    ASSERT_EQ(mine.status, kOk);
+    if (i < 4) {
+      ASSERT_EQ(one(erase_job(5)).status, kOk);
+    }
+  }
+  Job sign{.op = kSign, .slot = 5};
+  sign.generation = mine.generation;
+  EXPECT_EQ(one(sign).status, kOk);
+  const auto events = e->parity_events;
+  root().kf_engine__DOT__u_prep__DOT__u_keys__DOT__u_gens__DOT__mem[5] ^= 1;
+  EXPECT_EQ(one(sign).status, kFault);
+  EXPECT_GT(e->parity_events, events) << "nobody is told";
+  const Completion next = one(generate_job(0, 5, nullptr, true));
+  EXPECT_EQ(next.status, kFault);
+  EXPECT_NE(one(sign).status, kOk) << "a stale handle signs with the slot's next key";
+  EXPECT_EQ(one(generate_job(0, 6, nullptr, true)).status, kOk) << "another slot";
+}
+
 TEST_F(Keys, AFailedGenerateErasesItsOwnKeyOnly) {
   // A GENERATE fails in the core after its slot was erased and given to somebody else.
   for (int i = 0; i < 3; ++i) {
