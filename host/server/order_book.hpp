@@ -66,11 +66,13 @@ struct Accepted {
 
 // The answer to a call, written for the request that it was last bound to.
 struct BoundAnswer {
-  store::CallRow call;       // requester, fcid, and the binding that the texts are written for
-  std::string kept;          // for repeats; empty: the binding was not known, nothing is written yet
-  std::string message;       // by callback or poll: the message to deliver
-  unsigned written = 0;      // how often, for one binding after the other
-  bool at_any_rate = false;  // store it though the call has been bound anew meanwhile
+  store::CallRow call;     // requester, fcid, and the binding that the texts are written for
+  std::string kept;        // for repeats; empty: the binding was not known, nothing is written yet
+  std::string message;     // by callback or poll: the message to deliver
+  unsigned rewritten = 0;  // how often, since the call was bound anew
+  // An Operator that repeats its call again and again does not keep its order from ending: after so many times the
+  // answer is stored as it is, whatever the call is bound to.
+  static constexpr unsigned kMostRewritten = 3;
 };
 struct Answered {
   // The call is bound to another request by now, this one: nothing was done. Write the answer again.

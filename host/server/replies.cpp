@@ -44,11 +44,15 @@ es::Response too_large(const es::Response& r) {
 }
 }  // namespace
 
-// Of what it repeats in its header a party may send a lot; then the book is asked.
+// Of what it repeats in its header a party may send a lot; then the book is asked. As many are held as orders and
+// relays are open, so only what an envelope is written from.
 void Replies::bind(store::CallRow call) {
   constexpr std::size_t kMostHeld = 1024;
   Key key{call.requester, call.fcid};
   if (call.reply_parameters.size() > kMostHeld) return;
+  call.digest = {};
+  call.function = {};
+  call.response = {};
   bound_.insert_or_assign(std::move(key), std::move(call));
 }
 
@@ -67,10 +71,9 @@ BoundAnswer Replies::answer(const std::string& requester, const std::string& fci
 }
 
 void Replies::rewrite(BoundAnswer& a, store::CallRow bound_to, const es::Response& r) const {
-  const unsigned before = a.written;
+  const unsigned before = a.rewritten;
   a = written_for(std::move(bound_to), r);
-  a.written = before + 1;
-  a.at_any_rate = a.written >= kMostRewritten;
+  a.rewritten = before + 1;
 }
 
 BoundAnswer Replies::written_for(store::CallRow call, const es::Response& r) const {

@@ -32,9 +32,7 @@ class Replies {
   static constexpr std::size_t kMostKept = 64
                                            << 10;  // octets of an envelope: an SM-SR must not fill an Operator's share
   [[nodiscard]] BoundAnswer answer(const std::string& requester, const std::string& fcid, const es::Response& r) const;
-  // For the request that the book names. An Operator that repeats its call again and again does not keep its order from
-  // ending: after kMostRewritten times the answer is stored as it is.
-  static constexpr unsigned kMostRewritten = 3;
+  // For the request that the book names.
   void rewrite(BoundAnswer& a, store::CallRow bound_to, const es::Response& r) const;
   // The message to a request that repeats an answered call.
   [[nodiscard]] std::string message(const store::CallRow& call, const es::Response& r) const {

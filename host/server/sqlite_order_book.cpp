@@ -55,21 +55,18 @@ store::DeliveryRow put_message(store::Tx& tx, const store::CallRow& call, std::i
   return d;
 }
 
-// The call as it is bound now, where the answer is written for another binding: nothing may be done then.
-std::optional<store::CallRow> bound_otherwise(store::Tx& tx, const BoundAnswer& a) {
-  auto call = tx.find_call(a.call.requester, a.call.fcid);
-  if (!call || (!a.kept.empty() && (a.at_any_rate || same_binding(*call, a.call)))) return std::nullopt;
-  call->response.clear();
-  return call;
+// May the answer be stored with the call as it is bound now? Where the call is gone nobody asks for its answer.
+bool fits(const std::optional<store::CallRow>& now, const BoundAnswer& a) {
+  if (!now) return true;
+  return !a.kept.empty() && (a.rewritten >= BoundAnswer::kMostRewritten || same_binding(*now, a.call));
 }
 
-// Where the call is gone nobody asks for its answer.
-std::optional<store::DeliveryRow> put_answer(store::Tx& tx, const BoundAnswer& a) {
-  const auto call = tx.find_call(a.call.requester, a.call.fcid);
-  if (!call) return std::nullopt;
+std::optional<store::DeliveryRow> put_answer(store::Tx& tx, const std::optional<store::CallRow>& now,
+                                             const BoundAnswer& a) {
+  if (!now) return std::nullopt;
   tx.set_call_response(a.call.requester, a.call.fcid, a.kept, anchored_ms());
   if (a.call.reply == store::ReplyKind::sync) return std::nullopt;
-  return put_message(tx, a.call, call->delivery, a.message);
+  return put_message(tx, a.call, now->delivery, a.message);
 }
 
 // Empty, or why this record cannot be taken up.
@@ -293,12 +290,16 @@ void SqliteOrderBook::end_order(OrderEnd end, AnswerKept done) {
   submit_answer(
       storage_,
       [end = std::move(end)](store::Tx& tx, Answered& out) {
-        if ((out.rebound = bound_otherwise(tx, end.answer))) return;
+        auto call = tx.find_call(end.answer.call.requester, end.answer.call.fcid);
+        if (!fits(call, end.answer)) {
+          out.rebound = std::move(call);
+          return;
+        }
         const download::Order& o = end.order;
         tx.put_download(o.id, end.record, true, anchored_ms());
         put_profile(tx, end);
         if (end.ledger) tx.put_follow_up(o.eid.str(), o.smsr.str(), *end.ledger);
-        out.delivery = put_answer(tx, end.answer);
+        out.delivery = put_answer(tx, call, end.answer);
       },
       std::move(done));
 }
@@ -307,7 +308,11 @@ void SqliteOrderBook::end_relay(BoundAnswer answer, AnswerKept done) {
   submit_answer(
       storage_,
       [answer = std::move(answer)](store::Tx& tx, Answered& out) {
-        if (!(out.rebound = bound_otherwise(tx, answer))) out.delivery = put_answer(tx, answer);
+        auto call = tx.find_call(answer.call.requester, answer.call.fcid);
+        if (fits(call, answer))
+          out.delivery = put_answer(tx, call, answer);
+        else
+          out.rebound = std::move(call);
       },
       std::move(done));
 }

@@ -4,33 +4,26 @@
 #include <gtest/gtest.h>
 #include <boost/asio/executor_work_guard.hpp>
 
-#include <filesystem>
-
 #include "host/base/clock.hpp"
-#include "host/base/random.hpp"
 #include "host/crypto/software_engine.hpp"
 #include "host/server/download_service.hpp"
 #include "host/server/sqlite_books.hpp"
+#include "tests/server/store_fixture.hpp"
 
 namespace kf::server {
-namespace fs = std::filesystem;
 
 struct NoToken : RecordSealer {
   Result<Bytes> seal_record(ByteView, ByteView) override { return Error{"hsm-worker", "there is none"}; }
   Result<SecretBytes> open_record(ByteView, ByteView) override { return Error{"hsm-worker", "there is none"}; }
 };
 
-class ServicesTest : public ::testing::Test {
+class ServicesTest : public StoreTest {
  protected:
   void SetUp() override {
-    dir_ = fs::temp_directory_path() / ("kf-queue-" + random_uuid());
-    fs::create_directories(dir_);
+    StoreTest::SetUp();
     config_.timeouts.backoff = 1;
     config_.timeouts.get_eis_tries = 1;
     config_.follow_up.backoff_ms = config_.follow_up.longest_pause_ms = 60'000;
-    auto s = store::Store::open({(dir_ / "s.db").string()});
-    ASSERT_TRUE(s.ok());
-    store_ = std::move(*s);
     storage_ = std::make_unique<Storage>(io_, *store_);
     inventory_ = std::make_unique<Inventory>(*store_, vault_);
     auto pipeline = pipeline::SealPipeline::make({});
@@ -66,10 +59,9 @@ class ServicesTest : public ::testing::Test {
     service_->stop();
     follow_ups_->stop();
     crypto_->stop();
-    store_.reset();  // its last callbacks are posted to io_
+    StoreTest::TearDown();
     pool_.join();
     sealing_.reset();
-    fs::remove_all(dir_);
   }
   download::Order order(const std::string& id, const std::string& requester, const std::string& iccid) {
     download::Order o;
@@ -91,6 +83,15 @@ class ServicesTest : public ::testing::Test {
                     .ok());
     return o;
   }
+  // What a peer with that certificate posts.
+  static net::Request posted(std::string target, std::string certificate, std::string body) {
+    net::Request r;
+    r.target = std::move(target);
+    r.content_type = "application/soap+xml; charset=utf-8";
+    r.peer.fingerprint = std::move(certificate);
+    r.body = std::move(body);
+    return r;
+  }
   template <class F>
   auto stored(F f) {
     decltype(f(std::declval<store::Tx&>())) out{};
@@ -110,7 +111,6 @@ class ServicesTest : public ::testing::Test {
     return false;
   }
 
-  fs::path dir_;
   asio::io_context io_{1};
   asio::executor_work_guard<asio::io_context::executor_type> work_{io_.get_executor()};
   asio::thread_pool pool_{1};
@@ -120,7 +120,6 @@ class ServicesTest : public ::testing::Test {
   Trust trust_;
   SoftwareEngine engine_;
   store::Vault vault_{SecretBytes(random_bytes(32))};
-  std::unique_ptr<store::Store> store_;
   std::unique_ptr<Storage> storage_;
   std::unique_ptr<SqliteOrderBook> orders_;
   std::unique_ptr<SqliteCardBook> cards_;

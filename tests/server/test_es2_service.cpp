@@ -81,12 +81,7 @@ class Es2ServiceTest : public ServicesTest {
     return es::write_message(h, m);
   }
   static net::Request post(std::string body, std::string certificate = kMno) {
-    net::Request r;
-    r.target = "/es2";
-    r.content_type = "application/soap+xml; charset=utf-8";
-    r.peer.fingerprint = std::move(certificate);
-    r.body = std::move(body);
-    return r;
+    return posted("/es2", std::move(certificate), std::move(body));
   }
   // The answer comes when the loop has run for it.
   std::shared_ptr<std::optional<net::Response>> begin(net::Request r) {

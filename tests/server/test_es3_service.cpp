@@ -65,13 +65,8 @@ class Es3ServiceTest : public ServicesTest {
     h.action = es::action_of(m);
     return es::write_message(h, m);
   }
-  net::Request post(std::string certificate, std::string body) const {
-    net::Request r;
-    r.target = "/es3";
-    r.content_type = "application/soap+xml; charset=utf-8";
-    r.peer.fingerprint = std::move(certificate);
-    r.body = std::move(body);
-    return r;
+  static net::Request post(std::string certificate, std::string body) {
+    return posted("/es3", std::move(certificate), std::move(body));
   }
   net::Response handle(net::Request r) {
     std::optional<net::Response> answer;

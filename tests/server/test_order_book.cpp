@@ -1,32 +1,24 @@
 // The books of orders and messages on a real store: what is accepted, repeated, refused, ended, and what a crash
 // leaves.
-#include <gtest/gtest.h>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 
-#include <filesystem>
-
-#include "host/base/random.hpp"
 #include "host/download/record.hpp"
 #include "host/server/sqlite_books.hpp"
+#include "tests/server/store_fixture.hpp"
 
 namespace kf::server {
 namespace {
-namespace fs = std::filesystem;
 using Kind = Accepted::Kind;
 using store::ReplyKind;
 
 constexpr const char* kOrdered = "8900012345678910000";
 constexpr const char* kOrderer = "2.999.10";
 
-class OrderBookTest : public ::testing::Test {
+class OrderBookTest : public StoreTest {
  protected:
   void SetUp() override {
-    dir_ = fs::temp_directory_path() / ("kf-book-" + random_uuid());
-    fs::create_directories(dir_);
-    auto s = store::Store::open({(dir_ / "s.db").string()});
-    ASSERT_TRUE(s.ok());
-    store_ = std::move(*s);
+    StoreTest::SetUp();
     storage_ = std::make_unique<Storage>(io_, *store_);
     book_ = std::make_unique<SqliteOrderBook>(*storage_, config_);
     messages_ = std::make_unique<SqliteMessageBook>(*storage_);
@@ -39,11 +31,6 @@ class OrderBookTest : public ::testing::Test {
       ASSERT_TRUE(tx.insert_profile(p));
     });
   }
-  void TearDown() override {
-    store_.reset();  // its last callbacks are posted to io_
-    fs::remove_all(dir_);
-  }
-  void run(const store::Store::Work& work) { ASSERT_TRUE(store_->run(work).ok()); }
   template <class T>
   T wait(asio::awaitable<T> what) {
     std::optional<T> out;
@@ -117,10 +104,8 @@ class OrderBookTest : public ::testing::Test {
     return n;
   }
 
-  fs::path dir_;
   asio::io_context io_{1};
   Settings config_;
-  std::unique_ptr<store::Store> store_;
   std::unique_ptr<Storage> storage_;
   std::unique_ptr<SqliteOrderBook> book_;
   std::unique_ptr<SqliteMessageBook> messages_;
@@ -205,7 +190,7 @@ TEST_F(OrderBookTest, AnOutcomeThatIsBoundToAnEarlierRequestIsNotKept) {
   unknown.call.fcid = "f";
   EXPECT_TRUE(end(a.order, unknown)->rebound.has_value());
   BoundAnswer last_word = answer(call());
-  last_word.at_any_rate = true;
+  last_word.rewritten = BoundAnswer::kMostRewritten;
   EXPECT_TRUE(end(a.order, last_word)->delivery.has_value());
   EXPECT_EQ(ended(), 1);
 }

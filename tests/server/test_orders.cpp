@@ -1,44 +1,26 @@
 // Which profile an order gets, and which late callbacks a running order still listens to.
-#include <gtest/gtest.h>
-
-#include <filesystem>
-
-#include "host/base/random.hpp"
 #include "host/server/download_service.hpp"
 #include "host/server/sqlite_books.hpp"
+#include "tests/server/store_fixture.hpp"
 
 namespace kf::server {
 namespace {
-namespace fs = std::filesystem;
 using store::ProfileState;
 
-class OrdersTest : public ::testing::Test {
+class OrdersTest : public StoreTest {
  protected:
-  void SetUp() override {
-    dir_ = fs::temp_directory_path() / ("kf-orders-" + random_uuid());
-    fs::create_directories(dir_);
-    auto s = store::Store::open({(dir_ / "s.db").string()});
-    ASSERT_TRUE(s.ok());
-    store_ = std::move(*s);
-  }
-  void TearDown() override {
-    store_.reset();
-    fs::remove_all(dir_);
-  }
   static Eid card(int n = 1) {
     return Eid::trusted(eid_with_check_digits("89001012012341234098765432100" + std::to_string(n)));
   }
   static std::string iccid(int n) { return "89000123456789" + std::to_string(100'000 + n); }
   void insert(int n, const std::string& owner = "2.999.10") {
-    ASSERT_TRUE(store_
-                    ->run([&](store::Tx& tx) {
-                      store::ProfileRow p;
-                      p.iccid = iccid(n);
-                      p.owner = owner;
-                      p.profile_type = "T";
-                      ASSERT_TRUE(tx.insert_profile(p));
-                    })
-                    .ok());
+    run([&](store::Tx& tx) {
+      store::ProfileRow p;
+      p.iccid = iccid(n);
+      p.owner = owner;
+      p.profile_type = "T";
+      ASSERT_TRUE(tx.insert_profile(p));
+    });
   }
   // By ProfileType where no ICCID is named. The code of the refusal, or the ICCID that is reserved for it.
   std::string order(const std::string& named = "", const std::string& owner = "2.999.10",
@@ -67,9 +49,6 @@ class OrdersTest : public ::testing::Test {
   void set(const std::string& which, ProfileState s) {
     ASSERT_TRUE(store_->run([&](store::Tx& tx) { tx.set_profile(which, s, card().str(), "2.999.30", "d"); }).ok());
   }
-
-  fs::path dir_;
-  std::unique_ptr<store::Store> store_;
 };
 
 // An Operator orders again and again by ProfileType for one card, and nobody learns how a CreateISDP ended: each order
