@@ -14,9 +14,9 @@
 // A result is read one round later at the earliest: 5 + MUL < 64 + 4, so there are no hazards, and nothing waits for data.
 //
 // A result leaves as ok only if its context went from not_finished to ok by the last word of the program, no word that was read missed its
-// check word, and the batch is whole; whatever else is replaced by zero with a status. A context that failed keeps computing.
+// check word, the batch is whole, and the comb table is the right one; whatever else is replaced by zero with a status. A context that failed keeps computing.
 //
-// Control is there twice (TWIN), and the digits of the scalars as well. Where the copies differ everything is reset and overwritten, and
+// Control is there twice (TWIN), and so are the digits of the scalars and what makes rows of VERIFY's scalars. Where the copies differ everything is reset and overwritten, and
 // the batch that was held is answered with fault for each job. Every word in memory has a check word made from its value, its place and a key
 // (kf_uc::check_word), so that a word that was wiped, never written, or meant for another place is damaged.
 // Secret: registers, scalar rows, inputs, results. Public: programs, counts, statuses, addresses (the table's address is a blinded digit).
@@ -50,7 +50,7 @@ module kf_core #(
   input  wire  logic [384:0] row_data_i,
   input  wire  logic [34:0]  row_check_i, // exclusive or of its pieces of 35 bits
 
-  // The comb table, {curve, window, index}: (2 index + 1) 2^(7 window) G, x low, y high, Montgomery form.
+  // The comb table (kf_table): every entry, in the order of the addresses. Without it, whole and right, every job ends as fault.
   input  wire  logic         table_we_i,
   input  wire  logic [12:0]  table_addr_i,
   input  wire  logic [511:0] table_data_i,
@@ -198,7 +198,8 @@ module kf_core #(
 
   // A difference resets both copies for this cycle and the next one: they overwrite everything, and answer what was lost.
   logic digit_differ;
-  assign differ = ctl_differ || digit_differ || illegal;
+  logic public_row_differ;
+  assign differ = ctl_differ || digit_differ || public_row_differ || illegal;
   assign fail = differ || fail_q != 2'b01;
   assign ctl_rst = rst || fail;
   assign answer = owed_q && lost_q;
@@ -321,12 +322,10 @@ module kf_core #(
 
   // ------------------------------------------------------------------ table
   logic [575:0] point;
-  // 4.7 Mbit. "block" where there is no UltraRAM.
-  (* ram_style = "ultra" *) logic [575:0] table_mem[8192];
-  always_ff @(posedge clk) begin
-    if (point_step3) point <= table_mem[point_place];
-    if (table_we_i) table_mem[table_addr_i] <= {kf_uc::check_word(table_data_i[511:256], 11'd1), kf_uc::check_word(table_data_i[255:0], 11'd0), table_data_i};
-  end
+  logic         table_right;
+  kf_table u_table (
+    .clk, .we_i(table_we_i), .waddr_i(table_addr_i), .wdata_i(table_data_i), .read_i(point_step3), .place_i(point_place), .point_o(point), .right_o(table_right)
+  );
 
   // ------------------------------------------------------------------ registers
   // public_flat_rd: read by the test that compares the write-backs of the two styles
@@ -391,74 +390,22 @@ module kf_core #(
     .clk, .en_i(add_en5 && slot_of(t5)), .sub_i(sub_now), .x_i(x_q), .y_i(y_q), .m_i(modulus), .r_o(add_r)
   );
 
-  // ------------------------------------------------------------------ public scalars of VERIFY become rows
-  // v = a + m n, or (m + 1) n - a where the top bit of a is set (ladder), or a + (even ? n : 0) (comb), in three pieces of 86 bits; then the row of
-  // the set that runs, of a ladder with the sign in its highest bit (0: minus).
-  logic         cap_neg_q;
-  logic         cap_neg0_q;
-  logic         cap_neg1_q;
-  logic         cap_neg2_q;
-  logic [3:0]   cap_neg_next;
-  logic         cap_negative;
-  logic [255:0] cap_a_q;
-  logic [257:0] cap_add_q;
-  logic [86:0]  cap_lo0_q;
-  logic [171:0] cap_a0_q;
-  logic [171:0] cap_c0_q;
-  logic [85:0]  cap_lo1_q;
-  logic [86:0]  cap_mid1_q;
-  logic [85:0]  cap_a1_q;
-  logic [85:0]  cap_c1_q;
-  logic [171:0] cap_sum2_q;
-  logic [85:0]  cap_hi2_q;
-  logic [384:0] cap_row_q;
-  logic [257:0] cap_sum;
-  assign cap_sum = {cap_hi2_q, cap_sum2_q};
-  assign cap_negative = !capture_comb5 && a_q[255];
-  // what is added: 0 or n (comb), m n or (m + 1) n (ladder)
-  function automatic logic [257:0] addend(input logic comb, input logic odd, input logic negative, input logic of_curve);
-    if (comb) addend = odd ? 258'd0 : {2'd0, kf_curve::n(of_curve)};
-    else addend = negative ? kf_curve::ladder_public_next(of_curve) : kf_curve::ladder_public(of_curve);
-  endfunction
-  // The sign goes along three times: another one would take a signature of e for one of n - e.
-  assign cap_neg_next = {cap_v[2] ? cap_neg1_q : cap_neg2_q, cap_v[1] ? cap_neg0_q : cap_neg1_q, cap_v[0] ? cap_neg_q : cap_neg0_q,
-                         capture5 ? cap_negative : cap_neg_q};
-  kf_voted #(.WIDTH(4)) u_cap_neg (.clk, .d_i(cap_neg_next), .q_o({cap_neg2_q, cap_neg1_q, cap_neg0_q, cap_neg_q}));
-  always_ff @(posedge clk) begin
-    if (capture5) begin
-      cap_a_q <= a_q ^ {256{cap_negative}};
-      cap_add_q <= addend(capture_comb5, a_q[0], cap_negative, curve);
-    end else begin
-      // Used in the cycle after capture5 only. A flip of capture5 would keep an operand here, which no zeroisation overwrites.
-      cap_a_q <= '0;
-      cap_add_q <= '0;
+  // ------------------------------------------------------------------ public scalars of VERIFY become rows of the set that runs
+  logic [384:0] public_row;
+  kf_public_row u_public_row (
+    .clk, .curve_i(curve), .capture_i(capture5), .comb_i(capture_comb5), .operand_i(a_q), .valid_i(cap_v[3:0]), .comb3_i(cap_comb[3]), .row_o(public_row)
+  );
+  generate
+    if (TWIN != 0) begin : g_twin_public_row
+      logic [384:0] row_twin;
+      kf_public_row u_public_row (
+        .clk, .curve_i(curve), .capture_i(capture5), .comb_i(capture_comb5), .operand_i(x_q), .valid_i(cap_v[3:0]), .comb3_i(cap_comb[3]), .row_o(row_twin)
+      );
+      assign public_row_differ = cap_v[4] && row_twin != public_row;
+    end else begin : g_alone_public_row
+      assign public_row_differ = 1'b0;
     end
-    if (cap_v[0]) begin
-      cap_lo0_q <= {1'b0, cap_a_q[85:0]} + {1'b0, cap_add_q[85:0]} + {86'd0, cap_neg_q};
-      cap_a0_q <= {{2{cap_neg_q}}, cap_a_q[255:86]};
-      cap_c0_q <= cap_add_q[257:86];
-    end
-    if (cap_v[1]) begin
-      cap_lo1_q <= cap_lo0_q[85:0];
-      cap_mid1_q <= {1'b0, cap_a0_q[85:0]} + {1'b0, cap_c0_q[85:0]} + {86'd0, cap_lo0_q[86]};
-      cap_a1_q <= cap_a0_q[171:86];
-      cap_c1_q <= cap_c0_q[171:86];
-    end
-    if (cap_v[2]) begin
-      cap_sum2_q <= {cap_mid1_q[85:0], cap_lo1_q};
-      cap_hi2_q <= cap_a1_q + cap_c1_q + {85'd0, cap_mid1_q[86]};
-    end
-    if (cap_v[3]) begin
-      if (cap_comb[3]) begin
-        cap_row_q <= {128'd0, cap_sum[257:1]};
-        for (int i = 0; i < 55; i++) if (kf_curve::comb_public_windows(curve) == i[5:0] + 6'd1) cap_row_q[7 * i + 6] <= 1'b1;
-      end else begin
-        cap_row_q <= {127'd0, cap_sum ^ {1'b0, cap_sum[257:1]}};
-        cap_row_q[378] <= cap_sum[0];
-        cap_row_q[384] <= !cap_neg2_q;
-      end
-    end
-  end
+  endgenerate
 
   logic row_cap;
   logic row_wipe;
@@ -477,7 +424,7 @@ module kf_core #(
     if (row_wipe) begin
       row_wdata_q <= '0;
     end else if (row_cap) begin
-      row_wdata_q <= {row_check(cap_row_q, {set_now, cap_comb[4], cap_ctx}), cap_row_q};
+      row_wdata_q <= {row_check(public_row, {set_now, cap_comb[4], cap_ctx}), public_row};
     end else if (row_valid_i && row_ready_o) begin
       row_wdata_q <= {row_check_i ^ row_check(385'd0, {~set_now, row_comb_i, row_ctx_i}), row_data_i};
     end
@@ -547,7 +494,7 @@ module kf_core #(
   assign met_status = status_q[ex_c];
   always_comb begin
     final_status = kf_uc::ST_FAULT;
-    if (parity_q[ex_c] || spoilt_q || lost_q) final_status = kf_uc::ST_FAULT;
+    if (parity_q[ex_c] || spoilt_q || lost_q || !table_right) final_status = kf_uc::ST_FAULT;
     else if (met_status == kf_uc::ST_OK || met_status == kf_uc::ST_NOT_FINISHED) begin
       if (aborted) final_status = kf_uc::ST_ABORTED;  // its outputs need not have been written
       else if (met_status == kf_uc::ST_OK && whole && !(outputs[0] && out_x_bad_q) && !(outputs[1] && x_bad_q)) final_status = kf_uc::ST_OK;

@@ -103,6 +103,7 @@ package kf_curve;
     gy = curve ? 256'h547ef835c3dac4fd97f8461a14611dc9c27745132ded8e545c1d54c72f046997
       : 256'h4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5;
   endfunction
+  localparam logic [31:0] TABLE_SUM = 32'h89108133;  // kf_table
 endpackage
 
 `default_nettype wire

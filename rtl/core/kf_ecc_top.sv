@@ -75,6 +75,7 @@ module kf_ecc_top #(
   logic         job_valid;
   logic         job_ready;
   logic [255:0] job_data;
+  logic [31:0]  job_check;
   logic         job_last;
   logic         cpl_valid;
   logic         cpl_ready;
@@ -109,7 +110,7 @@ module kf_ecc_top #(
     .m_axi_wvalid, .m_axi_wready, .m_axi_wdata, .m_axi_wstrb, .m_axi_wlast, .m_axi_bvalid, .m_axi_bready, .m_axi_bresp, .m_axi_arvalid,
     .m_axi_arready, .m_axi_araddr, .m_axi_arlen, .m_axi_arsize, .m_axi_arburst, .m_axi_rvalid, .m_axi_rready, .m_axi_rdata, .m_axi_rresp,
     .m_axi_rlast, .irq_o,
-    .m_job_valid(job_valid), .m_job_ready(job_ready), .m_job_data(job_data), .m_job_last(job_last),
+    .m_job_valid(job_valid), .m_job_ready(job_ready), .m_job_data(job_data), .m_job_check(job_check), .m_job_last(job_last),
     .s_cpl_valid(cpl_valid), .s_cpl_ready(cpl_ready), .s_cpl_data(cpl_data), .s_cpl_last(cpl_last),
     .enable_o(), .abort_o(abort), .zeroise_o(zeroise), .table_we_o(table_we), .table_addr_o(table_addr), .table_data_o(table_data),
     .table_locked_o(table_locked), .batch_timeout_o(batch_timeout), .ready_i(ready), .idle_i(idle), .wiped_i(wiped), .selftest_i(selftest),
@@ -121,7 +122,7 @@ module kf_ecc_top #(
   kf_engine #(.STYLE(STYLE), .SLEEP(SLEEP), .II(II), .TA(TA), .TB(TB), .K(K), .TEST_IMPORT(TEST_IMPORT)) u_engine (
     .clk, .rst, .abort_i(abort), .zeroise_i(zeroise), .table_locked_i(table_locked), .table_we_i(table_we), .table_addr_i(table_addr),
     .table_data_i(table_data), .batch_timeout_i(batch_timeout), .s_raw_valid, .s_raw_ready, .s_raw_data,
-    .s_job_valid(job_valid), .s_job_ready(job_ready), .s_job_data(job_data), .s_job_last(job_last),
+    .s_job_valid(job_valid), .s_job_ready(job_ready), .s_job_data(job_data), .s_job_check(job_check), .s_job_last(job_last),
     .m_cpl_valid(cpl_valid), .m_cpl_ready(cpl_ready), .m_cpl_data(cpl_data), .m_cpl_last(cpl_last),
     .ready_o(ready), .idle_o(idle), .wiped_o(wiped), .selftest_o(selftest), .entropy_alarm_o(entropy_alarm), .entropy_state_o(entropy_state), .busy_o(busy),
     .ev_mul_issue_o(ev_mul_issue), .ev_mul_slot_o(ev_mul_slot), .ev_batch_o(ev_batch), .ev_parity_o(ev_parity), .ev_cycle_gate_o(ev_cycle_gate),

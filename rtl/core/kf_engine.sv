@@ -36,6 +36,7 @@ module kf_engine #(
   input  wire  logic         s_job_valid,
   output       logic         s_job_ready,
   input  wire  logic [255:0] s_job_data,
+  input  wire  logic [31:0]  s_job_check,  // exclusive or of the words of s_job_data: an operand that differs ends as a fault of the engine
   input  wire  logic         s_job_last,
   output       logic         m_cpl_valid,
   input  wire  logic         m_cpl_ready,
@@ -188,7 +189,7 @@ module kf_engine #(
 `endif
   ) u_prep (
     .clk(front_clk), .rst, .wipe_i(part_rst), .forget_i(forget), .abort_i, .table_locked_i, .batch_timeout_i,
-    .s_job_valid(job_valid), .s_job_ready(job_ready), .s_job_data, .s_job_last, .refused_i(job_refused),
+    .s_job_valid(job_valid), .s_job_ready(job_ready), .s_job_data, .s_job_check, .s_job_last, .refused_i(job_refused),
     .s_word_valid(word_valid), .s_word_ready(word_ready), .s_word_data(word_data), .mix_valid_o(mix_valid),
     .mix_ready_i(mix_ready), .mix_data_o(mix_data), .entropy_alarm_i(entropy_alarm_o),
     .batch_valid_o(batch_valid), .batch_program_o(batch_program), .batch_curve_o(batch_curve), .batch_kat_o(batch_kat),

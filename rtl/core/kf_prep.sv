@@ -36,6 +36,7 @@ module kf_prep #(
   input  wire  logic         s_job_valid,
   output       logic         s_job_ready,
   input  wire  logic [255:0] s_job_data,
+  input  wire  logic [31:0]  s_job_check,    // exclusive or of the words of s_job_data, from where it came into the core
   input  wire  logic         s_job_last,
   input  wire  logic         refused_i,      // a first beat is not a control word that this build takes
 
@@ -260,7 +261,7 @@ module kf_prep #(
       v_check_q <= '0;
     end else if (v_beat) begin
       v_q <= s_job_data;
-      v_check_q <= fold(s_job_data);
+      v_check_q <= s_job_check;
     end else if (v_draw) begin
       v_q <= {s_word_data, v_q[255:32]};
       v_check_q <= v_check_q ^ v_q[31:0] ^ s_word_data;

@@ -336,7 +336,8 @@ def assemble(text):
         elif word == "scalar":
             kind, name = rest.split()
             p.flush()
-            p.rounds.append(Round(mul=Op(number, f"{name}_s", "mul", name, "unit"), control=isa.CONTROL.index(f"scalar_{kind}"), keep=1))
+            # Both units read it: the two copies of what makes its row take it from an operand register each.
+            p.rounds.append(Round(mul=Op(number, f"{name}_s", "mul", name, "unit"), add=Op(number, f"{name}_t", "add", name, "zero"), control=isa.CONTROL.index(f"scalar_{kind}"), keep=1))
         elif word == "loop":
             p.flush()
             if in_loop is not None:

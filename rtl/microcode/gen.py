@@ -115,6 +115,7 @@ def curve_package(im):
         assert max(v) < 1 << width, name
         out.append(f"  function automatic logic [{width - 1}:0] {name}(input logic curve);")
         out.append(f"    {name} = curve ? {width}'h{v[1]:x}\n      : {width}'h{v[0]:x};\n  endfunction")
+    out.append(f"  localparam logic [31:0] TABLE_SUM = 32'h{im.table_sum():08x};  // kf_table")
     out.append("endpackage")
     return "\n".join(out) + "\n" + TAIL
 

@@ -107,3 +107,13 @@ class Image:
                     x, y = t.get((w, i), (0, 0))
                     out += x.to_bytes(32, "little") + y.to_bytes(32, "little")
         return bytes(out)
+
+    def table_sum(self):
+        """What kf_table's running sum is after the whole table."""
+        total = 0
+        table = self.table_file()
+        for place in range(len(table) // 64):
+            x, y = (int.from_bytes(table[64 * place + o:64 * place + o + 32], "little") for o in (0, 32))
+            y = check32(y) ^ 1  # its check word has a place of its own
+            total = (total << 1 & 0xFFFFFFFF) ^ (0x04C11DB7 if total >> 31 else 0) ^ check32(x) ^ (y >> 1 | (y & 1) << 31) ^ place
+        return total

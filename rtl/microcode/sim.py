@@ -160,6 +160,7 @@ def run(setup, words, entry, contexts):
             control = isa.CONTROL[f["control"]]
             if control in ("scalar_ladder", "scalar_comb"):
                 v = source("mul_a")
+                assert v == source("add_x"), f"word {pc}: the two copies of the scalar's row get different numbers"
                 if control == "scalar_ladder":
                     c.ladder, c.negative = setup.ladder_public(v), setup.negative(v)
                 else:

@@ -88,6 +88,7 @@ module kf_shell #(
     output logic              m_job_valid,
     input  wire logic         m_job_ready,
     output logic [255:0]      m_job_data,
+    output logic [31:0]       m_job_check,      // exclusive or of its words, taken when the beat came
     output logic              m_job_last,
     input  wire logic         s_cpl_valid,
     output logic              s_cpl_ready,
@@ -158,40 +159,44 @@ module kf_shell #(
   always_comb drained = in_flight_q == '0;
 
   // Abort, zeroisation and the overwriting of the buffers.
+  // Three times each: a flip must neither end an order before it is carried out nor begin one that nobody gave.
   logic aborting_q, zeroising_q;
   logic wiped_q;         // the buffers were overwritten since the order
   logic last_q;          // and once more since the last completion went out
+  logic [2:0] settle_q;  // gives the engine time to lower wiped_i
+  logic aborting, zeroising, wiped, last;
+  logic [2:0] settle;
   logic wiping, sq_wiping, cq_wiping;
   logic wipe_last;
-  logic [2:0] settle_q;  // gives the engine time to lower wiped_i
-  always_comb begin : wipes
+  always_comb begin : orders
     wiping = sq_wiping || cq_wiping;
     wipe_last = zeroising_q && drained && wiped_q && !wiping && !last_q;
-  end
-  always_ff @(posedge work_clk) begin : orders
-    if (settle_q != '0) settle_q <= settle_q - 3'd1;
-    if (!wiping) wiped_q <= 1'b1;
-    if (wipe_last) last_q <= 1'b1;
+    aborting = aborting_q;
+    zeroising = zeroising_q;
+    wiped = wiped_q || !wiping;
+    last = last_q || wipe_last;
+    settle = settle_q == '0 ? '0 : settle_q - 3'd1;
     if (aborting_q && drained && (!zeroising_q || (last_q && !wiping && wiped_i && settle_q == '0))) begin
-      aborting_q <= 1'b0;
-      zeroising_q <= 1'b0;
+      aborting = 1'b0;
+      zeroising = 1'b0;
     end
-    if (order_abort || order_zeroise) aborting_q <= 1'b1;
+    if (order_abort || order_zeroise) aborting = 1'b1;
     // A second order while one is under way begins anew, so that it also covers what came in between.
     if (order_zeroise) begin
-      zeroising_q <= 1'b1;
-      settle_q <= 3'd7;
-      wiped_q <= 1'b0;
-      last_q <= 1'b0;
+      zeroising = 1'b1;
+      settle = 3'd7;
+      wiped = 1'b0;
+      last = 1'b0;
     end
     if (rst) begin
-      aborting_q <= 1'b0;
-      zeroising_q <= 1'b0;
-      settle_q <= '0;
-      wiped_q <= 1'b0;
-      last_q <= 1'b0;
+      aborting = 1'b0;
+      zeroising = 1'b0;
+      settle = '0;
+      wiped = 1'b0;
+      last = 1'b0;
     end
   end
+  kf_voted #(.WIDTH(7)) u_orders (.clk(work_clk), .d_i({aborting, zeroising, wiped, last, settle}), .q_o({aborting_q, zeroising_q, wiped_q, last_q, settle_q}));
 
   // A ring that cannot be: nothing is fetched.
   logic sq_wrong, cq_wrong, fetch, stopped;
@@ -297,7 +302,7 @@ module kf_shell #(
       .m_axi_arvalid(m_axi_arvalid), .m_axi_arready(m_axi_arready), .m_axi_araddr(m_axi_araddr),
       .m_axi_rvalid(m_axi_rvalid), .m_axi_rready(m_axi_rready), .m_axi_rdata(m_axi_rdata), .m_axi_rresp(m_axi_rresp),
       .m_axi_rlast(m_axi_rlast),
-      .m_job_valid(m_job_valid), .m_job_ready(m_job_ready), .m_job_data(m_job_data), .m_job_last(m_job_last)
+      .m_job_valid(m_job_valid), .m_job_ready(m_job_ready), .m_job_data(m_job_data), .m_job_check(m_job_check), .m_job_last(m_job_last)
 `ifdef FORMAL
       , .f_held_o(f_sq_held)
 `endif

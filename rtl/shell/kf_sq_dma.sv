@@ -2,7 +2,8 @@
 // A descriptor is one burst of 6 beats from a 256-byte aligned place, so no burst crosses 4 KiB. Up to 2^LOG2_AHEAD descriptors are between
 // the read's issue and the engine; room for all their beats is set aside before a read is issued, so m_axi_rready is always 1.
 // Corner behaviour: a descriptor waits until its last beat has come; one with the wrong phase, a reserved bit set or a read error is
-// handed on with everything of its first beat zeroed but the tag (opcode 0: the engine answers with status descriptor).
+// handed on with everything of its first beat zeroed but the tag (opcode 0: the engine answers with status descriptor). The same becomes of one whose
+// first beat has changed in the buffer; with the others goes a check word that the engine compares.
 // A doorbell that moves the tail backwards or further than the ring is long changes nothing and is reported.
 // Zeroisation: wipe_i begins a sweep over the buffer; first beats that wait are spared (the tag is for the answer), and while blank_i stands operands that
 // come are taken as 0.
@@ -56,6 +57,7 @@ module kf_sq_dma #(
     output logic                  m_job_valid,
     input  wire logic             m_job_ready,
     output logic [255:0]          m_job_data,
+    output logic [31:0]           m_job_check,  // exclusive or of its words, taken when the beat came
     output logic                  m_job_last
 `ifdef FORMAL
     , output logic [LOG2_AHEAD:0] f_held_o  // descriptors between their read's issue and the engine
@@ -97,13 +99,28 @@ module kf_sq_dma #(
     m_axi_araddr = ar_addr_q;
   end
 
+  // One mark for each descriptor that stands whole in the buffer: it is refused.
+  logic [AHEAD-1:0] marks_q;
+  logic [LOG2_AHEAD-1:0] mark_in_q;
+  logic [LOG2_AHEAD-1:0] mark_out_q;
+  logic [2:0] beat_out_q;
+
   // Beats that come.
   logic [2:0] beat_in_q;
   logic bad_q;       // the descriptor that is coming has a fault in its first beat
   logic axi_bad_q;   // and one of its beats came with an error
   logic take, whole, phase_want, bad_now, axi_now;
   logic fifo_ready, fifo_valid;
-  logic [255:0] fifo_data;
+  logic [255:0] fifo_in;
+  logic [287:0] fifo_data;  // check word, beat
+  // Bound to the place, and never 0: a beat that was swept, never written or is another's has a wrong one.
+  localparam logic [31:0] CHECK_KEY = 32'hA53C5AC3;
+  function automatic logic [31:0] check_of(input logic [255:0] beat);
+    check_of = beat[31:0] ^ beat[63:32] ^ beat[95:64] ^ beat[127:96] ^ beat[159:128] ^ beat[191:160] ^ beat[223:192] ^ beat[255:224];
+  endfunction
+  function automatic logic [31:0] check_at(input logic [LOG2_AHEAD-1:0] descriptor, input logic [2:0] beat);
+    check_at = CHECK_KEY ^ {{(29 - LOG2_AHEAD){1'b0}}, descriptor, beat};
+  endfunction
   always_comb begin : arrival
     m_axi_rready = 1'b1;
     // Beats that were not asked for are not taken.
@@ -115,6 +132,7 @@ module kf_sq_dma #(
       bad_now = m_axi_rdata[kf_regs_pkg::DESCRIPTOR_PHASE_LSB] != phase_want || |(m_axi_rdata & kf_regs_pkg::DESCRIPTOR_RESERVED);
     axi_now = (beat_in_q != 3'd0 && axi_bad_q) || m_axi_rresp[1] || m_axi_rlast != (beat_in_q == LAST_BEAT);
     ev_axi_o = whole && axi_now;
+    fifo_in = blank_i && beat_in_q != 3'd0 ? '0 : m_axi_rdata;
     // What an erroneous read brought says nothing about the descriptor.
     ev_bad_o = whole && bad_now && !axi_now;
   end
@@ -122,25 +140,23 @@ module kf_sq_dma #(
 `ifdef FORMAL
   logic [LOG2_AHEAD+3:0] f_level;
 `endif
-  kf_fifo #(.W(256), .LOG2_DEPTH(LOG2_AHEAD + 3)) beats (
+  kf_fifo #(.W(288), .LOG2_DEPTH(LOG2_AHEAD + 3)) beats (
       .clk(clk), .rst(rst), .wipe_i(wipe_i), .wiping_o(wiping_o),
-      .s_valid(take), .s_ready(fifo_ready), .s_data(blank_i && beat_in_q != 3'd0 ? '0 : m_axi_rdata), .s_keep(beat_in_q == 3'd0),
+      .s_valid(take), .s_ready(fifo_ready), .s_data({check_of(fifo_in) ^ check_at(mark_in_q, beat_in_q), fifo_in}), .s_keep(beat_in_q == 3'd0),
       .m_valid(fifo_valid), .m_ready(m_job_valid && m_job_ready), .m_data(fifo_data)
 `ifdef FORMAL
       , .f_level_o(f_level)
 `endif
   );
 
-  // Jobs that go: one mark for each descriptor that stands whole in the buffer.
-  logic [AHEAD-1:0] marks_q;
-  logic [LOG2_AHEAD-1:0] mark_in_q;
-  logic [LOG2_AHEAD-1:0] mark_out_q;
-  logic [2:0] beat_out_q;
+  // Jobs that go.
   always_comb begin : hand_on
     m_job_valid = whole_q != '0;
     m_job_last = beat_out_q == LAST_BEAT;
-    m_job_data = fifo_data;
-    if (beat_out_q == 3'd0 && marks_q[mark_out_q]) begin
+    m_job_data = fifo_data[255:0];
+    // What an order to zeroise has overwritten is right as it is: its job ends as aborted.
+    m_job_check = blank_i ? check_of(m_job_data) : fifo_data[287:256] ^ check_at(mark_out_q, beat_out_q);
+    if (beat_out_q == 3'd0 && (marks_q[mark_out_q] || m_job_check != check_of(m_job_data))) begin
       m_job_data = '0;
       m_job_data[kf_regs_pkg::DESCRIPTOR_TAG_LSB +: 64] = fifo_data[kf_regs_pkg::DESCRIPTOR_TAG_LSB +: 64];
     end

@@ -73,7 +73,7 @@ run verilator "${options[@]}" -CFLAGS "$cflags" -LDFLAGS "$libs" -o "$kind" "${f
 run sed -i -E 's/^    VL_ZERO_W\([0-9]+, __V(func|dly)[A-Za-z0-9_]*\);$//' "$out"/V${top}___024root__DepSet_*.cpp
 if [[ " ${options[*]} " == *" --vpi "* ]] && [ $top = kf_engine ]; then # evaluated.hpp says why
   inputs=$(grep -c 'VL_IN.*(' "$out/V${top}___024root.h" || true)
-  [ "$inputs" = 15 ] || { echo "build.sh: the engine has $inputs inputs; Engine::inputs_changed (engine.hpp) compares 15" >&2; exit 1; }
+  [ "$inputs" = 16 ] || { echo "build.sh: the engine has $inputs inputs; Engine::inputs_changed (engine.hpp) compares 16" >&2; exit 1; }
   run sed -i -E 's/(vlSelf->__VicoTriggered\.at\(0U\) = \(0U == vlSelf->__VicoIterCount\));/\1 \&\& kf::rtl::changed_outside;/' "$out"/V${top}___024root__DepSet_*.cpp
   grep -q 'kf::rtl::changed_outside' "$out"/V${top}___024root__DepSet_*.cpp || { echo "build.sh: this Verilator writes another evaluation than the one known here" >&2; exit 1; }
   opt="$opt -include $rtl/test/evaluated.hpp"

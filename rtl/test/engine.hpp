@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <deque>
 #include <fstream>
+#include <functional>
 #include <map>
 #include <random>
 #include <stdexcept>
@@ -37,6 +38,7 @@ struct Job {
   std::array<Num, 5> v{};
   std::uint64_t reserved = 0;  // ORed into bits 41.. of the control word
   std::uint8_t generation = 0;
+  unsigned changed = 0;  // not 0: bit 0 of this beat has changed between where its check word was made and the engine
 };
 struct Completion {
   std::uint8_t status = kFault, op = 0, curve = 0, context = 0;
@@ -67,14 +69,16 @@ class Engine {
 #endif
   }
 
-  void load_table(const std::string& path) {
+  /// `spoil` may change an entry and its address on the way, or answer false: it is lost.
+  void load_table(const std::string& path, const std::function<bool(unsigned& address, std::vector<std::uint32_t>& words)>& spoil = {}) {
     std::ifstream f(path, std::ios::binary);
     std::vector<std::uint32_t> words(16);
     for (unsigned a = 0; a < 8192; ++a) {
       if (!f.read(reinterpret_cast<char*>(words.data()), 64)) throw std::runtime_error(path + ": shorter than a table");
-      if (a == corrupt_entry) words[0] ^= 1;
+      unsigned address = a;
+      if (spoil && !spoil(address, words)) continue;
       for (int i = 0; i < 16; ++i) top_.table_data_i[i] = words[i];
-      top_.table_addr_i = a;
+      top_.table_addr_i = address;
       top_.table_we_i = 1;
       tick();
     }
@@ -153,7 +157,6 @@ class Engine {
   std::uint64_t cycles = 0, mul_slots = 0, mul_issued = 0, busy_cycles = 0, parity_events = 0, gate_events = 0;
   bool stalls = false, stuck_entropy = false, dry_entropy = false;
   std::vector<std::uint8_t> repeat_entropy;  // if not empty: these samples again and again
-  unsigned corrupt_entry = ~0U;
 
  private:
   /// `changed`: something outside of the model, since it was last evaluated (evaluated.hpp).
@@ -164,9 +167,10 @@ class Engine {
   }
   /// Since it was last asked. Every input but the clock: build.sh counts them.
   bool inputs_changed() {
-    std::array<std::uint32_t, 14> now{top_.rst, top_.abort_i, top_.zeroise_i, top_.table_locked_i, top_.batch_timeout_i};
+    std::array<std::uint32_t, 15> now{top_.rst, top_.abort_i, top_.zeroise_i, top_.table_locked_i, top_.batch_timeout_i};
     now[5] = top_.m_cpl_ready | static_cast<std::uint32_t>(top_.s_raw_valid << 1 | top_.s_raw_data << 8 | top_.s_job_valid << 2 | top_.s_job_last << 3);
     for (std::size_t i = 0; i < 8; ++i) now[6 + i] = top_.s_job_data[i];
+    now[14] = top_.s_job_check;
     const bool changed = now != inputs_ || top_.table_we_i || table_we_;
     inputs_ = now;
     table_we_ = top_.table_we_i;  // address and data say something only beside it
@@ -189,6 +193,9 @@ class Engine {
     } else {
       for (int i = 0; i < 8; ++i) top_.s_job_data[i] = j.v[beat_ - 1][i];
     }
+    top_.s_job_check = 0;
+    for (int i = 0; i < 8; ++i) top_.s_job_check ^= top_.s_job_data[i];
+    if (beat_ != 0 && static_cast<unsigned>(beat_) == j.changed) top_.s_job_data[0] ^= 1;
     top_.s_job_last = beat_ == 5;
   }
   void take_beat() {
@@ -219,7 +226,7 @@ class Engine {
   Vkf_engine top_;
   std::mt19937_64 rng_, entropy_;
   std::deque<Job> jobs_;
-  std::array<std::uint32_t, 14> inputs_{};
+  std::array<std::uint32_t, 15> inputs_{};
   bool table_we_ = false, flipped_ = true;
   int beat_ = 0, cpl_beat_ = 0;
   std::size_t repeated_ = 0;
