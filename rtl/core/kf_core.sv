@@ -14,10 +14,11 @@
 // A result is read one round later at the earliest: 5 + MUL < 64 + 4, so there are no hazards, and nothing waits for data.
 //
 // A result leaves as ok only if its context went from not_finished to ok by the last word of the program, no word that was read missed its
-// check word, the batch is whole, and the comb table is the right one; whatever else is replaced by zero with a status. A context that failed keeps computing.
+// check word, the batch is whole, and the comb table is the right one; whatever else is replaced by zero with a status. A context that failed
+// keeps computing.
 //
-// Control is there twice (TWIN), and so are the digits of the scalars and what makes rows of VERIFY's scalars. Where the copies differ everything is reset and overwritten, and
-// the batch that was held is answered with fault for each job. Every word in memory has a check word made from its value, its place and a key
+// Control is there twice (TWIN), and so are the digits of the scalars and what makes rows of VERIFY's scalars. Where the copies differ
+// everything is reset and overwritten, and the batch that was held is answered with fault for each job. Every word in memory has a check word made from its value, its place and a key
 // (kf_uc::check_word), so that a word that was wiped, never written, or meant for another place is damaged.
 // Secret: registers, scalar rows, inputs, results. Public: programs, counts, statuses, addresses (the table's address is a blinded digit).
 `default_nettype none

@@ -17,57 +17,60 @@ module kf_public_row (
   input  wire  logic         comb3_i,     // with valid_i[3]
   output       logic [384:0] row_o
 );
-  logic         negative;
-  logic         neg_q;
-  logic         neg0_q;
-  logic         neg1_q;
-  logic         neg2_q;
+  // What is added, known from these four bits: 0 or n (comb), m n or (m + 1) n (ladder). negative: what is added to it is -a.
+  typedef struct packed {
+    logic comb;
+    logic odd;
+    logic negative;
+    logic curve;
+  } kind_t;
+  function automatic logic [257:0] addend(input kind_t of);
+    if (of.comb) addend = of.odd ? 258'd0 : {2'd0, kf_curve::n(of.curve)};
+    else addend = of.negative ? kf_curve::ladder_public_next(of.curve) : kf_curve::ladder_public(of.curve);
+  endfunction
+  kind_t        kind_q;
+  kind_t        kind0_q;
+  kind_t        kind1_q;
+  logic         negative2_q;
   logic [255:0] a_q;
-  logic [257:0] add_q;
   logic [86:0]  lo0_q;
-  logic [171:0] a0_q;
-  logic [171:0] c0_q;
+  logic [169:0] a0_q;
   logic [85:0]  lo1_q;
   logic [86:0]  mid1_q;
-  logic [85:0]  a1_q;
-  logic [85:0]  c1_q;
+  logic [83:0]  a1_q;
   logic [171:0] sum2_q;
   logic [85:0]  hi2_q;
+  logic [85:0]  low;   // of what is added
+  logic [85:0]  mid;
+  logic [85:0]  high;
   logic [257:0] sum;
+  assign low = 86'(addend(kind_q));
+  assign mid = 86'(addend(kind0_q) >> 86);
+  assign high = 86'(addend(kind1_q) >> 172);
   assign sum = {hi2_q, sum2_q};
-  assign negative = !comb_i && operand_i[255];
-  // what is added: 0 or n (comb), m n or (m + 1) n (ladder)
-  function automatic logic [257:0] addend(input logic comb, input logic odd, input logic minus, input logic curve);
-    if (comb) addend = odd ? 258'd0 : {2'd0, kf_curve::n(curve)};
-    else addend = minus ? kf_curve::ladder_public_next(curve) : kf_curve::ladder_public(curve);
-  endfunction
   always_ff @(posedge clk) begin
     if (capture_i) begin
-      a_q <= operand_i ^ {256{negative}};
-      add_q <= addend(comb_i, operand_i[0], negative, curve_i);
-      neg_q <= negative;
+      a_q <= operand_i;
+      kind_q <= {comb_i, operand_i[0], !comb_i && operand_i[255], curve_i};
     end else begin
       a_q <= '0;
-      add_q <= '0;
-      neg_q <= 1'b0;
+      kind_q <= '0;
     end
     if (valid_i[0]) begin
-      lo0_q <= {1'b0, a_q[85:0]} + {1'b0, add_q[85:0]} + {86'd0, neg_q};
-      a0_q <= {{2{neg_q}}, a_q[255:86]};
-      c0_q <= add_q[257:86];
-      neg0_q <= neg_q;
+      lo0_q <= {1'b0, a_q[85:0] ^ {86{kind_q.negative}}} + {1'b0, low} + {86'd0, kind_q.negative};
+      a0_q <= a_q[255:86];
+      kind0_q <= kind_q;
     end
     if (valid_i[1]) begin
       lo1_q <= lo0_q[85:0];
-      mid1_q <= {1'b0, a0_q[85:0]} + {1'b0, c0_q[85:0]} + {86'd0, lo0_q[86]};
-      a1_q <= a0_q[171:86];
-      c1_q <= c0_q[171:86];
-      neg1_q <= neg0_q;
+      mid1_q <= {1'b0, a0_q[85:0] ^ {86{kind0_q.negative}}} + {1'b0, mid} + {86'd0, lo0_q[86]};
+      a1_q <= a0_q[169:86];
+      kind1_q <= kind0_q;
     end
     if (valid_i[2]) begin
       sum2_q <= {mid1_q[85:0], lo1_q};
-      hi2_q <= a1_q + c1_q + {85'd0, mid1_q[86]};
-      neg2_q <= neg1_q;
+      hi2_q <= ({2'd0, a1_q} ^ {86{kind1_q.negative}}) + high + {85'd0, mid1_q[86]};
+      negative2_q <= kind1_q.negative;
     end
     if (valid_i[3]) begin
       if (comb3_i) begin
@@ -76,7 +79,7 @@ module kf_public_row (
       end else begin
         row_o <= {127'd0, sum ^ {1'b0, sum[257:1]}};
         row_o[378] <= sum[0];
-        row_o[384] <= !neg2_q;
+        row_o[384] <= !negative2_q;
       end
     end
   end

@@ -1,9 +1,11 @@
 // kf_table: the comb table of both curves, as the host loads it, and whether it is the table that the core was made for.
 //
 // place: {curve, window, index}: (2 index + 1) 2^(7 window) G, x low, y high, Montgomery form. An entry is read one cycle after read_i; with it
-// come the check words of x and y. The host writes all entries in the order of their places, from 0. A running sum over place and data, which the entry at place 0 begins
-// anew, says at the end whether each entry stands where it belongs (kf_curve::TABLE_SUM): an entry at another's place is a valid point. It finds any
-// one changed bit and any lost, doubled or displaced write of a loading; it is no defence against a host that wants to be wrong.
+// come the check words of x and y.
+// The host writes every entry once, in the order of their places, from 0. A running sum over place and data, which the entry at place 0 begins
+// anew, says at the end whether each entry stands where it belongs (kf_curve::TABLE_SUM): an entry at another's place is a valid point, which
+// nothing else would notice. It finds any one changed bit and any lost, doubled or displaced write of a loading; it is no defence against a host
+// that wants to be wrong.
 // Public: everything but the place that is read (a blinded digit).
 `default_nettype none
 module kf_table (

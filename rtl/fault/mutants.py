@@ -4,7 +4,7 @@
     mutants.py --build FOLDER [--only REGEX] [--jobs N] [--list]
 
 A mutant is a copy of rtl/ with one text replaced by another. Judges: `campaign` (rtl/fault/campaign.cpp finds harm: exit status 1), `engine` (a test of
-rtl/test/test_engine.cpp fails) or `entropy` (one of test_entropy.cpp). A copy that does not build, or a judge that ends in any other way, is a
+rtl/test/test_engine.cpp fails), `entropy` (one of test_entropy.cpp) or `shell` (one of rtl/shell/test). A copy that does not build, or a judge that ends in any other way, is a
 failure of this program. Exit status 0: every mutant was noticed. A minute or two each.
 """
 import argparse
@@ -50,7 +50,7 @@ MUTANTS = [
     ("known answers are not looked at", "core/kf_prep_control.sv", "if (!kat_ok_i) begin", "if (!kat_ok_i && abort_i) begin", "engine", "SelfTest.AWrong*"),
     ("a block of samples may come again", "core/kf_health.sv", "bad_o[2] = ", "bad_o[2] = 1'b0 && ", "engine", "Entropy.ARepeating*"),
     ("the second encryption is not compared", "core/kf_drbg.sv", "(commit && !cond && cipher != first_q)", "(commit && !cond && rst && cipher != first_q)", "entropy", "Flips.*"),
-    ("an operand may stay in the capture", "core/kf_core.sv", "      cap_a_q <= '0;\n      cap_add_q <= '0;\n", "      cap_add_q <= '0;\n",
+    ("an operand may stay where rows are made", "core/kf_public_row.sv", "      a_q <= '0;\n      kind_q", "      kind_q",
      "campaign", "--zeroise --count 400 --seed 3 --program check --target capture5_o"),
     ("the write of a row is not voted", "core/kf_core.sv", "kf_voted #(.WIDTH(9)) u_row_write (.clk, .d_i({row_we, row_waddr}), .q_o({row_we_q, row_waddr_q}));",
      "always_ff @(posedge clk) {row_we_q, row_waddr_q} <= {row_we, row_waddr};", "campaign", "--zeroise --count 1000 --seed 5 --program sign --target row_w"),
@@ -60,8 +60,13 @@ MUTANTS = [
     ("the ladder's end is not checked", "microcode/ecc.uc", "rel = u2 * zi2\nxp3 = xpa * three_m\ndrel = rel - xp3\ncheck nonzero drel fault", "rel = u2 * zi2\nxp3 = xpa * three_m\ndrel = rel - xp3\ncheck nonzero drel ok",
      "campaign", "--count 600 --seed 1 --from -25000 --to 231400 --program ecka --target u_add.gen_sim.(en_q|now_q)"),
     ("u1 is not checked", "microcode/ecc.uc", "check nonzero du1 fault", "check nonzero du1 ok", "campaign", "--count 600 --seed 1 --from 22800 --to 24800 --program verify --target u_(add|mul).gen_sim.*(en_q|now_q)"),
-    ("the sign of u2 is not voted", "core/kf_core.sv", "kf_voted #(.WIDTH(4)) u_cap_neg (.clk, .d_i(cap_neg_next), .q_o({cap_neg2_q, cap_neg1_q, cap_neg0_q, cap_neg_q}));",
-     "always_ff @(posedge clk) {cap_neg2_q, cap_neg1_q, cap_neg0_q, cap_neg_q} <= cap_neg_next;", "campaign", "--count 1500 --seed 1 --from 22800 --to 25800 --program verify --target cap_neg"),
+    ("rows of public scalars are not compared", "core/kf_core.sv", "assign public_row_differ = cap_v[4] && row_twin != public_row;", "assign public_row_differ = 1'b0 && row_twin != public_row;",
+     "campaign", "--count 1500 --seed 1 --from 22800 --to 25800 --program verify --target ^u_core[.]u_public_row[.](kind|neg)"),
+    ("the table's loading is not summed up", "core/kf_table.sv", "assign right_o = sum_q == kf_curve::TABLE_SUM;", "assign right_o = 1'b1 || sum_q == kf_curve::TABLE_SUM;", "engine", "SelfTest.ALoading*"),
+    ("operands come without check words", "core/kf_prep.sv", "v_check_q <= s_job_check;", "v_check_q <= fold(s_job_data);", "engine", "Keys.AnOperand*"),
+    ("the shell does not vote", "core/kf_voted.sv", "assign q_o = (a & b) | (a & c) | (b & c);", "assign q_o = (a & b) | (a & c) | a;", "shell", "--only flips --seed 5"),
+    ("a changed descriptor is handed on", "shell/kf_sq_dma.sv", "|| check_out != check_of(m_job_data))", "|| (rst && check_out != check_of(m_job_data)))", "shell", "--only changed_beats --seed 5"),
+    ("a changed operand gets a new check word", "shell/kf_sq_dma.sv", "m_job_check = blank_i ? check_of(m_job_data) : check_out;", "m_job_check = check_of(m_job_data);", "shell", "--only changed_beats --seed 5"),
     ("the source may be dry", "core/kf_health.sv", "bad_o[3] = waits && (&starve_q);", "bad_o[3] = 1'b0;", "engine", "Entropy.ADry*:Entropy.ASource*"),
 ]
 
@@ -79,19 +84,27 @@ def build_and_judge(mutant, out):
     victim.write_text(before.replace(text, instead))
     if file.endswith(".uc"):
         subprocess.run([sys.executable, "-B", folder / "rtl/microcode/gen.py"], check=True)
-    kind = {"campaign": "fault", "engine": "test", "entropy": "entropy"}[judge]
-    made = subprocess.run([folder / "rtl/test/build.sh", kind, folder / "b", "1" if judge == "entropy" else "4"], capture_output=True, text=True, check=False)
+    kind = {"campaign": "fault", "engine": "test", "entropy": "entropy", "shell": "test_shell"}[judge]
+    if judge == "shell":
+        (folder / "drivers").symlink_to(RTL.parent / "drivers")  # of which the bench has the register map
+        build = [folder / "rtl/shell/test/build.sh", folder / "b"]
+    else:
+        build = [folder / "rtl/test/build.sh", kind, folder / "b", "1" if judge == "entropy" else "4"]
+    made = subprocess.run(build, capture_output=True, text=True, check=False)
     if made.returncode:
         return name, "does not build: " + made.stderr[-300:], False, 0
     b = folder / "b"
-    if judge == "campaign":
+    if judge == "shell":
+        command, env = [b / kind, *arguments.split()], {}
+    elif judge == "campaign":
         command, env = [b / "fault", "--table", b / "table.bin", *arguments.split()], {}
     else:
         command, env = [b / kind, f"--gtest_filter={arguments}"], {"KF_TABLE": str(b / "table.bin"), "KF_SEED": "5", "KF_VECTORS": str(RTL / "test/vectors/ctr_drbg.txt")}
     run = subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True, errors="replace", timeout=1800, check=False)
     (folder / "judge.log").write_text(run.stdout + run.stderr)
-    noticed = run.returncode == 1 and (" flips in " in run.stdout if judge == "campaign" else "FAILED TEST" in run.stdout)
-    last = [line for line in run.stdout.splitlines() if " flips in " in line or "FAILED  ]" in line or "PASSED  ]" in line]
+    sign = {"campaign": " flips in ", "shell": "FAILED "}.get(judge, "FAILED TEST")
+    noticed = run.returncode == 1 and sign in run.stdout
+    last = [line for line in run.stdout.splitlines() if " flips in " in line or line.startswith("FAILED ") or "FAILED  ]" in line or "PASSED  ]" in line]
     if noticed:
         shutil.rmtree(folder)
     return name, (last[-1].strip() if last else (run.stdout + run.stderr)[-200:]), noticed, time.monotonic() - begin

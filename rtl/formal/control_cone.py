@@ -16,7 +16,7 @@ import sys
 import tempfile
 
 RTL = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
-FILES = ["arith/kf_arith_pkg.sv", "core/kf_uc.sv", "core/kf_curve.sv", "core/kf_ucode_rom.sv", "core/kf_const_rom.sv", "core/kf_expo_rom.sv", "core/kf_digit.sv", "core/kf_control.sv", "core/kf_ram.sv", "core/kf_regfile.sv", "core/kf_sequencer.sv", "core/kf_core.sv"]
+FILES = ["arith/kf_arith_pkg.sv", "core/kf_uc.sv", "core/kf_curve.sv", "core/kf_ucode_rom.sv", "core/kf_const_rom.sv", "core/kf_expo_rom.sv", "core/kf_digit.sv", "core/kf_control.sv", "core/kf_ram.sv", "core/kf_regfile.sv", "core/kf_sequencer.sv", "core/kf_hold.sv", "core/kf_voted.sv", "core/kf_public_row.sv", "core/kf_table.sv", "core/kf_core.sv"]
 UNITS = """
 (* blackbox *) module kf_mulmod #(parameter int STYLE = 0, parameter int II = 1) (input clk, input en_i, input [255:0] a_i, input [255:0] b_i,
   input [255:0] m_i, input [63:0] mprime_i, output [255:0] r_o);
@@ -42,9 +42,9 @@ def reached(names):
     for n in names:
         if n in DATA_SOURCES:
             found.add(n)
-        m = re.match(r"(u_regs\..*|u_in\..*|row_mem.*|table_mem.*|u_mul|u_add)$", n)
+        m = re.match(r"(u_regs\..*|u_in\..*|row_mem.*|u_table\.table_mem.*|u_mul|u_add)$", n)
         # A memory's name as a cell, or its data output; its addresses and enables are no data.
-        if m and (n in ("u_mul", "u_add", "row_mem", "table_mem") or re.search(r"\.mem$|\.mul_r|\.add_r", n)):
+        if m and (n in ("u_mul", "u_add", "row_mem", "u_table.table_mem") or re.search(r"\.mem$|\.mul_r|\.add_r", n)):
             found.add(n)
     return sorted(found)
 

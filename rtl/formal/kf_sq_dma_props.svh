@@ -58,6 +58,7 @@
         if ($past(m_job_valid && !m_job_ready)) begin
           a_job: assert (m_job_valid);
           if (!$past(wiping_o)) a_job_data: assert (m_job_data == $past(m_job_data));
+          if (!$past(wiping_o) && blank_i == $past(blank_i)) a_job_check: assert (m_job_check == $past(m_job_check));
           a_job_last: assert (m_job_last == $past(m_job_last));
         end
         if ($past(doorbell_i && ev_refused_o && !clear_i)) a_refused: assert (tail_q == $past(tail_q));

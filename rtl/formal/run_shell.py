@@ -20,20 +20,21 @@ SHELL = ROOT / "rtl" / "shell"
 LIMIT = 300  # seconds a solver run
 
 ABSTRACT = "../formal/kf_fifo_abstract"  # see there
+VOTED = ["../core/kf_hold", "../core/kf_voted"]
 
 # name: top, sources, parameters, (input, its width: shows that the parameters took hold), extra yosys commands, defines,
 #       steps checked from reset, steps of induction, steps to cover within
 TASKS = {
     "fifo": ("kf_fifo", ["kf_fifo"], {"W": 4, "LOG2_DEPTH": 2}, ("s_data", 4), "", "assume", 10, 3, 20),
     "irq": ("kf_irq", ["kf_irq"], {}, ("completions_i", 16), "", "assume", 12, 3, 12),
-    "sq": ("kf_sq_dma", [ABSTRACT, "kf_sq_dma"], {"IDX_W": 4, "MAX_LOG2": 2, "LOG2_AHEAD": 1}, ("doorbell_value_i", 4), "",
+    "sq": ("kf_sq_dma", [ABSTRACT, *VOTED, "kf_sq_dma"], {"IDX_W": 4, "MAX_LOG2": 2, "LOG2_AHEAD": 1}, ("doorbell_value_i", 4), "",
            "assume", 10, 4, 40),
-    "cq": ("kf_cq_dma", [ABSTRACT, "kf_cq_dma"], {"IDX_W": 4, "MAX_LOG2": 1, "LOG2_HELD": 1, "LOG2_UNDERWAY": 1},
+    "cq": ("kf_cq_dma", [ABSTRACT, *VOTED, "kf_cq_dma"], {"IDX_W": 4, "MAX_LOG2": 1, "LOG2_HELD": 1, "LOG2_UNDERWAY": 1},
            ("consume_value_i", 4), "", "assume", 8, 3, 45),
     # The counters become arbitrary numbers.
-    "registers": ("kf_axil_regs", ["../core/kf_hold", "../core/kf_voted", "kf_irq", "kf_counter64", "kf_axil_regs"], {}, ("s_axil_wdata", 32),
+    "registers": ("kf_axil_regs", [*VOTED, "kf_irq", "kf_counter64", "kf_axil_regs"], {}, ("s_axil_wdata", 32),
                   "delete t:kf_counter64", "assume", 5, 4, 50),
-    "shell": ("kf_shell", [ABSTRACT, "../formal/kf_axil_regs_abstract", "../core/kf_sleep", "kf_sq_dma", "kf_cq_dma", "kf_shell"],
+    "shell": ("kf_shell", [ABSTRACT, "../formal/kf_axil_regs_abstract", "../core/kf_sleep", *VOTED, "kf_sq_dma", "kf_cq_dma", "kf_shell"],
               {"MAX_LOG2": 2, "LOG2_AHEAD": 1, "IDX_W": 5}, ("s_axil_wdata", 32), "",
               "assert", 4, 2, 60),
 }

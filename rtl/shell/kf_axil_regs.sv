@@ -153,30 +153,44 @@ module kf_axil_regs #(
   logic [31:0] coalesce_q;
   logic [2:0] irq_enable_q;
   always_ff @(posedge clk) begin : plain
-    if (we_control) enable_q <= w_data_q[kf_regs_pkg::CONTROL_ENABLE_LSB];
-    if (abort_o || zeroise_o || aborting_i) enable_q <= 1'b0;
     if (we_ring && stopped_i) begin
       if (aw_addr_q == kf_regs_pkg::REG_SQ_BASE_LO) sq_base_q[31:0] <= w_data_q;
       if (aw_addr_q == kf_regs_pkg::REG_SQ_BASE_HI) sq_base_q[63:32] <= w_data_q;
       if (aw_addr_q == kf_regs_pkg::REG_SQ_LOG2) sq_log2_q <= w_data_q[4:0];
-      if (aw_addr_q == kf_regs_pkg::REG_CQ_BASE_LO) cq_base_q[31:0] <= w_data_q;
-      if (aw_addr_q == kf_regs_pkg::REG_CQ_BASE_HI) cq_base_q[63:32] <= w_data_q;
-      if (aw_addr_q == kf_regs_pkg::REG_CQ_LOG2) cq_log2_q <= w_data_q[4:0];
     end
     if (we && aw_addr_q == kf_regs_pkg::REG_BATCH_TIMEOUT) batch_timeout_q <= w_data_q;
     if (we && aw_addr_q == kf_regs_pkg::REG_IRQ_COALESCE) coalesce_q <= w_data_q;
     if (we && aw_addr_q == kf_regs_pkg::REG_IRQ_ENABLE) irq_enable_q <= w_data_q[2:0];
     if (rst) begin
-      enable_q <= 1'b0;
       sq_base_q <= '0;
-      cq_base_q <= '0;
       sq_log2_q <= kf_regs_pkg::RESET_SQ_LOG2[4:0];
-      cq_log2_q <= kf_regs_pkg::RESET_CQ_LOG2[4:0];
       batch_timeout_q <= kf_regs_pkg::RESET_BATCH_TIMEOUT;
       coalesce_q <= kf_regs_pkg::RESET_IRQ_COALESCE;
       irq_enable_q <= kf_regs_pkg::RESET_IRQ_ENABLE[2:0];
     end
   end
+
+  // Three times: a flip must not move the ring that is written to, nor fetch without order.
+  logic [63:0] cq_base;
+  logic [4:0] cq_log2;
+  logic enable;
+  always_comb begin : completion_ring
+    enable = we_control ? w_data_q[kf_regs_pkg::CONTROL_ENABLE_LSB] : enable_q;
+    cq_base = cq_base_q;
+    cq_log2 = cq_log2_q;
+    if (abort_o || zeroise_o || aborting_i) enable = 1'b0;
+    if (we_ring && stopped_i) begin
+      if (aw_addr_q == kf_regs_pkg::REG_CQ_BASE_LO) cq_base[31:0] = w_data_q;
+      if (aw_addr_q == kf_regs_pkg::REG_CQ_BASE_HI) cq_base[63:32] = w_data_q;
+      if (aw_addr_q == kf_regs_pkg::REG_CQ_LOG2) cq_log2 = w_data_q[4:0];
+    end
+    if (rst) begin
+      enable = 1'b0;
+      cq_base = '0;
+      cq_log2 = kf_regs_pkg::RESET_CQ_LOG2[4:0];
+    end
+  end
+  kf_voted #(.WIDTH(70)) u_ring (.clk, .d_i({enable, cq_base, cq_log2}), .q_o({enable_q, cq_base_q, cq_log2_q}));
 
   always_comb begin : settings
     enable_o = enable_q;

@@ -4,6 +4,8 @@
 // Zeroisation: wipe_i begins a sweep over the buffer, of which last beats that wait are spared. blank_i turns completions whose last beat memory has
 // not taken into status aborted, with 0 for every beat not taken yet: also of a burst under way, and of the beat that is offered, whose data so change
 // once while it waits. AXI forbids that; a bus that stalls must not keep a secret at its doors. A blanked completion gets a new check word.
+// Counts, the address that is offered, and what goes with it are there three times: a flip must not write to another place of memory. One of an index
+// loses a completion or writes one to another's place in the ring, which the host sees by phase, tag and check word.
 // Corner behaviour: a consumer index
 // that moves backwards or beyond what was sent to memory in full changes nothing and is reported (a host that sees an entry's phase bit may be
 // earlier than memory's answer); a write error moves the tail all the same and is reported.
@@ -186,37 +188,35 @@ module kf_cq_dma #(
     end
   end
 
-  always_ff @(posedge clk) begin : counts
-    whole_q <= whole_q + {{LOG2_HELD{1'b0}}, whole} - {{LOG2_HELD{1'b0}}, begin_burst};
-    if (push) beat_in_q <= beat_in_q + 2'd1;
+  logic [LOG2_HELD:0] whole_next;
+  logic [1:0] beat_in, w_beat;
+  logic aw_valid, w_valid;
+  always_comb begin : counts
+    whole_next = whole_q + {{LOG2_HELD{1'b0}}, whole} - {{LOG2_HELD{1'b0}}, begin_burst};
+    beat_in = push ? beat_in_q + 2'd1 : beat_in_q;
+    aw_valid = begin_burst || (aw_valid_q && !m_axi_awready);
+    w_valid = begin_burst || (w_valid_q && !w_end);
+    w_beat = pop ? w_beat_q + 2'd1 : w_beat_q;
     if (rst) begin
-      whole_q <= '0;
-      beat_in_q <= '0;
+      whole_next = '0;
+      beat_in = '0;
+      aw_valid = 1'b0;
+      w_valid = 1'b0;
+      w_beat = '0;
     end
   end
+  kf_voted #(.WIDTH(LOG2_HELD + 7)) u_counts (
+      .clk, .d_i({whole_next, beat_in, aw_valid, w_valid, w_beat}), .q_o({whole_q, beat_in_q, aw_valid_q, w_valid_q, w_beat_q})
+  );
 
-  always_ff @(posedge clk) begin : writes
-    if (m_axi_awready) aw_valid_q <= 1'b0;
-    if (w_end) w_valid_q <= 1'b0;
-    if (pop) w_beat_q <= w_beat_q + 2'd1;
-    if (begin_burst) begin
-      aw_valid_q <= 1'b1;
-      w_valid_q <= 1'b1;
-    end
-    if (rst) begin
-      aw_valid_q <= 1'b0;
-      w_valid_q <= 1'b0;
-      w_beat_q <= '0;
-    end
+  logic [63:0] aw_addr;
+  logic phase, blank;
+  always_comb begin : burst_data
+    aw_addr = begin_burst ? base_i + slot_bytes : aw_addr_q;
+    phase = begin_burst ? ~|(issue_q & size) : phase_q;
+    blank = (begin_burst || blank_i) ? blank_i : blank_q;
   end
-
-  always_ff @(posedge clk) begin : burst_data
-    if (begin_burst) begin
-      aw_addr_q <= base_i + slot_bytes;
-      phase_q <= ~|(issue_q & size);
-    end
-    if (begin_burst || blank_i) blank_q <= blank_i;
-  end
+  kf_voted #(.WIDTH(66)) u_burst (.clk, .d_i({aw_addr, phase, blank}), .q_o({aw_addr_q, phase_q, blank_q}));
 
 `ifdef FORMAL
 `include "kf_cq_dma_props.svh"

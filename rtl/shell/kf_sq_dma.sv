@@ -4,6 +4,8 @@
 // Corner behaviour: a descriptor waits until its last beat has come; one with the wrong phase, a reserved bit set or a read error is
 // handed on with everything of its first beat zeroed but the tag (opcode 0: the engine answers with status descriptor). The same becomes of one whose
 // first beat has changed in the buffer; with the others goes a check word that the engine compares.
+// Counts are there three times: a flip must not put one descriptor's beats into another's place. One of an index or an address loses a descriptor or fetches
+// something else in its place, which the host sees by the tags.
 // A doorbell that moves the tail backwards or further than the ring is long changes nothing and is reported.
 // Zeroisation: wipe_i begins a sweep over the buffer; first beats that wait are spared (the tag is for the answer), and while blank_i stands operands that
 // come are taken as 0.
@@ -150,13 +152,15 @@ module kf_sq_dma #(
   );
 
   // Jobs that go.
+  logic [31:0] check_out;
   always_comb begin : hand_on
     m_job_valid = whole_q != '0;
     m_job_last = beat_out_q == LAST_BEAT;
     m_job_data = fifo_data[255:0];
-    // What an order to zeroise has overwritten is right as it is: its job ends as aborted.
-    m_job_check = blank_i ? check_of(m_job_data) : fifo_data[287:256] ^ check_at(mark_out_q, beat_out_q);
-    if (beat_out_q == 3'd0 && (marks_q[mark_out_q] || m_job_check != check_of(m_job_data))) begin
+    check_out = fifo_data[287:256] ^ check_at(mark_out_q, beat_out_q);
+    // Operands that an order to zeroise has overwritten are right as they are: their job ends as aborted.
+    m_job_check = blank_i ? check_of(m_job_data) : check_out;
+    if (beat_out_q == 3'd0 && (marks_q[mark_out_q] || check_out != check_of(m_job_data))) begin
       m_job_data = '0;
       m_job_data[kf_regs_pkg::DESCRIPTOR_TAG_LSB +: 64] = fifo_data[kf_regs_pkg::DESCRIPTOR_TAG_LSB +: 64];
     end
@@ -177,32 +181,40 @@ module kf_sq_dma #(
     end
   end
 
-  always_ff @(posedge clk) begin : reads
-    if (m_axi_arready) ar_valid_q <= 1'b0;
-    if (ev_issue_o) ar_valid_q <= 1'b1;
-    if (rst) ar_valid_q <= 1'b0;
-  end
-
   always_ff @(posedge clk) begin : read_address
     if (ev_issue_o) ar_addr_q <= base_i + slot_bytes;
   end
 
-  always_ff @(posedge clk) begin : counts
-    held_q <= held_q + {{LOG2_AHEAD{1'b0}}, ev_issue_o} - {{LOG2_AHEAD{1'b0}}, ev_job_o};
-    whole_q <= whole_q + {{LOG2_AHEAD{1'b0}}, whole} - {{LOG2_AHEAD{1'b0}}, ev_job_o};
-    if (take) beat_in_q <= whole ? 3'd0 : beat_in_q + 3'd1;
-    if (m_job_valid && m_job_ready) beat_out_q <= m_job_last ? 3'd0 : beat_out_q + 3'd1;
-    if (whole) mark_in_q <= mark_in_q + 1'b1;
-    if (ev_job_o) mark_out_q <= mark_out_q + 1'b1;
+  logic ar_valid;
+  logic [LOG2_AHEAD:0] held, whole_next;
+  logic [LOG2_AHEAD-1:0] mark_in, mark_out;
+  logic [2:0] beat_in, beat_out;
+  always_comb begin : counts
+    held = held_q + {{LOG2_AHEAD{1'b0}}, ev_issue_o} - {{LOG2_AHEAD{1'b0}}, ev_job_o};
+    whole_next = whole_q + {{LOG2_AHEAD{1'b0}}, whole} - {{LOG2_AHEAD{1'b0}}, ev_job_o};
+    beat_in = beat_in_q;
+    beat_out = beat_out_q;
+    mark_in = mark_in_q;
+    mark_out = mark_out_q;
+    ar_valid = ev_issue_o || (ar_valid_q && !m_axi_arready);
+    if (take) beat_in = whole ? 3'd0 : beat_in_q + 3'd1;
+    if (m_job_valid && m_job_ready) beat_out = m_job_last ? 3'd0 : beat_out_q + 3'd1;
+    if (whole) mark_in = mark_in_q + 1'b1;
+    if (ev_job_o) mark_out = mark_out_q + 1'b1;
     if (rst) begin
-      held_q <= '0;
-      whole_q <= '0;
-      beat_in_q <= '0;
-      beat_out_q <= '0;
-      mark_in_q <= '0;
-      mark_out_q <= '0;
+      held = '0;
+      whole_next = '0;
+      beat_in = '0;
+      beat_out = '0;
+      mark_in = '0;
+      mark_out = '0;
+      ar_valid = 1'b0;
     end
   end
+  kf_voted #(.WIDTH(4 * LOG2_AHEAD + 9)) u_counts (
+      .clk, .d_i({ar_valid, held, whole_next, beat_in, beat_out, mark_in, mark_out}),
+      .q_o({ar_valid_q, held_q, whole_q, beat_in_q, beat_out_q, mark_in_q, mark_out_q})
+  );
 
   always_ff @(posedge clk) begin : faults
     if (take) begin

@@ -1,6 +1,8 @@
 // See bench.hpp. Order of a cycle: inputs are set, outputs settle and are judged, then the clock rises.
 #include "bench.hpp"
 
+#include "Vkf_shell___024root.h"
+
 #include <algorithm>
 
 namespace kf::ecc::test {
@@ -308,25 +310,29 @@ void Bench::sample() {
   // Jobs.
   const bool jv = top->m_job_valid;
   KF_NEED(!job_was_ || (jv && (beat_of(top->m_job_data) == job_data_was_ ||
-                               (zeroising && job_beat_ != 0 && beat_of(top->m_job_data) == Beat{}))),
+                               (zeroising && job_beat_ != 0 && beat_of(top->m_job_data) == Beat{}) || jobs[taken].changed == job_beat_)),
           "m_job changed before m_job_ready");
   if (jv) KF_NEED(top->m_job_last == (job_beat_ == 5), "last mark of a job");
   if (jv && top->m_job_ready) {
     job_beats_[job_beat_] = beat_of(top->m_job_data);
+    std::uint32_t check = top->m_job_check;
+    for (const std::uint32_t word : job_beats_[job_beat_]) check ^= word;
+    KF_NEED(taken < jobs.size(), "a job nobody posted");
+    // Of a first beat the shell has compared it.
+    KF_NEED(job_beat_ == 0 || (check == 0) == (jobs[taken].changed != job_beat_), "check word of beat " + std::to_string(job_beat_));
     if (++job_beat_ == 6) {
       job_beat_ = 0;
-      KF_NEED(taken < jobs.size(), "a job nobody posted");
       Posted& p = jobs[taken];
       std::array<Beat, 8> want;
       std::memcpy(want.data(), &p.d, 256);
-      if (p.bad || p.axi_bad) {
+      if (p.bad || p.axi_bad || p.changed == 0) {
         const Beat first = want[0];
         want[0] = {};
         want[0][2] = first[2];
         want[0][3] = first[3];
       }
       for (unsigned i = 0; i < 6; ++i)
-        KF_NEED(job_beats_[i] == want[i] || (zeroising && i != 0 && job_beats_[i] == Beat{}),
+        KF_NEED(job_beats_[i] == want[i] || (zeroising && i != 0 && job_beats_[i] == Beat{}) || (i != 0 && p.changed == i),
                 "job " + std::to_string(taken) + " differs in beat " + std::to_string(i));
       p.engine_took = true;
       ++n_jobs;
@@ -378,7 +384,40 @@ void Bench::sample() {
   irq_cycles += top->irq_o;
 }
 
+void Bench::flip() {
+  // Any register that is there three times, as often as it has bits.
+  auto& r = *top->rootp;
+  struct Copies {
+    unsigned width;
+    std::array<void*, 3> words;
+  };
+#define KF_COPIES(width, name)                                                                            \
+  Copies {                                                                                                \
+    width, { &r.kf_shell__DOT__##name##__DOT__u_a__DOT__q_o, &r.kf_shell__DOT__##name##__DOT__u_b__DOT__q_o, \
+             &r.kf_shell__DOT__##name##__DOT__u_c__DOT__q_o }                                             \
+  }
+  const std::array all{KF_COPIES(7, u_orders),
+                       KF_COPIES(1, registers__DOT__u_lock),
+                       KF_COPIES(70, registers__DOT__u_ring),
+                       KF_COPIES(17, submissions__DOT__u_counts),
+                       KF_COPIES(10, completions__DOT__u_counts),
+                       KF_COPIES(66, completions__DOT__u_burst)};
+#undef KF_COPIES
+  unsigned bits = 0;
+  for (const Copies& c : all) bits += c.width;
+  unsigned bit = below(bits);
+  for (const Copies& c : all) {
+    if (bit < c.width) {
+      static_cast<std::uint8_t*>(c.words[flipped_copy])[bit / 8] ^= static_cast<std::uint8_t>(1U << bit % 8);
+      break;
+    }
+    bit -= c.width;
+  }
+  ++flips_done;
+}
+
 void Bench::tick() {
+  if (chance(flips)) flip();
   drive();
   top->clk = 0;
   top->eval();

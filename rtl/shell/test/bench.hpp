@@ -46,6 +46,7 @@ struct Posted {
   Descriptor d{};
   bool bad = false;      // the host made it wrong
   bool axi_bad = false;  // its read went wrong
+  unsigned changed = ~0U;  // the beat that a fault has changed while it waited for the engine
   bool engine_took = false;
   Completion answer{};  // what the engine sent
   bool answered = false;
@@ -126,6 +127,11 @@ class Bench {
   std::uint64_t ar_seen = 0, irq_cycles = 0;
   unsigned zeroise_pulses = 0;
 
+  // Faults in the shell's own registers: chance in 256 a cycle that a bit of one copy of what is there three times changes.
+  unsigned flips = 0;
+  unsigned flipped_copy = 0;  // 0, 1 or 2: always of this one, since a register whose clock sleeps keeps what it has
+  std::uint64_t flips_done = 0;
+
  private:
   struct Region {
     std::uint64_t base = 0;                  // of the ring
@@ -151,6 +157,7 @@ class Bench {
   void new_region(Region& r, std::uint64_t base, std::size_t size);
   void drive();
   void sample();
+  void flip();
   void make_answer(std::size_t k);
 
   std::mt19937_64 rng_;
