@@ -215,10 +215,10 @@ namespace {
 
 template <class Report>
 Status show(const Report& r, const EccBenchOptions& o) {
-  std::fputs(to_table(r).c_str(), stdout);
+  std::fputs(to_text(document(r)).c_str(), stdout);
   std::fflush(stdout);
   if (!o.report_json.empty()) KF_CHECK(write_file(o.report_json, to_json(r).dump(2) + "\n"));
-  if (!o.report_html.empty()) KF_CHECK(write_file(o.report_html, to_html(r)));
+  if (!o.report_html.empty()) KF_CHECK(write_file(o.report_html, to_html(document(r))));
   for (const std::string& path : {o.report_json, o.report_html})
     if (!path.empty()) std::printf("  written      %s\n", path.c_str());
   std::fflush(stdout);

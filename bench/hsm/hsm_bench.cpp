@@ -337,12 +337,12 @@ int run_hsm(const HsmBenchOptions& o) {
   if (const Status s = run.set_up(); !s) return complain_of(s.error());
   const Status measured = run.measure();
   const HsmReport& r = run.report();
-  std::fputs(clean_lines(to_table(r)).c_str(), stdout);
+  std::fputs(to_text(document(r)).c_str(), stdout);
   std::fflush(stdout);
   if (!o.report_json.empty())
     if (const Status s = write_file(o.report_json, to_json(r).dump(2) + "\n"); !s) return complain_of(s.error());
   if (!o.report_html.empty())
-    if (const Status s = write_file(o.report_html, to_html(r)); !s) return complain_of(s.error());
+    if (const Status s = write_file(o.report_html, to_html(document(r))); !s) return complain_of(s.error());
   for (const std::string& path : {o.report_json, o.report_html})
     if (!path.empty()) std::printf("  written      %s\n", path.c_str());
   std::fflush(stdout);

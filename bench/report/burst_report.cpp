@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "host/report/wording.hpp"
+
 namespace kf::bench {
 namespace {
 
@@ -34,7 +36,7 @@ std::string not_the_smdps(const BurstReport& r) {
 Timeline timeline(const BurstReport& r) {
   Timeline t;
   if (!(r.wall_s > 0)) return t;
-  t.step_s = round_up_nice(std::max(r.wall_s / 60, 0.01));
+  t.step_s = report::round_up_nice(std::max(r.wall_s / 60, 0.01));
   // The last step ends with the run: it takes up to half a step more, or as little as half of one.
   const auto n = static_cast<std::size_t>(std::max(1.0, std::floor(r.wall_s / t.step_s + 0.5)));
   const double last = r.wall_s - static_cast<double>(n - 1) * t.step_s;

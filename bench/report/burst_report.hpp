@@ -1,4 +1,4 @@
-// The numbers of one burst run as a value, and its three faces: JSON, table, HTML. Pure.
+// The numbers of one burst run as a value, with its JSON and its document. Pure.
 // Units are in the names; CPU seconds are of all threads of the processes named.
 #pragma once
 
@@ -10,6 +10,7 @@
 
 #include "bench/report/machine.hpp"
 #include "bench/report/numbers.hpp"
+#include "host/report/document.hpp"
 
 namespace kf::bench {
 
@@ -95,7 +96,6 @@ Timeline timeline(const BurstReport& r);
 std::uint64_t core_faults(const Json& core);
 
 OrderedJson to_json(const BurstReport& r);
-std::string to_table(const BurstReport& r);
-std::string to_html(const BurstReport& r);
+report::Document document(const BurstReport& r);
 
 }  // namespace kf::bench

@@ -9,8 +9,7 @@
 namespace kf::bench {
 namespace {
 
-double over(double a, double b) { return b > 0 ? a / b : 0; }
-double number(std::uint64_t n) { return static_cast<double>(n); }
+double real(std::uint64_t n) { return static_cast<double>(n); }
 
 OrderedJson or_null(const std::optional<double>& v) { return v ? OrderedJson(rounded(*v)) : OrderedJson(nullptr); }
 
@@ -40,19 +39,15 @@ std::optional<double> worst(const EccPathReport& r, std::string_view path, Value
 
 }  // namespace
 
-double PathRow::per_s() const { return over(number(operations), seconds); }
-double PathRow::busy() const { return over(number(busy_cycles), number(cycles)); }
-double PathRow::multiplier_use() const { return over(number(mul_issued * ii), number(cycles)); }
-double PathRow::jobs_a_batch() const { return batch.count != 0 ? batch.mean() : over(number(jobs), number(batches)); }
-double PathRow::calls_us() const { return 1e6 * over(calls_cpu_s, number(cpu_operations)); }
-double PathRow::host_us() const {
-  return 1e6 * over(calls_cpu_s + waiting_cpu_s + engine_cpu_s, number(cpu_operations));
-}
-double PathRow::host_us_a_job() const {
-  return 1e6 * over(calls_cpu_s + waiting_cpu_s + engine_cpu_s, number(cpu_jobs));
-}
-double PathRow::calls_us_a_job() const { return 1e6 * over(calls_cpu_s, number(cpu_jobs)); }
-double PathRow::sim_us() const { return 1e6 * over(sim_cpu_s, number(operations)); }
+double PathRow::per_s() const { return over(real(operations), seconds); }
+double PathRow::busy() const { return over(real(busy_cycles), real(cycles)); }
+double PathRow::multiplier_use() const { return over(real(mul_issued * ii), real(cycles)); }
+double PathRow::jobs_a_batch() const { return batch.count != 0 ? batch.mean() : over(real(jobs), real(batches)); }
+double PathRow::calls_us() const { return 1e6 * over(calls_cpu_s, real(cpu_operations)); }
+double PathRow::host_us() const { return 1e6 * over(calls_cpu_s + waiting_cpu_s + engine_cpu_s, real(cpu_operations)); }
+double PathRow::host_us_a_job() const { return 1e6 * over(calls_cpu_s + waiting_cpu_s + engine_cpu_s, real(cpu_jobs)); }
+double PathRow::calls_us_a_job() const { return 1e6 * over(calls_cpu_s, real(cpu_jobs)); }
+double PathRow::sim_us() const { return 1e6 * over(sim_cpu_s, real(operations)); }
 
 std::vector<double> PathPair::ratios() const {
   std::vector<double> out;
@@ -145,8 +140,8 @@ OrderedJson to_json(const EccPathReport& r) {
                          {"batch", {{"mean", rounded(x.jobs_a_batch())}, {"histogram", std::move(bars)}}},
                          {"host_cpu_us",
                           {{"calls", rounded(x.calls_us())},
-                           {"sleep", rounded(1e6 * over(x.waiting_cpu_s, number(x.cpu_operations)))},
-                           {"engine_thread", rounded(1e6 * over(x.engine_cpu_s, number(x.cpu_operations)))},
+                           {"sleep", rounded(1e6 * over(x.waiting_cpu_s, real(x.cpu_operations)))},
+                           {"engine_thread", rounded(1e6 * over(x.engine_cpu_s, real(x.cpu_operations)))},
                            {"all", rounded(x.host_us())},
                            {"calls_a_core_job", rounded(x.calls_us_a_job())},
                            {"all_a_core_job", rounded(x.host_us_a_job())}}},

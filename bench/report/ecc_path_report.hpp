@@ -1,5 +1,5 @@
-// The numbers of one run of `keyferry-bench ecc --through driver|engine` as a value, and its three faces: JSON, table,
-// HTML. Pure. Units are in the names.
+// The numbers of one run of `keyferry-bench ecc --through driver|engine` as a value, with its JSON
+// and its document. Pure. Units are in the names.
 //
 // driver: jobs of the core through drivers/core (Device) by one thread. engine: requests through drivers/engine
 // (CoreEngine) by one thread; an ephemeral_ecka is two jobs of the core, GENERATE and ECKA. Every core is a process of
@@ -15,6 +15,7 @@
 
 #include "bench/report/machine.hpp"
 #include "bench/report/numbers.hpp"
+#include "host/report/document.hpp"
 
 namespace kf::bench {
 
@@ -105,7 +106,6 @@ std::optional<double> cost_us_a_request(const EccPathReport& r, std::string_view
 std::optional<double> cores_ratio(const EccPathReport& r, std::string_view path, unsigned cores);
 
 OrderedJson to_json(const EccPathReport& r);
-std::string to_table(const EccPathReport& r);
-std::string to_html(const EccPathReport& r);
+report::Document document(const EccPathReport& r);
 
 }  // namespace kf::bench

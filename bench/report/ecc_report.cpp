@@ -7,8 +7,6 @@
 namespace kf::bench {
 namespace {
 
-double over(double a, double b) { return b > 0 ? a / b : 0; }
-
 OrderedJson number_or_null(double v) { return v > 0 ? OrderedJson(rounded(v)) : OrderedJson(nullptr); }
 
 }  // namespace

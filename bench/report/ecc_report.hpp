@@ -1,4 +1,4 @@
-// The numbers of one run of `keyferry-bench ecc` as a value, and its three faces: JSON, table, HTML. Pure.
+// The numbers of one run of `keyferry-bench ecc` as a value, with its JSON and its document. Pure.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +9,7 @@
 
 #include "bench/report/machine.hpp"
 #include "bench/report/numbers.hpp"
+#include "host/report/document.hpp"
 
 namespace kf::bench {
 
@@ -61,7 +62,6 @@ double worst_use(const EccReport& r, std::string_view operation);               
 double worst_rate(const EccReport& r, std::string_view style, std::string_view operation);  // the lowest
 
 OrderedJson to_json(const EccReport& r);
-std::string to_table(const EccReport& r);
-std::string to_html(const EccReport& r);
+report::Document document(const EccReport& r);
 
 }  // namespace kf::bench

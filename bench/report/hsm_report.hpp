@@ -1,4 +1,4 @@
-// The numbers of one run of `keyferry-bench hsm` as a value, and its three faces: JSON, table, HTML. Pure.
+// The numbers of one run of `keyferry-bench hsm` as a value, with its JSON and its document. Pure.
 // Units are in the names. A *set* is what one strict download asks of the token: an ephemeral_ecka, then a signature.
 #pragma once
 
@@ -13,6 +13,7 @@
 
 #include "bench/report/machine.hpp"
 #include "bench/report/numbers.hpp"
+#include "host/report/document.hpp"
 
 namespace kf::bench {
 
@@ -125,7 +126,6 @@ std::vector<RatioRow> ratio_rows(const HsmReport& r);
 std::optional<Spread> headline(const HsmReport& r, std::string_view name);
 
 OrderedJson to_json(const HsmReport& r);
-std::string to_table(const HsmReport& r);
-std::string to_html(const HsmReport& r);
+report::Document document(const HsmReport& r);
 
 }  // namespace kf::bench

@@ -5,12 +5,14 @@
 #include <cmath>
 #include <map>
 
+#include "host/report/wording.hpp"
+
 namespace kf::bench {
 namespace {
 
 // Bins of a round width up to `top`, which may be any positive value.
 std::vector<Bin> empty_bins(double top, std::size_t about) {
-  const double width = round_up_nice(std::max(top, 1e-3) / static_cast<double>(about));
+  const double width = report::round_up_nice(std::max(top, 1e-3) / static_cast<double>(about));
   const auto n = static_cast<std::size_t>(std::ceil(top / width + 1e-9));
   std::vector<Bin> out;
   for (std::size_t i = 0; i < std::max<std::size_t>(n, 1); ++i)
@@ -30,14 +32,6 @@ double percentile(const std::vector<double>& sorted, double p) {
   const double rank = std::ceil(p / 100.0 * static_cast<double>(sorted.size()));
   const auto i = static_cast<std::size_t>(std::clamp(rank, 1.0, static_cast<double>(sorted.size())));
   return sorted[i - 1];
-}
-
-double round_up_nice(double v) {
-  if (!(v > 0)) return 1;
-  const double unit = std::pow(10.0, std::floor(std::log10(v)));
-  for (const double f : {1.0, 2.0, 2.5, 5.0})
-    if (v <= f * unit * (1 + 1e-9)) return f * unit;
-  return 10 * unit;
 }
 
 double rounded(double v) {

@@ -13,8 +13,8 @@ inline constexpr double kMiB = 1024.0 * 1024.0;
 
 // Nearest rank; p in 0..100. 0 for no samples. `sorted` in rising order.
 double percentile(const std::vector<double>& sorted, double p);
-double round_up_nice(double v);  // 1, 2, 2.5, 5 times a power of ten
-double rounded(double v);        // six significant digits: beyond that lies noise; 0 for what is not finite
+inline double over(double a, double b) { return b > 0 ? a / b : 0; }
+double rounded(double v);  // six significant digits: beyond that lies noise; 0 for what is not finite
 
 // Median (of an even number: the mean of the middle two) with the lowest and highest value.
 struct Spread {

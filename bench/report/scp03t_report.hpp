@@ -1,4 +1,4 @@
-// The numbers of one run of `keyferry-bench scp03t` as a value, and its three faces: JSON, table, HTML. Pure.
+// The numbers of one run of `keyferry-bench scp03t` as a value, with its JSON and its document. Pure.
 // Everything is CPU time of one thread; rounds are interleaved, so that what disturbs one way disturbs all.
 #pragma once
 
@@ -10,6 +10,7 @@
 
 #include "bench/report/machine.hpp"
 #include "bench/report/numbers.hpp"
+#include "host/report/document.hpp"
 
 namespace kf::bench {
 
@@ -56,7 +57,6 @@ std::optional<Spread> seal_ratio(const Scp03tReport& r, std::size_t bytes, std::
 std::optional<Spread> path_ratio(const Scp03tReport& r);  // naive time over the product's
 
 OrderedJson to_json(const Scp03tReport& r);
-std::string to_table(const Scp03tReport& r);
-std::string to_html(const Scp03tReport& r);
+report::Document document(const Scp03tReport& r);
 
 }  // namespace kf::bench

@@ -220,12 +220,12 @@ int run_scp03t(const Scp03tOptions& asked) {
   Run run(o, std::move(engines));
   run.measure();
   const Scp03tReport& r = run.report();
-  std::fputs(to_table(r).c_str(), stdout);
+  std::fputs(to_text(document(r)).c_str(), stdout);
   std::fflush(stdout);
   if (!o.report_json.empty())
     if (const Status s = write_file(o.report_json, to_json(r).dump(2) + "\n"); !s) return complain(1, s.error().detail);
   if (!o.report_html.empty())
-    if (const Status s = write_file(o.report_html, to_html(r)); !s) return complain(1, s.error().detail);
+    if (const Status s = write_file(o.report_html, to_html(document(r))); !s) return complain(1, s.error().detail);
   for (const std::string& path : {o.report_json, o.report_html})
     if (!path.empty()) std::printf("  written      %s\n", path.c_str());
   std::fflush(stdout);

@@ -147,12 +147,13 @@ int run_probe(const ProbeCommand& c) {
     return complain(1, "probe: " + report.error().detail);
   }
   const hsm::ProbeHead head{std::string("keyferry ") + KEYFERRY_VERSION + " (" + KEYFERRY_COMMIT + ")", now_text()};
-  std::fputs(clean_lines(hsm::probe_text(*report, head)).c_str(), stdout);
+  const report::Document found = document(*report, head);
+  std::fputs(to_text(found).c_str(), stdout);
   std::fflush(stdout);
   int status = 0;
   if (!c.report_json.empty() && !write_report(c.report_json, hsm::probe_json(*report, head)))
     status = complain(1, "--report-json: " + c.report_json + cannot_write());
-  if (!c.report_html.empty() && !write_report(c.report_html, hsm::probe_html(*report, head)))
+  if (!c.report_html.empty() && !write_report(c.report_html, to_html(found)))
     status = complain(1, "--report-html: " + c.report_html + cannot_write());
   return status;
 }

@@ -2,24 +2,20 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "host/report/wording.hpp"
 #include "hsm/probe/probe_report.hpp"
 
 namespace kf::hsm {
 namespace {
 
 using Answer = CustodyVerdict::Answer;
+using report::joined;
 
 constexpr double kNear = 0.9;             // of the best rate: more effort than that buys nothing
 constexpr double kThreadsMustGain = 1.1;  // over processes, before threads are advised: a crash costs all of them
 constexpr double kOtherLoad = 0.15;       // of the processors: above it the knee is worth a remark
 constexpr double kTooBusy = 0.3;          // above it the knee is noise
 constexpr unsigned kSpareSessions = 2;    // keeper and administration, beside one for each thread
-
-std::string joined(const std::vector<std::string>& parts, const char* between = ", ") {
-  std::string out;
-  for (const std::string& p : parts) out += (out.empty() ? "" : between) + p;
-  return out;
-}
 
 // The slot whose mechanisms tell about the module: the probed one, or the only one that has any.
 const ProbeSlot* telling_slot(const ProbeReport& r) {

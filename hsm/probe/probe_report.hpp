@@ -1,5 +1,5 @@
 // What the probe found out about a PKCS#11 module, and what follows from it: verdicts, the knee, the configuration to
-// paste, the page. Values and pure functions; any thread.
+// paste, the document. Values and pure functions; any thread.
 #pragma once
 
 #include <cstdint>
@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "host/report/document.hpp"
 #include "hsm/direct/direct.hpp"
 
 namespace kf::hsm {
@@ -147,8 +148,7 @@ struct ProbeHead {
   std::string program;  // "keyferry 0.1.0 (abcdef)"
   std::string when;     // as text
 };
-std::string probe_text(const ProbeReport& r, const ProbeHead& h);  // one page, 100 columns
-std::string probe_html(const ProbeReport& r, const ProbeHead& h);  // one file, nothing fetched, no script
+report::Document document(const ProbeReport& r, const ProbeHead& h);
 std::string probe_json(const ProbeReport& r, const ProbeHead& h);
 
 }  // namespace kf::hsm

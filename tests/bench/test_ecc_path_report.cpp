@@ -143,11 +143,12 @@ TEST(EccPathReport, TableAndPageCarryTheNumbers) {
   EccPathReport r = sample_path_report();
   r.lost = 1;
   r.failures["driver: an <odd> answer"] = 1;
-  const std::string table = to_table(r);
-  for (const char* part : {"through driver", "through engine", "32*", "2.50 us of host CPU", "6.00 us a request",
-                           "99.50", "2 against one, driver, ecka on P-256: 1.80 times", "1 lost", "an <odd> answer"})
+  const std::string table = to_text(document(r));
+  for (const char* part :
+       {"through driver", "through engine", "32*", "2.50 us  of host CPU", "6.00 us a request", "99.50",
+        "1.80×  two cores against one, through the driver", "2 : 1    1.80", "1 lost", "an <odd> answer"})
     EXPECT_NE(table.find(part), std::string::npos) << part << table;
-  const std::string page = to_html(r);
+  const std::string page = to_html(document(r));
   EXPECT_NE(page.find("</html>"), std::string::npos);
   EXPECT_NE(page.find("1.80×"), std::string::npos);
   EXPECT_NE(page.find("an &lt;odd&gt; answer"), std::string::npos);

@@ -7,7 +7,7 @@
 #include <set>
 
 #include "bench/report/hsm_report.hpp"
-#include "bench/report/svg.hpp"
+#include "bench/report/parts.hpp"
 #include "tests/bench/json_keys.hpp"
 
 namespace kf::bench {
@@ -214,7 +214,7 @@ TEST(HsmJson, AnEmptyOrHalfRunDividesByNothing) {
   for (const HsmReport& r : {HsmReport{}, half}) {
     const std::string text = to_json(r).dump();
     each_number(Json::parse(text), [](double v) { EXPECT_TRUE(std::isfinite(v)); });
-    for (const std::string& face : {text, to_table(r), to_html(r)}) {
+    for (const std::string& face : {text, to_text(document(r)), to_html(document(r))}) {
       EXPECT_FALSE(face.empty());
       EXPECT_EQ(face.find("nan"), std::string::npos) << face;
       EXPECT_EQ(face.find("inf\""), std::string::npos);
@@ -240,33 +240,22 @@ TEST(HsmClean, OnlyWhenNothingIsMissing) {
   }
 }
 
-TEST(HsmSvg, DrawsWhiskersPowersAndLines) {
-  const std::string bar =
-      svg::bars({{"a", 50, "fifty", "c1", 40, 60}, {"b", 10, "ten", "c1", 10, 10}}, 100, 100, 100, 400);
-  EXPECT_NE(bar.find("<title>40 to 60</title>"), std::string::npos);
-  EXPECT_NE(bar.find("M180.0,10 v8 m0,-4 H220.0"), std::string::npos);  // 100 + 40 % and 60 % of 200
-  EXPECT_EQ(bar.find("10 to 10"), std::string::npos);
-
-  const std::string powers = svg::powers_of_two({{0, 1}, {1, 2}, {2, 3}, {3, 4}, {5, 6}}, "jobs");
-  for (const char* label : {">0<", ">1<", ">2 to 3<", ">4 to 7<", ">1 job<", ">7<"})
-    EXPECT_NE(powers.find(label), std::string::npos) << label << powers;
-  EXPECT_NE(svg::powers_of_two({{1'100'000, 2}}, "jobs", true).find("from 1.05 s"), std::string::npos);
-  EXPECT_EQ(svg::duration(999), "999 us");
-  EXPECT_EQ(svg::duration(1500), "1.5 ms");
-
-  const std::string lines = svg::lines({{"p50", "c1", {{25, 1, "one"}, {50, 0, "left out"}, {75, 100, "hundred"}}}},
-                                       {"%", 0, 100}, "ms", 260);
-  EXPECT_EQ(lines.find("left out"), std::string::npos);
-  for (const char* there : {"one", "hundred", ">p50<", ">1<", ">10<", ">100<"})
-    EXPECT_NE(lines.find(there), std::string::npos) << there;
-  EXPECT_EQ(svg::lines({}, {"%", 0, 100}, "ms").find("<path"), std::string::npos);
+TEST(HsmDocument, HistogramsAsPowersOfTwo) {
+  const auto bars = [](const report::Chart& c) { return std::get<report::Bars>(c.drawing).data; };
+  const auto jobs = bars(powers_of_two("", {{0, 1}, {1, 2}, {2, 3}, {3, 4}, {5, 6}}, "jobs"));
+  ASSERT_EQ(jobs.size(), 4U);
+  EXPECT_EQ(jobs[0].label + ": " + jobs[0].text, "0: 1 job");
+  EXPECT_EQ(jobs[2].label + ": " + jobs[2].text, "2 to 3: 7");
+  EXPECT_EQ(jobs[3].label, "4 to 7");
+  EXPECT_EQ(bars(powers_of_two("", {{1'100'000, 2}}, "jobs", true))[0].label, "from 1.05 s");
+  EXPECT_TRUE(bars(powers_of_two("", Distribution{}, "jobs")).empty());
 }
 
 TEST(HsmHtml, StandsAloneAndEscapes) {
   HsmReport r = sample_hsm_report();
   r.target = "<script>alert(1)</script>";
   r.failures = {{"direct: <b>", 1}};
-  const std::string page = to_html(r);
+  const std::string page = to_html(document(r));
   EXPECT_EQ(page.find("<script"), std::string::npos);
   EXPECT_NE(page.find("direct: &lt;b&gt;"), std::string::npos);
   for (const char* foreign : {"http://", "https://", "src=", "@import", "url("})

@@ -3,11 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <regex>
 #include <set>
 
 #include "bench/report/burst_report.hpp"
-#include "bench/report/svg.hpp"
 #include "tests/bench/json_keys.hpp"
 
 namespace kf::bench {
@@ -62,12 +60,12 @@ TEST(BurstReport, WhereNothingWasCompletedNothingIsSaidOfADownload) {
   r.failed = r.requested;
   r.latency_ms.clear();
   r.done_s.clear();
-  const std::string table = to_table(r);
+  const std::string table = to_text(document(r));
   EXPECT_NE(table.find("nothing was completed"), std::string::npos) << table;
   for (const char* odd : {"0.0 downloads", "p50", "ms a download =", "times that", "nan", "inf"})
     EXPECT_EQ(table.find(odd), std::string::npos) << odd << table;
-  EXPECT_EQ(to_html(r).find("0 / 0 / 0"), std::string::npos);
-  EXPECT_NE(to_table(sample()).find("what did not complete is in it"), std::string::npos);
+  EXPECT_EQ(to_html(document(r)).find("0 / 0 / 0"), std::string::npos);
+  EXPECT_NE(to_text(document(sample())).find("what did not complete is in it"), std::string::npos);
 }
 
 TEST(BurstReport, ShowsTheCoresAndTheRoutes) {
@@ -76,14 +74,14 @@ TEST(BurstReport, ShowsTheCoresAndTheRoutes) {
   const OrderedJson j = to_json(r);
   EXPECT_EQ(j["core"]["cores"][0]["agreed"], 77);
   EXPECT_EQ(j["routes"]["ephemeral"].dump(), R"(["core","hsm"])");
-  const std::string html = to_html(r);
+  const std::string html = to_html(document(r));
   EXPECT_NE(html.find("ECC cores"), std::string::npos);
   EXPECT_NE(html.find("engines for ephemeral"), std::string::npos);
   EXPECT_NE(html.find("core, hsm"), std::string::npos);
-  EXPECT_NE(to_table(r).find("128 key pairs, 77 agreements"), std::string::npos);
+  EXPECT_NE(to_text(document(r)).find("128 key pairs, 77 agreements"), std::string::npos);
   BurstReport without = r;
   without.cores = Json::object();
-  EXPECT_EQ(to_html(without).find("ECC cores"), std::string::npos);
+  EXPECT_EQ(to_html(document(without)).find("ECC cores"), std::string::npos);
   EXPECT_FALSE(to_json(without).contains("core"));
 }
 
@@ -96,16 +94,6 @@ TEST(Percentile, NearestRank) {
   EXPECT_EQ(percentile(v, 0), 1);
   EXPECT_EQ(percentile({7}, 99), 7);
   EXPECT_EQ(percentile({}, 50), 0);
-}
-
-TEST(NiceNumbers, RoundUp) {
-  EXPECT_DOUBLE_EQ(round_up_nice(0.9), 1);
-  EXPECT_DOUBLE_EQ(round_up_nice(1), 1);
-  EXPECT_DOUBLE_EQ(round_up_nice(1.01), 2);
-  EXPECT_DOUBLE_EQ(round_up_nice(2.2), 2.5);
-  EXPECT_DOUBLE_EQ(round_up_nice(26), 50);
-  EXPECT_DOUBLE_EQ(round_up_nice(0.051), 0.1);
-  EXPECT_DOUBLE_EQ(round_up_nice(0), 1);
 }
 
 TEST(LatencyBins, HoldEverySampleAndTakeOutliersLast) {
@@ -192,8 +180,8 @@ TEST(Json, AnEmptyRunDividesByNothing) {
   EXPECT_EQ(j["downloads_per_s"], 0);
   EXPECT_EQ(j["crypto_floor"]["ratio"], 0);
   EXPECT_EQ(j["smdp"]["downloads_per_cpu_s"], 0);
-  EXPECT_FALSE(to_table(BurstReport{}).empty());
-  EXPECT_FALSE(to_html(BurstReport{}).empty());
+  EXPECT_FALSE(to_text(document(BurstReport{})).empty());
+  EXPECT_FALSE(to_html(document(BurstReport{})).empty());
 }
 
 TEST(Clean, OnlyWhenNothingIsMissing) {
@@ -214,7 +202,7 @@ TEST(Clean, OnlyWhenNothingIsMissing) {
 TEST(Html, StandsAloneAndEscapes) {
   BurstReport r = sample();
   r.profile_name = "<script>alert(1)</script>";
-  const std::string page = to_html(r);
+  const std::string page = to_html(document(r));
   EXPECT_EQ(page.find("<script"), std::string::npos);
   EXPECT_NE(page.find("FAILED &lt;8.4/6.1&gt;"), std::string::npos);
   for (const char* foreign : {"http://", "https://", "src=", "@import", "url("})
@@ -243,79 +231,6 @@ TEST(Blame, WhatTheEquipmentFailedIsNotTheSmDps) {
   EXPECT_NE(not_the_smdps(r).find("could not open a connection 9 times"), std::string::npos);
   r.faults = {"lost-session"};  // asked for
   EXPECT_EQ(not_the_smdps(r), "");
-}
-
-// A screen reader hears what the eye sees: every drawing has words of its own.
-TEST(Svg, EveryDrawingSaysInWordsWhatItShows) {
-  const std::string page = to_html(sample());
-  std::size_t drawings = 0;
-  for (std::size_t at = 0; (at = page.find("<svg", at)) != std::string::npos; ++at, ++drawings) {
-    const std::string tag = page.substr(at, page.find('>', at) - at);
-    EXPECT_NE(tag.find("role=\"img\""), std::string::npos) << tag;
-    const auto label = tag.find("aria-label=\"");
-    ASSERT_NE(label, std::string::npos) << tag;
-    EXPECT_GT(tag.find('"', label + 12) - label, 24U) << tag;
-  }
-  EXPECT_GE(drawings, 6U);
-  const std::string bars = svg::bars({{"HSM workers", 1.5, "1.5 s", "c1"}, {"a < b", 2, "", "c1"}}, 2);
-  EXPECT_NE(bars.find("aria-label=\"HSM workers: 1.5 s; a &lt; b: 2\""), std::string::npos) << bars.substr(0, 200);
-  const std::string columns =
-      svg::columns({{1, "one"}, {7, "the most"}, {2, "two"}}, {"ms", 0, 9}, "downloads", {{3, "p50 3 ms"}});
-  EXPECT_NE(columns.find("downloads by ms, from 0 to 9. Highest: the most. p50 3 ms."), std::string::npos);
-}
-
-// A telephone gets drawings of its own width, whose letters are as large as the page's and of which nothing is cut.
-TEST(Svg, EveryDrawingHasAFormForTelephones) {
-  BurstReport r = sample();
-  r.cpu.push_back({"long", "a thread with quite a long name that says much", 12.5, true});
-  const std::string page = to_html(r);
-  EXPECT_EQ(page.find("min-width:640px"), std::string::npos) << "nothing to scroll sideways for";
-  std::size_t wide = 0, narrow = 0;
-  for (std::size_t at = 0; (at = page.find("<svg", at)) != std::string::npos; ++at) {
-    const std::string drawing = page.substr(at, page.find("</svg>", at) - at);
-    if (drawing.find("class=\"wide") != std::string::npos) ++wide;
-    if (drawing.find("class=\"narrow\"") == std::string::npos) continue;
-    ++narrow;
-    EXPECT_EQ(drawing.find("viewBox=\"0 0 340 "), 5U) << drawing.substr(0, 80);
-    const std::regex text(
-        "<text class=\"(row|value|label)\" x=\"([0-9.]+)\" y=\"[0-9.]+\"( text-anchor=\"end\"| "
-        "text-anchor=\"start\")?>([^<]*)<");
-    for (auto i = std::sregex_iterator(drawing.begin(), drawing.end(), text); i != std::sregex_iterator(); ++i) {
-      const double x = std::stod((*i)[2]);
-      const double width = 6.6 * static_cast<double>((*i)[4].length());
-      const bool to_the_left = (*i)[3].str().find("end") != std::string::npos;
-      EXPECT_GE(to_the_left ? x - width : x, -8) << (*i)[4];
-      EXPECT_LE(to_the_left ? x : x + width, 348) << (*i)[4];
-    }
-  }
-  EXPECT_GE(narrow, 5U);
-  EXPECT_EQ(narrow, wide);
-}
-
-// Drawings that are compared have the same axis.
-TEST(Svg, LinesOnOneScale) {
-  const std::vector<svg::Line> low{{"a", "c1", {{0, 1, "1"}, {1, 2, "2"}}}};
-  const std::vector<svg::Line> high{{"b", "c1", {{0, 50, "50"}, {1, 90, "90"}}}};
-  const svg::Range both = svg::range_of({low.front(), high.front()});
-  EXPECT_EQ(both.least, 1);
-  EXPECT_EQ(both.most, 90);
-  const auto ticks = [](const std::string& s) {
-    std::vector<std::string> out;
-    for (std::size_t at = 0; (at = s.find("text-anchor=\"end\">", at)) != std::string::npos; ++at)
-      out.push_back(s.substr(at, s.find('<', at) - at));
-    return out;
-  };
-  EXPECT_NE(ticks(svg::lines(low, {"x", 0, 1}, "y")), ticks(svg::lines(high, {"x", 0, 1}, "y")));
-  EXPECT_EQ(ticks(svg::lines(low, {"x", 0, 1}, "y", 260, both)), ticks(svg::lines(high, {"x", 0, 1}, "y", 260, both)));
-}
-
-TEST(Svg, NumbersForPeople) {
-  EXPECT_EQ(svg::number(0), "0");
-  EXPECT_EQ(svg::number(1234567), "1,234,567");
-  EXPECT_EQ(svg::number(12.34), "12.3");
-  EXPECT_EQ(svg::number(0.5), "0.5");
-  EXPECT_EQ(svg::number(100), "100");
-  EXPECT_EQ(svg::escape("a<b>&\"c\""), "a&lt;b&gt;&amp;&quot;c&quot;");
 }
 
 TEST(Machine, IsThisOne) {

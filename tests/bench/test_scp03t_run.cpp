@@ -96,7 +96,7 @@ TEST(Scp03tReport, RatiosAreTakenWithinARound) {
   EXPECT_EQ(j["ratios"]["path_vs_naive"], 2.5);
   EXPECT_TRUE(j["ratios"]["one_download_vs_naive"].is_null());
   EXPECT_FALSE(r.clean()) << "nothing was checked";
-  EXPECT_NE(to_table(r).find("5.00 (4.00 to 6.00)"), std::string::npos);
+  EXPECT_NE(to_text(document(r)).find("5.00 (4.00 to 6.00)"), std::string::npos);
 }
 
 }  // namespace

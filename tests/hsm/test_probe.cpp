@@ -114,7 +114,7 @@ TEST(Probe, SoftHsm) {
   ASSERT_EQ(r.threads.size(), 2U);
   ASSERT_EQ(r.processes.size(), 2U);
   EXPECT_EQ(r.processes[1].kind, DirectKind::set);
-  const std::string text = probe_text(r, {"keyferry", "now"});
+  const std::string text = to_text(document(r, {"keyferry", "now"}));
   EXPECT_NE(text.find("wrap_key = \"KEK\""), std::string::npos) << text;
   EXPECT_NE(text.find("copy into a session"), std::string::npos);
 }
@@ -279,7 +279,7 @@ TEST(ProbeFaults, ACrashCostsOneStep) {
   EXPECT_EQ(verdict(r, "strict").answer, Answer::no);
   EXPECT_EQ(verdict(r, "hybrid").answer, Answer::yes);
   EXPECT_TRUE(r.gcm.good());
-  EXPECT_NE(probe_text(r, {"keyferry", "now"}).find("SIGSEGV"), std::string::npos);
+  EXPECT_NE(to_text(document(r, {"keyferry", "now"})).find("SIGSEGV"), std::string::npos);
 }
 
 TEST(ProbeFaults, AHangCostsOneStep) {

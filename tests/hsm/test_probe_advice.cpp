@@ -281,7 +281,7 @@ TEST(ProbePage, Text) {
   r.return_codes = {{0, "CKR_OK", "ok"}, {3, "CKR_SLOT_ID_INVALID", "device"}};
   r.incidents = {{"ECDH on P-256", "the module ended the worker process (signal 11, SIGSEGV)"}};
   r.left_out = {"Something."};
-  const std::string t = probe_text(r, kHead);
+  const std::string t = to_text(document(r, kHead));
   EXPECT_TRUE(
       t.starts_with("Keyferry probe of /opt/vendor/lib.so\n"
                     "keyferry 1.2.3, 2026-01-01 00:00 UTC. Library: Vendor / Library 1.2, Cryptoki 2.40.\n"
@@ -307,7 +307,7 @@ TEST(ProbePage, Text) {
 TEST(ProbePage, HtmlEscapesWhatTheModuleSays) {
   ProbeReport r = good_report();
   r.slots.front().token->label = "<script>alert(1)</script>&\"";
-  const std::string h = probe_html(r, kHead);
+  const std::string h = to_html(document(r, kHead));
   EXPECT_FALSE(contains(h, "<script>"));
   EXPECT_TRUE(contains(h, "&lt;script&gt;alert(1)&lt;/script&gt;&amp;&quot;"));
   EXPECT_TRUE(h.starts_with("<!DOCTYPE html>"));
@@ -336,8 +336,8 @@ TEST(ProbePage, Json) {
 TEST(ProbePage, EmptyReport) {  // a module without a slot
   ProbeReport r;
   r.module_path = "m.so";
-  EXPECT_TRUE(contains(probe_text(r, kHead), "The module shows no slot."));
-  EXPECT_TRUE(contains(probe_html(r, kHead), "The module shows no slot."));
+  EXPECT_TRUE(contains(to_text(document(r, kHead)), "The module shows no slot."));
+  EXPECT_TRUE(contains(to_html(document(r, kHead)), "The module shows no slot."));
   EXPECT_FALSE(nlohmann::json::parse(probe_json(r, kHead), nullptr, false).is_discarded());
 }
 
