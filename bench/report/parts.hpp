@@ -42,7 +42,7 @@ report::Document document_of(const Report& r, std::string title, const std::stri
   report::Document d;
   d.title = std::move(title);
   d.lead = fmt::format("{}, {}. keyferry {} ({}).", lead, r.started, r.version, r.commit);
-  if (r.interrupted) d.alert = "Interrupted: this is what was measured until then.";
+  if (r.interrupted) d.alert = "The run was interrupted: this is what was measured until then.";
   return d;
 }
 

@@ -27,7 +27,10 @@ double drawable(double v) { return std::isfinite(v) && v > 0 ? v : 0; }
 double letters(std::string_view s) {  // how many are seen
   return static_cast<double>(std::ranges::count_if(s, [](char c) { return (c & 0xC0) != 0x80; }));
 }
-std::string text_of(const Bar& b) { return b.text.empty() ? number(b.value) : b.text; }
+std::string text_of(const Bars& d, std::size_t i) {
+  const Bar& b = d.data[i];
+  return (b.text.empty() ? number(b.value) : b.text) + (i == d.marked ? ", " + d.mark : "");
+}
 
 class Canvas {
  public:
@@ -158,30 +161,32 @@ std::string draw(const Columns& d, const std::string& title, bool narrow, bool /
 }
 
 // Wide: the label before its bar, the text behind it. Narrow: the label above its bar, and the text there as well where
-// it does not fit behind.
+// it does not fit behind, in a line of its own where both are long.
 std::string draw(const Bars& d, const std::string& title, bool narrow, bool half) {
-  double label_width = 0, text_width = 0, highest = drawable(d.highest);
+  double label_width = 0, text_width = 0, label_and_text = 0, highest = drawable(d.highest);
   std::string words = title;
   for (std::size_t i = 0; i < d.data.size(); ++i) {
     const Bar& b = d.data[i];
-    words += (i == 0 ? "" : "; ") + b.label + ": " + text_of(b) + (i == d.marked ? ", " + d.mark : "");
+    words += (i == 0 ? "" : "; ") + b.label + ": " + text_of(d, i);
     label_width = std::max(label_width, kLetter * letters(b.label) + 12);
-    text_width = std::max(text_width, kLetter * letters(text_of(b)) + 12);
+    text_width = std::max(text_width, kLetter * letters(text_of(d, i)) + 12);
+    label_and_text = std::max(label_and_text, kLetter * letters(b.label + text_of(d, i)) + 12);
     highest = std::max({highest, drawable(b.value), drawable(b.high)});
   }
   const double all = narrow ? kNarrow : half ? kWidth / 2 - 10 : kWidth;
   label_width = narrow ? 0 : std::min(label_width, all / 2);
   const double room = all - label_width - std::min(text_width, all * (narrow ? 0.5 : 0.4));
-  const int row = narrow ? 42 : 28, height = narrow ? 14 : 18;
+  // Narrow and both long: a line each.
+  const int below = narrow && label_and_text > all ? 16 : 0, row = narrow ? 42 + below : 28, height = narrow ? 14 : 18;
   const auto length = [&](double v) { return highest > 0 ? drawable(v) / highest * room : 0; };
   Canvas c(words, row * static_cast<int>(d.data.size()) + 4, static_cast<int>(all), narrow);
   for (std::size_t i = 0; i < d.data.size(); ++i) {
     const Bar& b = d.data[i];
-    const int y = row * static_cast<int>(i) + (narrow ? 21 : 5);  // of the bar
-    const int base = y + (narrow ? 12 : 14);                      // of a text beside it
+    const int y = row * static_cast<int>(i) + (narrow ? 21 + below : 5);  // of the bar
+    const int base = y + (narrow ? 12 : 14);                              // of a text beside it
     c.add(R"(<text class="row" x="{:.1f}" y="{}" text-anchor="{}">{}</text>)", narrow ? 0 : label_width - 10,
-          narrow ? y - 6 : base, narrow ? "start" : "end", escape(b.label));
-    double end = b.value > 0 ? std::max(length(b.value), 1.5) : 0;
+          narrow ? y - 6 - below : base, narrow ? "start" : "end", escape(b.label));
+    double end = drawable(b.value) > 0 ? std::max(length(b.value), 1.5) : 0;
     c.add(R"(<rect class="{}" x="{:.1f}" y="{}" width="{:.2f}" height="{}" rx="2"/>)",
           css_of(i == d.marked ? Hue::second : b.hue), label_width, y, end, height);
     if (b.high > b.low && highest > 0) {
@@ -190,7 +195,7 @@ std::string draw(const Bars& d, const std::string& title, bool narrow, bool half
             label_width + length(b.low), y + height / 2 - 4, label_width + length(b.high), number(b.low),
             number(b.high));
     }
-    const std::string text = text_of(b) + (i == d.marked ? ", " + d.mark : "");
+    const std::string text = text_of(d, i);
     const bool fits = !narrow || end + 6 + kLetter * letters(text) <= all;
     c.add(R"(<text class="value" x="{:.1f}" y="{}" text-anchor="{}">{}</text>)", fits ? label_width + end + 8 : all,
           fits ? base : y - 6, fits ? "start" : "end", escape(text));
@@ -277,7 +282,7 @@ Table twin_of(const Bars& d) {
   if (whiskers) t.head.insert(t.head.end(), {"lowest", "highest"});
   for (std::size_t i = 0; i < d.data.size(); ++i) {
     const Bar& b = d.data[i];
-    std::vector<Cell> row{b.label, text_of(b) + (i == d.marked ? ", " + d.mark : "")};
+    std::vector<Cell> row{b.label, text_of(d, i)};
     if (whiskers) row.insert(row.end(), {number(b.low), number(b.high)});
     t.rows.push_back(std::move(row));
   }

@@ -281,8 +281,9 @@ Section scaling(const std::vector<ProbeRate>& series, bool of_threads) {
   s.prose(std::string(first.kind == DirectKind::set ? "Download sets" : "Signatures") + " per second on " +
           std::string(curve_name(first.curve)) +
           (of_threads ? ", threads in one process." : ", processes of one thread."));
-  report::Bars bars{{}, 0, "knee", knee(series), true};
-  if (!(series[bars.marked].per_second > 0)) bars.mark.clear();
+  report::Bars bars{{}, 0, "knee"};
+  bars.in_terminal = true;
+  if (const std::size_t at = knee(series); series[at].per_second > 0) bars.marked = at;
   for (std::size_t i = 0; i < series.size(); ++i) {
     const ProbeRate& p = series[i];
     const unsigned n = of_threads ? p.threads : p.processes;

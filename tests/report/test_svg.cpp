@@ -89,6 +89,19 @@ TEST(ReportSvg, HasAFormForTelephones) {
   }
 }
 
+// Where neither label nor text leaves room for the other, each has a line.
+TEST(ReportSvg, LongLabelsAndLongTextsDoNotTouchOnATelephone) {
+  const std::string label(40, 'l'), value(40, 'v');
+  const std::string both = svg::drawn({"", Bars{{{label, 2, value}, {"b", 1, "short"}}}});
+  const std::string narrow = both.substr(both.rfind("<svg"));
+  const auto y_of = [&](const std::string& text) {
+    const auto at = narrow.rfind(" y=\"", narrow.find(">" + text + "<"));
+    return std::stod(narrow.substr(at + 4));
+  };
+  EXPECT_GE(std::abs(y_of(label) - y_of(value)), 14);
+  EXPECT_GE(y_of("b") - y_of(value), 30) << "the next row begins below this one's bar";
+}
+
 TEST(ReportSvg, Escapes) { EXPECT_EQ(svg::escape("a<b>&\"c\""), "a&lt;b&gt;&amp;&quot;c&quot;"); }
 
 }  // namespace
