@@ -39,7 +39,7 @@ svg .hover{fill:transparent}svg .whisker{fill:none;stroke:var(--text);stroke-wid
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;width:100%;margin-top:8px;font-variant-numeric:tabular-nums}
 td,th{text-align:left;padding:4px 14px 4px 0;border-top:1px solid var(--line);vertical-align:top}
-th{color:var(--dim);font-weight:500}td.n,th.n{text-align:right}tbody th{white-space:pre-wrap}td.n{white-space:nowrap}
+th{color:var(--dim);font-weight:500}td.n,th.n{text-align:right}tbody th{white-space:pre-wrap}td.n,.brief{white-space:nowrap}
 .facts td{overflow-wrap:anywhere}
 pre{background:var(--bg);border:1px solid var(--line);border-radius:6px;padding:12px;overflow-x:auto;font-size:13px}
 .two{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(380px,100%),1fr));gap:0 30px}
@@ -93,7 +93,9 @@ class Html {
       out += "<tr>";
       for (std::size_t i = 0; i < row.size(); ++i) {
         const std::string_view tone = css_of(row[i].tone);
-        const std::string css = i < t.words ? std::string(tone) : tone.empty() ? "n" : fmt::format("n {}", tone);
+        // A curve or a percentage is not broken in two.
+        const std::string_view kind = i >= t.words ? "n" : row[i].text.size() <= 12 ? "brief" : "";
+        const std::string css = fmt::format("{}{}{}", kind, kind.empty() || tone.empty() ? "" : " ", tone);
         cell(i == 0 && t.words > 0 ? "th" : "td", "row", css, row[i].text);
       }
       out += "</tr>\n";
