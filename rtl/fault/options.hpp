@@ -13,6 +13,8 @@
 #include <string_view>
 #include <thread>
 
+#include "../test/arguments.hpp"
+
 namespace kf::fault {
 
 struct Options {
@@ -28,21 +30,24 @@ struct Options {
   std::size_t jobs = std::max(1U, std::thread::hardware_concurrency());
 };
 
+inline bool one_of(const std::string& option, const std::string& value, const char* no, const char* yes) {
+  if (value != no && value != yes) throw std::runtime_error(option + " '" + value + "': " + no + " or " + yes);
+  return value == yes;
+}
+inline std::regex regex(const std::string& option, const std::string& value) {
+  try {
+    return std::regex(value);
+  } catch (const std::regex_error& e) {
+    throw std::runtime_error(option + " '" + value + "': no regular expression: " + e.what());
+  }
+}
+
 /// Throws what is wrong with an argument; nothing after --help.
 inline std::optional<Options> options(int argc, char** argv) {
   Options o;
   o.seed = std::random_device{}();
-  for (int i = 1; i < argc; ++i) {
-    const std::string a = argv[i];
-    const auto value = [&] {
-      if (i + 1 == argc) throw std::runtime_error(a + " wants a value");
-      return std::string(argv[++i]);
-    };
-    const auto one_of = [&](const std::string& v, const char* no, const char* yes) {
-      if (v != no && v != yes) throw std::runtime_error(a + ": " + no + " or " + yes);
-      return v == yes;
-    };
-    if (a == "--help") {
+  for (rtl::Arguments a(argc, argv); a.next();) {
+    if (a.is("--help")) {
       std::puts(
           "fault --table FILE [--program generate|ecka|sign|verify|check|all] [--curve 0|1] [--count N, of each "
           "program]\n"
@@ -52,46 +57,44 @@ inline std::optional<Options> options(int argc, char** argv) {
           "Flips one bit in a random cycle of a batch, so often, and judges what comes out: rtl/fault/README.md");
       return std::nullopt;
     }
-    if (a == "--table")
-      o.table = value();
-    else if (a == "--program")
-      o.program = value();
-    else if (a == "--curve")
-      o.curve = std::stoi(value());
-    else if (a == "--count")
-      o.count = std::stoul(value());
-    else if (a == "--seed")
-      o.seed = std::stoull(value());
-    else if (a == "--from")
-      o.from = std::stoll(value());
-    else if (a == "--to")
-      o.to = std::max(std::stoull(value()), 1ULL);
-    else if (a == "--target")
-      o.target = value();
-    else if (a == "--open")
-      o.open = value();
-    else if (a == "--by")
-      o.by_bit = one_of(value(), "signal", "bit");
-    else if (a == "--list")
+    if (a.is("--table"))
+      o.table = a.text();
+    else if (a.is("--program"))
+      o.program = a.text();
+    else if (a.is("--curve"))
+      o.curve = a.number(0, 1);
+    else if (a.is("--count"))
+      o.count = a.number<std::size_t>(1);
+    else if (a.is("--seed"))
+      o.seed = a.number<std::uint64_t>();
+    else if (a.is("--from"))
+      o.from = a.number<std::int64_t>();
+    else if (a.is("--to"))
+      o.to = a.number<std::uint64_t>(1);
+    else if (a.is("--target"))
+      o.target = regex("--target", a.text());
+    else if (a.is("--open"))
+      o.open = regex("--open", a.text());
+    else if (a.is("--by"))
+      o.by_bit = one_of("--by", a.text(), "signal", "bit");
+    else if (a.is("--list"))
       o.list = true;
-    else if (a == "--events")
+    else if (a.is("--events"))
       o.events = true;
-    else if (a == "--jobs")
-      o.jobs = std::max(1UL, std::stoul(value()));
-    else if (a == "--bit")
-      o.bit = std::stoul(value());
-    else if (a == "--rest")
+    else if (a.is("--jobs"))
+      o.jobs = a.number<std::size_t>(1, 1024);
+    else if (a.is("--bit"))
+      o.bit = a.number<std::size_t>();
+    else if (a.is("--rest"))
       o.rest = true;
-    else if (a == "--zeroise")
+    else if (a.is("--zeroise"))
       o.zeroise = true;
-    else if (a == "--no-errors")
+    else if (a.is("--no-errors"))
       o.no_errors = true;
     else
-      throw std::runtime_error("unknown option " + a);
+      a.unknown();
   }
-  if (o.count == 0) throw std::runtime_error("--count: at least 1");
   if (o.rest && o.zeroise) throw std::runtime_error("--rest or --zeroise");
-  if (o.curve != 0 && o.curve != 1) throw std::runtime_error("--curve: 0 (P-256) or 1 (brainpoolP256r1)");
   constexpr std::array<std::string_view, 6> programs{"all", "generate", "ecka", "sign", "verify", "check"};
   if (std::ranges::find(programs, o.program) == programs.end())
     throw std::runtime_error("--program: generate, ecka, sign, verify, check or all");

@@ -3,6 +3,7 @@
 A task's digest covers its sources without comments and blanks, the properties, the script that proves it and the version of yosys. Whoever changes
 any of these has the proof run by the tests, and writes the record anew with --record when it has come out.
 """
+import argparse
 import concurrent.futures
 import hashlib
 import json
@@ -13,8 +14,15 @@ import subprocess
 FILE = pathlib.Path(__file__).with_name("proven.json")
 
 
+def at_least_one(text):
+    n = int(text)
+    if n < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return n
+
+
 def add_options(parser):
-    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--jobs", type=at_least_one, default=2)
     parser.add_argument("--changed-only", action="store_true", help="leave out what proven.json says was proven of the same sources (what ./run test does)")
     parser.add_argument("--record", action="store_true", help="write into proven.json what comes out well")
 

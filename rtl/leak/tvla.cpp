@@ -16,11 +16,14 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cerrno>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <map>
 
+#include "../test/arguments.hpp"
 #include "../test/engine.hpp"
 // after verilated.h
 #include "../fault/targets.hpp"
@@ -240,13 +243,8 @@ int main(int argc, char** argv) {
   kf::leak::Options o;
   o.seed = std::random_device{}();
   try {
-    for (int i = 1; i < argc; ++i) {
-      const std::string a = argv[i];
-      const auto value = [&] {
-        if (i + 1 == argc) throw std::runtime_error(a + " wants a value");
-        return std::string(argv[++i]);
-      };
-      if (a == "--help") {
+    for (kf::rtl::Arguments a(argc, argv); a.next();) {
+      if (a.is("--help")) {
         std::puts(
             "leak --table FILE [--program sign|ecka] [--curve 0|1] [--traces N] [--seed N] [--unmasked] "
             "[--expect-leak]\n"
@@ -256,29 +254,31 @@ int main(int argc, char** argv) {
             "for traces to be aligned.");
         return 0;
       }
-      if (a == "--table")
-        o.table = value();
-      else if (a == "--program")
-        o.program = value();
-      else if (a == "--curve")
-        o.curve = std::stoi(value());
-      else if (a == "--traces")
-        o.traces = std::stoul(value());
-      else if (a == "--seed")
-        o.seed = std::stoull(value());
-      else if (a == "--csv")
-        o.csv = value();
-      else if (a == "--unmasked")
+      if (a.is("--table"))
+        o.table = a.text();
+      else if (a.is("--program"))
+        o.program = a.text();
+      else if (a.is("--curve"))
+        o.curve = a.number(0, 1);
+      else if (a.is("--traces"))
+        o.traces = a.number<std::size_t>(16);  // four for each half and class
+      else if (a.is("--seed"))
+        o.seed = a.number<std::uint64_t>();
+      else if (a.is("--csv"))
+        o.csv = a.text();
+      else if (a.is("--unmasked"))
         o.unmasked = true;
-      else if (a == "--expect-leak")
+      else if (a.is("--expect-leak"))
         o.expect_leak = true;
-      else if (a == "--explain")
+      else if (a.is("--explain"))
         o.explain = true;
       else
-        throw std::runtime_error("unknown option " + a);
+        a.unknown();
     }
+    // Before the hours that it takes, not after them.
+    if (!o.csv.empty() && !std::ofstream(o.csv))
+      throw std::runtime_error("--csv " + o.csv + ": " + std::strerror(errno));
     if (o.program != "sign" && o.program != "ecka") throw std::runtime_error("--program: sign or ecka");
-    if (o.traces < 16) throw std::runtime_error("--traces: at least 16, four for each half and class");
     const kf::rtl::OpensslCurve curve(o.curve == 0 ? NID_X9_62_prime256v1 : NID_brainpoolP256r1);
     return kf::leak::Assessment(o, curve).run();
   } catch (const std::exception& e) {

@@ -1,6 +1,11 @@
 #!/usr/bin/env bash
 # Lint of the core: verilator -Wall on both tops under every style, II and build; Icarus as a second opinion. Exit status 0: clean.
 set -euo pipefail
+if [ $# -ne 0 ]; then
+  echo "usage: run.sh   (no arguments) lints the core with verilator -Wall and Icarus; prints 'clean' and ends with 0, or what it found" >&2
+  [ "$1" = --help ] && exit 0
+  exit 2
+fi
 rtl=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 packages=("$rtl/arith/kf_arith_pkg.sv" "$rtl/core/kf_uc.sv" "$rtl/core/kf_curve.sv" "$rtl/shell/kf_regs_pkg.sv")
 files=("${packages[@]}")

@@ -157,6 +157,8 @@ def main():
     ap.add_argument("--tiny", type=int, metavar="BITS", help="two curves over primes of BITS bits instead of P-256 and brainpoolP256r1")
     ap.add_argument("--table", metavar="FILE", help="write the table memory (and nothing else, unless --out is given)")
     a = ap.parse_args()
+    if a.tiny is not None and not 5 <= a.tiny <= 12:
+        ap.error("--tiny: 5 to 12 bits; the points of such a curve are counted one by one")
     curves = (golden.tiny_curve(a.tiny), golden.tiny_curve(a.tiny, skip=1)) if a.tiny else (golden.P256, golden.BRAINPOOL)
     im = image.Image(curves)
     if a.table:
@@ -184,4 +186,7 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except OSError as e:  # a file or a program that is not there
+        sys.exit(f"{e.filename}: {e.strerror}")

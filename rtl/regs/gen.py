@@ -350,4 +350,7 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except OSError as e:  # a file or a program that is not there
+        sys.exit(f"{e.filename}: {e.strerror}")

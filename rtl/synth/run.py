@@ -8,7 +8,7 @@
                                         second instead of ten minutes); comments and blanks do not count
     run.py --show                       prints the committed table as Markdown; rows of earlier sources are marked
 
-Fails when: yosys reports conflicting drivers or latches, a count is below its floor (logic was lost), a count of the committed table has
+Fails when: yosys reports conflicting drivers or latches, a count is below its floor (logic was lost) or, for xcup, above what the core may have, a count of the committed table has
 grown by more than a tenth, or the longest carry chain exceeds 170 bits. Counts of cells are no frequency: nothing here was placed or routed.
 Families: xcup (UltraScale+), xc7 (7 series), ecp5 (Lattice ECP5).
 """
@@ -52,6 +52,7 @@ COLUMNS = {
     "URAM": {r"URAM288": 1},
 }
 FLOORS = {"DSP": 60, "LUT": 6000, "FF": 9000}
+CEILINGS = {"DSP": 400, "LUT": 40000}  # of xcup, whose table is in UltraRAM
 CARRY_LIMIT = 170
 
 
@@ -135,6 +136,7 @@ def judge(row, old):
     bad = [f"{k} {row.get(k, 0)} is below the floor {v}" for k, v in FLOORS.items() if row.get(k, 0) < v]
     if row["carry"] > CARRY_LIMIT:
         bad.append(f"a carry chain of {row['carry']} bits; {CARRY_LIMIT} are allowed")
+    bad += [f"{k} {row.get(k, 0)} is above the {v} that the core may have" for k, v in (CEILINGS if "URAM" in row else {}).items() if row.get(k, 0) > v]
     if old:
         bad += [f"{k} has grown from {old.get(k, 0)} to {v}" for k, v in row.items() if k != "sources" and v > 1.1 * old.get(k, 0) + 1]
     return bad
@@ -175,7 +177,7 @@ def main():
             key = f"{family} II={ii}"
             if a.fresh:
                 row = table.get(key, {})
-                findings = judge(row, None)
+                findings = judge(row, None) if row else []
                 if row.get("sources") != digest(family, ii):
                     findings = [f"the committed row is of other sources: run.py --family {family} --ii {ii} --write"]
                 print(f"{key}: {row}" + "".join(f"\n  {x}" for x in findings))
@@ -200,4 +202,7 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except OSError as e:  # a file or a program that is not there
+        sys.exit(f"{e.filename}: {e.strerror}")

@@ -3,6 +3,7 @@
 #include <ctime>
 #include <cstring>
 
+#include "arguments.hpp"
 #include "engine.hpp"
 
 namespace kf::rtl {
@@ -170,11 +171,25 @@ int main(int argc, char** argv) {
   std::uint64_t seed = std::random_device{}();
   std::size_t jobs = 128;
   std::string only;
-  for (int i = 1; i + 1 < argc; i += 2) {
-    if (std::strcmp(argv[i], "--table") == 0) table = argv[i + 1];
-    if (std::strcmp(argv[i], "--seed") == 0) seed = std::strtoull(argv[i + 1], nullptr, 0);
-    if (std::strcmp(argv[i], "--jobs") == 0) jobs = std::strtoull(argv[i + 1], nullptr, 0);
-    if (std::strcmp(argv[i], "--only") == 0) only = argv[i + 1];
+  try {
+    for (Arguments a(argc, argv); a.next();) {
+      if (a.is("--table"))
+        table = a.text();
+      else if (a.is("--seed"))
+        seed = a.number<std::uint64_t>();
+      else if (a.is("--jobs"))
+        jobs = a.number<std::size_t>(1);
+      else if (a.is("--only"))
+        only = a.text();
+      else
+        a.unknown();
+    }
+    if (table.empty()) throw std::runtime_error("--table FILE is missing");
+    if (!only.empty() && only != "generate" && only != "ecka" && only != "sign" && only != "verify")
+      throw std::runtime_error("--only '" + only + "': generate, ecka, sign or verify");
+  } catch (const std::exception& x) {
+    std::fprintf(stderr, "bench: %s\nusage: bench --table FILE [--jobs N, of each operation] [--seed N] [--only generate|ecka|sign|verify]\n", x.what());
+    return 2;
   }
   std::printf("seed %llu\n", static_cast<unsigned long long>(seed));
   try {

@@ -11,6 +11,8 @@ set -euo pipefail
 rtl=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 kind=${1-} out=${2-} ii=${3-1}
 case $kind in bench | test | tiny | coverage | pipelined | fault | leak | entropy) ;; *) echo "usage: build.sh bench|test|tiny|coverage|pipelined|fault|leak|entropy FOLDER [II]" >&2; exit 2 ;; esac
+[ -n "$out" ] || { echo "build.sh: in which folder?" >&2; exit 2; }
+case $ii in 1 | 2 | 4) ;; *) echo "build.sh: II is 1, 2 or 4, not '$ii'" >&2; exit 2 ;; esac
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
 

@@ -4,17 +4,30 @@
 //     test_tiny CURVES TABLE [SEED] [PART]     PART 1: everything; 4: every fourth point, and so on
 #include <cstdio>
 #include <fstream>
+#include <string>
 
+#include "arguments.hpp"
 #include "engine.hpp"
 
 int main(int argc, char** argv) {
   using namespace kf::rtl;
-  if (argc < 3) return 2;
-  const std::uint64_t seed = argc > 3 ? std::strtoull(argv[3], nullptr, 0) : std::random_device{}();
-  const std::size_t part = argc > 4 ? std::strtoull(argv[4], nullptr, 0) : 1;
+  std::uint64_t seed = std::random_device{}();
+  std::size_t part = 1;  // VERIFY meets every so manieth point only
+  std::string curves_file, table;
+  try {
+    Arguments a(argc, argv);
+    curves_file = a.text();
+    table = a.text();
+    if (argc > 3) seed = a.number<std::uint64_t>();
+    if (argc > 4) part = a.number<std::size_t>(1);
+    if (a.next()) a.unknown();
+  } catch (const std::exception& x) {
+    std::fprintf(stderr, "tiny:%s\nusage: tiny CURVES TABLE [SEED [PART]]   CURVES, TABLE: of gen.py --tiny; PART: VERIFY meets every PART-th point only\n", x.what());
+    return 2;
+  }
   std::printf("seed %llu\n", static_cast<unsigned long long>(seed));
   try {
-    std::ifstream f(argv[1]);
+    std::ifstream f(curves_file);
     std::vector<TinyCurve> curves;
     std::vector<std::uint64_t> orders;
     for (std::uint64_t p, a, b, gx, gy, n; f >> p >> a >> b >> gx >> gy >> n;) {
@@ -23,7 +36,7 @@ int main(int argc, char** argv) {
     }
     if (curves.size() != 2) throw std::runtime_error("two curves are expected");
     Engine e(seed);
-    e.load_table(argv[2]);
+    e.load_table(table);
     if (!e.self_test()) throw std::runtime_error("not ready");
     std::mt19937_64 rng(seed);
     std::size_t wrong = 0;

@@ -1,5 +1,8 @@
 // The Device on the simulated board in this process: start, every operation, rings, abort, zeroise, reset, refusals.
+#include <algorithm>
+
 #include "drivers/simulated/in_process/board_transport.hpp"
+#include "host/base/bytes.hpp"
 #include "tests/drivers/support.hpp"
 
 namespace kf::ecc::test {
@@ -25,6 +28,38 @@ class OnCore : public testing::Test {
   static std::unique_ptr<Board> board_;
 };
 std::unique_ptr<Board> OnCore::board_;
+
+// The example in docs/ecc-core.md, "One job".
+TEST(RingEntries, AreWrittenAsTheDocumentShowsThem) {
+  const std::string x = "96c298d84539a1f4a033eb2d817d0377f240a463e5e6bcf847422ce1f2d1176b";
+  const std::string y = "f551bf376840b6cbce5e316b5733ce2b169e0f7c4aebe78e9b7f1afee242e34f";
+  const auto hex_of = [](const auto& entry) {
+    return to_hex(ByteView(reinterpret_cast<const std::uint8_t*>(&entry), sizeof entry));
+  };
+  const auto put = [](std::uint8_t(&into)[32], const std::string& hex) {
+    const Bytes octets = from_hex(hex).value();
+    std::ranges::copy(octets, into);
+  };
+  Descriptor d{};
+  d.opcode = static_cast<std::uint8_t>(Opcode::ecka);
+  d.key_slot = 17;
+  d.flags = kDescriptorPhase | kDescriptorGeneration.put(3);
+  d.tag = 0x0123456789ABCDEF;
+  put(d.v[0], x);
+  put(d.v[1], y);
+  EXPECT_EQ(hex_of(d), "0200110019000000efcdab8967452301" + std::string(32, '0') + x + y + std::string(320, '0'));
+  Completion c{};
+  put(c.x, x);
+  c.status = static_cast<std::uint8_t>(JobStatus::ok);
+  c.opcode = d.opcode;
+  c.context = 5;
+  c.flags = kCompletionPhase;
+  c.tag = d.tag;
+  c.cycles = 253000;
+  c.check = check_word(c);
+  EXPECT_EQ(hex_of(c),
+            x + std::string(128, '0') + "9602000501000000efcdab896745230148dc030015359b52" + std::string(16, '0'));
+}
 
 TEST_F(OnCore, TellsWhatItIs) {
   const auto d = open();

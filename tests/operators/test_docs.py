@@ -45,6 +45,7 @@ def shape(line):
     """What must stay the same in a line from run to run."""
     line = re.sub(r"\b[0-9a-f]{12}(\+changes)?\b", "H", line.strip())
     line = re.sub(r"/\S*/(?=\S)", "/", line)                    # folders
+    line = re.sub(r" \|#+ ", " | ", line)                      # bars
     line = re.sub(r"\b[0-9A-F]{12,}\b|-?\d[\d.,:]*\d|\d", "0", line)
     if line.startswith("{"):                                   # JSON: its first key
         return line.split('"')[1]

@@ -7,6 +7,7 @@
 
 #include "Vkf_shell___024root.h"
 #include "bench.hpp"
+#include "rtl/test/arguments.hpp"
 
 namespace kf::ecc::test {
 namespace {
@@ -842,13 +843,22 @@ void flips(Bench& b, unsigned rounds) {
 
 int all(int argc, char** argv) {
   std::uint64_t seed = std::random_device{}();
-  std::string_view only;
+  std::string only;
   unsigned rounds = 60;
-  for (int i = 1; i + 1 < argc; i += 2) {
-    const std::string_view a = argv[i];
-    if (a == "--seed") seed = std::strtoull(argv[i + 1], nullptr, 0);
-    if (a == "--only") only = argv[i + 1];
-    if (a == "--rounds") rounds = static_cast<unsigned>(std::strtoul(argv[i + 1], nullptr, 0));
+  try {
+    for (rtl::Arguments a(argc, argv); a.next();) {
+      if (a.is("--seed"))
+        seed = a.number<std::uint64_t>();
+      else if (a.is("--only"))
+        only = a.text();
+      else if (a.is("--rounds"))
+        rounds = a.number(1U);
+      else
+        a.unknown();
+    }
+  } catch (const std::exception& x) {
+    std::fprintf(stderr, "test_shell: %s\nusage: test_shell [--seed N] [--only NAME] [--rounds N]\n", x.what());
+    return 2;
   }
   std::printf("seed %llu\n", static_cast<unsigned long long>(seed));
   const std::pair<std::string_view, std::function<void(Bench&)>> tests[] = {
