@@ -31,8 +31,8 @@ std::unique_ptr<Board> OnCore::board_;
 
 // The example in docs/ecc-core.md, "One job".
 TEST(RingEntries, AreWrittenAsTheDocumentShowsThem) {
-  const std::string x = "96c298d84539a1f4a033eb2d817d0377f240a463e5e6bcf847422ce1f2d1176b";
-  const std::string y = "f551bf376840b6cbce5e316b5733ce2b169e0f7c4aebe78e9b7f1afee242e34f";
+  const std::string x = "96C298D84539A1F4A033EB2D817D0377F240A463E5E6BCF847422CE1F2D1176B";
+  const std::string y = "F551BF376840B6CBCE5E316B5733CE2B169E0F7C4AEBE78E9B7F1AFEE242E34F";
   const auto hex_of = [](const auto& entry) {
     return to_hex(ByteView(reinterpret_cast<const std::uint8_t*>(&entry), sizeof entry));
   };
@@ -47,7 +47,7 @@ TEST(RingEntries, AreWrittenAsTheDocumentShowsThem) {
   d.tag = 0x0123456789ABCDEF;
   put(d.v[0], x);
   put(d.v[1], y);
-  EXPECT_EQ(hex_of(d), "0200110019000000efcdab8967452301" + std::string(32, '0') + x + y + std::string(320, '0'));
+  EXPECT_EQ(hex_of(d), "0200110019000000EFCDAB8967452301" + std::string(32, '0') + x + y + std::string(320, '0'));
   Completion c{};
   put(c.x, x);
   c.status = static_cast<std::uint8_t>(JobStatus::ok);
@@ -58,7 +58,7 @@ TEST(RingEntries, AreWrittenAsTheDocumentShowsThem) {
   c.cycles = 253000;
   c.check = check_word(c);
   EXPECT_EQ(hex_of(c),
-            x + std::string(128, '0') + "9602000501000000efcdab896745230148dc030015359b52" + std::string(16, '0'));
+            x + std::string(128, '0') + "9602000501000000EFCDAB896745230148DC030015359B52" + std::string(16, '0'));
 }
 
 TEST_F(OnCore, TellsWhatItIs) {
