@@ -135,9 +135,8 @@ TEST(CoreFaults, FlippedBitsDeliverNoWrongKeyAndLoseNoDownload) {
   const char* many = std::getenv("KF_FLIP_DOWNLOADS");  // the soak test's
   const unsigned downloads = many == nullptr ? 60 : static_cast<unsigned>(std::stoul(many));
   const std::string flips = (fs::temp_directory_path() / ("kf-flips-" + random_uuid())).string();
-  const std::map<std::string, std::string> environment{{"KEYFERRY_TEST_FLIPS", flips},
-                                                       {"KEYFERRY_TEST_FLIP_EVERY", "200000"},
-                                                       {"KEYFERRY_TEST_FLIP_SEED", "12"}};
+  const std::map<std::string, std::string> environment{
+      {"KEYFERRY_TEST_FLIPS", flips}, {"KEYFERRY_TEST_FLIP_EVERY", "200000"}, {"KEYFERRY_TEST_FLIP_SEED", "12"}};
   for (const auto& [name, value] : environment) ASSERT_EQ(::setenv(name.c_str(), value.c_str(), 1), 0);
   RigOptions o;
   o.custody = "core";

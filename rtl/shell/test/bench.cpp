@@ -9,8 +9,9 @@ namespace kf::ecc::test {
 namespace {
 
 // What the stand-in answers now and then instead of ok.
-constexpr JobStatus kAnswers[8] = {JobStatus::ok,            JobStatus::off_curve, JobStatus::exception, JobStatus::entropy,
-                                   JobStatus::bad_signature, JobStatus::fault,     JobStatus::range,     JobStatus::key};
+constexpr JobStatus kAnswers[8] = {
+    JobStatus::ok,    JobStatus::off_curve, JobStatus::exception, JobStatus::entropy, JobStatus::bad_signature,
+    JobStatus::fault, JobStatus::range,     JobStatus::key};
 
 template <class T>
 Beat beat_of(const T& wide) {
@@ -179,8 +180,9 @@ void Bench::make_answer(std::size_t k) {
   } else {
     c.opcode = p.d.opcode;
     c.curve = p.d.curve;
-    c.status = p.d.opcode == 0 ? static_cast<std::uint8_t>(JobStatus::descriptor)
-                               : static_cast<std::uint8_t>(p.d.tag % 8 == 0 ? kAnswers[p.d.tag / 8 % 8] : JobStatus::ok);
+    c.status = p.d.opcode == 0
+                   ? static_cast<std::uint8_t>(JobStatus::descriptor)
+                   : static_cast<std::uint8_t>(p.d.tag % 8 == 0 ? kAnswers[p.d.tag / 8 % 8] : JobStatus::ok);
   }
   if (top->abort_o) c.status = static_cast<std::uint8_t>(JobStatus::aborted);
   if (c.status == static_cast<std::uint8_t>(JobStatus::ok))
@@ -310,7 +312,8 @@ void Bench::sample() {
   // Jobs.
   const bool jv = top->m_job_valid;
   KF_NEED(!job_was_ || (jv && (beat_of(top->m_job_data) == job_data_was_ ||
-                               (zeroising && job_beat_ != 0 && beat_of(top->m_job_data) == Beat{}) || jobs[taken].changed == job_beat_)),
+                               (zeroising && job_beat_ != 0 && beat_of(top->m_job_data) == Beat{}) ||
+                               jobs[taken].changed == job_beat_)),
           "m_job changed before m_job_ready");
   if (jv) KF_NEED(top->m_job_last == (job_beat_ == 5), "last mark of a job");
   if (jv && top->m_job_ready) {
@@ -319,7 +322,8 @@ void Bench::sample() {
     for (const std::uint32_t word : job_beats_[job_beat_]) check ^= word;
     KF_NEED(taken < jobs.size(), "a job nobody posted");
     // Of a first beat the shell has compared it.
-    KF_NEED(job_beat_ == 0 || (check == 0) == (jobs[taken].changed != job_beat_), "check word of beat " + std::to_string(job_beat_));
+    KF_NEED(job_beat_ == 0 || (check == 0) == (jobs[taken].changed != job_beat_),
+            "check word of beat " + std::to_string(job_beat_));
     if (++job_beat_ == 6) {
       job_beat_ = 0;
       Posted& p = jobs[taken];
@@ -332,8 +336,9 @@ void Bench::sample() {
         want[0][3] = first[3];
       }
       for (unsigned i = 0; i < 6; ++i)
-        KF_NEED(job_beats_[i] == want[i] || (zeroising && i != 0 && job_beats_[i] == Beat{}) || (i != 0 && p.changed == i),
-                "job " + std::to_string(taken) + " differs in beat " + std::to_string(i));
+        KF_NEED(
+            job_beats_[i] == want[i] || (zeroising && i != 0 && job_beats_[i] == Beat{}) || (i != 0 && p.changed == i),
+            "job " + std::to_string(taken) + " differs in beat " + std::to_string(i));
       p.engine_took = true;
       ++n_jobs;
       held_.push_back({taken, cycle_ + 1 + below(waits.answer + 1)});
@@ -391,10 +396,12 @@ void Bench::flip() {
     unsigned width;
     std::array<void*, 3> words;
   };
-#define KF_COPIES(width, name)                                                                            \
-  Copies {                                                                                                \
-    width, { &r.kf_shell__DOT__##name##__DOT__u_a__DOT__q_o, &r.kf_shell__DOT__##name##__DOT__u_b__DOT__q_o, \
-             &r.kf_shell__DOT__##name##__DOT__u_c__DOT__q_o }                                             \
+#define KF_COPIES(width, name)                                                                        \
+  Copies {                                                                                            \
+    width, {                                                                                          \
+      &r.kf_shell__DOT__##name##__DOT__u_a__DOT__q_o, &r.kf_shell__DOT__##name##__DOT__u_b__DOT__q_o, \
+          &r.kf_shell__DOT__##name##__DOT__u_c__DOT__q_o                                              \
+    }                                                                                                 \
   }
   const std::array all{KF_COPIES(7, u_orders),
                        KF_COPIES(1, registers__DOT__u_lock),
@@ -548,18 +555,23 @@ std::size_t Bench::consume(std::size_t most) {
     KF_NEED(p.answered, "a completion nobody sent");
     Completion want = p.answer;
     want.flags = phase ? kCompletionPhase : 0;
-    const auto zero = [](const std::uint8_t* v) { return std::all_of(v, v + 32, [](std::uint8_t x) { return x == 0; }); };
+    const auto zero = [](const std::uint8_t* v) {
+      return std::all_of(v, v + 32, [](std::uint8_t x) { return x == 0; });
+    };
     const bool blank = zero(c.x) && zero(c.y);
-    if (p.blank_due || (p.blank_allowed && (blank || !p.torn_allowed) && std::memcmp(&c, &want, sizeof c) != 0)) {  // zeroised
+    if (p.blank_due ||
+        (p.blank_allowed && (blank || !p.torn_allowed) && std::memcmp(&c, &want, sizeof c) != 0)) {  // zeroised
       std::memset(want.x, 0, 32);
       std::memset(want.y, 0, 32);
       want.status = static_cast<std::uint8_t>(JobStatus::aborted);
-    } else if (p.torn_allowed && std::memcmp(&c, &want, sizeof c) != 0) {  // what memory had taken is there, the rest is not
+    } else if (p.torn_allowed &&
+               std::memcmp(&c, &want, sizeof c) != 0) {  // what memory had taken is there, the rest is not
       if (zero(c.x)) std::memset(want.x, 0, 32);
       if (zero(c.y)) std::memset(want.y, 0, 32);
       want.status = static_cast<std::uint8_t>(JobStatus::aborted);
     }
-    if (want.status != p.answer.status || c.check != p.answer.check) {  // given up by the shell: a check word of its own
+    if (want.status != p.answer.status ||
+        c.check != p.answer.check) {  // given up by the shell: a check word of its own
       Completion empty = want;
       std::memset(empty.x, 0, 32);
       std::memset(empty.y, 0, 32);

@@ -44,8 +44,8 @@ struct Errors {
 
 struct Posted {
   Descriptor d{};
-  bool bad = false;      // the host made it wrong
-  bool axi_bad = false;  // its read went wrong
+  bool bad = false;        // the host made it wrong
+  bool axi_bad = false;    // its read went wrong
   unsigned changed = ~0U;  // the beat that a fault has changed while it waited for the engine
   bool engine_took = false;
   Completion answer{};  // what the engine sent
@@ -127,7 +127,8 @@ class Bench {
   std::uint64_t ar_seen = 0, irq_cycles = 0;
   unsigned zeroise_pulses = 0;
 
-  // Faults in the shell's own registers: chance in 256 a cycle that a bit of one copy of what is there three times changes.
+  // Faults in the shell's own registers: chance in 256 a cycle that a bit of one copy of what is there three times
+  // changes.
   unsigned flips = 0;
   unsigned flipped_copy = 0;  // 0, 1 or 2: always of this one, since a register whose clock sleeps keeps what it has
   std::uint64_t flips_done = 0;

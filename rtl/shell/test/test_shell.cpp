@@ -193,7 +193,8 @@ void full_and_empty(Bench& b) {
   b.ring_doorbell();  // an empty ring stays empty
   b.run(500);
   KF_NEED(b.fetched == 10, "nothing was read from an empty ring");
-  // A completion that stands in memory, which has not answered yet, can be consumed by its phase bit but does not interrupt.
+  // A completion that stands in memory, which has not answered yet, can be consumed by its phase bit but does not
+  // interrupt.
   for (unsigned i = 0; i < 2; ++i) {  // the second for what came while the first was pending
     b.write(kRegIrqStatus, kIrqStatusCompletion.mask());
     b.run(4);
@@ -215,7 +216,8 @@ void full_and_empty(Bench& b) {
   b.waits.w_ready = 256;
   b.run(2000);
   KF_NEED(b.consume(8) == 1, "it stands in memory");
-  KF_NEED(b.read(kRegCqHead) == 11 && b.read(kRegCqTail) == 10 && errors_now(b) == 0, "a host that goes by the phase bit is early");
+  KF_NEED(b.read(kRegCqHead) == 11 && b.read(kRegCqTail) == 10 && errors_now(b) == 0,
+          "a host that goes by the phase bit is early");
   KF_NEED(kIrqStatusCompletion.get(b.read(kRegIrqStatus)) == 0, "no interrupt before memory's answer");
   clear_errors(b);
   b.waits.b_valid = 256;
@@ -315,7 +317,8 @@ void bad_descriptors(Bench& b) {
   b.check_counters();
 }
 
-// A bit of a beat that waits for the engine changes: the engine gets a check word that is not the operand's, or a descriptor that cannot be read.
+// A bit of a beat that waits for the engine changes: the engine gets a check word that is not the operand's, or a
+// descriptor that cannot be read.
 void changed_beats(Bench& b) {
   auto& memory = b.top->rootp->kf_shell__DOT__submissions__DOT__beats__DOT__memory;
   b.rings(3, 3);
@@ -453,7 +456,8 @@ void zeroise(Bench& b) {
     KF_NEED((b.read(kRegStatus) & kStatusWiped.mask()) != 0, "WIPED after the end");
     KF_NEED(b.engine_wiped && shell_memory_clear(b), "buffers are overwritten");
     KF_NEED(b.fetched == b.written, "every fetched descriptor is answered");
-    for (const auto& p : b.jobs) blanked += p.written && p.blank_allowed && p.answer.status == static_cast<std::uint8_t>(JobStatus::ok);
+    for (const auto& p : b.jobs)
+      blanked += p.written && p.blank_allowed && p.answer.status == static_cast<std::uint8_t>(JobStatus::ok);
     b.enable(true);
     b.finish();
   }
@@ -470,7 +474,8 @@ void zeroise_alone(Bench& b) {
       bool operands = false, result = false;
       for (unsigned w = 0; w < 8; ++w) {
         operands = operands || r->kf_shell__DOT__submissions__DOT__beats__DOT__memory[i][w] != 0;
-        result = result || ((i % 4 != 3 || w == 5) && r->kf_shell__DOT__completions__DOT__beats__DOT__memory[i][w] != 0);
+        result =
+            result || ((i % 4 != 3 || w == 5) && r->kf_shell__DOT__completions__DOT__beats__DOT__memory[i][w] != 0);
       }
       result = result || (i < 8 && r->kf_shell__DOT__completions__DOT__checks__DOT__memory[i] != 0);
       first_beats += operands;
@@ -490,7 +495,8 @@ void zeroise_alone(Bench& b) {
     b.ring_doorbell();
     b.run(100 + b.below(400));
     const Waits before = b.waits;
-    b.waits.ar_ready = b.waits.r_valid = b.waits.aw_ready = b.waits.w_ready = b.waits.b_valid = b.waits.job_ready = b.waits.cpl_valid = 0;
+    b.waits.ar_ready = b.waits.r_valid = b.waits.aw_ready = b.waits.w_ready = b.waits.b_valid = b.waits.job_ready =
+        b.waits.cpl_valid = 0;
     b.run(b.below(4));
     dirty += !clear();
     offered += b.top->m_axi_wvalid;
@@ -508,8 +514,8 @@ void zeroise_alone(Bench& b) {
     b.enable(true);
     b.finish();
   }
-  KF_NEED(dirty > 30 && offered > 5,
-          "there was something to overwrite: " + std::to_string(dirty) + " times, " + std::to_string(offered) + " offered");
+  KF_NEED(dirty > 30 && offered > 5, "there was something to overwrite: " + std::to_string(dirty) + " times, " +
+                                         std::to_string(offered) + " offered");
   b.check_counters();
 }
 
@@ -682,8 +688,8 @@ void interrupts(Bench& b) {
   KF_NEED((b.read(kRegStatus) & kStatusEntropyAlarm.mask()) != 0, "ENTROPY_ALARM");
   for (unsigned bit = 0; bit < 8; ++bit) {  // causes, started, seeded
     b.top->entropy_state_i = 1U << bit;
-    const Field field = std::array{kEntropyRepetition, kEntropyProportion,  kEntropyBlock,   kEntropyStarved,
-                                   kEntropyKnownAnswer, kEntropyFault, kEntropyStarted, kEntropySeeded}[bit];
+    const Field field = std::array{kEntropyRepetition,  kEntropyProportion, kEntropyBlock,   kEntropyStarved,
+                                   kEntropyKnownAnswer, kEntropyFault,      kEntropyStarted, kEntropySeeded}[bit];
     KF_NEED(b.read(kRegEntropy) == field.mask(), "ENTROPY, bit " + std::to_string(bit));
   }
   b.top->entropy_state_i = 0;
