@@ -60,6 +60,8 @@ MUTANTS = [
     ("the ladder's end is not checked", "microcode/ecc.uc", "rel = u2 * zi2\nxp3 = xpa * three_m\ndrel = rel - xp3\ncheck nonzero drel fault", "rel = u2 * zi2\nxp3 = xpa * three_m\ndrel = rel - xp3\ncheck nonzero drel ok",
      "campaign", "--count 600 --seed 1 --from -25000 --to 231400 --program ecka --target u_add.gen_sim.(en_q|now_q)"),
     ("u1 is not checked", "microcode/ecc.uc", "check nonzero du1 fault", "check nonzero du1 ok", "campaign", "--count 600 --seed 1 --from 22800 --to 24800 --program verify --target u_(add|mul).gen_sim.*(en_q|now_q)"),
+    ("rows of public scalars are not compared", "core/kf_core.sv", "assign public_row_differ = cap_v[4] && row_twin != public_row;", "assign public_row_differ = 1'b0 && row_twin != public_row;", "engine",
+     "Edges.ASignOfVerify*"),
     ("the table's loading is not summed up", "core/kf_table.sv", "assign right_o = sum_q == kf_curve::TABLE_SUM;", "assign right_o = 1'b1 || sum_q == kf_curve::TABLE_SUM;", "engine", "SelfTest.ALoading*"),
     ("operands come without check words", "core/kf_prep.sv", "v_check_q <= s_job_check;", "v_check_q <= fold(s_job_data);", "engine", "Keys.AnOperand*"),
     ("the shell does not vote", "core/kf_voted.sv", "assign q_o = (a & b) | (a & c) | (b & c);", "assign q_o = (a & b) | (a & c) | a;", "shell", "--only flips --seed 5"),

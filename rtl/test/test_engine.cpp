@@ -304,6 +304,36 @@ TEST_F(Edges, VerifyInputs) {
   }
 }
 
+TEST_F(Edges, ASignOfVerifyThatChangesOnItsWayIsAFault) {
+  // A signature of e, and the digest n - e: with the other sign of u2 the sum is -R, whose x is R's. So a flip of the sign behind the program's own
+  // checks, where u2 has become a row of the ladder, would make it one of n - e.
+  auto& r = root();
+  const std::array rows{&r.kf_engine__DOT__u_core__DOT__u_public_row__DOT__row_o, &r.kf_engine__DOT__u_core__DOT__g_twin_public_row__DOT__u_public_row__DOT__row_o};
+  for (int c = 0; c < 2; ++c) {
+    const Curve& k = curve(c);
+    const Num n = k.order(), d = k.random_below(rng, n), e0 = k.random_below(rng, n);
+    const Point q = *k.mul(d, nullptr);
+    const Point s = *k.sign(d, e0, k.random_below(rng, n));
+    Job j{.op = kVerify, .curve = static_cast<std::uint8_t>(c)};
+    j.v = {q.x, q.y, k.mod_op('-', Num{}, e0), s.x, s.y};
+    ASSERT_EQ(one(j).status, kBadSignature);
+    for (std::size_t copy = 0; copy < rows.size(); ++copy) {
+      e->submit(j);
+      const auto comes = [&] {
+        return (r.kf_engine__DOT__u_core__DOT__cap_v & 16U) != 0 && (r.kf_engine__DOT__u_core__DOT__cap_comb & 2U) == 0 && r.kf_engine__DOT__u_core__DOT__cap_ctx == 0;
+      };
+      for (int i = 0; i < 400'000 && !comes(); ++i) e->tick();
+      ASSERT_TRUE(comes()) << "no row of the ladder";
+      (*rows[copy])[12] ^= 1;  // bit 384
+      const auto events = e->parity_events;
+      e->run(1);
+      EXPECT_EQ(e->done.back().status, kFault) << "curve " << c << " copy " << copy;
+      EXPECT_GT(e->parity_events, events) << "nobody is told";
+      e->done.clear();
+    }
+  }
+}
+
 TEST_F(Edges, ScalarsOutOfRange) {
   for (int c = 0; c < 2; ++c) {
     const Num n = curve(c).order();

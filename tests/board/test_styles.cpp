@@ -140,7 +140,9 @@ TEST(Styles, TheHostSeesNoDifference) {
     });
   };
   fresh();
-  for (int step = 0; step < 2500 * times() && !HasFailure(); ++step) {
+  // As long as it takes: a seed may draw many orders to abort, whose answers are others.
+  for (int step = 0; (step < 2500 * times() || answered <= 100) && !HasFailure(); ++step) {
+    ASSERT_LT(step, 10'000 * times()) << "hardly anything is answered";
     switch (below(12)) {
       case 0:
       case 1:
@@ -215,7 +217,7 @@ TEST(Styles, TheHostSeesNoDifference) {
   std::printf("%llu answers, %llu of aborted batches, %llu interrupts, %llu cycles\n",
               static_cast<unsigned long long>(answered), static_cast<unsigned long long>(aborted),
               static_cast<unsigned long long>(interrupts), static_cast<unsigned long long>(p.board(0).cycles()));
-  EXPECT_GT(answered, 30U) << "some hundred as a rule; the seed may draw many orders to abort";
+  EXPECT_GT(answered, 100U);
   EXPECT_GT(aborted, 0U);
   EXPECT_GT(interrupts, 5U);
 }
