@@ -226,12 +226,22 @@ Status Device::reset_rings() {
   wipe(cq_, sizeof(Completion) << options_.cq_log2);
   const std::uint64_t sq_at = transport_->dma_base();
   const std::uint64_t cq_at = sq_at + sq_bytes;
-  transport_->write(kRegSqBaseLo, static_cast<std::uint32_t>(sq_at));
-  transport_->write(kRegSqBaseHi, static_cast<std::uint32_t>(sq_at >> 32));
-  transport_->write(kRegSqLog2, options_.sq_log2);
-  transport_->write(kRegCqBaseLo, static_cast<std::uint32_t>(cq_at));
-  transport_->write(kRegCqBaseHi, static_cast<std::uint32_t>(cq_at >> 32));
-  transport_->write(kRegCqLog2, options_.cq_log2);
+  const std::array<std::pair<std::uint32_t, std::uint32_t>, 6> ring_registers{{
+      {kRegSqBaseLo, static_cast<std::uint32_t>(sq_at)},
+      {kRegSqBaseHi, static_cast<std::uint32_t>(sq_at >> 32)},
+      {kRegSqLog2, options_.sq_log2},
+      {kRegCqBaseLo, static_cast<std::uint32_t>(cq_at)},
+      {kRegCqBaseHi, static_cast<std::uint32_t>(cq_at >> 32)},
+      {kRegCqLog2, options_.cq_log2},
+  }};
+  for (const auto& [offset, value] : ring_registers) transport_->write(offset, value);
+  // Before the core may use them: a bit that changed on its way there would move a ring to memory that is another's.
+  for (const auto& [offset, value] : ring_registers) {
+    const std::uint32_t there = transport_->read(offset);
+    if (there != value)
+      return lose({"ring-registers",
+                   "register " + hex(offset) + " holds " + hex(there) + " where " + hex(value) + " was written"});
+  }
   // Another epoch, so that nothing that an earlier one left behind can be the answer to a job of this one. Never 0: so
   // is fresh memory.
   std::uint32_t fresh = 0;

@@ -5,28 +5,24 @@
 #include <functional>
 #include <memory>
 
-#include "drivers/core/transport.hpp"
 #include "drivers/ecc/ecc_regs.hpp"
+#include "tests/drivers/forwarding_transport.hpp"
 
 namespace kf::ecc::test {
 
-class LyingTransport final : public Transport {
+class LyingTransport final : public ForwardingTransport {
  public:
   // `lie` is shown each completion that is whole, more than once, and may change it.
   using Lie = std::function<void(Completion&)>;
-  LyingTransport(std::unique_ptr<Transport> inner, Lie lie) : inner_(std::move(inner)), lie_(std::move(lie)) {}
-  std::uint32_t read(std::uint32_t offset) override { return inner_->read(offset); }
+  LyingTransport(std::unique_ptr<Transport> inner, Lie lie)
+      : ForwardingTransport(std::move(inner)), lie_(std::move(lie)) {}
   void write(std::uint32_t offset, std::uint32_t value) override {
-    if (offset == kRegCqBaseLo) at_ = value - static_cast<std::uint32_t>(inner_->dma_base());
+    if (offset == kRegCqBaseLo) at_ = value - static_cast<std::uint32_t>(dma_base());
     if (offset == kRegCqLog2) entries_ = std::size_t{1} << value;
-    inner_->write(offset, value);
+    ForwardingTransport::write(offset, value);
   }
-  [[nodiscard]] std::string name() const override { return inner_->name(); }
-  [[nodiscard]] int end_fd() const override { return inner_->end_fd(); }
-  [[nodiscard]] std::span<std::uint8_t> dma() const override { return inner_->dma(); }
-  [[nodiscard]] std::uint64_t dma_base() const override { return inner_->dma_base(); }
   void sync() override {
-    inner_->sync();
+    ForwardingTransport::sync();
     auto* ring = reinterpret_cast<Completion*>(dma().data() + at_);
     for (Completion& c : std::span(ring, entries_)) {
       if (c.opcode == 0 || c.check != check_word(c)) continue;
@@ -34,13 +30,8 @@ class LyingTransport final : public Transport {
       c.check = check_word(c);
     }
   }
-  [[nodiscard]] int interrupt_fd() const override { return inner_->interrupt_fd(); }
-  void rearm_interrupt() override { inner_->rearm_interrupt(); }
-  Status alive() override { return inner_->alive(); }
-  void pause() override { inner_->pause(); }
 
  private:
-  std::unique_ptr<Transport> inner_;
   Lie lie_;
   std::size_t at_ = 0, entries_ = 0;
 };

@@ -3,6 +3,7 @@
 
 #include "drivers/simulated/in_process/board_transport.hpp"
 #include "host/base/bytes.hpp"
+#include "tests/drivers/forwarding_transport.hpp"
 #include "tests/drivers/support.hpp"
 
 namespace kf::ecc::test {
@@ -59,6 +60,31 @@ TEST(RingEntries, AreWrittenAsTheDocumentShowsThem) {
   c.check = check_word(c);
   EXPECT_EQ(hex_of(c),
             x + std::string(128, '0') + "9602000501000000EFCDAB896745230148DC030015359B52" + std::string(16, '0'));
+}
+
+// A bit changes between the driver and a register that says where a ring is.
+class ChangingTransport final : public ForwardingTransport {
+ public:
+  ChangingTransport(std::unique_ptr<Transport> inner, std::uint32_t offset)
+      : ForwardingTransport(std::move(inner)), offset_(offset) {}
+  void write(std::uint32_t offset, std::uint32_t value) override {
+    ForwardingTransport::write(offset, offset == offset_ ? value ^ 0x10 : value);
+  }
+
+ private:
+  std::uint32_t offset_;
+};
+
+TEST_F(OnCore, ARingInAnotherPlaceThanWrittenIsNotUsed) {
+  for (const std::uint32_t at : {kRegSqBaseLo, kRegSqBaseHi, kRegSqLog2, kRegCqBaseLo, kRegCqBaseHi, kRegCqLog2}) {
+    DeviceOptions o;
+    o.allow_test_build = true;
+    const auto d = Device::open(std::make_unique<ChangingTransport>(std::make_unique<BoardTransport>(*board_), at), o);
+    ASSERT_FALSE(d.ok()) << at;
+    EXPECT_EQ(d.error().reason, "ring-registers");
+    EXPECT_EQ(kControlEnable.get(board_->read(kRegControl)), 0U) << "the core fetches";
+  }
+  EXPECT_NE(open(), nullptr) << "the core is as good as before";
 }
 
 TEST_F(OnCore, TellsWhatItIs) {
