@@ -124,6 +124,8 @@ class Device {
   Status start();
   Status stop_core();
   Status give_up(std::uint32_t order);
+  Status carry_out(std::uint32_t order);
+  Status erase_all();
   Status lose(Error why);
   Result<std::uint32_t> status_word();
   Status wait_status(Field f, bool set, std::chrono::milliseconds limit, const char* what);

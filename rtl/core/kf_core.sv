@@ -51,7 +51,7 @@ module kf_core #(
   input  wire  logic [384:0] row_data_i,
   input  wire  logic [34:0]  row_check_i, // exclusive or of its pieces of 35 bits
 
-  // The comb table (kf_table): every entry, in the order of the addresses. Without it, whole and right, every job ends as fault.
+  // The comb table (kf_table): every entry, in the order of the addresses. Without it, whole and right, no job ends as ok.
   input  wire  logic         table_we_i,
   input  wire  logic [12:0]  table_addr_i,
   input  wire  logic [511:0] table_data_i,

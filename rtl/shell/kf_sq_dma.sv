@@ -115,7 +115,8 @@ module kf_sq_dma #(
   logic fifo_ready, fifo_valid;
   logic [255:0] fifo_in;
   logic [287:0] fifo_data;  // check word, beat
-  // Bound to the place, and never 0: a beat that was swept, never written or is another's has a wrong one.
+  // Bound to the beat and to which of four descriptors in turn it is of, and never 0: a beat that was swept, never written, or is of a neighbour has a
+  // wrong one. One of the descriptor four before has a right one: whole, with its own tag, which the host no longer waits for.
   localparam logic [31:0] CHECK_KEY = 32'hA53C5AC3;
   function automatic logic [31:0] check_of(input logic [255:0] beat);
     check_of = beat[31:0] ^ beat[63:32] ^ beat[95:64] ^ beat[127:96] ^ beat[159:128] ^ beat[191:160] ^ beat[223:192] ^ beat[255:224];

@@ -1,5 +1,7 @@
 // The Device on the simulated board in this process: start, every operation, rings, abort, zeroise, reset, refusals.
 #include <algorithm>
+#include <functional>
+#include <optional>
 
 #include "drivers/simulated/in_process/board_transport.hpp"
 #include "host/base/bytes.hpp"
@@ -62,24 +64,29 @@ TEST(RingEntries, AreWrittenAsTheDocumentShowsThem) {
             x + std::string(128, '0') + "9602000501000000EFCDAB896745230148DC030015359B52" + std::string(16, '0'));
 }
 
-// A bit changes between the driver and a register that says where a ring is.
+// Writes change on their way to the core, or are lost.
 class ChangingTransport final : public ForwardingTransport {
  public:
-  ChangingTransport(std::unique_ptr<Transport> inner, std::uint32_t offset)
-      : ForwardingTransport(std::move(inner)), offset_(offset) {}
+  using Change = std::function<std::optional<std::uint32_t>(std::uint32_t offset, std::uint32_t value)>;
+  ChangingTransport(std::unique_ptr<Transport> inner, Change change)
+      : ForwardingTransport(std::move(inner)), change_(std::move(change)) {}
   void write(std::uint32_t offset, std::uint32_t value) override {
-    ForwardingTransport::write(offset, offset == offset_ ? value ^ 0x10 : value);
+    if (const auto changed = change_(offset, value)) ForwardingTransport::write(offset, *changed);
   }
 
  private:
-  std::uint32_t offset_;
+  Change change_;
 };
 
 TEST_F(OnCore, ARingInAnotherPlaceThanWrittenIsNotUsed) {
   for (const std::uint32_t at : {kRegSqBaseLo, kRegSqBaseHi, kRegSqLog2, kRegCqBaseLo, kRegCqBaseHi, kRegCqLog2}) {
     DeviceOptions o;
     o.allow_test_build = true;
-    const auto d = Device::open(std::make_unique<ChangingTransport>(std::make_unique<BoardTransport>(*board_), at), o);
+    const auto one_bit = [at](std::uint32_t offset, std::uint32_t value) {
+      return offset == at ? value ^ 0x10 : value;
+    };
+    const auto d =
+        Device::open(std::make_unique<ChangingTransport>(std::make_unique<BoardTransport>(*board_), one_bit), o);
     ASSERT_FALSE(d.ok()) << at;
     EXPECT_EQ(d.error().reason, "ring-registers");
     EXPECT_EQ(kControlEnable.get(board_->read(kRegControl)), 0U) << "the core fetches";
@@ -207,6 +214,43 @@ TEST_F(OnCore, ZeroisesAndATakeoverDoesSo) {
     set_point(use, random_key(random_, Curve::p256).q);
     ASSERT_NO_FATAL_FAILURE(all(*d, {use}, answers));
     EXPECT_EQ(status_of(answers[0]), JobStatus::key);
+  }
+}
+
+TEST_F(OnCore, AnOrderToZeroiseThatIsLostOnceIsCarriedOut) {
+  for (const bool takeover : {false, true}) {
+    bool lose_one = false, lost = false;
+    const auto lossy = [&](std::uint32_t offset, std::uint32_t value) -> std::optional<std::uint32_t> {
+      const bool now = lose_one && offset == kRegControl && kControlZeroise.get(value) != 0;
+      if (!now) return value;
+      lose_one = false;
+      lost = true;
+      return std::nullopt;
+    };
+    const auto over = [&] {
+      DeviceOptions o;
+      o.allow_test_build = true;
+      return Device::open(std::make_unique<ChangingTransport>(std::make_unique<BoardTransport>(*board_), lossy), o);
+    };
+    auto d = over();
+    ASSERT_TRUE(d.ok()) << d.error().text();
+    std::vector<Completion> answers;
+    ASSERT_NO_FATAL_FAILURE(all(**d, {job(Opcode::generate, CurveNumber::p256, 3, 1)}, answers));
+    ASSERT_EQ(status_of(answers[0]), JobStatus::ok);
+    std::vector<std::array<std::uint8_t, 32>> keys;
+    board_->key_slots(keys);
+    ASSERT_EQ(keys.size(), 1U);
+    lose_one = true;
+    if (takeover) {
+      d->reset();
+      d = over();
+      ASSERT_TRUE(d.ok()) << d.error().text();
+    } else {
+      ASSERT_TRUE((*d)->zeroise().ok());
+    }
+    ASSERT_TRUE(lost);
+    board_->key_slots(keys);
+    EXPECT_TRUE(keys.empty()) << (takeover ? "the next owner has the key" : "the driver says that it is gone");
   }
 }
 
