@@ -41,7 +41,7 @@
       a_held: assert (held_q <= AHEAD[LOG2_AHEAD:0] && whole_q <= held_q && f_coming == IDX_W'(held_q - whole_q));
       a_owed: assert (f_coming_beats == f_owed + (LOG2_AHEAD+4)'(beat_in_q) + (ar_valid_q ? (LOG2_AHEAD+4)'(6) : '0));
       a_owed_most: assert (f_owed <= (LOG2_AHEAD+4)'(6 * AHEAD));
-      a_marks: assert (mark_in_q - mark_out_q == whole_q[LOG2_AHEAD-1:0]);
+      a_marks: assert (mark_in_q - mark_out_q == whole_q);
       a_beats: assert (beat_in_q <= LAST_BEAT && beat_out_q <= LAST_BEAT);
       a_level: assert (f_level == (LOG2_AHEAD+4)'(whole_q) * (LOG2_AHEAD+4)'(6) + (LOG2_AHEAD+4)'(beat_in_q) - (LOG2_AHEAD+4)'(beat_out_q));
       if (whole_q == '0) a_rest: assert (beat_out_q == 3'd0);
@@ -68,7 +68,7 @@
       c_full: cover (f_room == (IDX_W'(1) << MAX_LOG2) && size == f_room && f_coming != '0);
       c_refused: cover (ev_refused_o && log2_i == '0 && f_room != '0);
       c_ahead: cover (held_q == AHEAD[LOG2_AHEAD:0] && whole_q == held_q && m_job_valid && !m_job_ready);
-      c_bad: cover (ev_job_o && marks_q[mark_out_q]);
+      c_bad: cover (ev_job_o && marks_q[mark_out_q[LOG2_AHEAD-1:0]]);
       c_lap: cover (ev_job_o && (head_q & size) != '0);
       c_clear: cover (clear_i && head_q != '0);
 `endif

@@ -4,7 +4,8 @@
 // Corner behaviour: a descriptor waits until its last beat has come; one with the wrong phase, a reserved bit set or a read error is
 // handed on with everything of its first beat zeroed but the tag (opcode 0: the engine answers with status descriptor). The same becomes of one whose
 // first beat has changed in the buffer; with the others goes a check word that the engine compares.
-// Counts are there three times: a flip must not put one descriptor's beats into another's place. One of an index or an address loses a descriptor or fetches
+// Counts are there three times. A flip must not give one descriptor's beats to another: what is held in single copies may lose or refuse jobs until a
+// reset, but no operand goes to another's job with a right check word. One of an index or an address loses a descriptor or fetches
 // something else in its place, which the host sees by the tags.
 // A doorbell that moves the tail backwards or further than the ring is long changes nothing and is reported.
 // Zeroisation: wipe_i begins a sweep over the buffer; first beats that wait are spared (the tag is for the answer), and while blank_i stands operands that
@@ -103,8 +104,9 @@ module kf_sq_dma #(
 
   // One mark for each descriptor that stands whole in the buffer: it is refused.
   logic [AHEAD-1:0] marks_q;
-  logic [LOG2_AHEAD-1:0] mark_in_q;
-  logic [LOG2_AHEAD-1:0] mark_out_q;
+  // One bit more than a mark's number: the check words of 2 AHEAD descriptors in turn differ, which is more than the buffer has places for.
+  logic [LOG2_AHEAD:0] mark_in_q;
+  logic [LOG2_AHEAD:0] mark_out_q;
   logic [2:0] beat_out_q;
 
   // Beats that come.
@@ -115,14 +117,14 @@ module kf_sq_dma #(
   logic fifo_ready, fifo_valid;
   logic [255:0] fifo_in;
   logic [287:0] fifo_data;  // check word, beat
-  // Bound to the beat and to which of four descriptors in turn it is of, and never 0: a beat that was swept, never written, or is of a neighbour has a
-  // wrong one. One of the descriptor four before has a right one: whole, with its own tag, which the host no longer waits for.
+  // Bound to the beat and its descriptor, and never 0: a beat that was swept, never written or is another's has a wrong one. A wrong pointer of the buffer
+  // gives beats from less than its 8 AHEAD places away, now or a lap before; these numbers come again after 12 AHEAD beats.
   localparam logic [31:0] CHECK_KEY = 32'hA53C5AC3;
   function automatic logic [31:0] check_of(input logic [255:0] beat);
     check_of = beat[31:0] ^ beat[63:32] ^ beat[95:64] ^ beat[127:96] ^ beat[159:128] ^ beat[191:160] ^ beat[223:192] ^ beat[255:224];
   endfunction
-  function automatic logic [31:0] check_at(input logic [LOG2_AHEAD-1:0] descriptor, input logic [2:0] beat);
-    check_at = CHECK_KEY ^ {{(29 - LOG2_AHEAD){1'b0}}, descriptor, beat};
+  function automatic logic [31:0] check_at(input logic [LOG2_AHEAD:0] descriptor, input logic [2:0] beat);
+    check_at = CHECK_KEY ^ {{(28 - LOG2_AHEAD){1'b0}}, descriptor, beat};
   endfunction
   always_comb begin : arrival
     m_axi_rready = 1'b1;
@@ -161,7 +163,7 @@ module kf_sq_dma #(
     check_out = fifo_data[287:256] ^ check_at(mark_out_q, beat_out_q);
     // Operands that an order to zeroise has overwritten are right as they are: their job ends as aborted.
     m_job_check = blank_i ? check_of(m_job_data) : check_out;
-    if (beat_out_q == 3'd0 && (marks_q[mark_out_q] || check_out != check_of(m_job_data))) begin
+    if (beat_out_q == 3'd0 && (marks_q[mark_out_q[LOG2_AHEAD-1:0]] || check_out != check_of(m_job_data))) begin
       m_job_data = '0;
       m_job_data[kf_regs_pkg::DESCRIPTOR_TAG_LSB +: 64] = fifo_data[kf_regs_pkg::DESCRIPTOR_TAG_LSB +: 64];
     end
@@ -188,7 +190,7 @@ module kf_sq_dma #(
 
   logic ar_valid;
   logic [LOG2_AHEAD:0] held, whole_next;
-  logic [LOG2_AHEAD-1:0] mark_in, mark_out;
+  logic [LOG2_AHEAD:0] mark_in, mark_out;
   logic [2:0] beat_in, beat_out;
   always_comb begin : counts
     held = held_q + {{LOG2_AHEAD{1'b0}}, ev_issue_o} - {{LOG2_AHEAD{1'b0}}, ev_job_o};
@@ -212,7 +214,7 @@ module kf_sq_dma #(
       ar_valid = 1'b0;
     end
   end
-  kf_voted #(.WIDTH(4 * LOG2_AHEAD + 9)) u_counts (
+  kf_voted #(.WIDTH(4 * LOG2_AHEAD + 11)) u_counts (
       .clk, .d_i({ar_valid, held, whole_next, beat_in, beat_out, mark_in, mark_out}),
       .q_o({ar_valid_q, held_q, whole_q, beat_in_q, beat_out_q, mark_in_q, mark_out_q})
   );
@@ -222,7 +224,7 @@ module kf_sq_dma #(
       bad_q <= bad_now;
       axi_bad_q <= axi_now;
     end
-    if (whole) marks_q[mark_in_q] <= bad_now || axi_now;
+    if (whole) marks_q[mark_in_q[LOG2_AHEAD-1:0]] <= bad_now || axi_now;
   end
 
 `ifdef FORMAL

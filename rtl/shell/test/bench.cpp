@@ -194,6 +194,64 @@ void Bench::make_answer(std::size_t k) {
   p.answered = true;
 }
 
+void Bench::sample_job() {
+  const bool jv = top->m_job_valid;
+  KF_NEED(!job_was_ || (jv && (beat_of(top->m_job_data) == job_data_was_ ||
+                               (zeroising && job_beat_ != 0 && beat_of(top->m_job_data) == Beat{}) ||
+                               jobs[taken].changed == job_beat_)),
+          "m_job changed before m_job_ready");
+  if (jv) KF_NEED(top->m_job_last == (job_beat_ == 5), "last mark of a job");
+  if (jv && top->m_job_ready) {
+    job_beats_[job_beat_] = beat_of(top->m_job_data);
+    followed_ = taken;
+    std::uint32_t check = top->m_job_check;
+    for (const std::uint32_t word : job_beats_[job_beat_]) check ^= word;
+    KF_NEED(taken < jobs.size(), "a job nobody posted");
+    // Of a first beat the shell has compared it.
+    KF_NEED(job_beat_ == 0 || (check == 0) == (jobs[taken].changed != job_beat_),
+            "check word of beat " + std::to_string(job_beat_));
+    if (++job_beat_ == 6) {
+      job_beat_ = 0;
+      Posted& p = jobs[taken];
+      std::array<Beat, 8> want;
+      std::memcpy(want.data(), &p.d, 256);
+      if (p.bad || p.axi_bad || p.changed == 0) {
+        const Beat first = want[0];
+        want[0] = {};
+        want[0][2] = first[2];
+        want[0][3] = first[3];
+      }
+      for (unsigned i = 0; i < 6; ++i)
+        KF_NEED(
+            job_beats_[i] == want[i] || (zeroising && i != 0 && job_beats_[i] == Beat{}) || (i != 0 && p.changed == i),
+            "job " + std::to_string(taken) + " differs in beat " + std::to_string(i));
+      p.engine_took = true;
+      ++n_jobs;
+      held_.push_back({taken, cycle_ + 1 + below(waits.answer + 1)});
+      ++taken;
+    }
+  }
+  job_was_ = jv && !top->m_job_ready;
+  job_data_was_ = beat_of(top->m_job_data);
+}
+
+void Bench::sample_astray() {
+  job_was_ = false;
+  if (!top->m_job_valid || !top->m_job_ready) return;
+  const Beat beat = beat_of(top->m_job_data);
+  if (job_beat_ == 0) {
+    followed_.reset();
+    for (std::size_t i = 0; i < jobs.size(); ++i)
+      if (beat[0] != 0 && std::memcmp(&jobs[i].d, beat.data(), 32) == 0) followed_ = i;
+  } else if (followed_) {
+    std::uint32_t check = top->m_job_check;
+    for (const std::uint32_t word : beat) check ^= word;
+    const auto* own = reinterpret_cast<const std::uint8_t*>(&jobs[*followed_].d) + std::size_t{32} * job_beat_;
+    operands_of_others += check == 0 && std::memcmp(own, beat.data(), 32) != 0;
+  }
+  job_beat_ = top->m_job_last ? 0 : job_beat_ + 1;
+}
+
 void Bench::sample() {
   // Registers.
   if (top->s_axil_awvalid && top->s_axil_awready) aw_offer_ = false;
@@ -309,44 +367,7 @@ void Bench::sample() {
     }
   }
 
-  // Jobs.
-  const bool jv = top->m_job_valid;
-  KF_NEED(!job_was_ || (jv && (beat_of(top->m_job_data) == job_data_was_ ||
-                               (zeroising && job_beat_ != 0 && beat_of(top->m_job_data) == Beat{}) ||
-                               jobs[taken].changed == job_beat_)),
-          "m_job changed before m_job_ready");
-  if (jv) KF_NEED(top->m_job_last == (job_beat_ == 5), "last mark of a job");
-  if (jv && top->m_job_ready) {
-    job_beats_[job_beat_] = beat_of(top->m_job_data);
-    std::uint32_t check = top->m_job_check;
-    for (const std::uint32_t word : job_beats_[job_beat_]) check ^= word;
-    KF_NEED(taken < jobs.size(), "a job nobody posted");
-    // Of a first beat the shell has compared it.
-    KF_NEED(job_beat_ == 0 || (check == 0) == (jobs[taken].changed != job_beat_),
-            "check word of beat " + std::to_string(job_beat_));
-    if (++job_beat_ == 6) {
-      job_beat_ = 0;
-      Posted& p = jobs[taken];
-      std::array<Beat, 8> want;
-      std::memcpy(want.data(), &p.d, 256);
-      if (p.bad || p.axi_bad || p.changed == 0) {
-        const Beat first = want[0];
-        want[0] = {};
-        want[0][2] = first[2];
-        want[0][3] = first[3];
-      }
-      for (unsigned i = 0; i < 6; ++i)
-        KF_NEED(
-            job_beats_[i] == want[i] || (zeroising && i != 0 && job_beats_[i] == Beat{}) || (i != 0 && p.changed == i),
-            "job " + std::to_string(taken) + " differs in beat " + std::to_string(i));
-      p.engine_took = true;
-      ++n_jobs;
-      held_.push_back({taken, cycle_ + 1 + below(waits.answer + 1)});
-      ++taken;
-    }
-  }
-  job_was_ = jv && !top->m_job_ready;
-  job_data_was_ = beat_of(top->m_job_data);
+  astray ? sample_astray() : sample_job();
 
   // Completions.
   if (cpl_offered_ && top->s_cpl_ready) {
@@ -406,7 +427,7 @@ void Bench::flip() {
   const std::array all{KF_COPIES(7, u_orders),
                        KF_COPIES(1, registers__DOT__u_lock),
                        KF_COPIES(70, registers__DOT__u_ring),
-                       KF_COPIES(17, submissions__DOT__u_counts),
+                       KF_COPIES(19, submissions__DOT__u_counts),
                        KF_COPIES(10, completions__DOT__u_counts),
                        KF_COPIES(66, completions__DOT__u_burst)};
 #undef KF_COPIES

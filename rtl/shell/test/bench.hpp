@@ -8,6 +8,7 @@
 #include <cstring>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <random>
 #include <stdexcept>
 #include <string>
@@ -127,6 +128,11 @@ class Bench {
   std::uint64_t ar_seen = 0, irq_cycles = 0;
   unsigned zeroise_pulses = 0;
 
+  // A pointer of the submissions' buffer has changed: from now on the beats that go to the engine are judged by one
+  // rule, that an operand with a right check word is one of the descriptor that it follows.
+  bool astray = false;
+  unsigned operands_of_others = 0;
+
   // Faults in the shell's own registers: chance in 256 a cycle that a bit of one copy of what is there three times
   // changes.
   unsigned flips = 0;
@@ -158,6 +164,8 @@ class Bench {
   void new_region(Region& r, std::uint64_t base, std::size_t size);
   void drive();
   void sample();
+  void sample_job();
+  void sample_astray();
   void flip();
   void make_answer(std::size_t k);
 
@@ -197,6 +205,7 @@ class Bench {
   std::deque<Held> held_;
   unsigned job_beat_ = 0;
   std::array<Beat, 6> job_beats_{};
+  std::optional<std::size_t> followed_;  // astray: whose descriptor the engine got last
   std::size_t sending_ = 0;
   unsigned cpl_beat_ = 0;
   bool cpl_offered_ = false;

@@ -350,6 +350,51 @@ void changed_beats(Bench& b) {
   b.check_counters();
 }
 
+// A bit of a pointer of the buffer changes, at rest or between two beats of a job. What the engine then gets may be
+// refused, doubled or nonsense, but never one job's operand as another's.
+void buffer_pointers(Bench& b) {
+  auto* r = b.top->rootp;
+  for (unsigned round = 0; round < 4; ++round) {
+    for (CData* pointer : {&r->kf_shell__DOT__submissions__DOT__beats__DOT__read_q,
+                           &r->kf_shell__DOT__submissions__DOT__beats__DOT__write_q}) {
+      for (unsigned bit = 0; bit < 6; ++bit) {
+        for (unsigned taken = 0; taken < 6; ++taken) {
+          b.rings(4, 4);
+          b.enable(true);
+          const auto post = [&](unsigned n) {
+            for (; n != 0; --n) KF_NEED(b.post(b.job()), "room");
+            b.ring_doorbell();
+          };
+          for (unsigned k = 6 + b.below(6); k != 0; --k) {  // old beats in every place
+            post(1);
+            b.finish();
+          }
+          b.waits.job_ready = 0;
+          post(1 + b.below(4));
+          b.run(round == 0 ? 150 : 40 + b.below(60));
+          b.waits.job_ready = 256;
+          b.run(taken);
+          b.waits.job_ready = 0;
+          b.run(b.below(4));
+          *pointer ^= static_cast<CData>(1U << bit);
+          b.astray = true;
+          b.waits.job_ready = 256;
+          b.run(b.below(100));
+          for (unsigned k = 0; k < 4; ++k) {
+            b.post(b.job());
+            b.ring_doorbell();
+            b.run(60);
+          }
+          b.astray = false;
+          b.reset();
+        }
+      }
+    }
+  }
+  KF_NEED(b.operands_of_others == 0,
+          std::to_string(b.operands_of_others) + " operands of other jobs were taken for right");
+}
+
 void bus_errors(Bench& b) {
   b.poll_memory = false;
   b.rings(4, 3);
@@ -878,6 +923,7 @@ int all(int argc, char** argv) {
       {"completion_ring_full", completion_ring_full},
       {"bad_descriptors", bad_descriptors},
       {"changed_beats", changed_beats},
+      {"buffer_pointers", buffer_pointers},
       {"bus_errors", bus_errors},
       {"abort", abort_order},
       {"zeroise", zeroise},
