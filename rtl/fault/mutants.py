@@ -66,6 +66,7 @@ MUTANTS = [
     ("operands come without check words", "core/kf_prep.sv", "v_check_q <= s_job_check;", "v_check_q <= fold(s_job_data);", "engine", "Keys.AnOperand*"),
     ("the shell does not vote", "core/kf_voted.sv", "assign q_o = (a & b) | (a & c) | (b & c);", "assign q_o = (a & b) | (a & c) | a;", "shell", "--only flips --seed 5"),
     ("a changed descriptor is handed on", "shell/kf_sq_dma.sv", "|| check_out != check_of(m_job_data))", "|| (rst && check_out != check_of(m_job_data)))", "shell", "--only changed_beats --seed 5"),
+    ("check words of operands come again too soon", "shell/kf_sq_dma.sv", "{1'b0}}, descriptor, beat};", "{1'b0}}, descriptor & {1'b0, {LOG2_AHEAD{1'b1}}}, beat};", "shell", "--only buffer_pointers --seed 5"),
     ("a changed operand gets a new check word", "shell/kf_sq_dma.sv", "m_job_check = blank_i ? check_of(m_job_data) : check_out;", "m_job_check = check_of(m_job_data);", "shell", "--only changed_beats --seed 5"),
     ("the source may be dry", "core/kf_health.sv", "bad_o[3] = waits && (&starve_q);", "bad_o[3] = 1'b0;", "engine", "Entropy.ADry*:Entropy.ASource*"),
 ]

@@ -3,8 +3,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstdint>
 #include <cstdio>
+#include <cstring>
 #include <optional>
 #include <random>
 #include <regex>
@@ -94,6 +96,11 @@ inline std::optional<Options> options(int argc, char** argv) {
     else
       a.unknown();
   }
+  if (o.from >= 0 && o.to <= static_cast<std::uint64_t>(o.from)) throw std::runtime_error("--to: behind --from");
+  if (std::FILE* f = std::fopen(o.table.c_str(), "rb"))
+    std::fclose(f);
+  else
+    throw std::runtime_error("--table " + o.table + ": " + std::strerror(errno));
   if (o.rest && o.zeroise) throw std::runtime_error("--rest or --zeroise");
   constexpr std::array<std::string_view, 6> programs{"all", "generate", "ecka", "sign", "verify", "check"};
   if (std::ranges::find(programs, o.program) == programs.end())

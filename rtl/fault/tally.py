@@ -80,8 +80,12 @@ def main():
     p.add_argument("--run", type=pathlib.Path, metavar="FOLDER")
     p.add_argument("--hours", type=float)
     p.add_argument("--jobs", type=int, default=2)
-    p.add_argument("--curve", type=int, choices=(0, 1), default=0)
+    p.add_argument("--curve", type=int, choices=(0, 1), help="with --run: 0 (P-256, if nothing is said) or 1 (brainpoolP256r1)")
     a = p.parse_args()
+    if a.curve is not None and a.run is None:
+        p.error("--curve: with --run FOLDER; all that was flipped is shown")
+    if a.jobs < 1:
+        p.error("--jobs: at least 1")
     if a.hours is not None and (a.run is None or a.hours <= 0):
         p.error("--hours: a number above 0, with --run FOLDER")
     tally = load(digest())
@@ -90,7 +94,7 @@ def main():
         try:
             # Never one that was built before: its flips would count for sources that it does not have.
             subprocess.run([RTL / "test/build.sh", "fault", a.run, "4"], check=True)
-            harm = run(a.run.resolve(), a.hours or 1.0, a.jobs, a.curve, tally)
+            harm = run(a.run.resolve(), a.hours or 1.0, a.jobs, a.curve or 0, tally)
         except subprocess.CalledProcessError:
             sys.exit(f"the campaign does not build in {a.run}")
         except KeyboardInterrupt:

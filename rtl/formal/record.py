@@ -15,10 +15,9 @@ FILE = pathlib.Path(__file__).with_name("proven.json")
 
 
 def at_least_one(text):
-    n = int(text)
-    if n < 1:
-        raise argparse.ArgumentTypeError("at least 1")
-    return n
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}': a whole number, at least 1")
+    return int(text)
 
 
 def add_options(parser):

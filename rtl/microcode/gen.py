@@ -157,6 +157,8 @@ def main():
     ap.add_argument("--tiny", type=int, metavar="BITS", help="two curves over primes of BITS bits instead of P-256 and brainpoolP256r1")
     ap.add_argument("--table", metavar="FILE", help="write the table memory (and nothing else, unless --out is given)")
     a = ap.parse_args()
+    if a.check and a.table:
+        ap.error("--check compares the generated files; --table writes")
     if a.tiny is not None and not 5 <= a.tiny <= 12:
         ap.error("--tiny: 5 to 12 bits; the points of such a curve are counted one by one")
     curves = (golden.tiny_curve(a.tiny), golden.tiny_curve(a.tiny, skip=1)) if a.tiny else (golden.P256, golden.BRAINPOOL)
@@ -182,6 +184,8 @@ def main():
                 f.write(text)
     for path in different:
         print(f"{path} is not what gen.py would write: run rtl/microcode/gen.py", file=sys.stderr)
+    if a.check and not different:
+        print("5 generated files are up to date")
     return 1 if different else 0
 
 

@@ -331,8 +331,8 @@ def main():
     a = p.parse_args()
     try:
         m = load(a.map)
-    except (Refusal, KeyError) as e:
-        print(f"regs.json: {e}", file=sys.stderr)
+    except (Refusal, KeyError, ValueError) as e:
+        print(f"{a.map}: {e}", file=sys.stderr)
         return 1
     wrong = 0
     for name, make in FILES.items():

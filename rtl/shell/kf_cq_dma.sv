@@ -3,7 +3,8 @@
 // moves when memory has answered. The phase bit is set here: 1 on the first lap. Several bursts may be under way (2^LOG2_UNDERWAY).
 // Zeroisation: wipe_i begins a sweep over the buffer, of which last beats that wait are spared. blank_i turns completions whose last beat memory has
 // not taken into status aborted, with 0 for every beat not taken yet: also of a burst under way, and of the beat that is offered, whose data so change
-// once while it waits. AXI forbids that; a bus that stalls must not keep a secret at its doors. A blanked completion gets a new check word.
+// once while it waits. AXI forbids that; a bus that stalls must not keep a secret at its doors. A blanked completion gets a new check word,
+// for zeros: it does not fit an entry of which memory has x or y already.
 // Counts, the address that is offered, and what goes with it are there three times: a flip must not write to another place of memory. One of an index
 // loses a completion or writes one to another's place in the ring, which the host sees by phase, tag and check word.
 // Corner behaviour: a consumer index

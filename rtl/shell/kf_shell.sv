@@ -159,7 +159,7 @@ module kf_shell #(
   always_comb drained = in_flight_q == '0;
 
   // Abort, zeroisation and the overwriting of the buffers.
-  // Three times each: a flip must neither end an order before it is carried out nor begin one that nobody gave.
+  // Three times each: a flip here must neither end an order before it is carried out nor begin one. (What a register write passes is there once.)
   logic aborting_q, zeroising_q;
   logic wiped_q;         // the buffers were overwritten since the order
   logic last_q;          // and once more since the last completion went out

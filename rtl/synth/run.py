@@ -164,6 +164,10 @@ def main():
     ap.add_argument("--keep", metavar="DIR", help="leave netlists and logs there")
     ap.add_argument("--yosys", default="yosys")
     a = ap.parse_args()
+    if a.show and (a.family or a.ii or a.fresh or a.write or a.keep):
+        ap.error("--show prints the whole committed table; nothing goes with it")
+    if a.fresh and (a.write or a.keep):
+        ap.error("--fresh synthesises nothing: neither --write nor --keep goes with it")
     path = os.path.join(HERE, "table.json")
     table = json.load(open(path, encoding="ascii")) if os.path.exists(path) else {}
     if a.show:
@@ -177,8 +181,8 @@ def main():
             key = f"{family} II={ii}"
             if a.fresh:
                 row = table.get(key, {})
-                findings = judge(row, None) if row else []
-                if row.get("sources") != digest(family, ii):
+                findings = judge(row, None) if row else ["no such row is committed"]
+                if row and row.get("sources") != digest(family, ii):
                     findings = [f"the committed row is of other sources: run.py --family {family} --ii {ii} --write"]
                 print(f"{key}: {row}" + "".join(f"\n  {x}" for x in findings))
                 bad += len(findings)

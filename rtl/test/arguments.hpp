@@ -25,7 +25,7 @@ class Arguments {
   }
   [[nodiscard]] bool is(std::string_view name) const { return name_ == name; }
   std::string text() {
-    if (at_ + 1 >= argc_) throw std::runtime_error(name_ + " wants a value");
+    if (at_ + 1 >= argc_) throw std::runtime_error(name_.empty() ? "too few arguments" : name_ + " wants a value");
     return argv_[++at_];
   }
   template <std::integral T>

@@ -22,7 +22,7 @@ int main(int argc, char** argv) {
     if (argc > 4) part = a.number<std::size_t>(1);
     if (a.next()) a.unknown();
   } catch (const std::exception& x) {
-    std::fprintf(stderr, "tiny:%s\nusage: tiny CURVES TABLE [SEED [PART]]   CURVES, TABLE: of gen.py --tiny; PART: VERIFY meets every PART-th point only\n", x.what());
+    std::fprintf(stderr, "tiny: %s\nusage: tiny CURVES TABLE [SEED [PART]]   CURVES, TABLE: of gen.py --tiny; PART: VERIFY meets every PART-th point only\n", x.what());
     return 2;
   }
   std::printf("seed %llu\n", static_cast<unsigned long long>(seed));

@@ -26,4 +26,7 @@ refused shell/test_shell --rounds 0
 refused shell/test_shell --seed
 refused shell/test_shell --seed -1
 refused shell/test_shell --onyl mixture
+refused shell/test_shell --only mixtrue
+refused fault4/fault --table nowhere
+refused fault4/fault --table fault4/table.bin --from 5000 --to 100
 exit $bad

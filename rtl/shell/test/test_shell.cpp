@@ -1,5 +1,6 @@
 // Tests of kf_shell.   test_shell [--seed N] [--only NAME] [--rounds N]
 // Each test starts with a reset core; the seed is printed first, so a failure can be repeated.
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
@@ -911,7 +912,6 @@ int all(int argc, char** argv) {
     std::fprintf(stderr, "test_shell: %s\nusage: test_shell [--seed N] [--only NAME] [--rounds N]\n", x.what());
     return 2;
   }
-  std::printf("seed %llu\n", static_cast<unsigned long long>(seed));
   const std::pair<std::string_view, std::function<void(Bench&)>> tests[] = {
       {"registers", registers},
       {"table", table},
@@ -934,6 +934,14 @@ int all(int argc, char** argv) {
       {"reset_in_flight", reset_in_flight},
       {"mixture", [rounds](Bench& b) { mixture(b, rounds); }},
       {"flips", [rounds](Bench& b) { flips(b, rounds); }}};
+  const auto known = [&](const auto& t) { return t.first == only; };
+  if (!only.empty() && std::none_of(std::begin(tests), std::end(tests), known)) {
+    std::fprintf(stderr, "test_shell: --only '%s': no such test. There are:", only.c_str());
+    for (const auto& t : tests) std::fprintf(stderr, " %.*s", static_cast<int>(t.first.size()), t.first.data());
+    std::fputc('\n', stderr);
+    return 2;
+  }
+  std::printf("seed %llu\n", static_cast<unsigned long long>(seed));
   unsigned done = 0, failed = 0;
   for (const auto& [name, test] : tests) {
     if (!only.empty() && only != name) continue;
